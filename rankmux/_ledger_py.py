@@ -1,0 +1,147 @@
+"""The pure twin of the ledger: which executor owes which command a result. `_framing.pyx` holds the other one."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from struct import Struct
+from typing import Protocol
+
+from .codes import FrameType, Status
+
+__all__ = ["Ledger"]
+
+_ROUTED = Struct("!IBIQIB")
+_DONE = Struct("!IBIIIIII")
+
+
+class Results(Protocol):
+    """The part of a Batch that is read here."""
+
+    results: list[tuple[int, int, int, bytes]]
+
+
+class _Waiting:
+    """A dispatched command that waits for the results of the ranks `first` to `last - 1` among `tickets`."""
+
+    __slots__ = ("answered", "counts", "first", "id", "last", "remaining", "sender", "seq", "tickets")
+
+    def __init__(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
+        self.seq = seq
+        self.sender = sender
+        self.id = id_
+        self.tickets = tickets
+        self.first = first
+        self.last = last
+        self.answered = bytearray(last - first)
+        self.remaining = last - first
+        self.counts = [0, 0, 0, 0, 0]
+
+
+class Ledger:
+    """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
+
+    A command is known by its seq, an executor by its ticket. `loads` are kept in step by the methods that take them.
+    """
+
+    __slots__ = ("_by_sender", "_finished", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Waiting] = {}
+        self._by_sender: dict[int, dict[int, int]] = {}
+        self._finished: list[_Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._waiting
+
+    def waits(self, sender: int, id_: int) -> bool:
+        """Whether the command `id_` of `sender` waits for results."""
+        ids = self._by_sender.get(sender)
+        return ids is not None and id_ in ids
+
+    def count(self, sender: int) -> int:
+        """How many commands of `sender` wait for results."""
+        ids = self._by_sender.get(sender)
+        return 0 if ids is None else len(ids)
+
+    def open(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
+        """The command `seq` went to the ranks `first` to `last - 1` of the snapshot `tickets`."""
+        self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
+        self._by_sender.setdefault(sender, {})[id_] = seq
+
+    def settle(self, batch: Results, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]) -> int:
+        """Route the results of `batch` to the senders that wait; returns how many nobody waits for."""
+        dropped = 0
+        for ticket, seq, status, payload in batch.results:
+            waiting = self._waiting.get(seq)
+            if waiting is None:
+                dropped += 1
+                continue
+            at = bisect_left(waiting.tickets, ticket, waiting.first, waiting.last)
+            if at == waiting.last or waiting.tickets[at] != ticket or waiting.answered[at - waiting.first]:
+                dropped += 1
+                continue
+            self._route(waiting, at, status, payload, routed)
+            if status != Status.PART:
+                loads[bisect_left(tickets, ticket)] -= 1
+        return dropped
+
+    def leave(self, gone: Sequence[int], routed: dict[int, bytearray]) -> None:
+        """The members `gone` (tickets, rising) departed: what they owed is LEFT."""
+        for waiting in list(self._waiting.values()):
+            for ticket in gone:
+                at = bisect_left(waiting.tickets, ticket, waiting.first, waiting.last)
+                if at < waiting.last and waiting.tickets[at] == ticket and not waiting.answered[at - waiting.first]:
+                    self._route(waiting, at, Status.LEFT, b"", routed)
+
+    def expire(self, seq: int, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]) -> None:
+        """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED."""
+        waiting = self._waiting.get(seq)
+        if waiting is not None:
+            for at in _unanswered(waiting):
+                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+                self._route(waiting, at, Status.EXPIRED, b"", routed)
+
+    def forget(self, sender: int, tickets: Sequence[int], loads: array[int]) -> None:
+        """`sender` departed: nothing waits for it any more."""
+        for seq in self._by_sender.pop(sender, {}).values():
+            waiting = self._waiting.pop(seq)
+            for at in _unanswered(waiting):
+                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+
+    def finish(self, done: dict[int, bytearray]) -> int:
+        """Write DONE for what has ended since the last call, in the order of dispatch; returns for how many."""
+        finished, self._finished = self._finished, []
+        finished.sort(key=lambda waiting: waiting.seq)
+        for waiting in finished:
+            frame = _DONE.pack(25, FrameType.DONE, waiting.id, *waiting.counts)
+            done.setdefault(waiting.sender, bytearray()).extend(frame)
+        return len(finished)
+
+    def _route(self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]) -> None:
+        head = _ROUTED.pack(18 + len(payload), FrameType.ROUTED, waiting.id, waiting.tickets[at], at, status)
+        buffer = routed.get(waiting.sender)
+        if buffer is None:
+            buffer = routed[waiting.sender] = bytearray()
+        buffer += head
+        buffer += payload
+        if status == Status.PART:
+            return
+        waiting.answered[at - waiting.first] = 1
+        waiting.counts[status] += 1
+        waiting.remaining -= 1
+        if not waiting.remaining:
+            del self._waiting[waiting.seq]
+            ids = self._by_sender[waiting.sender]
+            del ids[waiting.id]
+            if not ids:
+                del self._by_sender[waiting.sender]
+            self._finished.append(waiting)
+
+
+def _unanswered(waiting: _Waiting) -> list[int]:
+    return [waiting.first + offset for offset, answered in enumerate(waiting.answered) if not answered]

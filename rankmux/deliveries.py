@@ -1,0 +1,104 @@
+"""What one turn owes its members, laid out so that nothing is copied per receiver (PROTOCOL section 4).
+
+The EXECUTE frames of all ALL commands lie in one buffer, the most senior sender's first. What rank k must get of it is
+a prefix: up to the first frame whose sender is not senior to k. Frames for one receiver alone are spliced in at their
+place in the sequence; its RANK and its answers follow behind. Knows neither connections nor descriptors.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+__all__ = ["RANK_FRAME_BYTES", "Deliveries", "Piece"]
+
+RANK_FRAME_BYTES = 22
+
+Piece = bytes | tuple[int, int]
+"""Bytes for one receiver alone, or (start, end) in the buffer that all share."""
+
+
+class Deliveries:
+    """Ranks are those at the start of the turn, tickets name members.
+
+    `executes`     the shared buffer
+    `steps`        (rank of a sender, where its frames end in `executes`), ranks rising
+    `directed`     by the rank of its receiver, (where to splice it into `executes`, frame) in the order of the sequence
+    `departed`     the ranks that were vacated, rising
+    `rank_frames`  RANK_FRAME_BYTES for each survivor behind the first departed, in the order of their ranks
+    `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order
+    """
+
+    __slots__ = (
+        "accepted",
+        "departed",
+        "directed",
+        "done",
+        "executes",
+        "executions",
+        "members",
+        "pongs",
+        "rank_frames",
+        "refused",
+        "routed",
+        "steps",
+    )
+
+    def __init__(self) -> None:
+        self.executes = bytearray()
+        self.steps: list[tuple[int, int]] = []
+        self.directed: dict[int, list[tuple[int, bytes]]] = {}
+        self.departed: list[int] = []
+        self.rank_frames = bytearray()
+        self.accepted: dict[int, bytearray] = {}
+        self.refused: dict[int, bytearray] = {}
+        self.routed: dict[int, bytearray] = {}
+        self.done: dict[int, bytearray] = {}
+        self.members: dict[int, bytearray] = {}
+        self.pongs: dict[int, bytearray] = {}
+        self.executions = 0
+
+    def answer(self, kind: dict[int, bytearray], ticket: int, frame: bytes) -> None:
+        """Put `frame` behind what `ticket` gets of that kind."""
+        buffer = kind.get(ticket)
+        if buffer is None:
+            kind[ticket] = bytearray(frame)
+        else:
+            buffer += frame
+
+    def tails(self) -> dict[int, bytes | bytearray]:
+        """By ticket, all answers in the order of their kinds (section 4)."""
+        kinds = [k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k]
+        if len(kinds) == 1:
+            return dict(kinds[0])
+        tickets = {ticket for kind in kinds for ticket in kind}
+        return {ticket: b"".join([kind[ticket] for kind in kinds if ticket in kind]) for ticket in tickets}
+
+    def prefix(self, rank: int) -> int:
+        """How much of `executes` is for `rank`."""
+        step = bisect_left(self.steps, (rank, 0))
+        return self.steps[step - 1][1] if step else 0
+
+    def rank_frame(self, rank: int) -> bytes:
+        """The RANK frame for who was at `rank`; nothing when its rank did not change or it departed itself."""
+        before = bisect_left(self.departed, rank)
+        if not before or (before < len(self.departed) and self.departed[before] == rank):
+            return b""
+        at = (rank - before - self.departed[0]) * RANK_FRAME_BYTES
+        return bytes(self.rank_frames[at : at + RANK_FRAME_BYTES])
+
+    def pieces(self, rank: int, tail: bytes | bytearray | None) -> list[Piece]:
+        """All that `rank` gets in this turn, in order, with `tail` as the last."""
+        end = self.prefix(rank)
+        pieces: list[Piece] = []
+        start = 0
+        for position, frame in self.directed.get(rank, ()):
+            if start < position:
+                pieces.append((start, position))
+                start = position
+            pieces.append(frame)
+        if start < end:
+            pieces.append((start, end))
+        for own in (self.rank_frame(rank), tail):
+            if own:
+                pieces.append(bytes(own))
+        return pieces
