@@ -1,0 +1,30 @@
+"""A thread for who embeds a server in tests and demonstrations. The only thread in rankmux; the server knows none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+__all__ = ["Background"]
+
+
+class Background:
+    """Runs `target` in a thread. `join` waits for its end and raises what it raised."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        self._target = target
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="rankmux-server", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until `target` has returned."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        except BaseException as error:  # handed to who joins
+            self._error = error

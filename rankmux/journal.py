@@ -1,0 +1,114 @@
+"""What a person wants to see of a server, as log lines: who came, who went and why, the ranking, who commanded what.
+
+At most so many lines of a kind in a second; the rest is counted, and told with the next line. What peers sent is shown
+escaped and cut. When nobody listens at INFO, all of it costs one comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .codes import RefusedCode, Target
+from .peers import Close
+from .ranks import Ranks
+from .room import Departed, Joined
+
+__all__ = ["Journal", "excerpt"]
+
+_RANKING_MAX = 20
+_EXCERPT_MAX = 128
+
+log = logging.getLogger("rankmux.server")
+
+
+def excerpt(data: bytes | str) -> str:
+    """Printable, in one line, at most 128 characters: fit for a log whatever a peer sent."""
+    raw = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
+    text = raw[:_EXCERPT_MAX].decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown if len(raw) <= _EXCERPT_MAX and len(shown) <= _EXCERPT_MAX else shown[:_EXCERPT_MAX] + "…"
+
+
+class Journal:
+    """At most `lines_per_s` lines of each kind, by the `now` that `tick` was told last."""
+
+    def __init__(self, ranks: Ranks, lines_per_s: int) -> None:
+        self._ranks = ranks
+        self._lines_per_s = lines_per_s
+        self._second = 0.0
+        self._used: dict[str, int] = {}
+
+    def tick(self, now: float) -> bool:
+        """A turn begins; False when nobody listens."""
+        if not log.isEnabledFor(logging.INFO):
+            return False
+        if now - self._second >= 1.0:
+            self._second = now
+            for kind, used in self._used.items():
+                if used > self._lines_per_s:
+                    log.info("%s: %d more in the last second", kind, used - self._lines_per_s)
+            self._used.clear()
+        return True
+
+    def left(self, kind: str) -> bool:
+        """Whether a line of `kind` may still be written in this second."""
+        return self._used.get(kind, 0) < self._lines_per_s
+
+    def skip(self, kind: str, count: int) -> None:
+        """So many were not even offered."""
+        self._used[kind] = self._used.get(kind, 0) + count
+
+    def joined(self, joined: list[Joined]) -> None:
+        """Who joined with which rank."""
+        for one in joined:
+            if self._may("joined"):
+                log.info("joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket)
+
+    def departed(self, departed: list[Departed], reasons: list[str]) -> None:
+        """Who left and why, then the new ranking."""
+        for one, reason in zip(departed, reasons, strict=True):
+            if self._may("left"):
+                log.info("left: %s had rank %d: %s", _who(one.name), one.rank, reason)
+        if departed and self._may("ranking"):
+            log.info("ranking: %s", self._ranking())
+
+    def command(
+        self, rank: int, target: int, arg: int, seq: int, executors: int, rejected: int, payload: bytes
+    ) -> None:
+        """Who commanded what to how many, and how many were rejected."""
+        if self._may("command"):
+            to = f"rank {arg}" if target == Target.ONE else Target(target).name.lower()
+            name = _who(self._ranks.names[rank])
+            shown = excerpt(payload)
+            log.info(
+                'command %d: rank %d %s to %s: "%s": %d execute, %d rejected', seq, rank, name, to, shown, executors, rejected
+            )
+
+    def refused(self, refused: list[tuple[int, int]]) -> None:
+        """Whose command was refused, and why."""
+        for ticket, code in refused:
+            if self._may("refused"):
+                log.info("refused: ticket %d: %s", ticket, RefusedCode(code).name)
+
+    def closed(self, close: Close) -> None:
+        """A connection that was no member ended."""
+        if self._may("closed"):
+            log.info("closed: %s was no member: %s%s", close.address, close.reason.value, _because(close.detail))
+
+    def _may(self, kind: str) -> bool:
+        used = self._used[kind] = self._used.get(kind, 0) + 1
+        return used <= self._lines_per_s
+
+    def _ranking(self) -> str:
+        members = len(self._ranks)
+        if members > _RANKING_MAX:
+            return f"{members} members"
+        return ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names)) or "nobody is left"
+
+
+def _who(name: str) -> str:
+    return excerpt(name) or "(no name)"
+
+
+def _because(detail: str) -> str:
+    return f" ({excerpt(detail)})" if detail else ""

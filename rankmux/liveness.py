@@ -1,0 +1,79 @@
+"""What is judged by the clock: HELLO in time, frames in time, bytes taken in time, signs of life. No system calls.
+
+One sweep looks at all of it, some ten times a second while something short is under way, else at most once a second.
+"""
+
+from __future__ import annotations
+
+from .config import Config
+from .connections import Connections
+from .peers import CloseReason
+from .wire import Ping
+
+__all__ = ["Liveness"]
+
+_BUSY_S = 0.1
+_IDLE_S = 1.0
+_PINGS_MISSED = 2
+
+
+class Liveness:
+    """Judges `connections` by the limits of `config`; times are seconds of one monotonic clock."""
+
+    def __init__(self, config: Config, connections: Connections) -> None:
+        self._config = config
+        self._connections = connections
+        self._ping_s = config.ping_ms / 1000
+        self._next_ping_at = 0.0
+
+    def interval(self) -> float:
+        """How long the next sweep may wait."""
+        c = self._connections
+        if c.greeting or c.ending or c.partial or c.outbox.queues:
+            return _BUSY_S
+        return min(_IDLE_S, self._ping_s / 8)
+
+    def sweep(self, now: float) -> None:
+        """Judge all that is over its time at `now`."""
+        c, config = self._connections, self._config
+        for peer in list(c.greeting.values()):  # oldest first
+            if now - peer.opened_at < config.handshake_timeout_s:
+                break
+            c.end(peer, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {config.handshake_timeout_s:g} s", now)
+        for fd, since in list(c.partial.items()):
+            peer = c.peers[fd]
+            if peer is not None and now - since >= config.frame_timeout_s:
+                c.end(peer, CloseReason.FRAME_TIMEOUT, f"a frame took over {config.frame_timeout_s:g} s", now)
+        for fd, queue in list(c.outbox.queues.items()):
+            peer = c.peers[fd]
+            if peer is None or peer.reason is not None:
+                continue
+            if now - queue.moved_at >= config.write_timeout_s:
+                c.end(peer, CloseReason.SLOW, f"took no bytes for {config.write_timeout_s:g} s", now)
+            elif queue.over_at is not None and now - queue.over_at >= config.write_timeout_s:
+                c.end(peer, CloseReason.SLOW, f"over outbox_soft_bytes for {config.write_timeout_s:g} s", now)
+        for peer in list(c.ending.values()):
+            if now >= peer.until:
+                c.overdue(peer)
+        if now >= self._next_ping_at:
+            self._next_ping_at = now + min(_IDLE_S, self._ping_s / 8)
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        """PING whoever has been silent for a while; who leaves two unanswered is gone (PROTOCOL section 3.5)."""
+        c, ping_s = self._connections, self._ping_s
+        heard, tickets = c.links.heard, c.links.tickets
+        limit = now - ping_s
+        for peer in [p for p in c.peers if p is not None and heard[p.fd] <= limit and tickets[p.fd]]:
+            if peer.reason is not None:
+                continue
+            silence = now - heard[peer.fd]
+            if heard[peer.fd] > peer.pinged_at:
+                peer.pings = 0
+            if peer.pings == _PINGS_MISSED:
+                if silence >= ping_s * (_PINGS_MISSED + 1) - min(_IDLE_S, ping_s / 4):
+                    c.end(peer, CloseReason.SILENT, f"no sign of life for {silence:.1f} s", now)
+            elif silence >= ping_s * (peer.pings + 1):
+                peer.pings += 1
+                peer.pinged_at = now
+                c.write(peer, Ping(b"").encode(), now)
