@@ -43,6 +43,7 @@ class Connections:
         self.partial: dict[int, float] = {}
         self.departing: list[Peer] = []
         self.undelivered_bytes = 0
+        self.accepted = 0
         self._config = config
         self._reactor = reactor
         self._per_host: Counter[str] = Counter()
@@ -63,7 +64,8 @@ class Connections:
             or self._per_host[host] >= self._config.greeting_max_per_address
         )
         try:
-            peer = Peer(sock, address, now)
+            self.accepted += 1
+            peer = Peer(sock, address, self.accepted, now)
             if crowded:
                 raise OSError(errno.EUSERS, "too many connections have not said HELLO")
             self._reactor.watch(peer.fd, READABLE)

@@ -83,7 +83,7 @@ class Closes:
 
 
 class Peer:
-    """One connection. `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O.
+    """One connection, the `order`-th to be accepted. `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O.
 
     `pings` went out since `pinged_at` without a sign of life in between.
     """
@@ -96,6 +96,7 @@ class Peer:
         "input_ended",
         "name",
         "opened_at",
+        "order",
         "pinged_at",
         "pings",
         "reason",
@@ -104,10 +105,11 @@ class Peer:
         "until",
     )
 
-    def __init__(self, sock: socket.socket, address: str, now: float) -> None:
+    def __init__(self, sock: socket.socket, address: str, order: int, now: float) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
+        self.order = order
         self.opened_at = now
         self.name = ""
         self.session = Session()

@@ -254,6 +254,7 @@ class Server:
                 Departure(peer.session.ticket, peer.reason.cause) for peer in connections.departing if peer.reason
             ]
             joining = [peer for peer in self._joining if peer.reason is None]
+            joining.sort(key=lambda peer: peer.order)
             turn.joins = [Join(peer.fd, peer.name, peer.address) for peer in joining]
         if self._all_read():
             turn.expired = self.room.due(turn.now)
