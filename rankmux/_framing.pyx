@@ -831,18 +831,26 @@ cdef void send_range(Flush *flush, Py_ssize_t first, Py_ssize_t last, size_t pre
             send_one(flush, rank, flush.executes, prefix, own, HEAD + RANK_BODY if own != NULL else 0)
 
 
-cdef Own lay_own(bytearray scratch, deliveries, const uint8_t *executes, Py_ssize_t rank, tail) except *:
-    """Lay all that `rank` gets, with what is for it alone at its place, one behind the other."""
+cdef Own lay_own(
+    Flush *flush, bytearray scratch, Py_ssize_t rank, size_t prefix, Py_ssize_t *before, list splices, tail
+) except *:
+    """Lay all that `rank` gets one behind the other: the prefix with its splices at their places, RANK, its answers."""
     cdef Own own
-    cdef Py_ssize_t start, end
+    cdef size_t start = 0, at
+    cdef const uint8_t *moved = rank_frame(flush, rank, before)
     own.rank = rank
     own.start = PyByteArray_GET_SIZE(scratch)
-    for piece in deliveries.pieces(rank, tail):
-        if isinstance(piece, bytes):
-            memcpy(extend(scratch, len(piece)), <const char *> <bytes> piece, len(piece))
-        else:
-            start, end = piece
-            memcpy(extend(scratch, end - start), executes + start, end - start)
+    if splices is not None:
+        for position, frame in splices:
+            at = position
+            memcpy(extend(scratch, at - start), flush.executes + start, at - start)
+            memcpy(extend(scratch, len(<bytes> frame)), <const char *> <bytes> frame, len(<bytes> frame))
+            start = at
+    memcpy(extend(scratch, prefix - start), flush.executes + start, prefix - start)
+    if moved != NULL:
+        memcpy(extend(scratch, HEAD + RANK_BODY), moved, HEAD + RANK_BODY)
+    if tail is not None:
+        scratch += tail
     own.size = PyByteArray_GET_SIZE(scratch) - own.start
     return own
 
@@ -853,7 +861,8 @@ def flush(deliveries, array tickets, array peers, dict tails, links):
     cdef bytearray modes = links.modes, executes = deliveries.executes, frames = deliveries.rank_frames
     cdef bytearray scratch = bytearray()
     cdef dict tail_of = {rank_now(ticket, tickets): tail for ticket, tail in tails.items()}
-    cdef list ranks = sorted({*deliveries.directed, *tail_of}), steps = deliveries.steps
+    cdef dict directed = deliveries.directed
+    cdef list ranks = sorted({*directed, *tail_of}), steps = deliveries.steps
     cdef Py_ssize_t members = len(tickets), owns = len(ranks), stepped = len(steps)
     cdef Py_ssize_t i, step = 0, rank = 0, before = 0, upto
     cdef size_t prefix = 0
@@ -880,9 +889,14 @@ def flush(deliveries, array tickets, array peers, dict tails, links):
         flush.executes = <const uint8_t *> PyByteArray_AS_STRING(executes)
         flush.rank_frames = <const uint8_t *> PyByteArray_AS_STRING(frames)
         for i in range(owns):
-            own[i] = lay_own(scratch, deliveries, flush.executes, ranks[i], tail_of.get(ranks[i]))
+            rank = ranks[i]
+            while step < stepped and bounds[2 * step] < rank:
+                prefix = bounds[2 * step + 1]
+                step += 1
+            own[i] = lay_own(&flush, scratch, rank, prefix, &before, directed.get(rank), tail_of.get(rank))
         laid = <const uint8_t *> PyByteArray_AS_STRING(scratch)
-        i = 0
+        i = step = rank = before = 0
+        prefix = 0
         with nogil:
             while rank < members:  # from one step to the next the prefix is the same
                 upto = bounds[2 * step] + 1 if step < stepped else members

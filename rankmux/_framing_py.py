@@ -33,6 +33,11 @@ __all__ = [
     "receive",
 ]
 
+# Plain numbers: to look up a member of an enumeration costs more than to compare it.
+_COMMAND_TYPE, _RESULT_TYPE, _EXECUTE_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT), int(FrameType.EXECUTE)
+_RANK_TYPE, _ACCEPTED_TYPE = int(FrameType.RANK), int(FrameType.ACCEPTED)
+_ALL, _ONE, _NEXT, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.NEXT), int(Target.LEAST)
+
 _COMMAND = Struct("!IBIBI")
 _RESULT = Struct("!QB")
 _EXECUTE = Struct("!IBQIBI")
@@ -104,13 +109,13 @@ class Batch:
                 break
             type_ = data[cursor + 4]
             body, cursor = cursor + 5, stop
-            if type_ == FrameType.COMMAND and length > _COMMAND.size:
+            if type_ == _COMMAND_TYPE and length > _COMMAND.size:
                 id_, target, arg, flags, ttl_ms = _COMMAND.unpack_from(data, body)
                 if target <= 3 and flags <= 3 and (not arg or target == 1):
                     payload = bytes(data[body + _COMMAND.size : stop])
                     self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
                     continue
-            elif type_ == FrameType.RESULT and _RESULT.size < length <= self.max_payload + 1 + _RESULT.size:
+            elif type_ == _RESULT_TYPE and _RESULT.size < length <= self.max_payload + 1 + _RESULT.size:
                 seq, status = _RESULT.unpack_from(data, body)
                 if status in CLIENT_STATUSES:
                     self.results.append((ticket, seq, status, bytes(data[body + _RESULT.size : stop])))
@@ -218,7 +223,7 @@ def dispatch(
         code = 0
         if len(payload) > max_payload:
             code = RefusedCode.TOO_BIG
-        elif target == Target.ONE:
+        elif target == _ONE:
             first, last = arg, arg + 1
             if arg >= members:
                 code = RefusedCode.NO_SUCH_RANK
@@ -226,9 +231,9 @@ def dispatch(
                 code = RefusedCode.NOT_LOWER
         elif first == members:
             code = RefusedCode.NO_TARGET
-        elif target == Target.NEXT:
+        elif target == _NEXT:
             last = first + 1
-        elif target == Target.LEAST:
+        elif target == _LEAST:
             first = _least(loads, first)
             last = first + 1
         if not code:
@@ -248,8 +253,8 @@ def dispatch(
             opened.append((seq, ttl_ms))
             for executor in range(first, last):
                 loads[executor] += 1
-        head = _EXECUTE.pack(18 + len(payload), FrameType.EXECUTE, seq, rank, flags & 1, ttl_ms)
-        if target == Target.ALL:
+        head = _EXECUTE.pack(18 + len(payload), _EXECUTE_TYPE, seq, rank, flags & 1, ttl_ms)
+        if target == _ALL:
             executes += head
             executes += payload
             if steps and steps[-1][0] == rank:
@@ -259,9 +264,9 @@ def dispatch(
         else:
             directed.setdefault(first, []).append((len(executes), head + payload))
         deliveries.executions += last - first
-        rejected = rank if target == Target.ALL else 0
+        rejected = rank if target == _ALL else 0
         if not flags & 2:
-            frame = _ACCEPTED.pack(21, FrameType.ACCEPTED, id_, seq, last - first, rejected)
+            frame = _ACCEPTED.pack(21, _ACCEPTED_TYPE, id_, seq, last - first, rejected)
             deliveries.answer(accepted, ticket, frame)
         if observe is not None:
             observe(rank, target, arg, seq, last - first, rejected, payload)
@@ -284,7 +289,7 @@ def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, 
     stops = [*departed[1:], survivors + len(departed)]
     for before, (vacant, stop, cause) in enumerate(zip(departed, stops, causes, strict=True), 1):
         for rank in range(vacant + 1, stop):
-            frames += _RANK.pack(18, FrameType.RANK, seq, rank - before, survivors, cause)
+            frames += _RANK.pack(18, _RANK_TYPE, seq, rank - before, survivors, cause)
     return frames
 
 

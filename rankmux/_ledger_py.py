@@ -12,6 +12,8 @@ from .codes import FrameType, Status
 
 __all__ = ["Ledger"]
 
+_ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
+
 _ROUTED = Struct("!IBIQIB")
 _DONE = Struct("!IBIIIIII")
 
@@ -86,7 +88,7 @@ class Ledger:
                 dropped += 1
                 continue
             self._route(waiting, at, status, payload, routed)
-            if status != Status.PART:
+            if status != _PART:
                 loads[bisect_left(tickets, ticket)] -= 1
         return dropped
 
@@ -123,13 +125,13 @@ class Ledger:
         return len(finished)
 
     def _route(self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]) -> None:
-        head = _ROUTED.pack(18 + len(payload), FrameType.ROUTED, waiting.id, waiting.tickets[at], at, status)
+        head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, waiting.tickets[at], at, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:
             buffer = routed[waiting.sender] = bytearray()
         buffer += head
         buffer += payload
-        if status == Status.PART:
+        if status == _PART:
             return
         waiting.answered[at - waiting.first] = 1
         waiting.counts[status] += 1

@@ -12,12 +12,15 @@ from .codes import CLIENT_FRAMES, FRAME_OVERHEAD, ErrorCode, FrameType
 from .errors import ProtocolViolation, StateError
 from .framing import Batch, Event
 from .verdicts import bad_length
-from .wire import decode
+from .wire import Hello
 
 __all__ = ["HELLO_MAX_BYTES", "Session", "State", "Step"]
 
 HELLO_MAX_BYTES = 4096
 """The longest frame that is taken before HELLO is accepted: a HELLO needs 1,104 bytes at most."""
+
+
+_HELLO = int(FrameType.HELLO)
 
 
 class State(Enum):
@@ -30,20 +33,16 @@ class State(Enum):
 
 
 class Step(Enum):
-    """What moves a connection on."""
+    """What moves a connection on: from which states, and to which. This is the table."""
 
-    HELLO = "accepting HELLO"
-    SEAT = "taking a seat"
-    END = "ending"
+    HELLO = "accepting HELLO", (State.GREETING,), State.JOINING
+    SEAT = "taking a seat", (State.JOINING,), State.MEMBER
+    END = "ending", (State.GREETING, State.JOINING, State.MEMBER), State.ENDED
 
-
-_TABLE = {
-    (State.GREETING, Step.HELLO): State.JOINING,
-    (State.GREETING, Step.END): State.ENDED,
-    (State.JOINING, Step.SEAT): State.MEMBER,
-    (State.JOINING, Step.END): State.ENDED,
-    (State.MEMBER, Step.END): State.ENDED,
-}
+    def __init__(self, label: str, allowed: tuple[State, ...], following: State) -> None:
+        self.label = label
+        self.allowed = allowed
+        self.following = following
 
 
 class Session:
@@ -58,11 +57,10 @@ class Session:
 
     def step(self, step: Step) -> None:
         """Move on as the table says. Raises StateError, and changes nothing, when it has no such step."""
-        following = _TABLE.get((self.state, step))
-        if following is None:
-            raise StateError(step.value, self.state.value)
-        self.state = following
-        if following is State.ENDED:
+        if self.state not in step.allowed:
+            raise StateError(step.label, self.state.value)
+        self.state = step.following
+        if step is Step.END:
             self.pending = None
 
     def receive_data(self, data: bytes | memoryview, batch: Batch) -> list[Event]:
@@ -99,12 +97,12 @@ def _greet(data: bytes | bytearray | memoryview, max_length: int) -> tuple[int, 
     length = int.from_bytes(data[:4])
     if not 0 < length <= max_length:
         return len(data), [bad_length(length, max_length)]
-    if len(data) > 4 and data[4] != FrameType.HELLO:
+    if len(data) > 4 and data[4] != _HELLO:
         code = ErrorCode.PROTOCOL if data[4] in CLIENT_FRAMES else ErrorCode.UNSUPPORTED
         return len(data), [ProtocolViolation(code, f"the first frame is HELLO (0x01), this one is {data[4]:#04x}")]
     if len(data) < 4 + length:
         return 0, []
     try:
-        return 4 + length, [decode(FrameType.HELLO, bytes(data[5 : 4 + length]), CLIENT_FRAMES)]
+        return 4 + length, [Hello.decode(bytes(data[5 : 4 + length]))]
     except ProtocolViolation as breach:
         return len(data), [breach]

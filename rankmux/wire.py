@@ -51,11 +51,13 @@ __all__ = [
 
 _HEAD = Struct("!IB")
 _HELLO_HEAD = Struct("!BBB")
+_HELLO_MIN_BYTES = 7
 _U16 = Struct("!H")
 _COMMAND = Struct("!IBIBI")
 _RESULT = Struct("!QB")
 _WHO = Struct("!III")
 _WELCOME = Struct("!BQQQIIIIIH")
+_WELCOME_FRAME = Struct("!IB" + _WELCOME.format[1:])
 _EXECUTE = Struct("!QIBI")
 _RANK = Struct("!QIIB")
 _ACCEPTED = Struct("!IQII")
@@ -132,28 +134,22 @@ class Hello(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Hello:
         """Judges the version first: another version may be laid out in another way."""
-        if not body:
-            raise _violation("a HELLO body is at least 7 bytes, this one 0")
-        if body[0] != VERSION:
+        size = len(body)
+        if size and body[0] != VERSION:
             raise _violation(f"version {body[0]} is not spoken here, {VERSION} is", ErrorCode.UNSUPPORTED)
-        version, flags, name_size = _at_least(body, _HELLO_HEAD, "HELLO")
-        cursor = _HELLO_HEAD.size + name_size
-        raw_name = body[_HELLO_HEAD.size : cursor]
-        fields = []
-        for field in ("token", "resume"):
-            if len(body) < cursor + 2:
-                raise _violation(f"a HELLO ends before its {field}")
-            (size,) = _U16.unpack_from(body, cursor)
-            fields.append(body[cursor + 2 : cursor + 2 + size])
-            cursor += 2 + size
-        if len(body) != cursor:
-            raise _violation(f"the fields of HELLO make {cursor} bytes, its body has {len(body)}")
-        token, resume = fields
-        if len(raw_name) > NAME_MAX_BYTES:
-            raise _violation(f"a name is at most {NAME_MAX_BYTES} bytes, this one {len(raw_name)}")
-        name = _text(raw_name, "a name")
+        if size < _HELLO_MIN_BYTES:
+            raise _violation(f"a HELLO body is at least {_HELLO_MIN_BYTES} bytes, this one {size}")
+        version, flags, name_size = body[0], body[1], body[2]
+        token_at = 3 + name_size
+        resume_at = token_at + 2 + int.from_bytes(body[token_at : token_at + 2])
+        if resume_at + 2 + int.from_bytes(body[resume_at : resume_at + 2]) != size:
+            raise _violation(f"the lengths of HELLO's fields do not make up its body of {size} bytes")
+        if name_size > NAME_MAX_BYTES:
+            raise _violation(f"a name is at most {NAME_MAX_BYTES} bytes, this one {name_size}")
+        name = _text(body[3:token_at], "a name")
         if not name.isprintable():
             raise _violation("a name is printable text without control characters")
+        token, resume = body[token_at + 2 : resume_at], body[resume_at + 2 :]
         if len(token) > TOKEN_MAX_BYTES:
             raise _violation(f"a token is at most {TOKEN_MAX_BYTES} bytes, this one {len(token)}")
         if flags:
@@ -286,7 +282,7 @@ class Welcome(NamedTuple):
     version: int = VERSION
 
     def encode(self) -> bytes:
-        return _frame(FrameType.WELCOME, _WELCOME.pack(self.version, *self[:-1], 0))
+        return _WELCOME_FRAME.pack(_WELCOME.size + 1, FrameType.WELCOME, self.version, *self[:-1], 0)
 
     @classmethod
     def decode(cls, body: bytes) -> Welcome:
