@@ -1,0 +1,123 @@
+#!/bin/sh
+# Sets up what a command needs, when that is new or has changed, and runs it.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+
+usage() {
+    cat <<'END'
+./do serve [FLAG...]    start the server (with its defaults: 127.0.0.1, port 7117)
+./do client [FLAG...]   start a client
+./do demo               a server and three clients in one go
+./do test [ARG...]      run the tests; ARGs go to pytest
+./do lint               ruff and mypy --strict
+./do bench [ARG...]     run the benchmarks; ARGs go to pytest
+./do docs               build the site
+./do python [ARG...]    the environment's Python
+
+Needs Python 3.11 or newer, and PyPI for the set-up. Works in the active virtual environment, else in .venv.
+RANKMUX_EXTENSION=0 builds no extension, 1 builds it or fails; else it is built where there is a C compiler.
+END
+}
+
+say() { printf './do: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+# Sets env and python: the active virtual environment, else .venv, made if need be.
+enter_environment() {
+    if [ -n "${VIRTUAL_ENV:-}" ]; then
+        env=$VIRTUAL_ENV
+        new_enough "$env/bin/python" ||
+            die "the active virtual environment, $env, has no Python 3.11 or newer; leave it (deactivate) or use another"
+    else
+        env=$root/.venv
+        new_enough "$env/bin/python" || make_environment
+    fi
+    python=$env/bin/python
+    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null 2>&1 ||
+        die "$env has no pip, and $python -m ensurepip does not put it there (Debian, Ubuntu: apt install python3-venv)"
+}
+
+make_environment() {
+    names='python3 python3.14 python3.13 python3.12 python3.11'
+    incapable=
+    for name in $names; do
+        new_enough "$name" || continue
+        if "$name" -c 'import ensurepip, venv' 2>/dev/null; then
+            say "making $env with $(command -v "$name")"
+            "$name" -m venv --clear "$env"
+            return
+        fi
+        incapable=${incapable:-$name}
+    done
+    [ -z "$incapable" ] ||
+        die "$incapable cannot make virtual environments: venv or ensurepip is missing (Debian, Ubuntu: apt install python3-venv)"
+    die "no Python 3.11 or newer; looked for $names"
+}
+
+# What an installation depends on, and what it leaves in the tree: a change in any of it calls for a new one.
+fingerprint() {
+    {
+        ls "$root"/rankmux/_framing*.so 2>/dev/null || :
+        printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
+        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/_framing.p*
+        grep '^__version__' "$root/rankmux/__init__.py"
+    } | cksum
+}
+
+# ready EXTRAS [SUPERSET]: makes sure that rankmux[EXTRAS] is installed, editable; SUPERSET will do as well.
+ready() {
+    enter_environment
+    stamp=$env/rankmux.stamp
+    now=$(fingerprint)
+    ! grep -qsxF -e "$now $1" -e "$now ${2:-$1}" "$stamp" || return 0
+    say "installing rankmux[$1] into $env"
+    suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+    rm -f "$root/rankmux/_framing.c" "$root/rankmux/_framing$suffix" # an old one would outlive a failed build
+    "$python" -m pip install -q --disable-pip-version-check -e "${root}[$1]"
+    if [ "$("$python" -P -c 'import rankmux.framing; print(rankmux.framing.TWIN)')" = extension ]; then
+        say "the compiled extension was built"
+    elif [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
+        say "the pure Python twin runs, as RANKMUX_EXTENSION=0 asks"
+    else
+        say "the pure Python twin runs, which is slower: the extension needs a C compiler and Python.h (Debian, Ubuntu: apt install gcc python3-dev)"
+    fi
+    grep -qsF "$now " "$stamp" || : >"$stamp" # other extras, installed before, still count unless something changed
+    printf '%s\n' "$(fingerprint) $1" >>"$stamp"
+}
+
+verb=${1:-help}
+[ $# -eq 0 ] || shift
+case $verb in
+serve | client | demo) ready cli,admin,top dev ;;
+test | lint | bench | python) ready dev ;;
+docs) ready docs ;;
+help | -h | --help)
+    usage
+    exit
+    ;;
+*)
+    usage >&2
+    die "no command '$verb'"
+    ;;
+esac
+
+case $verb in # these stay where they were called, so that paths among the flags mean what they say
+serve) exec "$env/bin/rankmux-server" "$@" ;;
+client) exec "$env/bin/rankmux-client" "$@" ;;
+demo) exec "$python" -m rankmux demo "$@" ;;
+python) exec "$python" "$@" ;;
+esac
+
+cd "$root"
+case $verb in
+test) exec "$python" -m pytest "$@" ;;
+bench) exec "$python" -m pytest --benchmark-only "$@" ;;
+docs) exec "$env/bin/zensical" build --clean --strict "$@" ;;
+lint)
+    "$python" -m ruff check .
+    "$python" -m ruff format --check .
+    "$python" -m mypy --strict
+    ;;
+esac

@@ -1,0 +1,62 @@
+"""What all tests share: the twins, Hypothesis profiles, and a line that says what runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+import rankmux
+import rankmux.framing
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# The gate gives one answer for one commit; at a desk, each run looks somewhere else.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+# For tests/mutants.py: whether it fails counts, not how small the example can be made.
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=300,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_report_header() -> str:
+    return f"rankmux {rankmux.__version__} in {rankmux.__path__[0]}, with the {rankmux.framing.TWIN} twin"
+
+
+def _twins() -> list[ModuleType]:
+    pure = importlib.import_module("rankmux._framing_py")
+    mode = os.environ.get("RANKMUX_EXTENSION", "auto")
+    if mode == "0":
+        return [pure]
+    try:
+        return [pure, importlib.import_module("rankmux._framing")]
+    except ImportError:
+        if mode == "1":
+            raise
+        return [pure]
+
+
+@pytest.fixture(scope="session", params=_twins(), ids=lambda module: module.__name__.rpartition(".")[2])
+def framing(request: pytest.FixtureRequest) -> ModuleType:
+    """Each twin in turn: `rankmux._framing_py`, and `rankmux._framing` where it was built."""
+    twin: ModuleType = request.param
+    return twin
