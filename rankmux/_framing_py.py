@@ -34,7 +34,11 @@ __all__ = [
 ]
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
-_COMMAND_TYPE, _RESULT_TYPE, _EXECUTE_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT), int(FrameType.EXECUTE)
+_COMMAND_TYPE, _RESULT_TYPE, _EXECUTE_TYPE = (
+    int(FrameType.COMMAND),
+    int(FrameType.RESULT),
+    int(FrameType.EXECUTE),
+)
 _RANK_TYPE, _ACCEPTED_TYPE = int(FrameType.RANK), int(FrameType.ACCEPTED)
 _ALL, _ONE, _NEXT, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.NEXT), int(Target.LEAST)
 
@@ -49,7 +53,9 @@ Event = Frame | ProtocolViolation | bytes | int
 errno (0: end of stream)."""
 
 
-def cut(data: bytes | bytearray, max_length: int) -> tuple[list[tuple[int, bytes]], int, ProtocolViolation | None]:
+def cut(
+    data: bytes | bytearray, max_length: int
+) -> tuple[list[tuple[int, bytes]], int, ProtocolViolation | None]:
     """Cut the whole frames off the front of `data` (section 2).
 
     Returns the frames as (type, body), how many bytes they took, and the breach of the frame that begins there, if
@@ -71,24 +77,33 @@ def cut(data: bytes | bytearray, max_length: int) -> tuple[list[tuple[int, bytes
 class Batch:
     """The commands and results that a turn took from its members, in the order in which they arrived."""
 
-    __slots__ = ("commands", "max_payload", "results")
+    __slots__ = ("_buffer", "commands", "max_payload", "results")
 
     def __init__(self, max_payload: int) -> None:
         self.max_payload = max_payload
         self.commands: list[tuple[int, int, int, int, int, int, bytes]] = []
         self.results: list[tuple[int, int, int, bytes]] = []
+        self._buffer = memoryview(bytearray())
 
     def __len__(self) -> int:
         return len(self.commands) + len(self.results)
 
-    def entries(self) -> tuple[list[tuple[int, int, int, int, int, int, bytes]], list[tuple[int, int, int, bytes]]]:
-        """The commands as (ticket, id, target, arg, flags, ttl_ms, payload), the results as (ticket, seq, status, payload)."""
+    def entries(
+        self,
+    ) -> tuple[list[tuple[int, int, int, int, int, int, bytes]], list[tuple[int, int, int, bytes]]]:
+        """Commands: (ticket, id, target, arg, flags, ttl_ms, payload); results: (ticket, seq, status, payload)."""
         return self.commands, self.results
 
     def clear(self) -> None:
         """Make room for the next turn."""
         self.commands.clear()
         self.results.clear()
+
+    def buffer(self, size: int) -> memoryview:
+        """`size` bytes to read into, the same ones each time."""
+        if len(self._buffer) != size:
+            self._buffer = memoryview(bytearray(size))
+        return self._buffer
 
     def feed(self, ticket: int, data: bytes | bytearray | memoryview) -> tuple[int, list[Event]]:
         """Take the whole frames off the front of `data`, which the member `ticket` sent.
@@ -133,9 +148,6 @@ class Batch:
         return cursor, events
 
 
-_shared_buffer = memoryview(bytearray(0))
-
-
 def receive(
     batch: Batch,
     ready: Sequence[tuple[int, int]],
@@ -144,15 +156,14 @@ def receive(
     read_budget: int,
     turn_budget: int,
 ) -> tuple[list[tuple[int, Event]], list[tuple[int, int]], int]:
-    """Read what the `ready` (fd, mask) have sent into `batch`; at most `read_budget` bytes of each, `turn_budget` in all.
+    """Read what the `ready` (fd, mask) have sent into `batch`.
+
+    At most `read_budget` bytes of each, and no more once `turn_budget` is used up. One buffer serves all.
 
     Returns what else happened as (fd, event); those (fd, mask) that are not, or not only, for this loop; and how many
-    of `ready` were dealt with: behind them the turn's budget was used up. One buffer serves all.
+    of `ready` were dealt with: behind them the turn's budget was used up.
     """
-    global _shared_buffer
-    if len(_shared_buffer) != read_budget:
-        _shared_buffer = memoryview(bytearray(read_budget))
-    buffer = _shared_buffer
+    buffer = batch.buffer(read_budget)
     modes, sockets, tickets, heard = links.modes, links.sockets, links.tickets, links.heard
     events: list[tuple[int, Event]] = []
     others: list[tuple[int, int]] = []
@@ -217,7 +228,7 @@ def dispatch(
     accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
     opened: list[tuple[int, int]] = []
     refused: list[tuple[int, int]] = []
-    for ticket, id_, target, arg, flags, ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
+    for ticket, id_, target, arg, flags, asked_ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
         rank = bisect_left(tickets, ticket)
         first, last = rank + 1, members
         code = 0
@@ -243,10 +254,13 @@ def dispatch(
                 code = RefusedCode.BUSY
         if code:
             limit = waiting_max if code == RefusedCode.BUSY else max_payload
-            deliveries.answer(deliveries.refused, ticket, refusal(id_, code, arg, members, len(payload), limit))
+            deliveries.answer(
+                deliveries.refused, ticket, refusal(id_, code, arg, members, len(payload), limit)
+            )
             refused.append((ticket, code))
             continue
         seq += 1
+        ttl_ms = asked_ttl_ms
         if flags & 1:
             ttl_ms = ttl_ms or result_ttl_ms
             ledger.open(seq, ticket, id_, snapshot, first, last)
@@ -337,7 +351,9 @@ def flush(
                         send(first, following, prefix)
                     pieces = deliveries.pieces(following, tail_of.get(following))
                     if pieces:
-                        message = b"".join([p if isinstance(p, bytes) else executes[p[0] : p[1]] for p in pieces])
+                        message = b"".join(
+                            [p if isinstance(p, bytes) else executes[p[0] : p[1]] for p in pieces]
+                        )
                         send(following, following + 1, message)
                     first, following = following + 1, next(own)
                 if end:

@@ -29,7 +29,9 @@ class _Waiting:
 
     __slots__ = ("answered", "counts", "first", "id", "last", "remaining", "sender", "seq", "tickets")
 
-    def __init__(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
+    def __init__(
+        self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int
+    ) -> None:
         self.seq = seq
         self.sender = sender
         self.id = id_
@@ -75,7 +77,9 @@ class Ledger:
         self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
         self._by_sender.setdefault(sender, {})[id_] = seq
 
-    def settle(self, batch: Results, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]) -> int:
+    def settle(
+        self, batch: Results, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
+    ) -> int:
         """Route the results of `batch` to the senders that wait; returns how many nobody waits for."""
         dropped = 0
         for ticket, seq, status, payload in batch.results:
@@ -97,10 +101,16 @@ class Ledger:
         for waiting in list(self._waiting.values()):
             for ticket in gone:
                 at = bisect_left(waiting.tickets, ticket, waiting.first, waiting.last)
-                if at < waiting.last and waiting.tickets[at] == ticket and not waiting.answered[at - waiting.first]:
+                if (
+                    at < waiting.last
+                    and waiting.tickets[at] == ticket
+                    and not waiting.answered[at - waiting.first]
+                ):
                     self._route(waiting, at, Status.LEFT, b"", routed)
 
-    def expire(self, seq: int, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]) -> None:
+    def expire(
+        self, seq: int, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
+    ) -> None:
         """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED."""
         waiting = self._waiting.get(seq)
         if waiting is not None:
@@ -124,7 +134,9 @@ class Ledger:
             done.setdefault(waiting.sender, bytearray()).extend(frame)
         return len(finished)
 
-    def _route(self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]) -> None:
+    def _route(
+        self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
+    ) -> None:
         head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, waiting.tickets[at], at, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:

@@ -26,5 +26,5 @@ class Background:
     def _run(self) -> None:
         try:
             self._target()
-        except BaseException as error:  # handed to who joins
+        except BaseException as error:  # noqa: BLE001 handed to who joins
             self._error = error

@@ -67,7 +67,9 @@ class Deliveries:
 
     def tails(self) -> dict[int, bytes | bytearray]:
         """By ticket, all answers in the order of their kinds (section 4)."""
-        kinds = [k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k]
+        kinds = [
+            k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k
+        ]
         if len(kinds) == 1:
             return dict(kinds[0])
         tickets = {ticket for kind in kinds for ticket in kind}
@@ -98,7 +100,4 @@ class Deliveries:
             pieces.append(frame)
         if start < end:
             pieces.append((start, end))
-        for own in (self.rank_frame(rank), tail):
-            if own:
-                pieces.append(bytes(own))
-        return pieces
+        return pieces + [bytes(own) for own in (self.rank_frame(rank), tail) if own]

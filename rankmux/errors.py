@@ -127,7 +127,7 @@ class AuthError(ServerError):
 class CommandRefused(RemoteError):
     """The server sent REFUSED `code` (section 5) for the command `id`; nobody got it."""
 
-    def __init__(self, id: int, code: int, text: str) -> None:
+    def __init__(self, id: int, code: int, text: str) -> None:  # noqa: A002 as the protocol names it
         super().__init__(id, code, text)
         self.id = id
         self.code = code

@@ -37,10 +37,10 @@ class PlainSocket(Protocol):
 class _Closed:
     """Stands where no connection is."""
 
-    def recv_into(self, buffer: memoryview, /) -> int:
+    def recv_into(self, _: memoryview, /) -> int:
         raise OSError(EBADF, "this connection is closed")
 
-    def send(self, data: memoryview | bytes, /) -> int:
+    def send(self, _: memoryview | bytes, /) -> int:
         raise OSError(EBADF, "this connection is closed")
 
 
@@ -48,7 +48,10 @@ _CLOSED = _Closed()
 
 
 class Links:
-    """`modes[fd]`: READ_DIRECT, WRITE_DIRECT; `tickets[fd]`: 0 for none; `heard[fd]`: when bytes last came, in seconds."""
+    """`modes[fd]`: READ_DIRECT and WRITE_DIRECT; `tickets[fd]`: 0 for none.
+
+    `heard[fd]`: when bytes last came, in seconds.
+    """
 
     __slots__ = ("heard", "modes", "sockets", "tickets")
 

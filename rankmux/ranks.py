@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import pairwise
 
 from .errors import StateError
 
@@ -66,7 +67,7 @@ class Ranks:
         if not gone:
             return
         size = len(self.tickets)
-        if gone[-1] >= size or gone[0] < 0 or any(a >= b for a, b in zip(gone, gone[1:], strict=False)):
+        if gone[-1] >= size or gone[0] < 0 or any(a >= b for a, b in pairwise(gone)):
             raise StateError(f"removing the ranks {gone[:8]}", f"there are {size} members")
         runs = []  # (where it goes, where it starts, where it ends): the survivors between two departures
         write = gone[0]
@@ -76,6 +77,6 @@ class Ranks:
                 write += following - rank - 1
         for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
             for to, start, end in runs:
-                column[to : to + end - start] = column[start:end]  # type: ignore[assignment,call-overload]
+                column[to : to + end - start] = column[start:end]  # type: ignore[assignment]
             del column[write:]
         self._snapshot = None

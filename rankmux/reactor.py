@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
-from .links import HUNG_UP, READABLE, WRITABLE
+from .links import READABLE, WRITABLE
 
 __all__ = ["EpollSelector", "Reactor", "Timer"]
 
@@ -62,7 +62,9 @@ class EpollSelector(selectors.BaseSelector):
         found = []
         for fd, mask in self.ready(timeout):
             key = self.get_key(fd)
-            events = (selectors.EVENT_READ if mask & ~WRITABLE else 0) | (selectors.EVENT_WRITE if mask & WRITABLE else 0)
+            events = (selectors.EVENT_READ if mask & ~WRITABLE else 0) | (
+                selectors.EVENT_WRITE if mask & WRITABLE else 0
+            )
             found.append((key, events & key.events))
         return found
 
@@ -122,7 +124,9 @@ class Reactor:
         self, selector: selectors.BaseSelector | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock = clock
-        self._selector = selector or (EpollSelector() if hasattr(select, "epoll") else selectors.DefaultSelector())
+        self._selector = selector or (
+            EpollSelector() if hasattr(select, "epoll") else selectors.DefaultSelector()
+        )
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -132,7 +136,10 @@ class Reactor:
         self.watch(self._wake_reader.fileno(), READABLE)
 
     def watch(self, fd: int, interest: int) -> None:
-        """Watch `fd` for `interest` (READABLE, WRITABLE) from now on; 0 stops watching it. Call that before closing it."""
+        """Watch `fd` for `interest` (READABLE, WRITABLE) from now on.
+
+        0 stops watching it: do that before closing it.
+        """
         if fd >= len(self._interests):
             self._interests.extend(bytes(fd + 1))
         before, self._interests[fd] = self._interests[fd], interest
@@ -199,4 +206,6 @@ class Reactor:
 
 
 def _to_mask(events: int) -> int:
-    return (READABLE if events & selectors.EVENT_READ else 0) | (WRITABLE if events & selectors.EVENT_WRITE else 0)
+    return (READABLE if events & selectors.EVENT_READ else 0) | (
+        WRITABLE if events & selectors.EVENT_WRITE else 0
+    )

@@ -92,7 +92,10 @@ class Outcome:
 
 
 class Room:
-    """At most `seats` members. `waiting_max` commands of one sender may wait for results, `result_ttl_ms` by default."""
+    """At most `seats` members.
+
+    `waiting_max` commands of one sender may wait for results, for `result_ttl_ms` if they do not say how long.
+    """
 
     __slots__ = (
         "_deadlines",
@@ -162,7 +165,9 @@ class Room:
         commands = self.seq - first_seq
         for seq, ttl_ms in opened:
             heappush(self._deadlines, (turn.now + ttl_ms / 1000, seq))
-        if len(self._deadlines) > 2 * len(ledger) + 64:  # most have been answered: do not keep them till they expire
+        if (
+            len(self._deadlines) > 2 * len(ledger) + 64
+        ):  # most have been answered: do not keep them till they expire
             self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in ledger]
             heapify(self._deadlines)
         if turn.departures or turn.joins:
@@ -174,7 +179,9 @@ class Room:
             deliveries.answer(deliveries.members, ticket, self._page(who).encode())
         for ticket, payload in turn.pings:
             deliveries.answer(deliveries.pongs, ticket, Pong(payload).encode())
-        return Outcome(deliveries, tickets, peers, departed, joined, full, refused, commands, dropped, settled)
+        return Outcome(
+            deliveries, tickets, peers, departed, joined, full, refused, commands, dropped, settled
+        )
 
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
         """Take all departures out in one sweep. They are numbered in the order of their ranks."""
@@ -214,7 +221,9 @@ class Room:
         ranks = self.ranks
         room = self._max_payload + FRAME_OVERHEAD - _MEMBERS_HEAD_BYTES
         page: list[MemberInfo] = []
-        for rank in range(who.first_rank, min(who.first_rank + who.count, len(ranks), who.first_rank + 0xFFFF)):
+        for rank in range(
+            who.first_rank, min(who.first_rank + who.count, len(ranks), who.first_rank + 0xFFFF)
+        ):
             name, address = ranks.names[rank], ranks.addresses[rank]
             size = _MEMBER_HEAD_BYTES + len(name.encode()) + len(address.encode())
             if size > room:

@@ -16,7 +16,9 @@ def bad_length(length: int, max_length: int) -> ProtocolViolation:
     """The breach of a frame that announces `length` (section 3.3)."""
     if not length:
         return ProtocolViolation(ErrorCode.PROTOCOL, "a frame's length is 0, at least 1 is expected")
-    return ProtocolViolation(ErrorCode.TOO_BIG, f"a frame's length is {length}, at most {max_length} is allowed")
+    return ProtocolViolation(
+        ErrorCode.TOO_BIG, f"a frame's length is {length}, at most {max_length} is allowed"
+    )
 
 
 def member_frame(type_: int, body: bytes, max_payload: int) -> Frame:

@@ -20,7 +20,10 @@ MAX_LINES = 450
 BELOW = {
     "errors": "",
     "codes": "",
-    "wire": "codes errors",
+    "layout": "codes errors",
+    "client_frames": "layout codes errors",
+    "server_frames": "layout codes errors",
+    "wire": "client_frames server_frames layout codes errors",
     "verdicts": "wire codes errors",
     "links": "",
     "deliveries": "",
@@ -43,7 +46,7 @@ BELOW = {
 # Above it: the server, then the client; neither knows the other.
 ABOVE = {
     "config": "codes errors",
-    "reactor": "",
+    "reactor": "links",
     "background": "",
     "peers": "session wire codes errors",
     "listener": "config reactor links errors",
