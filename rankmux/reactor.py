@@ -21,6 +21,13 @@ from .links import READABLE, WRITABLE
 __all__ = ["EpollSelector", "Reactor", "Timer"]
 
 
+_EVENTS = {
+    READABLE: selectors.EVENT_READ,
+    WRITABLE: selectors.EVENT_WRITE,
+    READABLE | WRITABLE: selectors.EVENT_READ | selectors.EVENT_WRITE,
+}
+
+
 class EpollSelector(selectors.BaseSelector):
     """A selector whose `ready` gives the kernel's own (fd, mask) pairs, without an object per event and descriptor.
 
@@ -53,8 +60,23 @@ class EpollSelector(selectors.BaseSelector):
         self._epoll.modify(key.fd, _to_epoll(events))
         return self._enter(fileobj, key.fd, events, data)
 
+    def watch(self, fd: int, before: int, interest: int) -> None:
+        """Go over from one interest (READABLE, WRITABLE, 0 for none) to another, for a bare descriptor without data."""
+        if not interest:
+            self._epoll.unregister(fd)
+            del self._keys[fd]
+            return
+        mask = interest | select.EPOLLRDHUP if interest & READABLE else interest
+        if before:
+            self._epoll.modify(fd, mask)
+        else:
+            self._epoll.register(fd, mask)
+        self._keys[fd] = _EVENTS[interest]
+
     def ready(self, timeout: float | None) -> list[tuple[int, int]]:
         """The ready descriptors with their masks (READABLE, WRITABLE, HUNG_UP)."""
+        if timeout is not None and timeout < 0:
+            timeout = 0  # to epoll, less than nothing is for ever
         return self._epoll.poll(timeout, max(len(self._keys), 1))
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -145,16 +167,8 @@ class Reactor:
         before, self._interests[fd] = self._interests[fd], interest
         if interest == before:
             return
-        events = (selectors.EVENT_READ if interest & READABLE else 0) | (
-            selectors.EVENT_WRITE if interest & WRITABLE else 0
-        )
         try:
-            if not interest:
-                self._selector.unregister(fd)
-            elif before:
-                self._selector.modify(fd, events)
-            else:
-                self._selector.register(fd, events)
+            self._change(fd, before, interest)
         except BaseException:
             self._interests[fd] = before
             raise
@@ -167,6 +181,17 @@ class Reactor:
         if isinstance(self._selector, EpollSelector):
             return self._selector.ready(timeout)
         return [(key.fd, _to_mask(events)) for key, events in self._selector.select(timeout)]
+
+    def _change(self, fd: int, before: int, interest: int) -> None:
+        selector = self._selector
+        if isinstance(selector, EpollSelector):
+            selector.watch(fd, before, interest)
+        elif not interest:
+            selector.unregister(fd)
+        elif before:
+            selector.modify(fd, _EVENTS[interest])
+        else:
+            selector.register(fd, _EVENTS[interest])
 
     def woken(self, fd: int) -> bool:
         """Whether `fd`, among the ready, stands for a call of `wake`, which is over with this."""

@@ -1,0 +1,144 @@
+"""The hot loops alone, without sockets: cutting, entering, dispatching, settling, ranking, with each twin."""
+
+from __future__ import annotations
+
+import importlib
+from array import array
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from rankmux import _framing_py, framing
+from rankmux.codes import CommandFlag, Status, Target
+from rankmux.deliveries import Deliveries
+from rankmux.ranks import Ranks
+from rankmux.wire import Command, Result
+
+MAX_PAYLOAD = 65_536
+MEMBERS = 10_000
+COMMANDS = 64
+
+
+def _twins() -> list[ModuleType]:
+    compiled = [importlib.import_module("rankmux._framing")] if framing.TWIN == "extension" else []
+    return [_framing_py, *compiled]
+
+
+@pytest.fixture(
+    params=_twins(), ids=lambda module: "extension" if module.__name__.endswith("_framing") else "pure"
+)
+def twin(request: pytest.FixtureRequest) -> Any:
+    """One twin of the hot loops."""
+    return request.param
+
+
+def _record(benchmark: BenchmarkFixture, unit: str, units: int, size: int = 0) -> None:
+    """Units per second, and bytes where there are any, beside pytest-benchmark's own figures."""
+    if benchmark.stats is None:
+        return
+    median_s = benchmark.stats.stats.median
+    benchmark.extra_info |= {"unit": unit, "units": units, "units_per_s": units / median_s}
+    if size:
+        benchmark.extra_info["mb_per_s"] = size / median_s / 1e6
+
+
+@pytest.mark.parametrize("payload", [64, 4096])
+def bench_cut(benchmark: BenchmarkFixture, twin: Any, payload: int) -> None:
+    """Frames off a stream."""
+    frame = Result(1, Status.OK, bytes(payload)).encode()
+    data = frame * (65_536 // len(frame))
+    frames, taken, breach = benchmark(twin.cut, data, MAX_PAYLOAD + 64)
+    assert taken == len(data)
+    assert breach is None
+    _record(benchmark, "frame", len(frames), len(data))
+
+
+def bench_feed(benchmark: BenchmarkFixture, twin: Any) -> None:
+    """A member's commands into the turn."""
+    data = Command(1, Target.ALL, 0, CommandFlag.QUIET, 0, bytes(64)).encode() * 512
+    batch = twin.Batch(MAX_PAYLOAD)
+
+    def feed() -> None:
+        batch.clear()
+        batch.feed(1, data)
+
+    benchmark(feed)
+    assert len(batch) == 512
+    _record(benchmark, "command", 512, len(data))
+
+
+@pytest.mark.parametrize("target", [Target.ALL, Target.NEXT], ids=["all", "next"])
+def bench_dispatch(benchmark: BenchmarkFixture, twin: Any, target: Target) -> None:
+    """The commands of a turn into what it owes; 10,000 members."""
+    batch, dispatch = _dispatcher(
+        twin, MEMBERS, Command(1, target, 0, CommandFlag.QUIET, 0, bytes(64)), COMMANDS
+    )
+    deliveries = benchmark(dispatch)
+    assert len(batch) == COMMANDS
+    assert deliveries.executes or deliveries.directed
+    _record(benchmark, "command", COMMANDS)
+
+
+def bench_settle(benchmark: BenchmarkFixture, twin: Any) -> None:
+    """The results of 1,000 executors to their sender."""
+    executors = 1000
+    tickets = array("Q", range(1, executors + 2))
+    loads = array("I", bytes(4 * (executors + 1)))
+    results = twin.Batch(MAX_PAYLOAD)
+    for ticket in tickets[1:]:
+        results.feed(ticket, Result(1, Status.OK, b"done").encode())
+
+    def opened() -> tuple[tuple[Any, dict[int, bytearray]], dict[str, Any]]:
+        ledger = twin.Ledger()
+        ledger.open(1, 1, 7, tickets, 1, executors + 1)
+        loads[:] = array("I", [1] * (executors + 1))
+        return (ledger, {}), {}
+
+    def settle(ledger: Any, routed: dict[int, bytearray]) -> int:
+        dropped: int = ledger.settle(results, tickets, loads, routed)
+        return dropped
+
+    assert benchmark.pedantic(settle, setup=opened, rounds=50) == 0
+    _record(benchmark, "result", executors)
+
+
+@pytest.mark.parametrize("departures", [1, MEMBERS // 2], ids=["one", "half"])
+def bench_rank_sweep(benchmark: BenchmarkFixture, departures: int) -> None:
+    """Members out of the ranks in one sweep; 10,000 of them."""
+    gone = range(0, MEMBERS, MEMBERS // departures)
+
+    def full() -> tuple[tuple[Ranks], dict[str, Any]]:
+        ranks = Ranks()
+        for ticket in range(MEMBERS):
+            ranks.append(ticket, ticket, "", "")
+        return (ranks,), {}
+
+    benchmark.pedantic(lambda ranks: ranks.remove(gone), setup=full, rounds=20)
+    _record(benchmark, "departure", departures)
+
+
+def bench_rank_frames(benchmark: BenchmarkFixture, twin: Any) -> None:
+    """RANK for 9,999 who move up."""
+    frames = benchmark(twin.rank_frames, [0], [1], MEMBERS - 1, 1)
+    assert len(frames) == 22 * (MEMBERS - 1)
+    _record(benchmark, "promotion", MEMBERS - 1, len(frames))
+
+
+def _dispatcher(
+    twin: Any, members: int, command: Command, count: int
+) -> tuple[Any, Callable[[], Deliveries]]:
+    tickets = array("Q", range(1, members + 1))
+    loads = array("I", bytes(4 * members))
+    ledger = twin.Ledger()
+    batch = twin.Batch(MAX_PAYLOAD)
+    batch.feed(1, command.encode() * count)
+
+    def dispatch() -> Deliveries:
+        deliveries = Deliveries()
+        twin.dispatch(batch, tickets, tickets, loads, ledger, deliveries, 0, 1024, 60_000, None)
+        return deliveries
+
+    return batch, dispatch

@@ -1,0 +1,90 @@
+"""Fixtures: the twin that the server takes, servers of one's own, and one standing server for short tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .process import Server, has_extension
+
+Serve = Callable[..., Server]
+
+TWINS = ["pure", "extension"] if has_extension() else ["pure"]
+
+
+class Standing:
+    """A server that outlives a test; replaced when a test has done it harm."""
+
+    def __init__(self, extension: bool) -> None:
+        self._extension = extension
+        self._server: Server | None = None
+
+    def take(self) -> Server:
+        """The server, with nobody in it."""
+        if self._server is None:
+            self._server = Server(64, extension=self._extension)
+        try:
+            self._server.vacate()
+        except BaseException:
+            self.discard()
+            raise
+        return self._server
+
+    def give_back(self) -> None:
+        """End a test's use of it."""
+        if self._server is None:
+            return
+        try:
+            self._server.release()
+            self._server.check()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Stop it; the next test gets a new one."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+
+@pytest.fixture(scope="session", params=TWINS)
+def twin(request: pytest.FixtureRequest) -> str:
+    """Which twin of the framing the server takes."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def standing(twin: str) -> Iterator[Standing]:
+    """The standing server's keeper."""
+    keeper = Standing(twin == "extension")
+    yield keeper
+    keeper.discard()
+
+
+@pytest.fixture
+def room(standing: Standing) -> Iterator[Server]:
+    """A server with 64 seats and the default settings, empty; its sequence has run on."""
+    yield standing.take()
+    standing.give_back()
+
+
+@pytest.fixture
+def serve(twin: str) -> Iterator[Serve]:
+    """Starts fresh servers: `serve(seats, *flags)`; all are stopped and checked at the end."""
+    servers: list[Server] = []
+
+    def start(seats: int = 10, *flags: str) -> Server:
+        servers.append(Server(seats, *flags, extension=twin == "extension"))
+        return servers[-1]
+
+    yield start
+    failures: list[BaseException] = []
+    for server in servers:
+        try:
+            server.stop()
+        except AssertionError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]

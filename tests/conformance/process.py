@@ -1,0 +1,198 @@
+"""A real server in a process of its own: started, stopped for a moment, ended, and looked after.
+
+A server that is stopped with SIGSTOP while several peers send finds all of it at once when it goes on: that
+is one turn, and the way to test section 4 without luck. On loopback the bytes are there when `send` returns,
+for the first ten segments of a connection that nobody acknowledges; so a test sends what is more in one call.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .peer import DEADLINE_S, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 20.0
+STOP_S = 15.0
+LISTENING = re.compile(r"listening on (\S+):(\d+) for (\d+) clients?\b")
+
+
+def environment(extension: bool) -> dict[str, str]:
+    """The server's environment: ours without its own variables, and which twin it takes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RANKMUX_")}
+    return {**kept, "RANKMUX_EXTENSION": "1" if extension else "0"}
+
+
+def has_extension() -> bool:
+    """Whether a server process could run with the compiled twin."""
+    command = [sys.executable, "-c", "import rankmux._framing"]
+    trial = subprocess.run(command, cwd=ROOT, env=environment(True), capture_output=True, check=False)
+    return trial.returncode == 0
+
+
+class Server:
+    """A server process on a free loopback port, and the peers that talk to it."""
+
+    def __init__(self, seats: int, *flags: str, extension: bool = False) -> None:
+        self.seats = seats
+        self._peers: list[Peer] = []
+        self._paused = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        command = [sys.executable, "-m", "rankmux", "server", "-n", str(seats), "--port", "0", *flags]
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(extension),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self.pid = self._process.pid
+        try:
+            self.host, self.port = self._listening()
+        except BaseException:
+            self.stop()
+            raise
+
+    # Peers
+
+    def connect(self, *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
+        """A new connection that has said nothing yet."""
+        peer = Peer(self.host, self.port, receive_buffer=receive_buffer, answers_pings=answers_pings)
+        self._peers.append(peer)
+        return peer
+
+    def join(self, name: str = "", *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
+        """A new member."""
+        peer = self.connect(receive_buffer=receive_buffer, answers_pings=answers_pings)
+        peer.hello(name)
+        return peer
+
+    def line(self, count: int) -> list[Peer]:
+        """That many new members, in the order of their ranks."""
+        return [self.join() for _ in range(count)]
+
+    def release(self) -> None:
+        """Let the server run on and close all peers."""
+        self.resume()
+        for peer in self._peers:
+            peer.close()
+        self._peers.clear()
+
+    def vacate(self) -> None:
+        """Wait until nobody holds a seat."""
+        self.release()
+        probe = self.join()
+        probe.wait_for_total(1)
+        probe.leave()
+        probe.expect_close()
+        self.release()
+
+    # The process
+
+    def pause(self) -> None:
+        """Stop the process between two turns, and return when every thread of it has stopped."""
+        self._wait_for("S", "has no rest")
+        self._paused = True
+        os.kill(self.pid, signal.SIGSTOP)
+        self._wait_for("T", "does not stop")
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        if self._paused:
+            self._paused = False
+            os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def one_turn(self) -> Iterator[None]:
+        """What peers send within this block arrives in one turn (if it is little)."""
+        self.pause()
+        try:
+            yield
+            time.sleep(0.005)  # delivery is done by then even if the kernel put it off
+        finally:
+            self.resume()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float = STOP_S) -> int:
+        """Wait for the process to end; its exit code."""
+        return self._process.wait(timeout_s)
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def descriptors(self) -> int:
+        """How many file descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def log(self) -> str:
+        """What it has written to its standard error."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
+    def check(self) -> None:
+        """The server runs on, and nothing went wrong inside it."""
+        assert self.alive(), f"the server has ended with {self._process.returncode}:\n{self.log()[-4000:]}"
+        self._check_log()
+
+    def stop(self) -> None:
+        """End the process: asked first, made to after a while."""
+        try:
+            self.release()
+            if self.alive():
+                self._process.terminate()
+                try:
+                    self._process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
+                    raise AssertionError("the server did not end when asked") from None
+            self._check_log()
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._log.close()
+
+    def _check_log(self) -> None:
+        text = self.log()
+        assert "Traceback" not in text, text[-8000:]
+
+    def _wait_for(self, state: str, complaint: str) -> None:
+        """Wait until every thread of the process is sleeping (S) or stopped (T)."""
+        deadline = time.monotonic() + DEADLINE_S
+        while {task.read_text().rpartition(")")[2].split()[0] for task in self._tasks()} != {state}:
+            assert time.monotonic() < deadline, f"the server {complaint}"
+            time.sleep(0.000_5)
+
+    def _tasks(self) -> Iterator[Path]:
+        return Path(f"/proc/{self.pid}/task").glob("*/stat")
+
+    def _listening(self) -> tuple[str, int]:
+        """Read standard output up to the line that says where it listens."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + START_S
+        text = b""
+        while (found := LISTENING.search(text.decode(errors="replace"))) is None or not text.endswith(b"\n"):
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self._process.stdout.fileno(), 65_536) if ready else b""
+            assert chunk, f"the server does not say where it listens: {text!r}\n{self.log()[-4000:]}"
+            text += chunk
+        assert int(found[3]) == self.seats
+        return found[1], int(found[2])
