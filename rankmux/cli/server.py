@@ -1,4 +1,8 @@
-"""`rankmux-server`: flags, logging, signals and exit codes around one Server. Exit codes: 0 stopped, 2 usage or settings."""
+"""`rankmux-server`: flags, logging, signals and exit codes around one Server.
+
+Exit codes: 0 stopped in order, 2 usage or settings (an address that is taken too), 128 + n stopped at once by a second
+signal n.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ import argparse
 import logging
 import os
 import resource
+import selectors
 import signal
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 from .. import __version__
+from ..access import Access, read_tokens
 from ..config import Config, Setting, load, settings
 from ..errors import ConfigError
 from ..framing import TWIN
+from ..logpipe import PipeHandler
 from ..server import Server
 
 __all__ = ["main"]
@@ -26,48 +33,67 @@ def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
     arguments = vars(_parser().parse_args(argv))
     path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
+    check_only = arguments.pop("check_config")
     try:
-        config, _ = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
-        tokens = _read_tokens(config)
+        config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
+        tokens = read_tokens(config, os.environ)
         _raise_file_limit(config)
+        if check_only:
+            Access(config, tokens)
+            _show(config, sources)
+            return 0
         _log_to_stderr(config)
-        server = Server(config, tokens=tokens)
+        server = Server(config, tokens=tokens, selector=_selector())
     except ConfigError as error:
         print(f"rankmux-server: {error}", file=sys.stderr)
         return 2
+    stop = _Stop(server)
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _Stop(server))
-    host, port = server.address
-    print(f"listening on {host}:{port} for {config.seats} clients", flush=True)
+        signal.signal(signum, stop)
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
+    with suppress(OSError):  # nobody has to read it
+        os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
     server.serve_forever()
-    return 0
+    return stop.code
 
 
 class _Stop:
-    """The first signal stops in order, the second at once."""
+    """The first signal stops in order, the second at once, the third without a word."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._seen = False
+        self._seen = 0
+        self.code = 0
 
-    def __call__(self, signum: int, frame: object) -> None:
-        if self._seen:
+    def __call__(self, signum: int, _frame: object) -> None:
+        self._seen += 1
+        if self._seen == 1:
+            self._server.stop()
+        elif self._seen == 2:
+            self.code = 128 + signum
+            self._server.stop(0.0)
+        else:
             os._exit(128 + signum)
-        self._seen = True
-        self._server.stop()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rankmux-server",
         description="Holds at most N clients, ranks them by arrival, and passes each command down the ranks.",
-        epilog="Every flag is a RANKMUX_... variable too (RANKMUX_SEATS=10), and a key of the TOML file of --config.",
+        epilog="Every flag is a RANKMUX_... variable too (RANKMUX_SEATS=10), and a key of the TOML file of --config; "
+        "a flag counts before a variable, a variable before the file. The token may stand in RANKMUX_TOKEN instead of "
+        "a file. SIGHUP reads token and certificates again.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--version", action="version", version=f"rankmux-server {__version__} ({TWIN} framing, Python {_python()})"
+        "--version",
+        action="version",
+        version=f"rankmux-server {__version__} ({TWIN} framing, Python {_python()})",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    parser.add_argument(
+        "--check-config", action="store_true", help="show all settings and where each is from, and stop"
+    )
     for setting in settings():
         _add(parser, setting)
     return parser
@@ -75,22 +101,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
     names = [_SHORT[setting.name]] if setting.name in _SHORT else []
+    names.append(setting.flag)
+    if setting.kind is bool:
+        parser.add_argument(
+            *names, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.help
+        )
+        return
     shown = f"{setting.help} (default: {setting.default})" if setting.default != "" else setting.help
     metavar = "N" if setting.kind is not str else setting.name.rpartition("_")[2].upper()
-    parser.add_argument(*names, setting.flag, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
+    parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
 
 
-def _read_tokens(config: Config) -> tuple[bytes, ...]:
-    if not config.token_file:
-        return ()
-    try:
-        token = Path(config.token_file).read_bytes().strip()
-    except OSError as error:
-        expected = f"a file that can be read is expected ({error.strerror})"
-        raise ConfigError("--token-file", config.token_file, expected) from None
-    if not token:
-        raise ConfigError("--token-file", config.token_file, "a file with a token in it is expected, this one is empty")
-    return (token,)
+def _show(config: Config, sources: dict[str, str]) -> None:
+    for setting in settings():
+        value = getattr(config, setting.name)
+        text = str(value).lower() if setting.kind is bool else f'"{value}"' if setting.kind is str else value
+        print(f"{setting.name} = {text}  # {sources[setting.name]}")
+
+
+def _selector() -> selectors.BaseSelector | None:
+    """RANKMUX_SELECTOR, for tests: how readiness is asked for where epoll is not to be had."""
+    kinds: dict[str, type[selectors.BaseSelector]] = {
+        "poll": selectors.PollSelector,
+        "select": selectors.SelectSelector,
+    }
+    kind = kinds.get(os.environ.get("RANKMUX_SELECTOR", ""))
+    return kind() if kind is not None else None
 
 
 def _raise_file_limit(config: Config) -> None:
@@ -99,13 +135,15 @@ def _raise_file_limit(config: Config) -> None:
     needed = config.seats + _RESERVED_FILES
     if hard != resource.RLIM_INFINITY and needed > hard:
         most = hard - _RESERVED_FILES
-        raise ConfigError("--seats", config.seats, f"at most {most} is expected: the system allows {hard} open files")
+        raise ConfigError(
+            "seats", config.seats, f"at most {most} is expected: the system allows {hard} open files"
+        )
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_to_stderr(config: Config) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = PipeHandler(2)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)

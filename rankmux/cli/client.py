@@ -1,0 +1,89 @@
+"""`rankmux-client`: flags and exit codes; which form of the client runs.
+
+Without a subcommand it is sender and executor at once, at a terminal or through a pipe. Exit codes: 0 all ok · 1 some
+failed · 2 usage · 3 timed out · 4 refused, nobody below or rejected · 5 could not connect, full or not let in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..client_link import Link
+from ..client_session import ClientSession
+from ..client_stream import Stream, connected_socket
+from ..errors import ConnectionLost, LocalError
+from .client_connection import Exit, add_connection_flags, address_of, token_reader
+from .client_lines import Lines, discard_output, interrupt_on_sigterm
+
+__all__ = ["main"]
+
+_SUBCOMMANDS: dict[str, str] = {}
+"""What the first argument may be, and the module beside this one whose `main(argv)` runs it."""
+
+_EPILOG = """\
+A line is a command, executed by all members below you. In front of it:
+  @next CMD    for the one directly below
+  @least CMD   for the least loaded one below
+  @2 CMD       for the one with rank 2
+  @all CMD     for all below, as without; @@CMD is a command that begins with @
+
+examples:
+  rankmux-client --name ada
+  printf 'print\\n' | rankmux-client --port 7117
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run rankmux-client; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in _SUBCOMMANDS:
+        module = import_module(f"{__package__}.{_SUBCOMMANDS[arguments[0]]}")
+        code: int = module.main(arguments[1:])
+        return code
+    return _main(_parser().parse_args(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rankmux-client",
+        description="Joins a rankmux server: takes commands from its seniors, and gives them to its juniors.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rankmux-client {__version__}")
+    add_connection_flags(parser)
+    return parser
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    try:
+        address = address_of(arguments)
+        session = ClientSession(arguments.name, token_reader(arguments)())
+        link = Link(session, Stream(connected_socket(address, arguments.timeout)))
+    except LocalError as error:
+        print(f"rankmux-client: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except ConnectionLost as error:
+        print(f"rankmux-client: {error.reason}", file=sys.stderr)
+        return Exit.NOT_CONNECTED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    interrupt_on_sigterm()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    input_fd = os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
+    code = Lines(link, input_fd, sys.stdout, sys.stderr, arguments.timeout).run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""The plain form of rankmux-client: a command a line from standard input, a line on standard output for what happens.
+
+It is sender and executor at once, in one loop over two descriptors. It executes a command by printing it. At the end of
+its input it waits for the answers to what it sent, and leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
+
+from ..client_arguments import target_of
+from ..client_events import (
+    CommandAccepted,
+    CommandDone,
+    Ended,
+    Event,
+    ExecuteReceived,
+    RefusalReceived,
+    ResultRouted,
+    ServerErrorReceived,
+    Welcomed,
+)
+from ..client_link import Link
+from ..client_session import State
+from ..codes import Status
+from ..errors import ArgumentError, ConnectionLost, PayloadTooBig, RankmuxError, ServerError, StateError
+from .client_connection import Exit
+from .client_words import parse_line, shown, tell
+
+__all__ = ["Lines", "discard_output", "interrupt_on_sigterm"]
+
+_WAITING_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
+_UNSENT_MAX_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+_GOODBYE_S = 2.0  # a server takes a second at most to send what it still owes (section 3.4)
+_HINT = "A line is a command for all below you; @next, @least or @RANK in front says for whom. Ctrl-D leaves."
+
+
+class Lines:
+    """One run of the plain client over `link`; `timeout_s` bounds the wait for its WELCOME."""
+
+    def __init__(
+        self,
+        link: Link,
+        input_fd: int,
+        output: TextIO,
+        errors: TextIO,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._link = link
+        self._input_fd = input_fd
+        self._output = output
+        self._errors = errors
+        self._clock = clock
+        self._deadline_s: float | None = clock() + timeout_s
+        self._timeout_s = timeout_s
+        self._poller = getattr(
+            selectors, "PollSelector", selectors.SelectSelector
+        )()  # epoll takes no plain files
+        self._pending = bytearray()
+        self._skipping = False
+        self._at_end = False
+        self._sent: dict[int, str] = {}
+        self._code = Exit.OK
+
+    def run(self) -> int:
+        """Run until the input has ended and is answered, or the connection has; the exit code."""
+        with self._poller:
+            try:
+                while not self._link.ended:
+                    self._turn()
+            except KeyboardInterrupt:
+                self._code = Exit.INTERRUPTED
+                self._leave_now()
+            except BrokenPipeError:
+                self._code = Exit.FAILED
+                self._leave_now()
+        self._link.close()
+        return self._code
+
+    # the loop
+
+    def _turn(self) -> None:
+        link = self._link
+        self._watch(link, selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write))
+        self._watch(self._input_fd, selectors.EVENT_READ if self._wants_input() else 0)
+        waits = [0.0] if link.wants_read_now else []
+        deadline_in_s = None if self._deadline_s is None else self._deadline_s - self._clock()
+        waits += [max(0.0, wait_s) for wait_s in (link.patience_s(), deadline_in_s) if wait_s is not None]
+        ready = {key.fileobj: mask for key, mask in self._poller.select(min(waits, default=None))}
+        link.run(link.wants_read_now or bool(ready.get(link, 0) & selectors.EVENT_READ))
+        self._tell_all()
+        if self._input_fd in ready and self._wants_input():
+            self._fill()
+        self._send_lines()
+        if self._at_end and not self._pending and not self._sent and link.session.state is State.JOINED:
+            link.session.send_leave()
+            self._deadline_s = self._clock() + _GOODBYE_S
+        link.flush()
+        self._tell_all()
+        if self._deadline_s is not None and self._clock() >= self._deadline_s and not link.ended:
+            self._overdue()
+
+    def _watch(self, fileobj: int | Link, interest: int) -> None:
+        known = fileobj in self._poller.get_map()
+        if interest and known:
+            self._poller.modify(fileobj, interest)
+        elif interest:
+            self._poller.register(fileobj, interest)
+        elif known:
+            self._poller.unregister(fileobj)
+
+    def _overdue(self) -> None:
+        awaiting = self._link.session.state is State.AWAITING
+        self._link.close(f"the server was silent for {self._timeout_s:g} s" if awaiting else "")
+        self._tell_all()
+
+    def _leave_now(self) -> None:
+        with suppress(StateError):
+            self._link.session.send_leave()
+        self._link.flush()
+        self._link.close()
+
+    # from standard input
+
+    def _may_send(self) -> bool:
+        session = self._link.session
+        return (
+            session.state is State.JOINED
+            and len(self._sent) < _WAITING_MAX
+            and session.output_size < _UNSENT_MAX_BYTES
+        )
+
+    def _wants_input(self) -> bool:
+        return self._may_send() and not self._at_end and b"\n" not in self._pending
+
+    def _fill(self) -> None:
+        try:
+            data = os.read(self._input_fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # the terminal has gone
+            data = b""
+        self._at_end = not data
+        self._pending += data or (b"\n" if self._pending else b"")  # a last line may lack its end
+        limit = self._link.session.max_payload or 0
+        if self._skipping and b"\n" in self._pending:
+            del self._pending[: self._pending.index(b"\n") + 1]
+            self._skipping = False
+        if b"\n" not in self._pending and (self._skipping or len(self._pending) > limit + _READ_BYTES):
+            if not self._skipping:  # it cannot become a command any more
+                self._complain(f"Not sent: {PayloadTooBig(len(self._pending), limit)}")
+            self._pending.clear()
+            self._skipping = True
+
+    def _send_lines(self) -> None:
+        while self._may_send() and (end := self._pending.find(b"\n")) >= 0:
+            line = bytes(self._pending[:end])
+            del self._pending[: end + 1]
+            self._command(line)
+
+    def _command(self, line: bytes) -> None:
+        try:
+            parsed = parse_line(line)
+            if parsed is None:
+                return
+            to, payload = parsed
+            id_ = self._link.session.send_command(payload, *target_of(to), results=True)
+        except ArgumentError as error:
+            self._complain(f"Not understood: {error}")
+        except (PayloadTooBig, StateError) as error:
+            self._complain(f"Not sent: {error}")
+        else:
+            self._sent[id_] = shown(payload)
+
+    def _complain(self, text: str) -> None:
+        self._code = max(self._code, Exit.USAGE)
+        self._say(text)
+
+    # from the server
+
+    def _tell_all(self) -> None:
+        for event in self._link.events():
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Welcomed():
+                self._deadline_s = None
+                self._say(f"Assigned rank: {event.rank}")
+                if os.isatty(self._input_fd):
+                    self._say(_HINT)
+            case ExecuteReceived():
+                self._say(*tell(event), f"Executed: {shown(event.payload)}")
+                if event.wants_result:
+                    self._link.session.try_result(event.seq, Status.OK)
+            case RefusalReceived():
+                self._say(*tell(event, self._sent.pop(event.id)))
+                self._note(Exit.REFUSED)
+            case CommandDone():
+                self._say(*tell(event, self._sent.pop(event.id)))
+                for number, code in (
+                    (event.failed + event.left, Exit.FAILED),
+                    (event.expired, Exit.TIMED_OUT),
+                    (event.rejected, Exit.REFUSED),
+                ):
+                    self._note(code if number else Exit.OK)
+            case CommandAccepted() | ResultRouted():
+                self._say(*tell(event, self._sent[event.id]))
+            case Ended():
+                self._end(event.error)
+            case ServerErrorReceived():
+                pass  # Ended says it
+            case _:
+                self._say(*tell(event))
+
+    def _end(self, error: RankmuxError | None) -> None:
+        for command in self._sent.values():
+            self._say(f"Not known, the connection went first: {command}")
+        self._sent.clear()
+        if error is None:
+            return
+        self._note(Exit.NOT_CONNECTED)
+        if isinstance(error, ServerError):
+            self._errors.write(
+                f"rankmux-client: the server ended the connection: {shown(error.text.encode())}\n"
+            )
+        elif isinstance(error, ConnectionLost):
+            self._errors.write(f"rankmux-client: the connection is gone: {error.reason}\n")
+        else:
+            self._errors.write(f"rankmux-client: this is no rankmux server, or a broken one: {error}\n")
+
+    def _note(self, code: Exit) -> None:
+        self._code = max(self._code, code)
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self._output.write(line + "\n")
+        self._output.flush()
+
+
+def interrupt_on_sigterm() -> None:
+    """SIGTERM leaves the room as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def discard_output() -> None:
+    """Nobody reads our output any more: let Python's own flush at exit not stumble over that."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,133 @@
+"""What comes back for a command: each result, the counts at the end, and how far one command has come.
+
+Shared by the blocking and the asyncio driver, which add the waiting. Nothing here knows a socket, a thread or a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .client_events import CommandAccepted, CommandDone, RefusalReceived, ResultRouted
+from .codes import Status
+from .errors import CommandRefused, RankmuxError
+
+__all__ = ["Counts", "Progress", "RoutedResult", "gathered"]
+
+_RESULT_OVERHEAD_BYTES = (
+    200  # what a result costs besides its payload, in CPython; for the bound on unread results
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedResult:
+    """What an executor gave (section 6): `rank` is its rank at dispatch, `ticket` tells it from all others for good."""
+
+    rank: int
+    ticket: int
+    status: Status
+    payload: bytes
+
+    @property
+    def final(self) -> bool:
+        """Whether this was the executor's end; more follows a PART."""
+        return self.status is not Status.PART
+
+    @property
+    def text(self) -> str:
+        """The payload as UTF-8 text; what is not UTF-8 shows as U+FFFD."""
+        return self.payload.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many executors ended in which way (section 6); they add up to the command's executors."""
+
+    ok: int
+    failed: int
+    rejected: int
+    expired: int
+    left: int
+
+    @property
+    def total(self) -> int:
+        """All executors."""
+        return self.ok + self.failed + self.rejected + self.expired + self.left
+
+
+class Progress:
+    """How far one command has come, and its results that nobody has read yet."""
+
+    __slots__ = (
+        "__weakref__",
+        "counts",
+        "error",
+        "executors",
+        "id",
+        "rejected",
+        "results",
+        "seq",
+        "unread_size",
+        "wants_results",
+    )
+
+    def __init__(self, id_: int, wants_results: bool) -> None:
+        self.id = id_
+        self.wants_results = wants_results
+        self.seq: int | None = None
+        self.executors: int | None = None
+        self.rejected: int | None = None
+        self.results: deque[RoutedResult] = deque()
+        self.unread_size = 0
+        self.counts: Counts | None = None
+        self.error: RankmuxError | None = None
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether the server has said yes or no."""
+        return self.seq is not None or self.counts is not None or self.error is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether no more results come."""
+        return self.counts is not None or self.error is not None
+
+    def accepted(self, event: CommandAccepted) -> None:
+        """The server dispatched it."""
+        self.seq, self.executors, self.rejected = event.seq, event.executors, event.rejected
+
+    def refused(self, event: RefusalReceived) -> None:
+        """The server did not dispatch it."""
+        self.error = CommandRefused(event.id, event.code, event.text)
+
+    def routed(self, event: ResultRouted) -> int:
+        """A result came; how many bytes it takes until it is read."""
+        self.results.append(RoutedResult(event.rank, event.ticket, event.status, event.payload))
+        size = len(event.payload) + _RESULT_OVERHEAD_BYTES
+        self.unread_size += size
+        return size
+
+    def take(self) -> RoutedResult | None:
+        """The oldest unread result."""
+        if not self.results:
+            return None
+        result = self.results.popleft()
+        self.unread_size -= len(result.payload) + _RESULT_OVERHEAD_BYTES
+        return result
+
+    def done(self, event: CommandDone) -> None:
+        """All executors have ended."""
+        self.counts = Counts(event.ok, event.failed, event.rejected, event.expired, event.left)
+
+
+def gathered(results: Iterable[RoutedResult]) -> list[RoutedResult]:
+    """One result for each executor, in rank order: its PARTs joined in front of its end."""
+    parts: dict[int, list[bytes]] = {}
+    ends: list[RoutedResult] = []
+    for result in results:
+        parts.setdefault(result.ticket, []).append(result.payload)
+        if result.final:
+            payload = b"".join(parts.pop(result.ticket))
+            ends.append(RoutedResult(result.rank, result.ticket, result.status, payload))
+    return sorted(ends, key=lambda result: result.rank)
