@@ -16,39 +16,41 @@ from .room import Departed, Joined
 __all__ = ["Journal", "excerpt"]
 
 _RANKING_MAX = 20
-_EXCERPT_MAX = 128
+_EXCERPT_BYTES = 128
 
 log = logging.getLogger("rankmux.server")
 
 
-def excerpt(data: bytes | str) -> str:
-    """Printable, in one line, at most 128 characters: fit for a log whatever a peer sent."""
+def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
+    """Printable, in one line, at most `limit` characters: fit for a log whatever a peer sent."""
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
-    text = raw[:_EXCERPT_MAX].decode("utf-8", "backslashreplace")
+    text = raw[:limit].decode("utf-8", "backslashreplace")
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown if len(raw) <= _EXCERPT_MAX and len(shown) <= _EXCERPT_MAX else shown[:_EXCERPT_MAX] + "…"
+    return shown if len(raw) <= limit and len(shown) <= limit else shown[:limit] + "…"
 
 
 class Journal:
     """At most `lines_per_s` lines of each kind, by the `now` that `tick` was told last."""
 
-    def __init__(self, ranks: Ranks, lines_per_s: int) -> None:
+    def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:
         self._ranks = ranks
         self._lines_per_s = lines_per_s
+        self._excerpt_bytes = excerpt_bytes
         self._second = 0.0
         self._used: dict[str, int] = {}
 
-    def tick(self, now: float) -> bool:
-        """A turn begins; False when nobody listens."""
-        if not log.isEnabledFor(logging.INFO):
-            return False
+    def listens(self) -> bool:
+        """Whether anybody reads these lines."""
+        return log.isEnabledFor(logging.INFO)
+
+    def tick(self, now: float) -> None:
+        """A turn begins."""
         if now - self._second >= 1.0:
             self._second = now
             for kind, used in self._used.items():
                 if used > self._lines_per_s:
                     log.info("%s: %d more in the last second", kind, used - self._lines_per_s)
             self._used.clear()
-        return True
 
     def left(self, kind: str) -> bool:
         """Whether a line of `kind` may still be written in this second."""
@@ -64,11 +66,13 @@ class Journal:
             if self._may("joined"):
                 log.info("joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket)
 
-    def departed(self, departed: list[Departed], reasons: list[str]) -> None:
-        """Who left and why, then the new ranking."""
-        for one, reason in zip(departed, reasons, strict=True):
+    def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
+        """Who left and why (`reasons` by ticket), then the new ranking."""
+        for one in departed:
             if self._may("left"):
-                log.info("left: %s had rank %d: %s", _who(one.name), one.rank, reason)
+                log.info(
+                    "left: %s had rank %d: %s", _who(one.name), one.rank, reasons.get(one.ticket, "unknown")
+                )
         if departed and self._may("ranking"):
             log.info("ranking: %s", self._ranking())
 
@@ -79,9 +83,16 @@ class Journal:
         if self._may("command"):
             to = f"rank {arg}" if target == Target.ONE else Target(target).name.lower()
             name = _who(self._ranks.names[rank])
-            shown = excerpt(payload)
+            shown = excerpt(payload, self._excerpt_bytes)
             log.info(
-                'command %d: rank %d %s to %s: "%s": %d execute, %d rejected', seq, rank, name, to, shown, executors, rejected
+                'command %d: rank %d %s to %s: "%s": %d execute, %d rejected',
+                seq,
+                rank,
+                name,
+                to,
+                shown,
+                executors,
+                rejected,
             )
 
     def refused(self, refused: list[tuple[int, int]]) -> None:
@@ -92,8 +103,10 @@ class Journal:
 
     def closed(self, close: Close) -> None:
         """A connection that was no member ended."""
-        if self._may("closed"):
-            log.info("closed: %s was no member: %s%s", close.address, close.reason.value, _because(close.detail))
+        if not close.ticket and self.listens() and self._may("closed"):
+            log.info(
+                "closed: %s was no member: %s%s", close.address, close.reason.value, _because(close.detail)
+            )
 
     def _may(self, kind: str) -> bool:
         used = self._used[kind] = self._used.get(kind, 0) + 1
@@ -103,7 +116,10 @@ class Journal:
         members = len(self._ranks)
         if members > _RANKING_MAX:
             return f"{members} members"
-        return ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names)) or "nobody is left"
+        return (
+            ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names))
+            or "nobody is left"
+        )
 
 
 def _who(name: str) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
-from collections.abc import Iterator
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from .config import Config
 from .errors import ConfigError
@@ -14,9 +19,18 @@ from .reactor import Reactor
 
 __all__ = ["Listener", "text_address"]
 
-_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+# These concern the one connection that was to be accepted; anything else would come up again at once.
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "EPROTO", "EINTR", "EPERM", "ENOPROTOOPT", "EOPNOTSUPP", "ETIMEDOUT"),
+        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET"),
+    )
+    if hasattr(errno, name)
+)
 _PAUSE_FIRST_S = 0.1
 _PAUSE_LAST_S = 1.0
+_CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
 
 log = logging.getLogger("rankmux.listener")
 
@@ -28,33 +42,53 @@ def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 
 class Listener:
-    """Listens on `config.host` and `config.port`. Raises ConfigError when it can't."""
+    """Listens where `config` says, once `check` has let the address pass. Raises ConfigError when it can't.
 
-    def __init__(self, config: Config, reactor: Reactor) -> None:
+    `address` is host and port, or the path of a Unix socket and 0; `where` is it in one text.
+    """
+
+    def __init__(self, config: Config, reactor: Reactor, check: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._pause_s = 0.0
-        self._sock = _listen(config)
+        self.pauses = 0  # so often had the system no connection to give
+        self._path = config.unix
+        self._sock = _listen_unix(config) if config.unix else _listen(config, check)
         self.fd = self._sock.fileno()
-        self.address: tuple[str, int] = self._sock.getsockname()[:2]
+        if self._path:
+            self.address: tuple[str, int] = (self._path, 0)
+            self.where = f"unix:{self._path}"
+            self._inode = Path(self._path).stat().st_ino
+        else:
+            self.address = self._sock.getsockname()[:2]
+            self.where = text_address(self.address)
         reactor.watch(self.fd, READABLE)
 
-    def accept(self, budget: int, now: float) -> Iterator[tuple[socket.socket, tuple[str, int]]]:
-        """At most `budget` new connections, non-blocking. What the peer broke is passed over, what the system lacks pauses us."""
+    def accept(self, budget: int, now: float) -> Iterator[tuple[socket.socket, str]]:
+        """At most `budget` new connections, non-blocking, with their addresses as texts.
+
+        What the peer broke is passed over, what the system lacks pauses us.
+        """
         for _ in range(budget):
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause(error, now)
-                    return
-                continue  # ECONNABORTED, EPROTO and their like concern that one connection
+                if error.errno in _PASSING:
+                    continue
+                self._pause(error, now)
+                return
             if self._pause_s:
                 log.warning("accepting again")
                 self._pause_s = 0.0
-            sock.setblocking(False)
-            yield sock, address
+            try:
+                sock.setblocking(False)
+                text = _credentials(sock) if self._path else text_address(address)
+            except OSError as error:
+                log.warning("a new connection was closed: %s", error.strerror)
+                sock.close()
+                continue
+            yield sock, text
 
     def close(self) -> None:
         """Stop listening."""
@@ -62,30 +96,48 @@ class Listener:
             self._reactor.watch(self.fd, 0)
             self._sock.close()
             self.fd = -1
+            self._unlink()
+
+    def _unlink(self) -> None:
+        if self._path:
+            with suppress(FileNotFoundError):
+                if (
+                    Path(self._path).stat().st_ino == self._inode
+                ):  # not one that somebody else has put there since
+                    Path(self._path).unlink()
 
     def _pause(self, error: OSError, now: float) -> None:
         if not self._pause_s:
             log.warning("not accepting for a while: %s; members are not affected", error.strerror)
+        self.pauses += 1
         self._pause_s = min(max(self._pause_s * 2, _PAUSE_FIRST_S), _PAUSE_LAST_S)
         self._reactor.watch(self.fd, 0)
         self._reactor.call_at(now + self._pause_s, self._resume)
 
-    def _resume(self, now: float) -> None:
+    def _resume(self, _now: float) -> None:
         if self.fd >= 0:
             self._reactor.watch(self.fd, READABLE)
 
 
-def _listen(config: Config) -> socket.socket:
+def _credentials(sock: socket.socket) -> str:
+    process, user, _ = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return f"unix:user={user}:process={process}"
+
+
+def _listen(config: Config, check: Callable[[str], None]) -> socket.socket:
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError("--host", config.host, f"an address of this machine is expected ({error})") from None
+        raise ConfigError("host", config.host, f"an address of this machine is expected ({error})") from None
     family, type_, protocol, _, address = found[0]
+    check(str(address[0]))
     sock = socket.socket(family, type_, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What is set here, accepted sockets inherit: nothing has to be set on each.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes)
+        # What is set here, accepted sockets inherit: nothing has to be set on each. The kernel doubles the first one.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(config.user_timeout_s * 1000))
@@ -97,3 +149,40 @@ def _listen(config: Config) -> socket.socket:
         where = f"{config.host}:{config.port}"
         raise ConfigError("the address", where, f"one that is free is expected ({error.strerror})") from None
     return sock
+
+
+def _listen_unix(config: Config) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
+        before = os.umask(0o177)  # the mode is right from the first moment on
+        try:
+            _clear(config.unix)
+            sock.bind(config.unix)
+        finally:
+            os.umask(before)
+        sock.listen(4096)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            "unix", config.unix, f"a path for a new socket is expected ({error.strerror or error})"
+        ) from None
+    return sock
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that a server has left behind; leave one alone that somebody listens on, and anything else."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+        except OSError:
+            return  # a full backlog is a sign of life too; the bind will say that the path is taken

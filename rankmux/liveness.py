@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from .config import Config
 from .connections import Connections
-from .peers import CloseReason
+from .peers import CloseReason, Peer
 from .wire import Ping
 
 __all__ = ["Liveness"]
 
 _BUSY_S = 0.1
 _IDLE_S = 1.0
-_PINGS_MISSED = 2
 
 
 class Liveness:
@@ -33,20 +32,42 @@ class Liveness:
             return _BUSY_S
         return min(_IDLE_S, self._ping_s / 8)
 
+    def forgive(self, gap: float) -> None:
+        """We were stopped for `gap` seconds: nobody is judged for that time."""
+        c = self._connections
+        for peer in c:
+            peer.opened_at += gap
+            peer.until += gap
+            c.links.heard[peer.fd] += gap
+            peer.pinged_at += gap
+        for fd in c.partial:
+            c.partial[fd] += gap
+        for queue in c.outbox.queues.values():
+            queue.moved_at += gap
+            if queue.over_at is not None:
+                queue.over_at += gap
+
     def sweep(self, now: float) -> None:
         """Judge all that is over its time at `now`."""
         c, config = self._connections, self._config
+        limit_s = config.tls_handshake_timeout_s if config.tls_cert else config.handshake_timeout_s
         for peer in list(c.greeting.values()):  # oldest first
-            if now - peer.opened_at < config.handshake_timeout_s:
+            if now - peer.opened_at < limit_s:
                 break
-            c.end(peer, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {config.handshake_timeout_s:g} s", now)
+            c.end(peer, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {limit_s:g} s", now)
+        for fd in list(c.starved):
+            c.resume(c.at(fd), now)
         for fd, since in list(c.partial.items()):
-            peer = c.peers[fd]
-            if peer is not None and now - since >= config.frame_timeout_s:
-                c.end(peer, CloseReason.FRAME_TIMEOUT, f"a frame took over {config.frame_timeout_s:g} s", now)
+            if now - since >= config.frame_timeout_s:
+                c.end(
+                    c.at(fd),
+                    CloseReason.FRAME_TIMEOUT,
+                    f"a frame took over {config.frame_timeout_s:g} s",
+                    now,
+                )
         for fd, queue in list(c.outbox.queues.items()):
-            peer = c.peers[fd]
-            if peer is None or peer.reason is not None:
+            peer = c.at(fd)
+            if peer.reason is not None:
                 continue
             if now - queue.moved_at >= config.write_timeout_s:
                 c.end(peer, CloseReason.SLOW, f"took no bytes for {config.write_timeout_s:g} s", now)
@@ -54,14 +75,17 @@ class Liveness:
                 c.end(peer, CloseReason.SLOW, f"over outbox_soft_bytes for {config.write_timeout_s:g} s", now)
         for peer in list(c.ending.values()):
             if now >= peer.until:
-                c.overdue(peer)
+                c.drop(peer)
         if now >= self._next_ping_at:
             self._next_ping_at = now + min(_IDLE_S, self._ping_s / 8)
             self._ping(now)
 
     def _ping(self, now: float) -> None:
-        """PING whoever has been silent for a while; who leaves two unanswered is gone (PROTOCOL section 3.5)."""
-        c, ping_s = self._connections, self._ping_s
+        """PING whoever has been silent for a while; who leaves two unanswered is gone (PROTOCOL section 3.5).
+
+        Who is not read from can't be heard: it is pinged too, so that a broken connection shows, but not judged.
+        """
+        c, ping_s, missed = self._connections, self._ping_s, self._config.pings_missed
         heard, tickets = c.links.heard, c.links.tickets
         limit = now - ping_s
         for peer in [p for p in c.peers if p is not None and heard[p.fd] <= limit and tickets[p.fd]]:
@@ -70,10 +94,16 @@ class Liveness:
             silence = now - heard[peer.fd]
             if heard[peer.fd] > peer.pinged_at:
                 peer.pings = 0
-            if peer.pings == _PINGS_MISSED:
-                if silence >= ping_s * (_PINGS_MISSED + 1) - min(_IDLE_S, ping_s / 4):
+            if peer.held:
+                if now - peer.pinged_at >= ping_s:
+                    self._send_ping(peer, now)
+            elif peer.pings == missed:
+                if silence >= ping_s * (missed + 1) - min(_IDLE_S, ping_s / 4):
                     c.end(peer, CloseReason.SILENT, f"no sign of life for {silence:.1f} s", now)
             elif silence >= ping_s * (peer.pings + 1):
                 peer.pings += 1
-                peer.pinged_at = now
-                c.write(peer, Ping(b"").encode(), now)
+                self._send_ping(peer, now)
+
+    def _send_ping(self, peer: Peer, now: float) -> None:
+        peer.pinged_at = now
+        self._connections.write(peer, Ping(b"").encode(), now)

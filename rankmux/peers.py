@@ -9,8 +9,14 @@ from typing import NamedTuple
 
 from .codes import Cause, ErrorCode
 from .session import Session
+from .tls import TlsSocket
 
-__all__ = ["Close", "CloseReason", "Closes", "Peer"]
+__all__ = ["ASKING", "PACED", "Close", "CloseReason", "Closes", "Peer"]
+
+PACED = 1
+"""Why a connection is not read from: it fills somebody who does not keep up."""
+ASKING = 2
+"""The same: it asked for more than a turn answers."""
 
 
 class CloseReason(Enum):
@@ -24,6 +30,7 @@ class CloseReason(Enum):
     PROTOCOL = "protocol"
     TOO_BIG = "too_big"
     UNSUPPORTED = "unsupported"
+    TLS = "tls"
     AUTH = "auth"
     FULL = "full"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
@@ -70,11 +77,12 @@ class Close(NamedTuple):
 class Closes:
     """How connections ended: `counts` by reason, and the `last` thousand."""
 
-    __slots__ = ("counts", "last")
+    __slots__ = ("close_errors", "counts", "last")
 
     def __init__(self) -> None:
         self.counts: Counter[CloseReason] = Counter()
         self.last: deque[Close] = deque(maxlen=1000)
+        self.close_errors = 0
 
     def add(self, close: Close) -> None:
         """Count it, under its one reason."""
@@ -83,9 +91,11 @@ class Closes:
 
 
 class Peer:
-    """One connection, the `order`-th to be accepted. `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O.
+    """One connection, the `serial`th that was accepted.
 
-    `pings` went out since `pinged_at` without a sign of life in between.
+    `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O. `pings` went
+    out since `pinged_at` without a sign of life in between. `held`: why it is not read from for now, 0 when it is.
+    `tls` is its socket again where TLS runs over it, and `shaking` until the handshake is done.
     """
 
     __slots__ = (
@@ -93,23 +103,28 @@ class Peer:
         "dead",
         "detail",
         "fd",
+        "held",
         "input_ended",
         "name",
         "opened_at",
-        "order",
         "pinged_at",
         "pings",
         "reason",
+        "serial",
         "session",
+        "shaking",
         "sock",
+        "tls",
         "until",
     )
 
-    def __init__(self, sock: socket.socket, address: str, order: int, now: float) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, serial: int, address: str, now: float) -> None:
         self.sock = sock
+        self.serial = serial
+        self.tls = sock if isinstance(sock, TlsSocket) else None
+        self.shaking = self.tls is not None
         self.fd = sock.fileno()
         self.address = address
-        self.order = order
         self.opened_at = now
         self.name = ""
         self.session = Session()
@@ -118,5 +133,17 @@ class Peer:
         self.reason: CloseReason | None = None
         self.detail = ""
         self.until = 0.0
+        self.held = 0
         self.input_ended = False
         self.dead = False
+
+    @property
+    def host(self) -> str:
+        """Its address without the port."""
+        return self.address.rpartition(":")[0]
+
+    @property
+    def why(self) -> str:
+        """Its reason with the detail, for a log."""
+        reason = self.reason.value if self.reason is not None else "alive"
+        return f"{reason} ({self.detail})" if self.detail else reason

@@ -1,0 +1,432 @@
+"""A server process under test and what must hold after every fault: U1 to U6, checked in one place.
+
+The server is one of `tests.conformance.process`, over plain TCP, TLS or mTLS, with any selector, under strace or with
+limits where a test says so. Its closes are read from the line in which it counts them at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance.frames import Execute, Members, Rank
+from tests.conformance.peer import DEADLINE_S, ClosedError, Peer, SilenceError
+from tests.conformance.process import ROOT, Server, environment, has_extension
+
+from .certificates import Certificates
+
+BACK_S = 5.0  # U4: within this, everything is as it was before
+RSS_SLACK = 5 << 20
+IDLE_S = 0.5
+IDLE_CPU_S = 0.025
+CLOSED = re.compile(r"closed: (\d+) of (\d+) connections(?:: (.*))?")
+STOPPED = re.compile(r"stopped: (\d+) connections were still owed (\d+) bytes, which were not delivered")
+
+
+def uses_extension() -> bool:
+    """Which twin the servers take: that of this run, as RANKMUX_EXTENSION says."""
+    return os.environ.get("RANKMUX_EXTENSION", "auto") != "0" and has_extension()
+
+
+EXTENSION = uses_extension()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a server stands on: `plain`, `tls` or `mtls`; `epoll`, `poll` or `select`."""
+
+    transport: str = "plain"
+    selector: str = "epoll"
+
+    def __str__(self) -> str:
+        return f"{self.transport}-{self.selector}"
+
+
+class TlsPeer(Peer):
+    """A test client over TLS."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        receive_buffer: int = 0,
+        answers_pings: bool = True,
+    ) -> None:
+        super().__init__(host, port, receive_buffer=receive_buffer, answers_pings=answers_pings)
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def half_close(self) -> None:
+        assert isinstance(self.sock, ssl.SSLSocket)
+        self.sock.settimeout(0.05)
+        try:
+            self.sock.unwrap()
+        except (OSError, ValueError):
+            pass
+
+
+class UnixPeer(Peer):
+    """A test client over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as placeholder:  # a Peer is born over TCP
+            super().__init__(*placeholder.getsockname())
+        self.sock.close()
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(DEADLINE_S)
+        self.sock.connect(path)
+
+
+class Rig(Server):
+    """A server process with a fault coming."""
+
+    def __init__(
+        self,
+        seats: int,
+        *flags: str,
+        ground: Ground = Ground(),
+        certificates: Certificates | None = None,
+        extra: dict[str, str] | None = None,
+        wrap: Iterable[str] = (),
+        preexec: Callable[[], None] | None = None,
+        extension: bool = EXTENSION,
+        token: bytes = b"",
+    ) -> None:
+        self.seats = seats
+        self.ground = ground
+        self.certificates = certificates
+        self.token = token
+        self.unix = flags[flags.index("--unix") + 1] if "--unix" in flags else ""
+        self.tracebacks_wanted = False
+        self.exit_code: int | None = 0
+        self.checks_closes = True
+        self._told_to_end = False
+        self._peers: list[Peer] = []
+        self._paused = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        command = [
+            sys.executable,
+            "-m",
+            "rankmux",
+            "server",
+            "-n",
+            str(seats),
+            "--port",
+            "0",
+            *self._transport(),
+            *flags,
+        ]
+        self._process = subprocess.Popen(
+            [*wrap, *command],
+            cwd=ROOT,
+            env={**environment(extension), "RANKMUX_SELECTOR": ground.selector, **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            preexec_fn=preexec,  # noqa: PLW1509 - limits of the child, nothing else
+        )
+        self.pid = self._process.pid
+        try:
+            self.host, self.port = self._listening()
+            if list(wrap):
+                self.pid = self._child()
+            self._warm_up()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            self.exit_code = None
+            self.stop()
+            raise
+
+    def _transport(self) -> list[str]:
+        if self.ground.transport == "plain":
+            return []
+        assert self.certificates is not None
+        flags = ["--tls-cert", str(self.certificates.server)]
+        return (
+            [*flags, "--tls-client-ca", str(self.certificates.ca)]
+            if self.ground.transport == "mtls"
+            else flags
+        )
+
+    def _child(self) -> int:
+        """The process that a wrapper (strace) runs."""
+        return int(
+            Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
+        )
+
+    def _warm_up(self) -> None:
+        """What is made once (buffers, caches, TLS) is made before memory is measured."""
+        pair = self.line(2)
+        pair[0].command(1, payload=bytes(1000))
+        pair[1].expect(Execute)
+        self.vacate()
+        self.descriptors_before = self.descriptors()
+        self.rss_before = self.rss()
+
+    def _listening(self) -> tuple[str, int]:
+        if not self.unix:
+            return super()._listening()
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == f"listening on unix:{self.unix} for {self.seats} clients\n".encode(), self.log()[
+            -4000:
+        ]
+        return self.unix, 0
+
+    # Peers
+
+    def join(self, name: str = "", *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
+        peer = self.connect(receive_buffer=receive_buffer, answers_pings=answers_pings)
+        peer.hello(name, self.token)
+        return peer
+
+    def connect(self, *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
+        if self.unix:
+            self._peers.append(UnixPeer(self.unix))
+            return self._peers[-1]
+        if self.ground.transport == "plain":
+            return super().connect(receive_buffer=receive_buffer, answers_pings=answers_pings)
+        assert self.certificates is not None
+        certificate = self.certificates.client if self.ground.transport == "mtls" else None
+        context = self.certificates.client_context(certificate)
+        peer = TlsPeer(
+            self.host, self.port, context, receive_buffer=receive_buffer, answers_pings=answers_pings
+        )
+        self._peers.append(peer)
+        return peer
+
+    def plain(self, *, source: str = "", receive_buffer: int = 0) -> socket.socket:
+        """A bare TCP connection, from the loopback address `source`."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            sock.bind((source, 0))
+        sock.settimeout(DEADLINE_S)
+        sock.connect((self.host, self.port))
+        return sock
+
+    def signal(self, number: signal.Signals) -> None:
+        self._told_to_end = self._told_to_end or number != signal.SIGHUP
+        super().signal(number)
+
+    # What is measured
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def peak(self) -> int:
+        """The most that was ever resident, in bytes."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) * 1024
+
+    def cpu(self) -> float:
+        """Seconds on a CPU so far."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    # U1 to U6
+
+    def verify(self) -> None:
+        """U1, U2, U4, U6 at once; U5 when it has ended. U3 is for who watches the traffic."""
+        self.resume()
+        self.check()
+        self._check_ranks()
+        self.release()
+        until(lambda: self.descriptors() <= self.descriptors_before, BACK_S, self._descriptors_left)
+        until(lambda: self.rss() <= self.rss_before + RSS_SLACK, BACK_S, self._memory_left)
+        before = self.cpu()
+        time.sleep(IDLE_S)
+        spent = self.cpu() - before
+        assert spent < IDLE_CPU_S, f"U6: {spent * 1000:.0f} ms of CPU in {IDLE_S} s with nobody there"
+
+    def finish(self) -> None:
+        """Verify, end it in order, and look into what it counted."""
+        try:
+            if self.exit_code is None:
+                return
+            if self.alive() and not self._told_to_end:
+                self.verify()
+                self._process.terminate() if self.pid == self._process.pid else os.kill(
+                    self.pid, signal.SIGTERM
+                )
+            assert self.wait() == self.exit_code
+            if self.checks_closes:
+                self._check_closes()
+        finally:
+            self.stop()
+
+    def closes(self) -> dict[str, int]:
+        """How many connections ended for which reason, from the log of a server that has ended."""
+        found = CLOSED.search(self.log())
+        assert found, f"no count of closes:\n{self.log()[-4000:]}"
+        return {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", found[3] or "")}
+
+    def _check_log(self) -> None:
+        if not self.tracebacks_wanted:
+            super()._check_log()
+
+    def _check_closes(self) -> None:
+        found = CLOSED.search(self.log())
+        assert found, f"U5: no count of closes:\n{self.log()[-4000:]}"
+        assert found[1] == found[2], f"U5: {found[0]}"
+        assert sum(self.closes().values()) == int(found[1]), f"U5: {found[0]}"
+        assert STOPPED.search(self.log().splitlines()[-1]), (
+            "the last line does not count what was not delivered"
+        )
+
+    def _check_ranks(self) -> None:
+        """U2: a frame that MEMBERS is decoded from has ranks without gaps and growing tickets (frames.py sees to it)."""
+        probe = self.join("probe")
+        seen: list[int] = []
+        while True:
+            page: Members = next(f for f in [*_until_members(probe, len(seen))])
+            seen += [seat.ticket for seat in page.seats]
+            if len(seen) >= page.total or not page.seats:
+                break
+        assert seen == sorted(set(seen)), "U2: tickets out of order"
+        assert seen[-1] == probe.ticket, "U2: the newcomer is not the last"
+
+    def _descriptors_left(self) -> str:
+        left = [os.readlink(f"/proc/{self.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.pid}/fd")]
+        return f"U4: {len(left)} descriptors, {self.descriptors_before} before: {left}"
+
+    def _memory_left(self) -> str:
+        return f"U4: {self.rss() >> 10} KiB resident, {self.rss_before >> 10} KiB before"
+
+
+def _until_members(probe: Peer, first: int) -> Iterable[Members]:
+    from tests.conformance.frames import Who
+
+    probe.send(Who(7, first, 10_000))
+    while True:
+        frame = probe.recv()
+        if isinstance(frame, Members):
+            yield frame
+            return
+
+
+def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str] | str) -> float:
+    """Wait until that is true, `seconds` at most; returns how long it took."""
+    began = time.monotonic()
+    while not true():
+        if time.monotonic() - began > seconds:
+            raise AssertionError(complaint if isinstance(complaint, str) else complaint())
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+class Witness:
+    """U3: a sender and its juniors, who must see each of its commands once, whole and in order, whatever goes on.
+
+    `lags` are the seconds from each sending to its last receipt. The members are read by a thread, RANK frames pass.
+    """
+
+    def __init__(
+        self, sender: Peer, receivers: list[Peer], *, every_s: float = 0.02, size: int = 200
+    ) -> None:
+        self.sent = 0
+        self.lags: list[float] = []
+        self.held_s = 0.0
+        self.ranks: dict[Peer, list[Rank]] = {receiver: [] for receiver in receivers}
+        self._sender = sender
+        self._receivers = receivers
+        self._every_s = every_s
+        self._size = size
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._sent_at: list[float] = []
+        self._seen_at: dict[Peer, list[float]] = {receiver: [] for receiver in receivers}
+        self._threads = [threading.Thread(target=self._guard, args=(self._send,))]
+        self._threads += [threading.Thread(target=self._guard, args=(self._watch, r)) for r in receivers]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, *, within_s: float = 20.0) -> None:
+        """Stop sending, and require that everything has been seen."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(within_s)
+            assert not thread.is_alive(), "U3: a healthy member still waits for a command"
+        if self._failure is not None:
+            raise self._failure
+        assert all(len(seen) == self.sent for seen in self._seen_at.values())
+        self.lags = [
+            max(seen[n] for seen in self._seen_at.values()) - at for n, at in enumerate(self._sent_at)
+        ]
+
+    def p99(self) -> float:
+        """Of the lags, in seconds."""
+        return sorted(self.lags)[int(len(self.lags) * 0.99)]
+
+    def _guard(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            what(*args)
+        except BaseException as failure:  # noqa: BLE001 - raised in finish()
+            self._failure = self._failure or failure
+            self._stop.set()
+
+    def _send(self) -> None:
+        self._sender.sock.settimeout(30)
+        while not self._stop.is_set():
+            self._sent_at.append(time.monotonic())
+            number = self.sent
+            octets = number.to_bytes(8, "big") + bytes([number & 0xFF]) * self._size
+            self._sender_command(number, octets)
+            self.sent += 1
+            self.held_s = max(self.held_s, time.monotonic() - self._sent_at[-1])
+            self._stop.wait(self._every_s)
+
+    def _sender_command(self, number: int, octets: bytes) -> None:
+        from tests.conformance.frames import QUIET, Command, encode
+
+        self._sender.sock.settimeout(30)
+        self._sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, octets)))
+
+    def _watch(self, receiver: Peer) -> None:
+        seen = self._seen_at[receiver]
+        last_seq = 0
+        while not (self._stop.is_set() and len(seen) >= self.sent):
+            try:
+                frame = receiver.recv(0.2)
+            except SilenceError:
+                continue
+            except ClosedError as closed:
+                raise AssertionError(f"U3: a healthy member lost its connection: {closed}") from None
+            if isinstance(frame, Rank):
+                self.ranks[receiver].append(frame)
+                continue
+            if not isinstance(frame, Execute) or len(frame.payload) != self._size + 8:
+                continue  # of another sender
+            number = int.from_bytes(frame.payload[:8], "big")
+            assert number == len(seen), f"U3: command {number} came where {len(seen)} was due"
+            assert frame.payload[8:] == bytes([number & 0xFF]) * self._size, "U3: a torn command"
+            assert frame.seq > last_seq
+            last_seq = frame.seq
+            seen.append(time.monotonic())
+
+
+def readable(sock: socket.socket, seconds: float) -> bool:
+    """Whether something comes within that time."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(seconds))

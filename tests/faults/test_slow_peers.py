@@ -1,0 +1,318 @@
+"""Rows S: who does not read is paced for, then let go; nobody else loses anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.conformance.frames import QUIET, Cause, Code, Command, Error, Execute, Leave, Rank, encode
+from tests.conformance.peer import ClosedError, Peer
+
+from .conftest import Rigging, everywhere
+from .rig import Witness, until
+
+BIG = 65_536
+
+
+def flood(sender: Peer, count: int, size: int = BIG, timeout_s: float = 30.0) -> threading.Thread:
+    """A thread that sends so many commands to all, numbered."""
+
+    def send() -> None:
+        sender.sock.settimeout(timeout_s)
+        for number in range(count):
+            payload = number.to_bytes(4, "big") + bytes(size - 4)
+            sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, payload)))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def numbers(peer: Peer, count: int, timeout_s: float = 20.0) -> list[int]:
+    """The numbers of the next `count` commands; RANK frames pass."""
+    seen: list[int] = []
+    while len(seen) < count:
+        frame = peer.recv(timeout_s)
+        if isinstance(frame, Execute):
+            seen.append(int.from_bytes(frame.payload[:4], "big"))
+        else:
+            assert isinstance(frame, Rank), frame
+    return seen
+
+
+def last_words(peer: Peer) -> tuple[list[int], Error | None]:
+    """What a slow peer finds when it reads on: the numbers of whole commands, the ERROR, and a whole end."""
+    seen: list[int] = []
+    error = None
+    while True:
+        try:
+            frame = peer.recv()
+        except ClosedError as closed:
+            closed.require_whole()
+            return seen, error
+        assert error is None
+        if isinstance(frame, Execute):
+            seen.append(int.from_bytes(frame.payload[:4], "big"))
+        elif isinstance(frame, Error):
+            error = frame
+        else:
+            assert isinstance(frame, Rank)
+
+
+@everywhere
+def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> None:
+    """Also T6 over TLS: what stands at the head of its queue goes out as it was begun."""
+    server = rig(4, "--write-timeout-s", "1")
+    sender, slow, healthy = server.join(), server.join(receive_buffer=8192), server.join()
+    began = time.monotonic()
+    sending = flood(sender, 100)
+    ranks = []
+    seen = []
+    while len(seen) < 100 or not ranks:
+        frame = healthy.recv(10)
+        if isinstance(frame, Execute):
+            seen.append(int.from_bytes(frame.payload[:4], "big"))
+        else:
+            assert isinstance(frame, Rank)
+            ranks.append((frame.rank, frame.members, frame.cause))
+            assert 1.0 <= time.monotonic() - began < 2.0 + 1.0
+    sending.join(10)
+    assert seen == list(range(100))
+    assert ranks == [(1, 2, Cause.EVICTED)]
+    before, error = last_words(slow)
+    assert before == list(range(len(before)))
+    assert error is not None
+    assert error.code == Code.SLOW
+
+
+def test_s1_it_may_read_on_long_after(rig: Rigging) -> None:
+    """The kernel holds whole frames, the ERROR and the end for it, though the server has let go of it."""
+    server = rig(4, "--write-timeout-s", "0.5", "--drain-s", "0.2")
+    sender, slow = server.join(), server.join(receive_buffer=8192)
+    fds = server.descriptors()
+    sending = flood(sender, 100)
+    until(lambda: server.descriptors() < fds, 5, "the slow peer's descriptor is still held")
+    before, error = last_words(slow)
+    assert before == list(range(len(before)))
+    assert error is not None
+    assert error.code == Code.SLOW
+    sending.join(10)
+
+
+def test_s1_a_process_stopped_by_sigstop(rig: Rigging) -> None:
+    server = rig(4, "--write-timeout-s", "0.5")
+    sender = server.join()
+    script = (
+        "import socket, sys\n"
+        f"s = socket.create_connection(({server.host!r}, {server.port}))\n"
+        "s.sendall(bytes.fromhex('0000000801010000000000 00'.replace(' ', '')))\n"
+        "print(len(s.recv(100)), flush=True)\n"
+        "while s.recv(65536): pass\n"
+        "print('end', flush=True)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        healthy = server.join()
+        os.kill(child.pid, signal.SIGSTOP)
+        sending = flood(sender, 150)
+        assert numbers(healthy, 150) == list(range(150))
+        sending.join(10)
+        os.kill(child.pid, signal.SIGCONT)
+        assert child.stdout.readline() == b"end\n"
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+def test_s2_a_receiver_at_a_kibibyte_a_second(rig: Rigging) -> None:
+    server = rig(4, "--write-timeout-s", "1")
+    sender, slow, healthy = server.join(), server.join(receive_buffer=8192), server.join()
+    stop = threading.Event()
+
+    def sip() -> None:
+        while not stop.wait(0.1):
+            try:
+                if not slow.sock.recv(102):
+                    return
+            except OSError:
+                return
+
+    sipping = threading.Thread(target=sip)
+    sipping.start()
+    began = time.monotonic()
+    sending = flood(sender, 100)
+    try:
+        assert numbers(healthy, 100) == list(range(100))
+        assert 0.9 < time.monotonic() - began < 4.0
+    finally:
+        stop.set()
+        sipping.join()
+        sending.join(10)
+
+
+def test_s3_several_stalled_hold_the_sender_for_one_write_timeout(rig: Rigging) -> None:
+    server = rig(12, "--write-timeout-s", "1")
+    sender = server.join()
+    stalled = [server.join(receive_buffer=4096 << n % 3) for n in range(8)]
+    healthy = server.join()
+    began = time.monotonic()
+    sending = flood(sender, 120)
+    assert numbers(healthy, 120) == list(range(120))
+    assert time.monotonic() - began < 2.5
+    sending.join(10)
+    for each in stalled:
+        _, error = last_words(each)
+        assert error is None or error.code == Code.SLOW
+
+
+def test_s4_a_peer_that_vanishes_without_a_word(rig: Rigging) -> None:
+    """Its side of the connection stays silent: found after two pings without an answer."""
+    server = rig(4, "--ping-ms", "300")
+    lost, junior = server.join(answers_pings=False), server.join()
+    began = time.monotonic()
+    junior.expect(Rank, rank=0, members=1, cause=Cause.LOST)
+    assert 0.6 < time.monotonic() - began < 3 * 0.3 + 1.0
+    lost.close()
+
+
+def test_s5_half_close_after_the_last_command(rig: Rigging) -> None:
+    server = rig(4)
+    sender, junior = server.join(), server.join()
+    sender.command(1, payload=b"last", results=True)
+    sender.half_close()
+    junior.expect_execute(0, b"last")
+    junior.expect(Rank, rank=0, members=1, cause=Cause.LEFT)
+    seen = sender.drain()
+    assert [type(frame).__name__ for frame in seen] == ["Accepted"]
+
+
+def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
+    """It is not read from, so it is pinged: that finds the reset, long before the receiver's time is over."""
+    server = rig(4, "--write-timeout-s", "30", "--ping-ms", "500")
+    sender, slow = server.join(answers_pings=False), server.join(receive_buffer=4096)
+    sender.sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        for number in range(200):
+            sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, bytes(BIG))))
+    cpu = server.cpu()
+    sender.reset()
+    began = time.monotonic()
+    junior = server.join()
+    while True:
+        frame = junior.recv(5)
+        if isinstance(frame, Rank) and frame.cause == Cause.LOST:
+            break
+    assert time.monotonic() - began < 2.0
+    assert server.cpu() - cpu < 0.3, "it spins"
+    slow.close()
+
+
+@everywhere
+def test_s7_full_speed_to_healthy_receivers(rig: Rigging) -> None:
+    """Nobody is evicted and nothing is lost; the long form sends 1 GiB."""
+    total = (1 << 30 if os.environ.get("RANKMUX_FAULTS_FULL") else 96 << 20) // BIG // 3
+    server = rig(8)
+    sender = server.join()
+    receivers = [server.join() for _ in range(3)]
+    results: dict[Peer, list[int]] = {}
+    threads = [
+        threading.Thread(target=lambda r=r: results.__setitem__(r, numbers(r, total, 120))) for r in receivers
+    ]
+    for thread in threads:
+        thread.start()
+    sending = flood(sender, total, timeout_s=120)
+    sending.join(120)
+    for thread in threads:
+        thread.join(120)
+    assert all(results[receiver] == list(range(total)) for receiver in receivers)
+    sender.expect_quiet()
+
+
+def test_s7_many_senders_at_full_speed(rig: Rigging) -> None:
+    """What none of them may do alone they may not do together: no receiver is pushed over its hard limit."""
+    server = rig(80, "--outbox-hard-bytes", str(3 << 20))
+    senders = [server.join() for _ in range(64)]
+    receiver = server.join()
+    sendings = []
+
+    def send(sender: Peer) -> None:
+        sender.sock.settimeout(60)
+        for number in range(20):
+            sender.sock.sendall(encode(Command(number, 1, 64, QUIET, 0, bytes(32_768))))
+
+    for sender in senders:
+        sendings.append(threading.Thread(target=send, args=(sender,)))
+        sendings[-1].start()
+    time.sleep(0.2)
+    assert len(numbers(receiver, 64 * 20)) == 64 * 20
+    for sending in sendings:
+        sending.join(20)
+
+
+def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
+    server = rig(4, "--slow-consumer", "evict")
+    sender, slow, healthy = server.join(), server.join(receive_buffer=4096), server.join()
+    sending = flood(sender, 100, 16_384)
+    began = time.monotonic()
+    assert numbers(healthy, 100) == list(range(100))
+    assert time.monotonic() - began < 1.0
+    sending.join(10)
+    _, error = last_words(slow)
+    assert error is not None
+    assert error.code == Code.SLOW
+
+
+def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
+    """Who is owed the most goes first."""
+    server = rig(
+        8,
+        "--outboxes-total-bytes",
+        str(2 << 20),
+        "--outbox-soft-bytes",
+        str(64 << 20),
+        "--outbox-hard-bytes",
+        str(64 << 20),
+    )
+    sender, most, less = server.join(), server.join(receive_buffer=4096), server.join(receive_buffer=1 << 18)
+    for number in range(60):
+        sender.command(number, 1, 1, bytes(BIG), quiet=True)
+        if not number % 10:
+            sender.command(number, 1, 2, bytes(1000), quiet=True)
+    until(lambda: "owe" in server.log() or "outboxes" in server.log(), 5, "nobody was evicted")
+    _, error = last_words(most)
+    assert error is not None
+    assert error.code == Code.SLOW
+    less.send(Leave())
+
+
+@everywhere
+def test_the_others_keep_their_pace(rig: Rigging) -> None:
+    """A slow receiver holds up its own sender; a member who sends to others only does not notice."""
+    server = rig(8, "--write-timeout-s", "1")
+    slow_sender, slow = server.join(), server.join(receive_buffer=4096)
+    for number in range(10):
+        slow_sender.command(number, 1, 1, bytes(BIG), quiet=True)
+    sender = server.join()
+    witness = Witness(sender, [server.join(), server.join()])
+    sending = threading.Thread(target=lambda: _fill(slow_sender))
+    sending.start()
+    time.sleep(1.0)
+    sending.join(10)
+    witness.finish()
+    assert witness.p99() < 0.2
+    slow.close()
+
+
+def _fill(sender: Peer) -> None:
+    sender.sock.settimeout(10)
+    for number in range(60):
+        sender.sock.sendall(encode(Command(number, 1, 1, QUIET, 0, bytes(BIG))))
