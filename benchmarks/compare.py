@@ -1,0 +1,101 @@
+"""Measures rankmux next to a bare C loop and what people would otherwise use.
+
+    python -m benchmarks.compare                                      everything; writes docs/benchmarks.md
+    python -m benchmarks.compare --quick                              the same, shorter and with fewer rounds
+    python -m benchmarks.compare --scenario fanout-1 --subjects bare,rankmux --pairs 5
+
+With --scenario, --subjects or --members it only prints its tables; --write makes it write the page all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import build, machine, measure, report, scenarios, subjects
+
+RESULTS = build.BUILD / "results.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long: the rounds of each cell, and the seconds measured in each run."""
+
+    rounds: int
+    seconds: float
+
+
+FULL = Plan(rounds=5, seconds=1.0)
+QUICK = Plan(rounds=3, seconds=0.4)
+QUICK_MEMBERS = 10000
+
+
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="3 rounds, shorter runs, at most 10,000 members")
+    parser.add_argument("--scenario", type=_names(list(scenarios.BY_NAME)), help="names, separated by commas")
+    parser.add_argument("--subjects", type=_names(list(subjects.BY_NAME)), help="names, separated by commas")
+    parser.add_argument(
+        "--members", type=lambda text: [int(number) for number in text.split(",")], metavar="N,..."
+    )
+    parser.add_argument("--pairs", type=int, help=f"rounds; {FULL.rounds} unless told")
+    parser.add_argument("--seconds", type=float, help=f"measured in each run; {FULL.seconds} unless told")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks.md even if not all was measured"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what is asked for; print the tables, and write the page if it is all of them."""
+    asked = _arguments(argv)
+    plan = QUICK if asked.quick else FULL
+    rounds, seconds = asked.pairs or plan.rounds, asked.seconds or plan.seconds
+    wanted = [subjects.BY_NAME[name] for name in asked.subjects or subjects.BY_NAME]
+    left_out = {subject.title: reason for subject in wanted if (reason := subject.missing())}
+    present = [subject for subject in wanted if subject.title not in left_out]
+    for title, reason in left_out.items():
+        print(f"left out: {title}: {reason}", file=sys.stderr)
+
+    facts = report.Facts(
+        machine=machine.facts(),
+        versions={subject.title: subject.version() for subject in present},
+        left_out=left_out,
+        rounds=rounds,
+        seconds=seconds,
+    )
+    cells = []
+    for name in asked.scenario or scenarios.BY_NAME:
+        scenario = scenarios.BY_NAME[name]
+        for members in asked.members or scenario.members:
+            if asked.quick and members > QUICK_MEMBERS:
+                continue
+            cells.append(measure.run_cell(scenario, members, present, rounds, seconds))
+            measure.save(asked.results, facts.stored(), cells)
+    print(report.tables(cells))
+    if asked.write or not (asked.scenario or asked.subjects or asked.members):
+        report.write_page(facts, cells)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

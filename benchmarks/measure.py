@@ -1,0 +1,115 @@
+"""Rounds of samples: every subject once in each round, so that what drifts on the machine meets them all."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from benchmarks import scenarios
+from benchmarks.scenarios import Sample, Scenario
+from benchmarks.session import SessionError
+from benchmarks.subjects import Subject
+
+REFERENCE = "bare"
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some values, with the least and the greatest."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass
+class Cell:
+    """All samples of one scenario with one number of members, by subject; index i is round i. Failures are kept too."""
+
+    scenario: str
+    members: int
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def cost(self, subject: str) -> Spread | None:
+        """What a unit costs with `subject`."""
+        samples = self.samples.get(subject)
+        return Spread.of([sample.cost for sample in samples]) if samples else None
+
+    def pair_ratios(self, subject: str) -> list[float]:
+        """The cost with `subject` by that with bare C, round by round."""
+        pairs = zip(self.samples.get(subject, ()), self.samples.get(REFERENCE, ()), strict=False)
+        return [ours.cost / bare.cost for ours, bare in pairs if bare.cost > 0]
+
+    def ratio(self, subject: str) -> Spread | None:
+        """The median of the pairs' ratios."""
+        ratios = self.pair_ratios(subject)
+        return Spread.of(ratios) if ratios else None
+
+
+def run_cell(
+    scenario: Scenario,
+    members: int,
+    subjects: Sequence[Subject],
+    rounds: int,
+    seconds: float,
+    *,
+    loud: bool = True,
+) -> Cell:
+    """Measure one cell.
+
+    A subject that fails is noted, and left out of the rounds that follow; one of the others that takes over 20 s
+    too, but with the figure that it has.
+    """
+    cell = Cell(scenario.name, members)
+    taking_part = [subject for subject in subjects if scenario.fits(subject)]
+    for number in range(rounds):
+        for subject in list(taking_part):
+            started = time.monotonic()
+            try:
+                sample = scenarios.sample(scenario, subject, members, seconds)
+            except SessionError as error:
+                cell.failures[subject.name] = str(error)
+                taking_part.remove(subject)
+                print(error, file=sys.stderr)
+                continue
+            cell.samples.setdefault(subject.name, []).append(sample)
+            if time.monotonic() - started > PATIENCE_S and not subject.is_ours:
+                taking_part.remove(subject)
+            if loud:
+                shown = f"{sample.cost:.4g} {scenario.kind}"
+                print(
+                    f"{scenario.name} N={members} {number + 1}/{rounds} {subject.name}: {shown}",
+                    file=sys.stderr,
+                )
+    return cell
+
+
+def save(path: Path, facts: dict[str, object], cells: Sequence[Cell]) -> None:
+    """Write measured cells, with the machine's facts, for the report to be made from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"facts": facts, "cells": [asdict(cell) for cell in cells]}, indent=1))
+
+
+def load(path: Path) -> tuple[dict[str, str], list[Cell]]:
+    """Read back what `save` wrote."""
+    stored = json.loads(path.read_text())
+    return stored["facts"], list(_cells(stored["cells"]))
+
+
+def _cells(stored: Sequence[dict[str, object]]) -> Iterator[Cell]:
+    for cell in stored:
+        samples = cell["samples"]
+        assert isinstance(samples, dict)
+        read = {name: [Sample(**sample) for sample in several] for name, several in samples.items()}
+        yield Cell(str(cell["scenario"]), int(str(cell["members"])), read, dict(cell["failures"]))  # type: ignore[call-overload]

@@ -1,0 +1,121 @@
+/* The load generator: it opens members, makes them talk as it is told, and checks all that comes back.
+ *
+ * Usage: load PROTOCOL PORT SERVER_PID PAYLOAD_SIZE        PROTOCOL: rankmux, redis, nats or mqtt
+ *
+ * It reads one command a line, carries it out, and answers with one line of JSON; so whoever drives it can read
+ * the server's clocks around exactly what is measured.
+ *
+ *   open MEMBERS [RECEIVE_BUFFER]    bring the number of members to MEMBERS
+ *   fanout BURST SECONDS             rank 0 to all
+ *   directed BURST SECONDS           rank 0 to one rank each                         rankmux only, as are the rest
+ *   results BURST SECONDS            rank 0 to all, and every executor answers
+ *   everyone SECONDS                 each member to all below it, in one turn
+ *   promote DEPARTURES               rank 0 leaves, as often as that
+ *   part DEPARTURES                  as many with the lowest ranks leave
+ *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and nobody reads
+ *   idle SECONDS                     any protocol
+ */
+#include "load.h"
+#include "memory.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+void fail(const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    for (char *at = text; *at; at++)
+        if (*at == '"' || *at == '\\' || (unsigned char)*at < ' ')
+            *at = '.';
+    printf("{\"error\": \"%s\"}\n", text);
+    exit(1);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static double percentile_us(const struct report *report, uint64_t percent)
+{
+    if (!report->rounds)
+        return 0;
+    uint64_t rank = (report->rounds * percent + 99) / 100;      /* the nearest rank, from 1 */
+    return 1e6 * report->latencies_s[rank - 1];
+}
+
+static void print_report(const char *command, const struct report *report)
+{
+    if (report->rounds)
+        qsort(report->latencies_s, report->rounds, sizeof *report->latencies_s, by_value);
+    printf("{\"command\": \"%s\", \"unit\": \"%s\", \"units\": %lu, \"rounds\": %lu, \"seconds\": %.6f, \"members\": %u, "
+           "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
+           command, report->unit, (unsigned long)report->units, (unsigned long)report->rounds, report->seconds,
+           crowd.count, percentile_us(report, 50), percentile_us(report, 99), percentile_us(report, 100));
+    fflush(stdout);
+}
+
+static void carry_out(struct report *report, const char *command, const double *numbers, uint16_t port, int server)
+{
+    uint32_t burst = (uint32_t)numbers[0];
+    if (!strcmp(command, "open")) {
+        uint64_t joined = crowd.joined;
+        crowd_open((uint32_t)numbers[0], port, (int)numbers[1]);
+        report->unit = "join";
+        report->units = crowd.joined - joined;
+    } else if (!strcmp(command, "idle")) {
+        idle(report, numbers[0]);
+    } else if (!strcmp(command, "fanout") && burst) {
+        fan_out(report, burst, numbers[1]);
+    } else if (crowd.protocol != &rankmux_protocol) {
+        fail("%s is not for %s", command, crowd.protocol->name);
+    } else if (!strcmp(command, "directed") && burst) {
+        directed(report, burst, numbers[1]);
+    } else if (!strcmp(command, "results") && burst) {
+        results(report, burst, numbers[1]);
+    } else if (!strcmp(command, "everyone")) {
+        everyone(report, numbers[0], server);
+    } else if (!strcmp(command, "promote")) {
+        promote(report, (uint32_t)numbers[0]);
+    } else if (!strcmp(command, "part")) {
+        part(report, (uint32_t)numbers[0]);
+    } else if (!strcmp(command, "nonreaders") && numbers[1] >= 8) {
+        nonreaders(report, (uint64_t)numbers[0], (size_t)numbers[1]);
+    } else {
+        fail("unknown command, or numbers missing: %s", command);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    const struct protocol *protocols[] = {&rankmux_protocol, &redis_protocol, &nats_protocol, &mqtt_protocol};
+    for (size_t i = 0; count == 5 && i < sizeof protocols / sizeof *protocols; i++)
+        if (!strcmp(arguments[1], protocols[i]->name))
+            crowd.protocol = protocols[i];
+    if (!crowd.protocol) {
+        fprintf(stderr, "usage: %s rankmux|redis|nats|mqtt PORT SERVER_PID PAYLOAD_SIZE\n", arguments[0]);
+        return 2;
+    }
+    uint16_t port = (uint16_t)atoi(arguments[2]);
+    int server = atoi(arguments[3]);
+    crowd.payload_size = (size_t)atoi(arguments[4]);
+
+    char line[256], command[32];
+    while (fgets(line, sizeof line, stdin)) {
+        double numbers[2] = {0};
+        struct report report = {0};
+        if (sscanf(line, "%31s %lf %lf", command, &numbers[0], &numbers[1]) < 1)
+            continue;
+        double started = now_s();
+        carry_out(&report, command, numbers, port, server);
+        report.seconds = now_s() - started;
+        print_report(command, &report);
+        free(report.latencies_s);
+    }
+    return 0;
+}

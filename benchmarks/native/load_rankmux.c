@@ -1,0 +1,158 @@
+/* rankmux protocol 1, from a member's side: every frame is cut, checked and counted. */
+#include "load.h"
+#include "wire.h"
+
+uint8_t *lay_payload(uint8_t *at, uint64_t number, size_t payload_size)
+{
+    if (payload_size < 8)
+        fail("a payload has at least the 8 bytes of its number");
+    memset(put_u64(at, number), 'x', payload_size - 8);
+    return at + payload_size;
+}
+
+uint8_t *lay_command(uint8_t *at, uint32_t id, uint8_t target, uint32_t arg, uint8_t flags, uint64_t number,
+                     size_t payload_size)
+{
+    at = put_header(at, COMMAND, COMMAND_SIZE + payload_size);
+    at = put_u32(put_u8(put_u32(at, id), target), arg);
+    return lay_payload(put_u32(put_u8(at, flags), 0), number, payload_size);
+}
+
+static uint8_t *lay_to_all(uint8_t *at, uint64_t number, size_t payload_size)
+{
+    return lay_command(at, 0, TO_ALL, 0, QUIET, number, payload_size);
+}
+
+static void greet(struct member *member)
+{
+    uint8_t hello[HELLO_SIZE];
+    uint8_t *at = put_header(hello, HELLO, HELLO_SIZE);
+    put_u16(put_u16(put_u8(put_u8(put_u8(at, 1), 0), 0), 0), 0);
+    crowd_send(member, hello, sizeof hello);
+}
+
+static void see(struct member *member, uint64_t seq)
+{
+    if (seq <= member->seq)
+        fail("member %u: seq %lu after %lu", member->rank, (unsigned long)seq, (unsigned long)member->seq);
+    member->seq = seq;
+}
+
+static void take_welcome(struct member *member, const uint8_t *frame)
+{
+    uint32_t rank = get_u32(frame + 30), members = get_u32(frame + 34);
+    if (rank >= members || members > crowd.count)
+        fail("WELCOME with rank %u of %u, %u connected", rank, members, crowd.count);
+    crowd_seat(member, rank);
+    member->ticket = get_u64(frame + 14);
+    see(member, get_u64(frame + 22));
+}
+
+static void take_execute(struct member *member, const uint8_t *frame, size_t size)
+{
+    uint64_t seq = get_u64(frame + 5);
+    see(member, seq);
+    if (get_u32(frame + 13) >= member->rank)
+        fail("member %u: a command from rank %u", member->rank, get_u32(frame + 13));
+    if (size != EXECUTE_SIZE + crowd.payload_size)
+        fail("member %u: an EXECUTE of %zu bytes", member->rank, size);
+    if (++member->received > member->expected)
+        fail("member %u: a command too many", member->rank);
+    crowd.delivered++;
+    if (frame[17] & WANT_RESULTS) {
+        uint8_t *at = put_header(crowd_reply(RESULT_SIZE + 4), RESULT, RESULT_SIZE + 4);
+        put_bytes(put_u8(put_u64(at, seq), STATUS_OK), "done", 4);
+    }
+}
+
+static void take_rank(struct member *member, const uint8_t *frame)
+{
+    uint32_t rank = get_u32(frame + 13), members = get_u32(frame + 17);
+    see(member, get_u64(frame + 5));
+    if (member->leaving)
+        return;
+    if (rank + 1 != member->rank || members != crowd.count || frame[21] != CAUSE_LEFT)
+        fail("member %u: RANK %u of %u, cause %u", member->rank, rank, members, frame[21]);
+    member->rank = rank;
+    crowd.promoted++;
+}
+
+static void take_routed(const uint8_t *frame, size_t size)
+{
+    uint32_t id = get_u32(frame + 5), rank = get_u32(frame + 17);
+    struct member *executor = crowd_member(rank);
+    if (rank == 0 || rank >= crowd.count || get_u64(frame + 9) != executor->ticket)
+        fail("ROUTED from rank %u with ticket %lu", rank, (unsigned long)get_u64(frame + 9));
+    if (frame[21] != STATUS_OK || size != ROUTED_SIZE + 4 || id != executor->answered + 1)
+        fail("ROUTED from rank %u for id %u after %u, status %u, %zu bytes", rank, id, executor->answered, frame[21], size);
+    executor->answered = id;
+    crowd.routed++;
+}
+
+static void take_done(const uint8_t *frame)
+{
+    uint32_t ok = get_u32(frame + 9);
+    if (ok != crowd.count - 1 || get_u32(frame + 13) || get_u32(frame + 17) || get_u32(frame + 21) || get_u32(frame + 25))
+        fail("DONE with %u of %u ok", ok, crowd.count - 1);
+    crowd.done++;
+}
+
+static void take_frame(struct member *member, const uint8_t *frame, size_t size)
+{
+    static const uint8_t sizes[256] = {[PING] = HEADER_SIZE, [PONG] = HEADER_SIZE, [WELCOME] = WELCOME_SIZE,
+        [EXECUTE] = EXECUTE_SIZE, [RANK] = RANK_SIZE, [ACCEPTED] = ACCEPTED_SIZE, [REFUSED] = REFUSED_SIZE,
+        [ROUTED] = ROUTED_SIZE, [DONE] = DONE_SIZE, [ERROR] = ERROR_SIZE};
+    uint8_t type = frame[4];
+    if (!sizes[type] || size < sizes[type])
+        fail("member %u: a frame of type 0x%02x with %zu bytes", member->rank, type, size);
+    if (!member->joined && type != WELCOME && type != ERROR)
+        fail("member %u: a frame of type 0x%02x before WELCOME", member->rank, type);
+    switch (type) {
+    case EXECUTE:
+        take_execute(member, frame, size);
+        break;
+    case WELCOME:
+        take_welcome(member, frame);
+        break;
+    case RANK:
+        take_rank(member, frame);
+        break;
+    case ACCEPTED:
+        crowd.last_executors = get_u32(frame + 17);
+        crowd.accepted++;
+        break;
+    case ROUTED:
+        take_routed(frame, size);
+        break;
+    case DONE:
+        take_done(frame);
+        break;
+    case PING:
+        put_bytes(put_header(crowd_reply(size), PONG, size), frame + HEADER_SIZE, size - HEADER_SIZE);
+        crowd.pings++;
+        break;
+    case PONG:
+        break;
+    case REFUSED:
+        fail("member %u: REFUSED %u %.*s", member->rank, get_u16(frame + 9), (int)(size - REFUSED_SIZE), frame + REFUSED_SIZE);
+    case ERROR:
+        fail("member %u: ERROR %u %.*s", member->rank, get_u16(frame + 5), (int)(size - ERROR_SIZE), frame + ERROR_SIZE);
+    }
+}
+
+static size_t take(struct member *member, const uint8_t *bytes, size_t size)
+{
+    size_t at = 0;
+    while (size - at >= HEADER_SIZE) {
+        uint32_t length = get_u32(bytes + at);
+        if (length == 0 || length > MAX_LENGTH)
+            fail("member %u: a frame of length %u", member->rank, length);
+        if (size - at < LENGTH_SIZE + length)
+            break;
+        take_frame(member, bytes + at, LENGTH_SIZE + length);
+        at += LENGTH_SIZE + length;
+    }
+    return at;
+}
+
+const struct protocol rankmux_protocol = {"rankmux", greet, take, lay_to_all};
