@@ -13,7 +13,7 @@ Whatever is odd or rare is handed to the Python code that says in words what is 
 from cpython.array cimport array
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
@@ -25,7 +25,7 @@ from .deliveries import RANK_FRAME_BYTES as _RANK_FRAME_BYTES
 from .links import HUNG_UP as _HUNG_UP, READ_DIRECT as _READ_DIRECT, READABLE as _READABLE
 from .links import WRITABLE as _WRITABLE, WRITE_DIRECT as _WRITE_DIRECT
 from .errors import ProtocolViolation
-from .verdicts import bad_length, member_frame, refusal
+from .verdicts import bad_length, member_frame, overload, refusal
 from .wire import Leave, Pong
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -399,7 +399,11 @@ def receive(Batch batch, list ready, links, double now, size_t read_budget, size
             if chunk.end > chunk.start:
                 heard.data.as_doubles[fd] = now
                 what = []
-                taken = batch.take(tickets.data.as_ulonglongs[fd], chunk.start, chunk.end, what)
+                try:
+                    taken = batch.take(tickets.data.as_ulonglongs[fd], chunk.start, chunk.end, what)
+                except MemoryError:  # this one ends; the others have their turn
+                    events.append((fd, ENOMEM))
+                    continue
                 for event in what:
                     events.append((fd, event))
                 if taken < chunk.end:
@@ -462,6 +466,7 @@ cdef class Ledger:
 
     cdef dict waiting, by_sender
     cdef list finished
+    cdef readonly Py_ssize_t owed
 
     def __cinit__(self):
         self.waiting = {}
@@ -490,6 +495,7 @@ cdef class Ledger:
         """As `_framing_py.Ledger.open`."""
         self.waiting[seq] = Waiting(seq, sender, id_, tickets, first, last)
         self.by_sender.setdefault(sender, {})[id_] = seq
+        self.owed += last - first
 
     def settle(self, Batch batch, array tickets, array loads, dict routed):
         """As `_framing_py.Ledger.settle`."""
@@ -542,6 +548,7 @@ cdef class Ledger:
         cdef Py_ssize_t at
         for seq in self.by_sender.pop(sender, {}).values():
             waiting = self.waiting.pop(seq)
+            self.owed -= waiting.remaining
             for at in range(waiting.first, waiting.last):
                 if not waiting.answered[at - waiting.first]:
                     loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
@@ -578,6 +585,7 @@ cdef class Ledger:
         waiting.answered[at - waiting.first] = 1
         waiting.counts[status] += 1
         waiting.remaining -= 1
+        self.owed -= 1
         if not waiting.remaining:
             del self.waiting[waiting.seq]
             ids = self.by_sender[waiting.sender]
@@ -608,6 +616,7 @@ def dispatch(
     deliveries,
     uint64_t seq,
     Py_ssize_t waiting_max,
+    Py_ssize_t waiting_total_max,
     uint32_t result_ttl_ms,
     observe,
 ):
@@ -641,6 +650,10 @@ def dispatch(
         if code:
             limit = waiting_max if code == BUSY else batch.max_payload
             frame = refusal(command.id, code, command.arg, members, command.size, limit)
+        elif command.flags & RESULTS and ledger.owed + last - first > waiting_total_max:
+            code = BUSY
+            frame = overload(command.id, waiting_total_max)
+        if code:
             deliveries.answer(deliveries.refused, ticket, frame)
             refused.append((ticket, code))
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from errno import ENOMEM
 from operator import itemgetter
 from struct import Struct
 
@@ -18,7 +19,7 @@ from .codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType, RefusedCode, Targ
 from .deliveries import Deliveries
 from .errors import ProtocolViolation
 from .links import HUNG_UP, READ_DIRECT, READABLE, WRITABLE, WRITE_DIRECT, Links
-from .verdicts import bad_length, member_frame, refusal
+from .verdicts import bad_length, member_frame, overload, refusal
 from .wire import Frame, Leave, Pong
 
 __all__ = [
@@ -193,7 +194,11 @@ def receive(
             heard[fd] = now
             left -= size
             room -= size
-            taken, what = batch.feed(tickets[fd], buffer[:size])
+            try:
+                taken, what = batch.feed(tickets[fd], buffer[:size])
+            except MemoryError:  # this one ends; the others have their turn
+                events.append((fd, ENOMEM))
+                break
             events += [(fd, event) for event in what]
             if taken < size:
                 events.append((fd, bytes(buffer[taken:size])))
@@ -216,6 +221,7 @@ def dispatch(
     deliveries: Deliveries,
     seq: int,
     waiting_max: int,
+    waiting_total_max: int,
     result_ttl_ms: int,
     observe: Observe | None,
 ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
@@ -252,11 +258,15 @@ def dispatch(
                 code = RefusedCode.DUPLICATE
             elif flags & 1 and ledger.count(ticket) >= waiting_max:
                 code = RefusedCode.BUSY
+        frame = b""
         if code:
             limit = waiting_max if code == RefusedCode.BUSY else max_payload
-            deliveries.answer(
-                deliveries.refused, ticket, refusal(id_, code, arg, members, len(payload), limit)
-            )
+            frame = refusal(id_, code, arg, members, len(payload), limit)
+        elif flags & 1 and ledger.owed + last - first > waiting_total_max:
+            code = RefusedCode.BUSY
+            frame = overload(id_, waiting_total_max)
+        if code:
+            deliveries.answer(deliveries.refused, ticket, frame)
             refused.append((ticket, code))
             continue
         seq += 1
@@ -300,6 +310,8 @@ def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, 
     the turn's last departure, and the cause of the last departure before it.
     """
     frames = bytearray()
+    if not departed:
+        return frames
     stops = [*departed[1:], survivors + len(departed)]
     for before, (vacant, stop, cause) in enumerate(zip(departed, stops, causes, strict=True), 1):
         for rank in range(vacant + 1, stop):

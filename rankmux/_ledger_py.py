@@ -46,15 +46,17 @@ class _Waiting:
 class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
-    A command is known by its seq, an executor by its ticket. `loads` are kept in step by the methods that take them.
+    A command is known by its seq, an executor by its ticket. `owed` counts the results that are waited for. `loads` are
+    kept in step by the methods that take them.
     """
 
-    __slots__ = ("_by_sender", "_finished", "_waiting")
+    __slots__ = ("_by_sender", "_finished", "_waiting", "owed")
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
         self._by_sender: dict[int, dict[int, int]] = {}
         self._finished: list[_Waiting] = []
+        self.owed = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -76,6 +78,7 @@ class Ledger:
         """The command `seq` went to the ranks `first` to `last - 1` of the snapshot `tickets`."""
         self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
         self._by_sender.setdefault(sender, {})[id_] = seq
+        self.owed += last - first
 
     def settle(
         self, batch: Results, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
@@ -122,6 +125,7 @@ class Ledger:
         """`sender` departed: nothing waits for it any more."""
         for seq in self._by_sender.pop(sender, {}).values():
             waiting = self._waiting.pop(seq)
+            self.owed -= waiting.remaining
             for at in _unanswered(waiting):
                 loads[bisect_left(tickets, waiting.tickets[at])] -= 1
 
@@ -148,6 +152,7 @@ class Ledger:
         waiting.answered[at - waiting.first] = 1
         waiting.counts[status] += 1
         waiting.remaining -= 1
+        self.owed -= 1
         if not waiting.remaining:
             del self._waiting[waiting.seq]
             ids = self._by_sender[waiting.sender]

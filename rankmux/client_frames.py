@@ -39,13 +39,16 @@ def valid_name(name: str) -> bool:
 
 
 class Hello(NamedTuple):
-    """Client to server: let me in (section 3.1)."""
+    """Client to server: let me in (section 3.1). Its token is not shown by `repr`."""
 
     name: str = ""
     token: bytes = b""
     version: int = VERSION
     flags: int = 0
     resume: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Hello(name={self.name!r}, token=..., version={self.version}, flags={self.flags})"
 
     def encode(self) -> bytes:
         name = self.name.encode()

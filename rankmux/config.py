@@ -154,6 +154,9 @@ class Config:
     accept_budget: int = _setting(64, "connections accepted in a turn", 1, 100_000)
     tls_handshake_budget: int = _setting(4, "steps of TLS handshakes in a turn", 1, 100_000)
     waiting_max: int = _setting(1024, "commands of one sender that wait for results", 1, 1_000_000)
+    waiting_total_max: int = _setting(
+        4_194_304, "results that are waited for in all, each executor of a command counted", 1, 1 << 40
+    )
     result_ttl_ms: int = _setting(
         60_000, "how long results are waited for if the command does not say", 1, 0xFFFF_FFFF
     )
@@ -164,7 +167,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for setting in settings():
-            setting.read(setting.name, getattr(self, setting.name))
+            object.__setattr__(self, setting.name, setting.read(setting.name, getattr(self, setting.name)))
         if self.outbox_hard_bytes < self.outbox_soft_bytes:
             expected = f"at least outbox_soft_bytes ({self.outbox_soft_bytes}) is expected"
             raise ConfigError("outbox_hard_bytes", self.outbox_hard_bytes, expected)

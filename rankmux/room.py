@@ -94,7 +94,8 @@ class Outcome:
 class Room:
     """At most `seats` members.
 
-    `waiting_max` commands of one sender may wait for results, for `result_ttl_ms` if they do not say how long.
+    `waiting_max` commands of one sender may wait for results, for `result_ttl_ms` if they do not say how long, and in
+    all `waiting_total_max` results may be waited for.
     """
 
     __slots__ = (
@@ -104,18 +105,27 @@ class Room:
         "_next_ticket",
         "_result_ttl_ms",
         "_waiting_max",
+        "_waiting_total_max",
         "ranks",
         "seats",
         "seq",
     )
 
-    def __init__(self, seats: int, max_payload: int, waiting_max: int, result_ttl_ms: int) -> None:
+    def __init__(
+        self,
+        seats: int,
+        max_payload: int,
+        waiting_max: int,
+        result_ttl_ms: int,
+        waiting_total_max: int = 4_194_304,
+    ) -> None:
         self.seats = seats
         self.seq = 0
         self.ranks = Ranks()
         self._ledger = Ledger()
         self._max_payload = max_payload
         self._waiting_max = waiting_max
+        self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
         self._next_ticket = 1
         self._deadlines: list[tuple[float, int]] = []
@@ -159,6 +169,7 @@ class Room:
             deliveries,
             first_seq,
             self._waiting_max,
+            self._waiting_total_max,
             self._result_ttl_ms,
             observe,
         )
@@ -197,11 +208,12 @@ class Room:
         owing = [gone.ticket for gone in departed if ranks.loads[gone.rank]]
         if owing:
             ledger.leave(owing, deliveries.routed)
-        deliveries.departed = [gone.rank for gone in departed]
-        ranks.remove(deliveries.departed)
-        self.seq += len(departed)
+        vacant = deliveries.departed = [gone.rank for gone in departed]
+        seq = self.seq + len(departed)
         causes = [gone.cause for gone in departed]
-        deliveries.rank_frames = rank_frames(deliveries.departed, causes, len(ranks), self.seq)
+        deliveries.rank_frames = rank_frames(vacant, causes, len(ranks) - len(vacant), seq)
+        ranks.remove(vacant)
+        self.seq = seq
         return departed
 
     def _join(self, joins: list[Join]) -> tuple[list[Joined], list[Join]]:

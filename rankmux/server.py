@@ -61,7 +61,9 @@ class Server:
         self.stopped = False
         self._access = Access(config, tokens)
         self._reactor = Reactor(selector, clock)
-        self.room = Room(config.seats, config.max_payload, config.waiting_max, config.result_ttl_ms)
+        self.room = Room(
+            config.seats, config.max_payload, config.waiting_max, config.result_ttl_ms, config.waiting_total_max
+        )
         self._journal = Journal(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes)
         self.connections = Connections(config, self._reactor, self._journal.closed)
         try:

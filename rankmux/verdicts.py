@@ -9,7 +9,7 @@ from .codes import CLIENT_FRAMES, ErrorCode, FrameType, RefusedCode
 from .errors import ProtocolViolation
 from .wire import Frame, Refused, Result, decode
 
-__all__ = ["bad_length", "member_frame", "refusal"]
+__all__ = ["bad_length", "member_frame", "overload", "refusal"]
 
 
 def bad_length(length: int, max_length: int) -> ProtocolViolation:
@@ -47,3 +47,8 @@ def refusal(id_: int, code: int, arg: int, members: int, size: int, limit: int) 
     else:
         text = f"the payload is {size} bytes, at most {limit} are allowed"
     return Refused(id_, code, text).encode()
+
+
+def overload(id_: int, limit: int) -> bytes:
+    """The REFUSED frame for the command `id_` when the whole room waits for too many results."""
+    return Refused(id_, RefusedCode.BUSY, f"{limit} results are waited for in all, no more may be").encode()
