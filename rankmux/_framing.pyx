@@ -633,6 +633,7 @@ def dispatch(
     cdef int code
     cdef uint8_t *at
     cdef bytes frame
+    cdef list splices
     for i in range(1, batch.command_count):
         if by_seniority(&batch.commands[i - 1], &batch.commands[i]) > 0:
             qsort(batch.commands, batch.command_count, sizeof(CommandEntry), by_seniority)
@@ -675,9 +676,10 @@ def dispatch(
         else:
             frame = PyBytes_FromStringAndSize(NULL, HEAD + EXECUTE_BODY + command.size)
             lay_execute(<uint8_t *> <char *> frame, seq, rank, ttl_ms, command, batch.arena)
-            splices = directed.get(first)
+            receiver = first
+            splices = directed.get(receiver)
             if splices is None:
-                directed[first] = [(PyByteArray_GET_SIZE(executes), frame)]
+                directed[receiver] = [(PyByteArray_GET_SIZE(executes), frame)]
             else:
                 splices.append((PyByteArray_GET_SIZE(executes), frame))
         executions += last - first
@@ -850,16 +852,21 @@ cdef Own lay_own(
     """Lay all that `rank` gets one behind the other: the prefix with its splices at their places, RANK, its answers."""
     cdef Own own
     cdef size_t start = 0, at
+    cdef tuple splice
+    cdef bytes frame
     cdef const uint8_t *moved = rank_frame(flush, rank, before)
     own.rank = rank
     own.start = PyByteArray_GET_SIZE(scratch)
     if splices is not None:
-        for position, frame in splices:
-            at = position
-            memcpy(extend(scratch, at - start), flush.executes + start, at - start)
-            memcpy(extend(scratch, len(<bytes> frame)), <const char *> <bytes> frame, len(<bytes> frame))
-            start = at
-    memcpy(extend(scratch, prefix - start), flush.executes + start, prefix - start)
+        for splice in splices:
+            at = splice[0]
+            frame = splice[1]
+            if start < at:
+                memcpy(extend(scratch, at - start), flush.executes + start, at - start)
+                start = at
+            memcpy(extend(scratch, len(frame)), <const char *> frame, len(frame))
+    if start < prefix:
+        memcpy(extend(scratch, prefix - start), flush.executes + start, prefix - start)
     if moved != NULL:
         memcpy(extend(scratch, HEAD + RANK_BODY), moved, HEAD + RANK_BODY)
     if tail is not None:
@@ -875,7 +882,7 @@ def flush(deliveries, array tickets, array peers, dict tails, links):
     cdef bytearray scratch = bytearray()
     cdef dict tail_of = {rank_now(ticket, tickets): tail for ticket, tail in tails.items()}
     cdef dict directed = deliveries.directed
-    cdef list ranks = sorted({*directed, *tail_of}), steps = deliveries.steps
+    cdef list ranks = sorted({*directed, *tail_of} if tail_of else directed), steps = deliveries.steps
     cdef Py_ssize_t members = len(tickets), owns = len(ranks), stepped = len(steps)
     cdef Py_ssize_t i, step = 0, rank = 0, before = 0, upto
     cdef size_t prefix = 0

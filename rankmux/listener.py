@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .config import Config
 from .errors import ConfigError
@@ -39,6 +40,24 @@ def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
     """`127.0.0.1:7117`, `[::1]:7117`."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Listening(socket.socket):
+    """A listening socket that accepts without making enumerations of each connection's family and type.
+
+    That is what `socket.accept` does, and it costs as much as the accepting.
+    """
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, family: int, type_: int = socket.SOCK_STREAM, protocol: int = 0) -> None:
+        super().__init__(family, type_, protocol)
+        self._kind = int(family), int(type_), protocol
+
+    def accept_plainly(self) -> tuple[socket.socket, Any]:
+        """As `accept`, for a listener that does not block."""
+        fd, address = self._accept()  # type: ignore[attr-defined]
+        return socket.socket(*self._kind, fileno=fd), address
 
 
 class Listener:
@@ -70,7 +89,7 @@ class Listener:
         """
         for _ in range(budget):
             try:
-                sock, address = self._sock.accept()
+                sock, address = self._sock.accept_plainly()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -126,14 +145,14 @@ def _credentials(sock: socket.socket) -> str:
     return f"unix:user={user}:process={process}"
 
 
-def _listen(config: Config, check: Callable[[str], None]) -> socket.socket:
+def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigError("host", config.host, f"an address of this machine is expected ({error})") from None
     family, type_, protocol, _, address = found[0]
     check(str(address[0]))
-    sock = socket.socket(family, type_, protocol)
+    sock = _Listening(family, type_, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # What is set here, accepted sockets inherit: nothing has to be set on each. The kernel doubles the first one.
@@ -151,8 +170,8 @@ def _listen(config: Config, check: Callable[[str], None]) -> socket.socket:
     return sock
 
 
-def _listen_unix(config: Config) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
+def _listen_unix(config: Config) -> _Listening:
+    sock = _Listening(socket.AF_UNIX)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
         before = os.umask(0o177)  # the mode is right from the first moment on

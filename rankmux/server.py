@@ -176,14 +176,17 @@ class Server:
 
     def _sequence(self, turn: Turn) -> bool:
         """Complete the turn in the order of section 4; False when there is nothing to apply."""
-        turn.departures = [
-            Departure(peer.session.ticket, peer.reason.cause)
-            for peer in self.connections.departing
-            if peer.reason
-        ]
-        joining = sorted(self._intake.joining, key=lambda peer: peer.serial)
-        turn.joins = [Join(peer.fd, peer.name, peer.address) for peer in joining if peer.reason is None]
-        if self._all_read():
+        connections, intake = self.connections, self._intake
+        if connections.departing:
+            turn.departures = [
+                Departure(peer.session.ticket, peer.reason.cause)
+                for peer in connections.departing
+                if peer.reason
+            ]
+        if intake.joining:
+            joining = sorted(intake.joining, key=lambda peer: peer.serial)
+            turn.joins = [Join(peer.fd, peer.name, peer.address) for peer in joining if peer.reason is None]
+        if (self.room.waiting or self._expiring) and self._all_read():
             self._expiring += self.room.due(turn.now)
             count = max(1, _EXPIRIES_PER_TURN // max(1, len(self.room)))
             turn.expired, self._expiring = self._expiring[:count], self._expiring[count:]
