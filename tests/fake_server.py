@@ -46,6 +46,10 @@ class Connection:
         self.read_until(0x01)
         self.send(WELCOME._replace(**fields))
 
+    def welcome_at_once(self) -> None:
+        """Say WELCOME, HELLO has been read."""
+        self.send(WELCOME)
+
     def until_gone(self) -> None:
         """Read until the client has closed."""
         with suppress(OSError):

@@ -410,6 +410,67 @@ def test_a_handler_commands_its_own_juniors(stage, join):
     assert answers == [f"1:c{n}(2:c{n}(3:c{n}))" for n in range(20)]
 
 
+def test_handlers_run_one_at_a_time_in_the_thread_that_serves(stage, join):
+    ada, bob, _cyd = join(), join(), join(handler=reject)
+    running: list[str] = []
+    threads: set[int] = set()
+    overlaps: list[list[str]] = []
+
+    def handler(command: rankmux.client.ReceivedCommand) -> None:
+        running.append(command.text)
+        threads.add(threading.get_ident())
+        if len(running) > 1:
+            overlaps.append(list(running))
+        bob.who()  # reads what has come meanwhile
+        running.remove(command.text)
+
+    serving_thread = stage.enter_context(serving(bob, handler))
+    stop = threading.Event()
+    others = [threading.Thread(target=lambda: bob.wait(stop.is_set, PATIENCE_S)) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    receipts = [ada.command(str(n), to="next", results=True, timeout=PATIENCE_S) for n in range(50)]
+    assert [receipt.wait(PATIENCE_S).ok for receipt in receipts] == [1] * 50
+    stop.set()
+    ada.command("the last", to="next", results=True).wait(PATIENCE_S)
+    for thread in others:
+        thread.join(PATIENCE_S)
+    assert overlaps == []
+    assert threads == {serving_thread.ident}
+
+
+def test_a_handler_that_sends_more_than_the_server_reads():
+    """It is held up, and told in the end; memory stays flat."""
+    gone = threading.Event()
+    told: list[BaseException] = []
+
+    def script(connection: Connection) -> None:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.welcome()
+        connection.send(Execute(12, 0, 1, 0, b"x"))
+        gone.wait(PATIENCE_S)
+
+    def handler(command: rankmux.client.ReceivedCommand) -> None:
+        try:
+            for _ in range(2000):
+                command.emit(bytes(60_000))
+        except TimeoutError as error:
+            told.append(error)
+        client.close()
+
+    with FakeServer(script) as fake:
+        client = Client(fake.host, fake.port, timeout=0.2)
+        tracemalloc.start()
+        try:
+            client.serve(handler)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        gone.set()
+    assert len(told) == 1
+    assert peak < 2_000_000
+
+
 def test_a_handler_given_at_the_start_runs_in_whatever_waits(join):
     ada, cyd = join(), None
     bob = join(handler=shout)
@@ -712,6 +773,43 @@ def test_closing_gives_a_server_that_does_not_close_a_second():
         assert 0.9 < time.monotonic() - began < PATIENCE_S
 
 
+def test_closing_wakes_who_waits():
+    """The other thread sleeps in the selector, and this server will not wake it."""
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.until_gone()
+
+    with FakeServer(script) as fake:
+        client = Client(fake.host, fake.port)
+        thread = threading.Thread(target=client.serve, args=(shout,))
+        thread.start()
+        client.close()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def test_sending_wakes_who_waits():
+    """What does not go out at once goes out by the thread that waits already, which must learn of it."""
+    received: list[int] = []
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        received.extend(len(connection.read_until(0x02)) for _ in range(200))
+        connection.send(Rank(12, 0, 1, 1))
+        connection.until_gone()
+
+    with FakeServer(script) as fake, Client(fake.host, fake.port, timeout=5) as client:
+        reader = threading.Thread(target=client.keep_reading)
+        reader.start()
+        for _ in range(200):
+            client.command(bytes(60_000), quiet=True)
+        assert client.wait_for_rank(0, 5)
+        client.close()
+        reader.join(PATIENCE_S)
+    assert received == [60_014] * 200
+
+
 # Reconnecting (L1, L2)
 
 
@@ -833,6 +931,57 @@ def test_a_result_for_the_connection_before_is_not_sent(at_once, caplog):
         client.serve(handler)
     assert seen == [0x08]
     assert "was not sent" in caplog.text
+
+
+def test_a_welcome_makes_good_for_a_wrong_token(at_once):
+    def auth(connection: Connection) -> None:
+        connection.read_until(0x01)
+        connection.send(ErrorFrame(ErrorCode.AUTH, "no"))
+
+    welcomes: list[int] = []
+    with FakeServer(Connection.welcome, auth, Connection.welcome, auth, Connection.welcome) as fake:
+        client = Client(fake.host, fake.port, reconnect=True, on_joined=welcomes.append)
+        while len(welcomes) < 3:
+            client.poll(0.1)
+        client.close()
+        assert fake.accepted >= 5
+
+
+def test_a_connection_that_comes_when_it_is_no_longer_wanted():
+    asked, closed = threading.Event(), threading.Event()
+
+    def late(connection: Connection) -> None:
+        connection.read_until(0x01)
+        asked.set()
+        assert closed.wait(PATIENCE_S)
+        connection.welcome_at_once()
+        connection.until_gone()
+
+    with FakeServer(Connection.welcome, late) as fake:
+        client = Client(fake.host, fake.port, reconnect=True)
+        thread = threading.Thread(target=client.serve, args=(shout,))
+        thread.start()
+        assert asked.wait(PATIENCE_S)
+        client.close()
+        closed.set()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def test_a_connection_lost_under_who(at_once):
+    """It is told at once, and not made up for by the next connection."""
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.read_until(0x05)
+
+    with FakeServer(script) as fake:
+        client = Client(fake.host, fake.port, reconnect=True, timeout=PATIENCE_S)
+        with pytest.raises(ConnectionLost):
+            client.who()
+        with pytest.raises(ConnectionLost):
+            client.who()
+        client.close()
 
 
 def test_closing_while_it_reconnects():

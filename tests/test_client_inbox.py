@@ -7,6 +7,7 @@ import gc
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rankmux.client_inbox
 from rankmux.client_events import CommandDone, Ended, ExecuteReceived, MembersPage, ResultRouted
 from rankmux.client_inbox import Inbox, Listing
 from rankmux.client_results import RoutedResult, gathered
@@ -63,6 +64,30 @@ def test_a_room_that_empties():
     assert not listing.receive(page([], 4, 5))  # begins again
     assert listing.receive(page([], 0, 5))
     assert listing.members == []
+
+
+def test_a_room_that_never_rests():
+    listing = Listing()
+    pages = 0
+    room = list(range(100))
+    while not listing.receive(page(room, listing.request()[0], 10)):
+        room = [*room[1:], room[-1] + 1]
+        pages += 1
+    assert pages < 30
+
+
+def test_commands_that_wait_are_bounded_in_bytes_too(monkeypatch):
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_MAX_BYTES", 100)
+    inbox = Inbox(ClientSession())
+
+    def arrive(size: int) -> int:
+        inbox.apply(ExecuteReceived(1, 0, 1, False, 0, bytes(size)), 0.0)
+        return len(inbox.commands)
+
+    assert [arrive(60), arrive(41), arrive(40), arrive(1)] == [1, 1, 2, 2]
+    assert inbox.turned_away == 2
+    inbox.take_command()
+    assert [arrive(61), arrive(60), arrive(1)] == [1, 2, 2]
 
 
 def test_results_of_a_dropped_receipt_are_not_kept():

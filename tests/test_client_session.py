@@ -474,6 +474,97 @@ def test_a_quiet_command_with_results_is_not_accepted_but_done():
     violation(session)
 
 
+OK, FAILED, PART = Status.OK, Status.FAILED, Status.PART
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        lambda id_: [Accepted(id_, 12, 2, 0), Accepted(id_, 13, 2, 0)],
+        lambda id_: [Accepted(id_, 12, 2, 0), Refused(id_, 1, "no")],
+        lambda id_: [Routed(id_, 5, 3, OK, b"")],
+        lambda id_: [Done(id_, 0, 0, 0, 0, 0)],
+        lambda id_: [Accepted(id_, 12, 1, 0), *[Routed(id_, 5, 3, OK, b"")] * 2],
+        lambda id_: [Accepted(id_, 12, 2, 0), Routed(id_, 5, 3, OK, b""), Done(id_, 1, 0, 0, 0, 0)],
+        lambda id_: [Accepted(id_, 12, 2, 0), Routed(id_, 5, 3, OK, b""), Done(id_, 2, 0, 0, 0, 0)],
+        lambda id_: [Accepted(id_, 12, 1, 0), Routed(id_, 5, 3, OK, b""), Done(id_, 0, 1, 0, 0, 0)],
+        lambda id_: [Accepted(id_, 12, 1, 0), Routed(id_, 5, 3, PART, b""), Done(id_, 1, 0, 0, 0, 0)],
+        lambda id_: [
+            Accepted(id_, 12, 1, 0),
+            Routed(id_, 5, 3, FAILED, b""),
+            *[Done(id_, 0, 1, 0, 0, 0)] * 2,
+        ],
+        lambda id_: [Refused(id_, 1, "no"), Refused(id_, 1, "no")],
+        lambda id_: [Refused(id_, 1, "no"), Accepted(id_, 12, 1, 0)],
+        lambda id_: [Refused(id_ + 1, 1, "never sent")],
+        lambda id_: [Refused(id_ | SILENT_ID, 1, "never sent")],
+    ],
+    ids=[
+        "accepted twice",
+        "refused when accepted",
+        "a result before accepted",
+        "done before accepted",
+        "one end too many",
+        "done before its end",
+        "done counts more",
+        "done counts another way",
+        "done counts a part",
+        "done twice",
+        "refused twice",
+        "accepted when refused",
+        "refused what was not sent",
+        "refused what was not sent quietly",
+    ],
+)
+def test_a_command_is_settled_once_and_with_the_right_counts(frames):
+    session = joined()
+    *right, wrong = frames(session.send_command(b"x", results=True))
+    assert not any(isinstance(event, Ended) for event in feed(session, *right))
+    session.receive_data(wrong.encode())
+    assert violation(session).code == ErrorCode.PROTOCOL
+
+
+@pytest.mark.parametrize(
+    "frame", [lambda id_: Routed(id_, 5, 3, OK, b""), lambda id_: Done(id_, 0, 0, 0, 0, 0)]
+)
+@pytest.mark.parametrize("accepted", [False, True])
+def test_results_that_nobody_asked_for(frame, accepted):
+    session = joined()
+    id_ = session.send_command(b"x")
+    if accepted:
+        feed(session, Accepted(id_, 12, 1, 0))
+    session.receive_data(frame(id_).encode())
+    violation(session)
+
+
+def test_more_members_than_were_asked_for():
+    session = joined()
+    id_ = session.send_who(0, 1)
+    row = MemberInfo(0, 1, 0, "", "")
+    session.receive_data(Members(id_, 12, 2, (row, row)).encode())
+    violation(session)
+
+
+def test_an_id_that_waits_is_not_given_again():
+    session = joined()
+    first, second, who = session.send_command(b""), session.send_command(b""), session.send_who()
+    feed(session, Accepted(second, 12, 1, 0))
+    session._waiting._last_id = SILENT_ID - 2
+    given_out = [session.send_command(b"") for _ in range(4)]
+    assert given_out[:2] == [SILENT_ID - 1, second]
+    assert not {first, who} & set(given_out)
+    assert not any(id_ & SILENT_ID for id_ in given_out)
+
+
+def test_what_nobody_waits_for_is_cut_to_what_fits():
+    session = joined(max_payload=4)
+    session.try_result(12, Status.FAILED, b"too long")
+    assert session.data_to_send() == Result(12, Status.FAILED, b"too ").encode()
+    session.receive_eof()
+    session.try_result(13, Status.FAILED)
+    assert session.data_to_send() == b""
+
+
 class Settlement(RuleBasedStateMachine):
     """A server that keeps the rules, against a model; then one that breaks one of them, and is found out."""
 

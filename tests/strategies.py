@@ -1,0 +1,115 @@
+"""What Hypothesis draws: every frame of the protocol, and streams of them, whole, odd and broken."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from rankmux.codes import CLIENT_STATUSES, VERSION, Cause, Status, Target
+from rankmux.wire import (
+    Accepted,
+    Command,
+    Done,
+    ErrorFrame,
+    Execute,
+    Frame,
+    Hello,
+    Leave,
+    MemberInfo,
+    Members,
+    Ping,
+    Pong,
+    Rank,
+    Refused,
+    Result,
+    Routed,
+    Welcome,
+    Who,
+    valid_name,
+)
+
+U8 = st.integers(0, 0xFF)
+U16 = st.integers(0, 0xFFFF)
+U32 = st.one_of(st.integers(0, 9), st.integers(0, 0xFFFF_FFFF))
+U64 = st.one_of(st.integers(0, 9), st.integers(0, 0xFFFF_FFFF_FFFF_FFFF))
+PAYLOADS = st.binary(max_size=40)
+TEXTS = st.text(max_size=20)
+NAMES = st.one_of(st.sampled_from(["", "ada", "x" * 64, "Zoë 1"]), st.text(max_size=16).filter(valid_name))
+OPAQUE = st.one_of(st.binary(max_size=4), st.binary(min_size=64, max_size=64))
+
+HELLOS = st.builds(Hello, NAMES, st.binary(max_size=30), st.just(VERSION), st.just(0), st.just(b""))
+ALL_COMMANDS = st.builds(
+    Command,
+    U32,
+    st.sampled_from([Target.ALL, Target.NEXT, Target.LEAST]),
+    st.just(0),
+    st.integers(0, 3),
+    U32,
+    PAYLOADS,
+)
+ONE_COMMANDS = st.builds(Command, U32, st.just(Target.ONE), U32, st.integers(0, 3), U32, PAYLOADS)
+COMMANDS = ALL_COMMANDS | ONE_COMMANDS
+RESULTS = st.builds(Result, U64, st.sampled_from(sorted(CLIENT_STATUSES)), PAYLOADS)
+WHOS = st.builds(Who, U32, U32, U32)
+PINGS = st.builds(Ping, OPAQUE)
+PONGS = st.builds(Pong, OPAQUE)
+LEAVES = st.just(Leave())
+WELCOMES = st.builds(Welcome, U64, U64, U64, U32, U32, U32, U32, U32, st.just(VERSION))
+EXECUTES = st.builds(Execute, U64, U32, st.integers(0, 1), U32, PAYLOADS)
+RANKS = st.builds(Rank, U64, U32, U32, st.sampled_from(sorted(Cause)))
+ACCEPTEDS = st.builds(Accepted, U32, U64, U32, U32)
+REFUSEDS = st.builds(Refused, U32, U16, TEXTS)
+ROUTEDS = st.builds(Routed, U32, U64, U32, st.sampled_from(sorted(Status)), PAYLOADS)
+DONES = st.builds(Done, U32, U32, U32, U32, U32, U32)
+MEMBER_LISTS = st.builds(
+    Members,
+    U32,
+    U64,
+    U32,
+    st.lists(st.builds(MemberInfo, U32, U64, U32, TEXTS, TEXTS), max_size=3).map(tuple),
+)
+ERRORS = st.builds(ErrorFrame, U16, TEXTS)
+
+CLIENT_FRAMES = st.one_of(HELLOS, COMMANDS, RESULTS, WHOS, PINGS, PONGS, LEAVES)
+SERVER_FRAMES = st.one_of(
+    PINGS, PONGS, WELCOMES, EXECUTES, RANKS, ACCEPTEDS, REFUSEDS, ROUTEDS, DONES, MEMBER_LISTS, ERRORS
+)
+FRAMES: st.SearchStrategy[Frame] = CLIENT_FRAMES | SERVER_FRAMES
+
+
+@st.composite
+def mangled(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> bytes:
+    """A frame's bytes behind its length, with something cut off, put in or overwritten."""
+    octets = bytearray(draw(frames).encode()[4:])
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(octets)))
+        upto = draw(st.integers(at, min(at + 4, len(octets))))
+        octets[at:upto] = draw(st.binary(max_size=4))
+    return bytes(octets)
+
+
+def with_length(content: bytes) -> bytes:
+    """`content` (type byte and body) as a frame."""
+    return len(content).to_bytes(4) + content
+
+
+@st.composite
+def streams(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = CLIENT_FRAMES) -> bytes:
+    """What one peer may send: good frames, now and then a mangled one or a wild length, and at last part of one."""
+    good = frames.map(lambda frame: frame.encode())
+    odd = mangled(frames).map(with_length)
+    wild = st.one_of(
+        st.integers(0, 0xFFFF_FFFF), st.sampled_from([0, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFDA, 0xFFFF_FFFF])
+    ).map(lambda length: length.to_bytes(4))
+    rare = st.one_of(good, good, good, good, good, good, odd, wild)
+    parts = draw(st.lists(rare, max_size=8))
+    tail = draw(
+        st.one_of(st.just(b""), good.map(lambda octets: octets[: len(octets) // 2]), st.binary(max_size=7))
+    )
+    return b"".join(parts) + tail
+
+
+@st.composite
+def chunkings(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    """`stream` in pieces."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    return [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]

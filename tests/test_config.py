@@ -1,0 +1,183 @@
+"""Every setting: where it may come from, what is allowed, and errors that name the key as its user wrote it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from rankmux.config import Config, Setting, load, settings
+from rankmux.errors import ConfigError
+
+SETTINGS = settings()
+NUMBERS = [s for s in SETTINGS if s.kind in (int, float)]
+named = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+
+
+def other(setting: Setting) -> object:
+    """An allowed value that is not the default."""
+    if setting.choices:
+        return next(choice for choice in setting.choices if choice != setting.default)
+    if setting.kind is bool:
+        return not setting.default
+    if setting.kind is str:
+        return "elsewhere"
+    assert isinstance(setting.default, int | float)
+    more = setting.kind(setting.default + 1)
+    return more if setting.high is None or more <= setting.high else setting.kind(setting.default - 1)
+
+
+def as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def load_one(setting: Setting, flags=(), environ=(), path=None) -> tuple[object, str]:
+    """One setting's value and source; ConfigErrors of rules between settings aside."""
+    flags, environ = dict(flags), dict(environ)
+    if setting.name in ("tls_key", "tls_client_ca", "tls_client_names"):  # they need what they belong to
+        flags |= {"tls_cert": "cert.pem"}
+        if setting.name == "tls_client_names":
+            flags |= {"tls_client_ca": "ca.pem"}
+    config, sources = load(flags, environ, path)
+    return getattr(config, setting.name), sources[setting.name]
+
+
+def test_defaults_are_allowed_and_frozen():
+    config, sources = load({}, {})
+    assert config == Config()
+    assert set(sources.values()) == {"default"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seats = 5
+
+
+def test_the_defaults_that_others_rely_on():
+    config = Config()
+    assert (config.host, config.port, config.seats, config.max_payload) == ("127.0.0.1", 7117, 64, 65_536)
+    assert (config.ping_ms, config.result_ttl_ms, config.waiting_max) == (10_000, 60_000, 1024)
+    assert (config.outbox_soft_bytes, config.outbox_hard_bytes) == (1 << 20, 8 << 20)
+    assert (config.write_timeout_s, config.frame_timeout_s, config.handshake_timeout_s) == (10, 10, 2)
+
+
+@named
+def test_names_are_derived(setting):
+    assert setting.flag == "--" + setting.name.replace("_", "-")
+    assert setting.variable == "RANKMUX_" + setting.name.upper()
+    assert setting.help
+    assert "\n" not in setting.help
+    assert type(setting.default) is setting.kind
+
+
+@named
+def test_a_flag_beats_the_environment_beats_the_file(setting, tmp_path):
+    value = other(setting)
+    text = as_text(value)
+    default = as_text(setting.default)
+    path = tmp_path / "rankmux.toml"
+    quoted = f'"{text}"' if setting.kind is str else text
+    path.write_text(f"{setting.name} = {quoted}\n")
+    environ = {setting.variable: text}
+    assert load_one(setting) == (setting.default, "default")
+    assert load_one(setting, path=str(path)) == (value, "file")
+    assert load_one(setting, environ=environ) == (value, "environment")
+    assert load_one(setting, flags={setting.name: text}) == (value, "flag")
+    assert load_one(setting, flags={setting.name: value}) == (value, "flag")
+    if default:
+        assert load_one(setting, environ={setting.variable: default}, path=str(path)) == (
+            setting.default,
+            "environment",
+        )
+        flags = {setting.name: default}
+        assert load_one(setting, flags=flags, environ=environ, path=str(path)) == (setting.default, "flag")
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+def test_bounds(setting):
+    """At the bound, and just outside."""
+    step = 1 if setting.kind is int else 0.001
+    for bound, outside in ((setting.low, -step), (setting.high, step)):
+        if bound is None:
+            continue
+        assert setting.read("key", setting.kind(bound)) == bound
+        with pytest.raises(ConfigError) as caught:
+            setting.read("key", setting.kind(bound + outside))
+        assert f"{bound:g}" in str(caught.value)
+    assert setting.low is not None, "every number has a lower bound"
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("value", ["", "x", "1x", "0x10", "nan", "-inf", "1e999", None, True, [], "true"])
+def test_what_is_no_number(setting, value):
+    with pytest.raises(ConfigError) as caught:
+        setting.read("--this", value)
+    assert caught.value.key == "--this"
+    assert str(caught.value) == f"--this is {caught.value.value!r}: {setting.allowed}"
+
+
+@pytest.mark.parametrize("value", [2.0, 2.5, "2.0"])
+def test_a_whole_number_is_whole(value):
+    with pytest.raises(ConfigError, match="whole number"):
+        load({"seats": value}, {})
+
+
+@named
+def test_an_error_names_the_key_as_it_was_written(setting, tmp_path):
+    wrong = 5 if setting.kind is str else "wrong"
+    path = tmp_path / "rankmux.toml"
+    path.write_text(f"{setting.name} = {wrong!r}\n")
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, str(path))
+    assert caught.value.key == f"{setting.name} in {path}"
+    with pytest.raises(ConfigError) as caught:
+        load({setting.name: wrong}, {})
+    assert caught.value.key == setting.flag
+    if setting.kind is not str:
+        with pytest.raises(ConfigError) as caught:
+            load({}, {setting.variable: "wrong"})
+        assert (caught.value.key, caught.value.value) == (setting.variable, "wrong")
+    with pytest.raises(ConfigError) as caught:
+        Config(**{setting.name: wrong})
+    assert caught.value.key == setting.name
+
+
+def test_choices():
+    with pytest.raises(ConfigError, match="one of debug, info, warning, error is expected"):
+        load({"log_level": "INFO!"}, {})
+
+
+@pytest.mark.parametrize("toml", ["seats = ", "[seats]\n", "seat = 5", "seats = 1\nseats = 2", "\xff"])
+def test_a_file_that_is_not_right(toml, tmp_path):
+    path = tmp_path / "rankmux.toml"
+    path.write_bytes(toml.encode("latin-1"))
+    with pytest.raises(ConfigError):
+        load({}, {}, str(path))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        load({}, {}, str(tmp_path / "none.toml"))
+    assert caught.value.key == "--config"
+
+
+def test_an_unknown_key_is_shown_what_there_is(tmp_path):
+    path = tmp_path / "rankmux.toml"
+    path.write_text("sets = 5\n")
+    with pytest.raises(ConfigError, match="seats") as caught:
+        load({}, {}, str(path))
+    assert (caught.value.key, caught.value.value) == ("sets", 5)
+
+
+def test_the_hard_limit_is_not_below_the_soft_one():
+    Config(outbox_soft_bytes=2000, outbox_hard_bytes=2000)
+    with pytest.raises(ConfigError, match="at least outbox_soft_bytes") as caught:
+        Config(outbox_soft_bytes=2000, outbox_hard_bytes=1999)
+    assert caught.value.key == "outbox_hard_bytes"
+
+
+@pytest.mark.parametrize("value", ["5", 5.0])
+def test_a_value_given_in_code_has_its_kind(value):
+    """A text or a float would pass here, and fail where the server counts."""
+    try:
+        seats = Config(seats=value).seats
+    except ConfigError:
+        return
+    assert type(seats) is int
