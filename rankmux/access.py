@@ -19,6 +19,7 @@ from pathlib import Path
 from .codes import TOKEN_MAX_BYTES
 from .config import Config
 from .errors import ConfigError
+from .jsonlines import tagged
 from .tls import make_context
 
 __all__ = ["TOKENS_MAX", "Access", "read_tokens"]
@@ -45,9 +46,12 @@ class Access:
         try:
             self._digests, self.context = self._read()
         except ConfigError as error:
-            log.error("not reloaded, what was read before stays valid: %s", error)
+            text = "not reloaded, what was read before stays valid: %s"
+            log.error(text, error, extra=tagged("not_reloaded", key=error.key, error=str(error)))
             return False
-        log.info("reloaded: %d token(s)%s", len(self._digests), ", certificates" if self.context else "")
+        tokens, certificates = len(self._digests), self.context is not None
+        facts = tagged("reloaded", tokens=tokens, certificates=certificates)
+        log.info("reloaded: %d token(s)%s", tokens, ", certificates" if certificates else "", extra=facts)
         return True
 
     def admits(self, token: bytes) -> bool:
@@ -55,7 +59,9 @@ class Access:
         if not self._digests:
             return True
         digest = sha256(token).digest()
-        matches = sum(hmac.compare_digest(digest, known) for known in self._digests)  # all of them, whichever matches
+        matches = sum(
+            hmac.compare_digest(digest, known) for known in self._digests
+        )  # all of them, whichever matches
         return matches > 0
 
     def admits_names(self, names: frozenset[str]) -> bool:

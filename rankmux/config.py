@@ -116,6 +116,11 @@ class Config:
         "", "names in client certificates that may join, by commas; empty: all of the CA"
     )
     max_payload: int = _setting(DEFAULT_MAX_PAYLOAD, "largest payload in bytes", 1, 16 * 1024 * 1024)
+    admin: str = _setting(
+        "", "HOST:PORT for people and monitors, or a PORT of the loopback address; empty: nobody may look"
+    )
+    admin_unix: str = _setting("", "Unix socket for the same, mode 0600")
+    log_format: str = _setting("text", "for people, or a JSON object a line", None, None, "text", "json")
     log_level: str = _setting("info", "what is logged", None, None, "debug", "info", "warning", "error")
     greeting_max: int = _setting(256, "connections that have not said HELLO, in all", 1, 1_000_000)
     greeting_max_per_address: int = _setting(64, "the same, from one address", 1, 1_000_000)

@@ -35,6 +35,9 @@ class Pacing:
     def __contains__(self, fd: int) -> bool:
         return fd in self._waits_for
 
+    def __len__(self) -> int:
+        return len(self._waits_for)
+
     def wait(self, sender: int, receivers: Iterable[int]) -> None:
         """`sender` is not read from until none of `receivers` is over its limit."""
         waits_for = self._waits_for.get(sender)

@@ -6,6 +6,7 @@ Whatever goes wrong with one connection in here ends that one, and no other.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from .access import Access
 from .asking import Asking
@@ -44,6 +45,7 @@ class Intake:
     ) -> None:
         self.joining: list[Peer] = []
         self.unread: list[tuple[int, int]] = []
+        self.guest: Callable[[int], object] = id  # told of a ready descriptor that is no connection's
         self._config = config
         self._reactor = reactor
         self._listener = listener
@@ -93,8 +95,8 @@ class Intake:
                 self._look(ready_peer, mask, turn)
             elif fd == self._listener.fd:
                 self._accept(turn)
-            else:
-                self._reactor.woken(fd)
+            elif not self._reactor.woken(fd):
+                self.guest(fd)
         for peer in self._handshakes.turn(turn.now):
             try:
                 self._on_handshake(peer, turn)
@@ -144,7 +146,7 @@ class Intake:
                 self._handshakes.ready(peer)
                 return
             if peer.fd in connections.outbox.queues and (peer.tls is not None or mask & (WRITABLE | HUNG_UP)):
-                connections.resume(peer, turn.now)
+                connections.writing.resume(peer, turn.now)
             if peer.dead or peer.input_ended or peer.held:
                 return
             if (

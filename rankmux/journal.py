@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from .codes import RefusedCode, Target
+from .jsonlines import tagged
 from .peers import Close
 from .ranks import Ranks
 from .room import Departed, Joined
@@ -49,7 +50,9 @@ class Journal:
             self._second = now
             for kind, used in self._used.items():
                 if used > self._lines_per_s:
-                    log.info("%s: %d more in the last second", kind, used - self._lines_per_s)
+                    more = used - self._lines_per_s
+                    facts = tagged("suppressed", kind=kind, count=more)
+                    log.info("%s: %d more in the last second", kind, more, extra=facts)
             self._used.clear()
 
     def left(self, kind: str) -> bool:
@@ -64,17 +67,27 @@ class Journal:
         """Who joined with which rank."""
         for one in joined:
             if self._may("joined"):
-                log.info("joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket)
+                facts = tagged(
+                    "joined",
+                    name=excerpt(one.name),
+                    rank=one.rank,
+                    ticket=one.ticket,
+                    seq=one.seq,
+                    address=self._ranks.addresses[one.rank],
+                )
+                log.info(
+                    "joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket, extra=facts
+                )
 
     def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
         """Who left and why (`reasons` by ticket), then the new ranking."""
         for one in departed:
             if self._may("left"):
-                log.info(
-                    "left: %s had rank %d: %s", _who(one.name), one.rank, reasons.get(one.ticket, "unknown")
-                )
+                why = reasons.get(one.ticket, "unknown")
+                facts = tagged("left", name=excerpt(one.name), rank=one.rank, ticket=one.ticket, reason=why)
+                log.info("left: %s had rank %d: %s", _who(one.name), one.rank, why, extra=facts)
         if departed and self._may("ranking"):
-            log.info("ranking: %s", self._ranking())
+            log.info("ranking: %s", self._ranking(), extra=tagged("ranking", members=len(self._ranks)))
 
     def command(
         self, rank: int, target: int, arg: int, seq: int, executors: int, rejected: int, payload: bytes
@@ -93,20 +106,34 @@ class Journal:
                 shown,
                 executors,
                 rejected,
+                extra=tagged(
+                    "command",
+                    seq=seq,
+                    rank=rank,
+                    ticket=self._ranks.tickets[rank],
+                    name=excerpt(self._ranks.names[rank]),
+                    target=Target(target).name.lower(),
+                    arg=arg,
+                    payload=shown,
+                    executors=executors,
+                    rejected=rejected,
+                ),
             )
 
     def refused(self, refused: list[tuple[int, int]]) -> None:
         """Whose command was refused, and why."""
         for ticket, code in refused:
             if self._may("refused"):
-                log.info("refused: ticket %d: %s", ticket, RefusedCode(code).name)
+                name = RefusedCode(code).name
+                facts = tagged("refused", ticket=ticket, code=name.lower())
+                log.info("refused: ticket %d: %s", ticket, name, extra=facts)
 
     def closed(self, close: Close) -> None:
         """A connection that was no member ended."""
         if not close.ticket and self.listens() and self._may("closed"):
-            log.info(
-                "closed: %s was no member: %s%s", close.address, close.reason.value, _because(close.detail)
-            )
+            reason, detail = close.reason.value, close.detail
+            facts = tagged("closed", address=close.address, reason=reason, detail=excerpt(detail))
+            log.info("closed: %s was no member: %s%s", close.address, reason, _because(detail), extra=facts)
 
     def _may(self, kind: str) -> bool:
         used = self._used[kind] = self._used.get(kind, 0) + 1

@@ -15,10 +15,11 @@ from typing import Any
 
 from .config import Config
 from .errors import ConfigError
+from .jsonlines import tagged
 from .links import READABLE
 from .reactor import Reactor
 
-__all__ = ["Listener", "text_address"]
+__all__ = ["Listener", "clear_path", "text_address"]
 
 # These concern the one connection that was to be accepted; anything else would come up again at once.
 _PASSING = frozenset(
@@ -50,8 +51,10 @@ class _Listening(socket.socket):
 
     __slots__ = ("_kind",)
 
-    def __init__(self, family: int, type_: int = socket.SOCK_STREAM, protocol: int = 0) -> None:
-        super().__init__(family, type_, protocol)
+    def __init__(
+        self, family: int, type_: int = socket.SOCK_STREAM, protocol: int = 0, fileno: int | None = None
+    ) -> None:
+        super().__init__(family, type_, protocol, fileno)
         self._kind = int(family), int(type_), protocol
 
     def accept_plainly(self) -> tuple[socket.socket, Any]:
@@ -63,20 +66,31 @@ class _Listening(socket.socket):
 class Listener:
     """Listens where `config` says, once `check` has let the address pass. Raises ConfigError when it can't.
 
-    `address` is host and port, or the path of a Unix socket and 0; `where` is it in one text.
+    `address` is host and port, or the path of a Unix socket and 0; `where` is it in one text. A socket that was
+    `handed` to us is listened on instead; who handed it over goes on with it after us.
     """
 
-    def __init__(self, config: Config, reactor: Reactor, check: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Reactor,
+        check: Callable[[str], None],
+        handed: socket.socket | None = None,
+    ) -> None:
         self._reactor = reactor
         self._pause_s = 0.0
         self.pauses = 0  # so often had the system no connection to give
-        self._path = config.unix
-        self._sock = _listen_unix(config) if config.unix else _listen(config, check)
+        self._path = config.unix if handed is None else ""
+        if handed is not None:
+            self._sock = _adopt(handed, config, check)
+        else:
+            self._sock = _listen_unix(config) if config.unix else _listen(config, check)
         self.fd = self._sock.fileno()
-        if self._path:
-            self.address: tuple[str, int] = (self._path, 0)
-            self.where = f"unix:{self._path}"
-            self._inode = Path(self._path).stat().st_ino
+        self._local = self._sock.family == socket.AF_UNIX
+        self._inode = Path(self._path).stat().st_ino if self._path else 0
+        if self._local:
+            self.address: tuple[str, int] = (os.fsdecode(self._sock.getsockname()), 0)
+            self.where = f"unix:{self.address[0]}"
         else:
             self.address = self._sock.getsockname()[:2]
             self.where = text_address(self.address)
@@ -98,11 +112,11 @@ class Listener:
                 self._pause(error, now)
                 return
             if self._pause_s:
-                log.warning("accepting again")
+                log.warning("accepting again", extra=tagged("accept_resumed"))
                 self._pause_s = 0.0
             try:
                 sock.setblocking(False)
-                text = _credentials(sock) if self._path else text_address(address)
+                text = _credentials(sock) if self._local else text_address(address)
             except OSError as error:
                 log.warning("a new connection was closed: %s", error.strerror)
                 sock.close()
@@ -127,7 +141,8 @@ class Listener:
 
     def _pause(self, error: OSError, now: float) -> None:
         if not self._pause_s:
-            log.warning("not accepting for a while: %s; members are not affected", error.strerror)
+            text = "not accepting for a while: %s; members are not affected"
+            log.warning(text, error.strerror, extra=tagged("accept_paused", error=error.strerror))
         self.pauses += 1
         self._pause_s = min(max(self._pause_s * 2, _PAUSE_FIRST_S), _PAUSE_LAST_S)
         self._reactor.watch(self.fd, 0)
@@ -145,6 +160,24 @@ def _credentials(sock: socket.socket) -> str:
     return f"unix:user={user}:process={process}"
 
 
+def _tune(sock: socket.socket, config: Config) -> None:
+    """What is set here, accepted sockets inherit: nothing has to be set on each. The kernel doubles the first one."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(config.user_timeout_s * 1000))
+
+
+def _adopt(sock: socket.socket, config: Config, check: Callable[[str], None]) -> _Listening:
+    if sock.family != socket.AF_UNIX:
+        check(str(sock.getsockname()[0]))
+    _tune(sock, config)
+    sock.setblocking(False)
+    return _Listening(sock.family, socket.SOCK_STREAM, sock.proto, sock.detach())
+
+
 def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -155,11 +188,7 @@ def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
     sock = _Listening(family, type_, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What is set here, accepted sockets inherit: nothing has to be set on each. The kernel doubles the first one.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(config.user_timeout_s * 1000))
+        _tune(sock, config)
         sock.bind(address)
         sock.listen(4096)
         sock.setblocking(False)
@@ -173,10 +202,10 @@ def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
 def _listen_unix(config: Config) -> _Listening:
     sock = _Listening(socket.AF_UNIX)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
+        _tune(sock, config)
         before = os.umask(0o177)  # the mode is right from the first moment on
         try:
-            _clear(config.unix)
+            clear_path(config.unix)
             sock.bind(config.unix)
         finally:
             os.umask(before)
@@ -190,7 +219,7 @@ def _listen_unix(config: Config) -> _Listening:
     return sock
 
 
-def _clear(path: str) -> None:
+def clear_path(path: str) -> None:
     """Remove a socket that a server has left behind; leave one alone that somebody listens on, and anything else."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

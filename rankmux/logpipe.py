@@ -9,6 +9,8 @@ import logging
 import os
 import select
 
+from .jsonlines import tagged
+
 __all__ = ["PipeHandler"]
 
 _LINE_BYTES = 4096  # PIPE_BUF: what a pipe that is ready at all takes at once
@@ -29,14 +31,17 @@ class PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """As of Handler."""
         try:
-            if self.dropped > self._told and self._write(
-                f"{self.dropped - self._told} log lines were dropped".encode()
-            ):
+            if self.dropped > self._told and self._write(self._dropped(record).encode()):
                 self._told = self.dropped
             if not self._write(self.format(record).encode("utf-8", "backslashreplace")):
                 self.dropped += 1
         except Exception:  # noqa: BLE001 - whatever is wrong with a log line, it is not worth the server
             self.dropped += 1
+
+    def _dropped(self, following: logging.LogRecord) -> str:
+        count = self.dropped - self._told
+        facts = {"levelname": "WARNING", "created": following.created, **tagged("lines_dropped", count=count)}
+        return self.format(logging.makeLogRecord({"msg": f"{count} log lines were dropped", **facts}))
 
     def _write(self, line: bytes) -> bool:
         if len(line) >= _LINE_BYTES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import selectors
+import socket
 import time
 from collections.abc import Callable
 from typing import Self
@@ -20,13 +21,17 @@ from .connections import Connections
 from .framing import Batch, flush
 from .intake import Intake
 from .journal import Journal
+from .jsonlines import tagged
 from .listener import Listener
 from .liveness import Liveness
 from .memory import give_back
+from .onlookers import open_onlookers
 from .peers import CloseReason, Peer
 from .reactor import Reactor
 from .room import Departure, Join, Outcome, Room, Turn
 from .session import Step
+from .stats import Stats
+from .view import View
 from .wire import Welcome
 
 __all__ = ["Server"]
@@ -44,7 +49,8 @@ class Server:
     """A server that listens from its creation on. `settings` are those of Config.
 
     `tokens` let in, beside those of `token_file`; without any, everybody is. Raises ConfigError on a wrong setting, an
-    address that it can't have, or one where the door would stand open.
+    address that it can't have, or one where the door would stand open. `listener` and `admin_listener` are sockets that
+    somebody else has opened, instead of those that the settings name.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class Server:
         tokens: tuple[bytes, ...] = (),
         selector: selectors.BaseSelector | None = None,
         clock: Callable[[], float] = time.monotonic,
+        listener: socket.socket | None = None,
+        admin_listener: socket.socket | None = None,
         **settings: object,
     ) -> None:
         self.config = config = config or Config(**settings)  # type: ignore[arg-type]
@@ -62,12 +70,16 @@ class Server:
         self._access = Access(config, tokens)
         self._reactor = Reactor(selector, clock)
         self.room = Room(
-            config.seats, config.max_payload, config.waiting_max, config.result_ttl_ms, config.waiting_total_max
+            config.seats,
+            config.max_payload,
+            config.waiting_max,
+            config.result_ttl_ms,
+            config.waiting_total_max,
         )
         self._journal = Journal(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes)
         self.connections = Connections(config, self._reactor, self._journal.closed)
         try:
-            self._listener = Listener(config, self._reactor, self._access.check_address)
+            self._listener = Listener(config, self._reactor, self._access.check_address, listener)
         except BaseException:
             self._reactor.close()
             raise
@@ -77,6 +89,17 @@ class Server:
         self._intake = Intake(
             config, self._reactor, self._listener, self.connections, self._access, self.room, self._batch
         )
+        self.stats = Stats()
+        self._view = View(
+            config, self.instance, self.room, self.connections, self._listener, self.stats, clock
+        )
+        try:
+            self._onlookers = open_onlookers(config, self._view, self._reactor, admin_listener)
+        except BaseException:
+            self._listener.close()
+            self._reactor.close()
+            raise
+        self._intake.guest = self._onlookers.ready
         self._unread_turns = 0
         self._expiring: list[int] = []
         self._stop_asked: float | None = None
@@ -95,6 +118,11 @@ class Server:
     def where(self) -> str:
         """The same in one text: `127.0.0.1:7117`, `unix:/run/rankmux.sock`."""
         return self._listener.where
+
+    @property
+    def admin_where(self) -> list[str]:
+        """Where people and monitors may look: `http://127.0.0.1:7118/`."""
+        return self._onlookers.where
 
     def serve_forever(self) -> None:
         """Run turns until `stop` was called and everybody is gone."""
@@ -125,6 +153,7 @@ class Server:
             self.connections.drop(peer)
         self.connections.departing.clear()
         self.connections.reap(now)
+        self._onlookers.close()
         self._reactor.close()
         self.stopped = True
 
@@ -150,11 +179,13 @@ class Server:
         if not self._stopping:
             self._apply(turn)
         self._judge(now)
-        connections.limit_all(now)
+        connections.writing.limit_all(now)
         connections.outbox.settle()
         connections.pacing.settle()
         connections.reap(now)
         reactor.run_due()
+        self._onlookers.turn(now)
+        self.stats.turn(now, reactor.clock(), len(connections.pacing))
         if self._reload_asked:
             self._reload_asked = False
             self._access.reload()
@@ -165,7 +196,7 @@ class Server:
 
     def _patience(self, timeout: float | None) -> float:
         """How long the next `poll` may wait, in seconds."""
-        if self._intake.more() or self.connections.departing or self._expiring:
+        if self._intake.more() or self.connections.departing or self._expiring or self._onlookers.busy:
             return 0.0
         deadline = self.room.next_deadline()
         until = self._sweep_at if deadline is None else min(self._sweep_at, deadline)
@@ -199,10 +230,14 @@ class Server:
             return
         journal, connections, now = self._journal, self.connections, turn.now
         heard = journal.listens()
-        outcome = self.room.apply(turn, journal.command if heard and journal.left("command") else None)
+        told = heard and journal.left("command")
+        outcome = self.room.apply(turn, journal.command if told else None)
+        if heard and not told:
+            journal.skip("command", outcome.commands)
         reasons = {peer.session.ticket: peer.why for peer in connections.departing}
         connections.departing.clear()
         self._batch.clear()
+        self.stats.count(outcome, self.room.ranks, now)
         self._deliver(outcome, now)
         for joined in outcome.joined:
             peer = connections.at(joined.peer)
@@ -231,7 +266,7 @@ class Server:
             peer = connections.at(peers[rank])
             try:
                 pieces = deliveries.pieces(rank, tails.get(outcome.tickets[rank]))
-                connections.deliver(peer, pieces, position, sent, error, now)
+                connections.writing.deliver(peer, pieces, position, sent, error, now)
             except Exception as failure:  # noqa: BLE001 - told there
                 connections.blame(peer, failure, now)
             if peer.fd in over:
@@ -247,7 +282,7 @@ class Server:
         welcome = Welcome(
             self.instance, ticket, seq, rank, rank + 1, config.seats, config.max_payload, config.ping_ms
         )
-        connections.write(peer, welcome.encode(), now)
+        connections.writing.write(peer, welcome.encode(), now)
         if peer.reason is None:
             if peer.session.pending:  # what came behind HELLO; it counts as unseen until then
                 connections.again.append(peer)
@@ -266,14 +301,15 @@ class Server:
             self._sweep_at = min(self._sweep_at, now + self._liveness.interval())
             return
         late = now - self._sweep_at
+        self.stats.lag.add(late)
         if late < _GAP_S:
             self._liveness.sweep(now)
         else:
             self._liveness.forgive(late)
         self._sweep_at = now + self._liveness.interval()
         connections = self.connections
-        if connections.bursts and not connections.outbox.queues and not connections.partial:
-            connections.bursts = 0
+        if connections.writing.bursts and not connections.outbox.queues and not connections.partial:
+            connections.writing.bursts = 0
             give_back()
 
     def _begin_stop(self, now: float, drain_s: float) -> None:
@@ -283,9 +319,10 @@ class Server:
         if self._stopping:
             return
         self._stopping = True
+        self._view.ready = False
         self._listener.close()
         connections = self.connections
-        connections.undelivered_bytes = connections.undelivered_to = 0
+        connections.writing.undelivered_bytes = connections.undelivered_to = 0
         for peer in connections:
             connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
             peer.until = self._stop_by
@@ -297,13 +334,15 @@ class Server:
         for peer in connections:
             connections.drop(peer)
         connections.reap(now)
+        self._onlookers.close()
         self._reactor.close()
         self.stopped = True
-        owed, left = connections.undelivered_to, connections.undelivered_bytes
+        owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
         closes = connections.closes.counts
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in closes.most_common())
-        log.info("closed: %d of %d connections: %s", closes.total(), connections.accepted, reasons or "none")
+        facts = tagged("summary", accepted=connections.accepted, **{r.value: n for r, n in closes.items()})
+        total, accepted = closes.total(), connections.accepted
+        log.info("closed: %d of %d connections: %s", total, accepted, reasons or "none", extra=facts)
         level = logging.WARNING if owed else logging.INFO
-        log.log(
-            level, "stopped: %d connections were still owed %d bytes, which were not delivered", owed, left
-        )
+        text = "stopped: %d connections were still owed %d bytes, which were not delivered"
+        log.log(level, text, owed, left, extra=tagged("stopped", connections=owed, owed_bytes=left))

@@ -1,0 +1,1 @@
+"""The commands: `rankmux-server`, `rankmux-client`, `rankmux-top`. Flags, logging, signals and exit codes."""

@@ -13,6 +13,7 @@ import resource
 import selectors
 import signal
 import sys
+import time
 from contextlib import suppress
 
 from .. import __version__
@@ -20,8 +21,10 @@ from ..access import Access, read_tokens
 from ..config import Config, Setting, load, settings
 from ..errors import ConfigError
 from ..framing import TWIN
+from ..jsonlines import JsonFormatter, tagged
 from ..logpipe import PipeHandler
 from ..server import Server
+from ..systemd import Notifier, handed_sockets
 
 __all__ = ["main"]
 
@@ -33,9 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
     arguments = vars(_parser().parse_args(argv))
     path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
-    check_only = arguments.pop("check_config")
+    check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
     try:
         config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
+        if print_only:
+            _show(config, sources)
+            return 0
         tokens = read_tokens(config, os.environ)
         _raise_file_limit(config)
         if check_only:
@@ -43,25 +49,46 @@ def main(argv: list[str] | None = None) -> int:
             _show(config, sources)
             return 0
         _log_to_stderr(config)
-        server = Server(config, tokens=tokens, selector=_selector())
+        handed = handed_sockets(os.environ)
+        server = Server(
+            config,
+            tokens=tokens,
+            selector=_selector(),
+            listener=handed.get(""),
+            admin_listener=handed.get("admin"),
+        )
     except ConfigError as error:
         print(f"rankmux-server: {error}", file=sys.stderr)
         return 2
-    stop = _Stop(server)
+    notifier = Notifier(os.environ)
+    stop = _Stop(server, notifier)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
     with suppress(OSError):  # nobody has to read it
         os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
-    server.serve_forever()
+    for where in server.admin_where:
+        facts = tagged("admin_listening", where=where)
+        logging.getLogger("rankmux.admin").info("for people and monitors: %s", where, extra=facts)
+    notifier.ready(f"listening on {server.where} for {config.seats} clients")
+    _run(server, notifier)
     return stop.code
+
+
+def _run(server: Server, notifier: Notifier) -> None:
+    if notifier.interval_s is None:
+        server.serve_forever()
+    while not server.stopped:
+        server.step(notifier.interval_s)
+        notifier.alive(time.monotonic())
 
 
 class _Stop:
     """The first signal stops in order, the second at once, the third without a word."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, notifier: Notifier) -> None:
         self._server = server
+        self._notifier = notifier
         self._seen = 0
         self.code = 0
 
@@ -69,6 +96,7 @@ class _Stop:
         self._seen += 1
         if self._seen == 1:
             self._server.stop()
+            self._notifier.stopping()
         elif self._seen == 2:
             self.code = 128 + signum
             self._server.stop(0.0)
@@ -92,7 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
     parser.add_argument(
-        "--check-config", action="store_true", help="show all settings and where each is from, and stop"
+        "--check-config",
+        action="store_true",
+        help="check settings, tokens and certificates; show them, and stop",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="show all settings and where each is from, and stop"
     )
     for setting in settings():
         _add(parser, setting)
@@ -144,7 +177,8 @@ def _raise_file_limit(config: Config) -> None:
 
 def _log_to_stderr(config: Config) -> None:
     handler = PipeHandler(2)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)
     logger.setLevel(config.log_level.upper())

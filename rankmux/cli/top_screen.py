@@ -1,0 +1,166 @@
+"""How `rankmux-top` looks: two lines of numbers, the members as a table, a line of keys. Asks nobody.
+
+Needs `rich` (the extra `rankmux[top]`). What peers sent is shown as text, never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Screen"]
+
+_KEYS = "r rank  l load  u queue  a age  t activity   ↑ ↓ PgUp PgDn g   q quit"
+_COLUMNS = (
+    ("rank", "rank"),
+    ("name", ""),
+    ("load", "load"),
+    ("queue", "queue"),
+    ("age", "age"),
+    ("silent", "activity"),
+)
+_WIDE = 90  # columns of the terminal from which on addresses and tickets are shown
+
+
+class Screen:
+    """What was seen last, drawn; `members` is how many there were."""
+
+    def __init__(self, where: str) -> None:
+        self.members = 0
+        self._where = where
+        self._console = Console(highlight=False)
+        self._now: dict[str, Any] | None = None
+        self._before: dict[str, Any] | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._first = 0
+        self._trouble = ""
+
+    def take(self, news: dict[str, Any]) -> None:
+        """What the endpoint answered."""
+        totals = news["totals"]
+        same = self._now is not None and self._now["instance"] == totals["instance"]
+        self._before = self._now if same and not self._trouble else None
+        self._now, self._rows, self._first = totals, news["members"], news["first"]
+        self.members = totals["members"]
+        self._trouble = ""
+
+    def lost(self, why: str) -> None:
+        """It did not."""
+        self._trouble = why
+
+    def print(self, sort: str) -> None:
+        """Once, and for a file too."""
+        self._console.print(self._head(), self._table(sort, len(self._rows)))
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[RenderableType], None]]:
+        """Take the terminal's other screen, and give it back."""
+        with Live(console=self._console, screen=True, auto_refresh=False) as live:
+            yield lambda drawn: live.update(drawn, refresh=True)
+
+    def draw(self, sort: str, rows: int) -> RenderableType:
+        """The whole screen, with `rows` members at most."""
+        return Group(
+            self._head(), self._table(sort, rows), Text(_KEYS, "dim", no_wrap=True, overflow="ellipsis")
+        )
+
+    def _head(self) -> Text:
+        now = self._now
+        head = Text(no_wrap=True, overflow="ellipsis")
+        head.append("rankmux ", "bold")
+        head.append(self._where.rstrip("/"), "dim")
+        if self._trouble:
+            head.append(f"  no answer: {self._trouble}", "bold red")
+        elif now is not None:
+            head.append(
+                "  live" if now["ready"] else "  shutting down", "green" if now["ready"] else "yellow"
+            )
+            head.append(f"  up {_span(now['uptime_s'])}  version {now['version']}", "dim")
+        if now is None:
+            return head.append("\n\n")
+        before, elapsed = self._before, now["at"] - self._before["at"] if self._before else 0.0
+
+        def rate(key: str) -> str:
+            return _count((now[key] - before[key]) / elapsed) if before and elapsed > 0 else "-"
+
+        busy = (
+            f"{100 * (now['turn_s'] - before['turn_s']) / elapsed:.0f} %" if before and elapsed > 0 else "-"
+        )
+        results = now["results"]
+        head.append(f"\n{now['members']} of {now['seats']} seats", "bold")
+        head.append(
+            f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
+        )
+        head.append(f"   queued {_bytes(now['queued_bytes'])} (most {_bytes(now['queued_bytes_max'])})")
+        head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
+        closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
+        head.append(
+            f"\njoined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
+        )
+        head.append(
+            f"   results ok {_count(results['ok'])} not {_count(sum(results.values()) - results['ok'])}"
+        )
+        return head.append(f"   closed: {closed}")
+
+    def _table(self, sort: str, rows: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
+        wide = self._console.width >= _WIDE
+        for title, key in _COLUMNS:
+            style = "bold cyan" if key == sort else "dim"
+            mark = " ▾" if key == sort else ""
+            left = title == "name"
+            table.add_column(
+                title + mark,
+                header_style=style,
+                justify="left" if left else "right",
+                no_wrap=True,
+                ratio=1 if left else None,
+            )
+            if left and wide:
+                table.add_column("address", header_style="dim", no_wrap=True)
+                table.add_column("ticket", header_style="dim", justify="right", no_wrap=True)
+        for row in self._rows[:rows]:
+            more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
+            table.add_row(
+                Text(str(row["rank"]), "bold"),
+                Text(row["name"] or "(no name)", overflow="ellipsis"),
+                *more,
+                Text(str(row["load"])),
+                Text(
+                    _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-",
+                    "yellow" if row["paced"] else "",
+                ),
+                Text(_span(row["age_s"])),
+                Text(_span(row["idle_s"])),
+            )
+        return table
+
+
+def _count(number: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (size if letter != 'k' else 1e3):.3g} {letter}"
+    return f"{number:.0f}"
+
+
+def _bytes(number: int) -> str:
+    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} B"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

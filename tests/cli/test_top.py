@@ -1,0 +1,110 @@
+"""`rankmux-top`, against a real server: as text, and at a terminal with keys."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rankmux.background import Background
+from rankmux.cli.top import main
+from rankmux.server import Server
+from rankmux.wire import Command
+
+from ..admin_client import DEADLINE_S, join, turns_until, watched
+
+NAMES = ("ada", "[bold]bob[/bold]", "日本", "")
+
+
+@pytest.fixture
+def where():
+    """A server of its own thread with four members; the last has the highest load."""
+    with watched(seats=4) as prepared:
+        socks = [join(prepared, name) for name in NAMES]
+        socks[2].sendall(Command(1, 0, 0, 1, 60_000, b"x").encode())
+        turns_until(prepared, lambda: prepared.stats.commands)
+        running = Background(prepared.serve_forever)
+        yield prepared.admin_where[0]
+        prepared.stop(0.0)
+        running.join()
+        for sock in socks:
+            sock.close()
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"^ +\d+ +(.*?)  ", text, re.MULTILINE)
+
+
+def test_once(where, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([where, "--once"]) == 0
+    text = capsys.readouterr().out
+    assert "4 of 4 seats" in text
+    assert names(text) == ["ada", "[bold]bob[/bold]", "日本", "(no name)"]
+    assert main([where.removeprefix("http://").rstrip("/"), "--once", "--sort", "load", "--count", "2"]) == 0
+    assert names(capsys.readouterr().out) == ["(no name)", "ada"]
+
+
+def test_a_unix_socket(tmp_path, capsys):
+    path = str(tmp_path / "admin")
+    with Server(port=0, admin_unix=path, log_level="error"):
+        assert main([f"unix:{path}", "--once"]) == 0
+    assert "0 of 64 seats" in capsys.readouterr().out
+    assert main([f"unix:{path}", "--once"]) == 1
+    assert "no answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["ftp://127.0.0.1:1/", "http://", "1x:y"])
+def test_what_is_no_address(where, capsys):
+    assert main([where, "--once"]) == 2
+    assert "is expected" in capsys.readouterr().err
+
+
+def test_without_rich(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "rankmux.cli.top_screen", raising=False)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.box", None)
+    assert main(["1", "--once"]) == 2
+    assert "rankmux[top]" in capsys.readouterr().err
+
+
+def test_keys_at_a_terminal(where):
+    master, slave = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "24"}
+    os.set_blocking(master, False)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rankmux.cli.top", where, "--interval", "0.1"],
+        stdin=slave,
+        stdout=slave,
+        env=environ,
+    )
+    os.close(slave)
+    seen = ""
+
+    def until(text: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in seen:
+            assert time.monotonic() < deadline, f"{text!r} did not come: {seen[-2000:]!r}"
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 65_536).decode(errors="replace")
+        seen = ""
+
+    try:
+        until("rank ▾")
+        os.write(master, b"l")
+        until("load ▾")
+        os.write(master, b"t")
+        until("silent ▾")
+        os.write(master, b"q")
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import parser
+
+from rankmux.peers import CloseReason
+from rankmux.wire import Command, Result
+
+from .admin_client import get, join, turns_until, watched
+
+
+def samples(text):
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, *sample.labels.values()] = sample.value
+    return found
+
+
+def test_they_say_what_happened():
+    with watched(seats=3) as server:
+        ada, bob, cyd = (join(server, name) for name in ("ada", "bob", "cyd"))
+        for command in (
+            Command(1, 0, 0, 1, 60_000, b"a"),  # seq 4, two executors
+            Command(2, 1, 0, 0, 0, b"b"),  # not lower
+            Command(3, 1, 7, 0, 0, b"c"),  # no such rank
+            Command(4, 2, 0, 0, 0, b"d"),
+        ):
+            ada.sendall(command.encode())
+        turns_until(server, lambda: server.stats.commands == 2)
+        bob.sendall(Result(4, 0, b"").encode() + Result(99, 0, b"").encode())
+        cyd.sendall(Result(4, 1, b"").encode())
+        turns_until(server, lambda: server.stats.done == 1)
+        cyd.close()
+        turns_until(server, lambda: len(server.room) == 2)
+        status, text = get(server, "/metrics")
+        assert status == 200
+        found = samples(text)
+        expected = {
+            ("rankmux_members",): 2,
+            ("rankmux_seats",): 3,
+            ("rankmux_joins_total",): 3,
+            ("rankmux_accepted_total",): 3,
+            ("rankmux_commands_total",): 2,
+            ("rankmux_deliveries_total",): 3,
+            ("rankmux_refusals_total", "not_lower"): 1,
+            ("rankmux_refusals_total", "no_such_rank"): 1,
+            ("rankmux_refusals_total", "busy"): 0,
+            ("rankmux_results_total", "ok"): 1,
+            ("rankmux_results_total", "failed"): 1,
+            ("rankmux_results_total", "expired"): 0,
+            ("rankmux_dropped_results_total",): 1,
+            ("rankmux_commands_done_total",): 1,
+            ("rankmux_commands_waiting",): 0,
+            ("rankmux_queued_bytes",): 0,
+            ("rankmux_ready",): 1,
+        }
+        assert {key: found[key] for key in expected} == expected
+        closes = {reason.value: found["rankmux_closes_total", reason.value] for reason in CloseReason}
+        assert sum(closes.values()) == 1
+        assert found["rankmux_turn_seconds_count",] == found["rankmux_turn_seconds_bucket", "+Inf"] > 0
+        assert found["process_open_fds",] > 3
+        for sock in (ada, bob):
+            sock.close()
+
+
+def test_promtool_finds_nothing_to_say():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool here (Debian: apt install prometheus)")
+    with watched() as server:
+        _, text = get(server, "/metrics")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_alert_rules_name_metrics_that_exist():
+    """deploy/alerts.yml, held against the metrics; promtool reads it where there is one."""
+    rules = Path(__file__).parent.parent / "deploy" / "alerts.yml"
+    if not rules.exists():
+        pytest.skip("deploy/ is not part of what is tested here")
+    with watched() as server:
+        names = {key[0] for key in samples(get(server, "/metrics")[1])}
+    assert set(re.findall(r"\brankmux_\w+", rules.read_text())) - names == set()
+    if promtool := shutil.which("promtool"):
+        subprocess.run([promtool, "check", "rules", str(rules)], check=True, capture_output=True)

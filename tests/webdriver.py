@@ -1,0 +1,119 @@
+"""A headless browser, driven through the WebDriver protocol with the standard library alone.
+
+Needs `chromium` and `chromedriver` (Debian: apt install chromium chromium-driver).
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_DEADLINE_S = 60.0
+
+
+class Browser:
+    """One page of it."""
+
+    def __init__(self, port: int, path: str = "/session") -> None:
+        self._port = port
+        self._path = path
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One command of the protocol; its value."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_DEADLINE_S)
+        try:
+            connection.request(method, self._path + path, None if body is None else json.dumps(body))
+            value = json.loads(connection.getresponse().read())["value"]
+        finally:
+            connection.close()
+        if isinstance(value, dict) and "error" in value:
+            raise AssertionError(f"{value['error']}: {value['message']}")
+        return value
+
+    def resize(self, width: int, height: int, dark: bool = False) -> None:
+        """As a screen of that size would show it."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        for cmd, params in (
+            ("Emulation.setDeviceMetricsOverride", screen),
+            ("Emulation.setEmulatedMedia", {"features": scheme}),
+        ):
+            self.call("POST", "/goog/cdp/execute", {"cmd": cmd, "params": params})
+
+    def open(self, url: str) -> None:
+        """Go there."""
+        self.call("POST", "/url", {"url": url})
+
+    def run(self, script: str) -> Any:
+        """What a script returns."""
+        return self.call("POST", "/execute/sync", {"script": script, "args": []})
+
+    def wait_for(self, condition: str) -> None:
+        """Until a JavaScript expression is true; looked at with every frame that is drawn."""
+        script = (
+            "const done = arguments[0], until = Date.now() + 20000;"
+            f"(function look() {{ if ({condition}) done(true); else if (Date.now() > until) done(false);"
+            " else setTimeout(look, 20); })();"
+        )
+        assert self.call("POST", "/execute/async", {"script": script, "args": []}), condition
+
+    def complaints(self) -> list[str]:
+        """What the console says."""
+        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
+
+    def picture(self, path: str) -> None:
+        """Keep what is seen."""
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(self.call("GET", "/screenshot")))
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser, or the test is skipped."""
+    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no browser here (Debian: apt install chromium chromium-driver)")
+    environ = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    process = subprocess.Popen(
+        [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if match := re.search(r"started successfully on port (\d+)", line):
+                break
+        else:
+            raise AssertionError("chromedriver did not start")
+        page = Browser(int(match[1]))
+        arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-proxy-server",
+        ]
+        options = {"binary": program, "args": arguments}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = page.call("POST", "", {"capabilities": {"alwaysMatch": wanted}})
+        page = Browser(int(match[1]), f"/session/{session['sessionId']}")
+        page.call("POST", "/timeouts", {"script": 30_000})
+        try:
+            yield page
+        finally:
+            page.call("DELETE", "")
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
