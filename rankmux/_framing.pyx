@@ -371,7 +371,7 @@ def receive(Batch batch, list ready, links, double now, size_t read_budget, size
         raise MemoryError
     try:
         for fd, mask in ready:
-            if not PyByteArray_AS_STRING(modes)[fd] & READ_DIRECT:
+            if fd >= PyByteArray_GET_SIZE(modes) or not PyByteArray_AS_STRING(modes)[fd] & READ_DIRECT:
                 others.append((fd, mask))
                 chunks[dealt].fd = -1
             else:

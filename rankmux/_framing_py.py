@@ -172,7 +172,7 @@ def receive(
     for index, (fd, mask) in enumerate(ready):
         if left <= 0:
             return events, others, index
-        if not modes[fd] & READ_DIRECT:
+        if fd >= len(modes) or not modes[fd] & READ_DIRECT:
             others.append((fd, mask))
             continue
         if mask & WRITABLE:

@@ -1,8 +1,8 @@
-"""All connections of a server: opened, written to, drained, closed, each in one place. Knows no ranks and no commands.
+"""All connections of a server: opened, watched, ended, closed, each in one place. Knows no ranks and no commands.
 
-Write first, ask for writability only for what is left. A connection that ends is marked with its one reason, gets what
-it is still owed and its last words, and is reaped at the end of a turn: unregistered, then closed, so that a descriptor
-is never handed out again while the turn, or the room, may still meet it.
+What they are owed is written by `writing.py`; what is waited for is decided here alone. A connection that ends is
+marked with its one reason, gets what it is still owed and its last words, and is reaped at the end of a turn:
+unregistered, then closed, so that a descriptor is never handed out again while the turn, or the room, may meet it.
 """
 
 from __future__ import annotations
@@ -13,27 +13,20 @@ import socket
 import ssl
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from .config import Config
-from .deliveries import Piece
 from .flow import Pacing
 from .links import READ_DIRECT, READABLE, WRITABLE, WRITE_DIRECT, Links
-from .outbox import Outbox
 from .peers import PACED, Close, CloseReason, Closes, Peer
 from .reactor import Reactor
 from .session import State, Step
-from .tls import TLS_WRITE_BYTES, TlsSocket
+from .tls import TlsSocket
 from .wire import ErrorFrame
+from .writing import Writing
 
 __all__ = ["Connections"]
 
-_WRITE_BYTES = 256 * 1024  # offered to the kernel at once by a peer that catches up
-_TRY_AGAIN = frozenset((0, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
-_STARVED = frozenset(
-    (errno.ENOBUFS, errno.ENOMEM)
-)  # writable by the kernel's own word, and still not: wait a little
-_EVICTIONS_PER_TURN = 32
 _BURST_CLOSES = 64
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -44,14 +37,14 @@ log = logging.getLogger("rankmux.server")
 class Connections:
     """`peers[fd]` is the connection with that descriptor, or None; `greeting` those without HELLO, oldest first.
 
-    `departing` collects the members that ended since the server took them last; `starved` are owed bytes that the
-    system has no memory to send; `again` hold bytes that no selector sees; `bursts` took memory to give back.
-    `closed` is told of each close.
+    `departing` collects the members that ended since the server took them last; `again` hold bytes that no selector
+    sees. `closed` is told of each close.
     """
 
     def __init__(self, config: Config, reactor: Reactor, closed: Callable[[Close], None]) -> None:
         self.links = Links()
-        self.outbox = Outbox(config.outbox_soft_bytes, config.outbox_hard_bytes)
+        self.writing = Writing(config, self, reactor.clock)
+        self.outbox = self.writing.outbox
         self.pacing = Pacing(self.outbox.over, self._pace, self._unpace)
         self.closes = Closes()
         self.peers: list[Peer | None] = []
@@ -59,11 +52,8 @@ class Connections:
         self.ending: dict[int, Peer] = {}
         self.partial: dict[int, float] = {}
         self.departing: list[Peer] = []
-        self.starved: set[int] = set()
         self.again: list[Peer] = []
         self.accepted = 0
-        self.bursts = 0
-        self.undelivered_bytes = 0
         self.undelivered_to = 0
         self._config = config
         self._reactor = reactor
@@ -88,6 +78,15 @@ class Connections:
     def get(self, fd: int) -> Peer | None:
         """The connection with that descriptor, if it is one."""
         return self.peers[fd] if fd < len(self.peers) else None
+
+    def is_ending(self, peer: Peer) -> bool:
+        """Whether it has had its last words, and only its queue keeps it."""
+        return peer.fd in self.ending
+
+    @property
+    def undelivered_bytes(self) -> int:
+        """What was still owed to those who were let go."""
+        return self.writing.undelivered_bytes
 
     # Opened, and judged until its HELLO.
 
@@ -162,7 +161,7 @@ class Connections:
         interest = 0
         if not peer.input_ended and not peer.held:
             interest = peer.tls.read_on if peer.tls is not None else READABLE
-        if queued and fd not in self.starved:
+        if queued and fd not in self.writing.starved:
             interest |= peer.tls.write_on if peer.tls is not None else WRITABLE
         self._reactor.watch(fd, interest)
 
@@ -232,8 +231,8 @@ class Connections:
             self.drop(peer)
             return
         if reason is CloseReason.SLOW:
-            self.undelivered_bytes += self.outbox.cut(peer.fd)
-            self._make_room(peer)
+            self.writing.undelivered_bytes += self.outbox.cut(peer.fd)
+            self.writing.make_room(peer)
         peer.until = now + self._config.drain_s
         self._farewells.append(peer)
         self.tune(peer)
@@ -262,6 +261,19 @@ class Connections:
         else:
             self.tune(peer)
 
+    def flushed(self, peer: Peer, now: float) -> None:
+        """All is out that an ended peer was owed: say so, and wait for its end, lest a reset overtake the bytes."""
+        if peer.input_ended:
+            self.drop(peer)
+            return
+        peer.until = min(peer.until, now + self._config.drain_s)
+        try:
+            peer.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.drop(peer)
+        else:
+            self.tune(peer)
+
     def drop(self, peer: Peer) -> None:
         """To be closed at the end of the turn, whatever it is owed."""
         if not peer.dead:
@@ -282,9 +294,9 @@ class Connections:
                     if peer.session.ticket
                     else peer.detail[: self._config.greeting_out_bytes // 4 - 7]
                 )
-                self.write(peer, ErrorFrame(peer.reason.code, detail).encode(), now)
+                self.writing.write(peer, ErrorFrame(peer.reason.code, detail).encode(), now)
             if peer.fd not in self.outbox.queues and not peer.dead:
-                self._flushed(peer, now)
+                self.flushed(peer, now)
             if now >= peer.until:
                 self.drop(peer)
         self._farewells.clear()
@@ -292,7 +304,7 @@ class Connections:
             return
         seated = set(self.departing)  # the room meets these once more: until then the descriptor stays theirs
         dead, self._dead = self._dead, [peer for peer in self._dead if peer in seated]
-        self.bursts += len(dead) >= _BURST_CLOSES
+        self.writing.bursts += len(dead) >= _BURST_CLOSES
         for peer in dead:
             if peer not in seated:
                 self._close(peer, now)
@@ -300,10 +312,10 @@ class Connections:
     def _close(self, peer: Peer, now: float) -> None:
         assert peer.reason is not None
         left = self.outbox.drop(peer.fd)
-        self.undelivered_bytes += left
+        self.writing.undelivered_bytes += left
         self.undelivered_to += left > 0
         self.ending.pop(peer.fd, None)
-        self.starved.discard(peer.fd)
+        self.writing.starved.discard(peer.fd)
         self.pacing.forget(peer.fd)
         self._reactor.watch(peer.fd, 0)
         self.links.close(peer.fd)
@@ -320,123 +332,6 @@ class Connections:
     def _count(self, close: Close) -> None:
         self.closes.add(close)
         self._closed(close)
-
-    # Written to.
-
-    def write(self, peer: Peer, frame: bytes, now: float) -> None:
-        """Send `frame` behind all that `peer` is owed."""
-        sent = 0
-        if peer.tls is None and peer.fd not in self.outbox.queues:
-            try:
-                sent = peer.sock.send(frame)
-            except OSError as error:
-                self.fall_behind(peer, (frame,), 0, 0, error.errno or 0, now)
-                return
-        if sent < len(frame):
-            self._queue(peer, (frame,), 0, sent, now)
-
-    def deliver(
-        self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
-    ) -> None:
-        """The hot loop could send `peer` only the first `sent` bytes of what a turn owes it, or met `error`."""
-        if not peer.dead and peer.reason is not CloseReason.SLOW and peer.fd not in self.ending:
-            self.fall_behind(peer, pieces, position, sent, error, now)
-
-    def fall_behind(
-        self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
-    ) -> None:
-        """Of `pieces` only the first `sent` bytes could be sent, because of `error`."""
-        if error not in _TRY_AGAIN:
-            self.fail(peer, error, now)
-            return
-        if error in _STARVED:
-            self.starved.add(peer.fd)
-        self._queue(peer, pieces, position, sent, now)
-
-    def resume(self, peer: Peer, now: float) -> None:
-        """`peer` can take bytes again."""
-        outbox, fd = self.outbox, peer.fd
-        self.starved.discard(fd)
-        if peer.dead:
-            return
-        while (queue := outbox.queues.get(fd)) is not None:
-            views = outbox.views(fd, queue.offered or (_WRITE_BYTES if peer.tls is None else TLS_WRITE_BYTES))
-            offered = sum(map(len, views))
-            try:
-                sent = peer.sock.sendmsg(views)
-            except OSError as error:
-                code = error.errno or 0
-                if code not in _TRY_AGAIN:
-                    self.fail(peer, code, now, _describe(error) if code == errno.EPROTO else "")
-                    return
-                if code in _STARVED:
-                    self.starved.add(fd)
-                elif peer.tls is not None:
-                    queue.offered = offered
-                break
-            finally:
-                for view in views:
-                    view.release()
-            queue.offered = 0
-            outbox.advance(fd, sent, now)
-            if sent < offered:
-                break
-        if fd in self.ending and fd not in outbox.queues:
-            self._flushed(peer, now)
-        self.tune(peer)
-
-    def limit_all(self, now: float) -> None:
-        """When all outboxes together are over their limit, who is owed the most goes first."""
-        for _ in range(_EVICTIONS_PER_TURN):
-            if self.outbox.held_bytes <= self._config.outboxes_total_bytes or not self.outbox.queues:
-                return
-            peer = self.peers[self.outbox.largest()]
-            assert peer is not None
-            if peer.reason is None:
-                self.end(
-                    peer, CloseReason.SLOW, "all outboxes together hold more than outboxes_total_bytes", now
-                )
-            else:
-                self.undelivered_bytes += self.outbox.drop(peer.fd)
-                self.drop(peer)
-            self.outbox.trim()
-
-    def _queue(self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, now: float) -> None:
-        fresh = peer.fd not in self.outbox.queues
-        within = self.outbox.put(peer.fd, pieces, position, sent, now)
-        self.bursts += fresh
-        if not within:
-            self.end(peer, CloseReason.SLOW, f"is owed more than {self.outbox.hard} bytes", now)
-        elif self._config.slow_consumer == "evict" and peer.fd in self.outbox.over:
-            self.end(peer, CloseReason.SLOW, f"is owed more than {self.outbox.soft} bytes", now)
-        if fresh and peer.tls is not None and not peer.dead:
-            self.resume(peer, now)
-        self.tune(peer)
-
-    def _make_room(self, peer: Peer) -> None:
-        """Let the kernel take the rest of the frame under way and the ERROR: the stream ends whole, read or not."""
-        queue = self.outbox.queues.get(peer.fd)
-        size = 2 * (self._config.send_buffer_bytes + (queue.size if queue is not None else 0))
-        try:
-            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-        except OSError as error:
-            self.fail(peer, error.errno or 0, self._reactor.clock())
-            return
-        if queue is not None:
-            self.resume(peer, self._reactor.clock())
-
-    def _flushed(self, peer: Peer, now: float) -> None:
-        """All is out that an ended peer was owed: say so, and wait for its end, lest a reset overtake the bytes."""
-        if peer.input_ended:
-            self.drop(peer)
-            return
-        peer.until = min(peer.until, now + self._config.drain_s)
-        try:
-            peer.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.drop(peer)
-        else:
-            self.tune(peer)
 
 
 def _describe(error: BaseException) -> str:

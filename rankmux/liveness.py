@@ -55,8 +55,8 @@ class Liveness:
             if now - peer.opened_at < limit_s:
                 break
             c.end(peer, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {limit_s:g} s", now)
-        for fd in list(c.starved):
-            c.resume(c.at(fd), now)
+        for fd in list(c.writing.starved):
+            c.writing.resume(c.at(fd), now)
         for fd, since in list(c.partial.items()):
             if now - since >= config.frame_timeout_s:
                 c.end(
@@ -106,4 +106,4 @@ class Liveness:
 
     def _send_ping(self, peer: Peer, now: float) -> None:
         peer.pinged_at = now
-        self._connections.write(peer, Ping(b"").encode(), now)
+        self._connections.writing.write(peer, Ping(b"").encode(), now)

@@ -221,7 +221,8 @@ class Reactor:
     def wake(self) -> None:
         """Make a waiting `poll` return. The one method that may be called from another thread or a signal handler."""
         with suppress(BlockingIOError):  # it has been called often enough already
-            self._wake_writer.send(b"\0")
+            if self._wake_writer.fileno() >= 0:  # nothing waits any more behind `close`
+                self._wake_writer.send(b"\0")
 
     def close(self) -> None:
         """Stop watching anything. The descriptors stay open, but for the reactor's own."""

@@ -41,9 +41,7 @@ class History:
         self.ranked_at = 0
         self.executed: dict[int, Execute] = {}
         self.accepted: dict[int, Accepted] = {}  # by seq
-        self.wants: dict[
-            int, bool
-        ] = {}  # what was sent without QUIET and has no verdict yet: are results wanted?
+        self.wants: dict[int, bool] = {}  # are results wanted, of what was sent and has no verdict yet
         self.open: dict[int, dict[int, int]] = {}  # by id: the status that each executor ended with
         self.counts: Counter[str] = Counter()
 

@@ -490,17 +490,44 @@ def test_commands_wait_until_they_are_served(stage, join):
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == ["0", "1", "2"]
 
 
-def test_commands_that_wait_are_bounded(stage, join, monkeypatch):
-    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_MAX", 2)
+def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog):
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_HARD", 2)
     ada, bob = join(), join()
     receipts = [ada.command(str(n), results=True) for n in range(4)]
     bob.who()
     bob.poll()
+    assert "2 commands were turned away" in caplog.text
     assert [receipt.gather(PATIENCE_S)[0].payload for receipt in receipts[2:]] == [
         b"2 commands wait here already"
     ] * 2
     stage.enter_context(serving(bob, lambda command: command.payload))
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts[:2]] == ["0", "1"]
+
+
+def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
+    """Who runs them receives no more than can wait; TCP, and then the server, slow their sender down."""
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 10)
+    ada, bob = join(), join()
+    ran: list[bytes] = []
+    go_on = threading.Event()
+
+    def handler(command: rankmux.client.ReceivedCommand) -> None:
+        assert go_on.wait(PATIENCE_S)
+        ran.append(command.payload)
+
+    stage.enter_context(serving(bob, handler))
+    reader = threading.Thread(target=bob.keep_reading)
+    reader.start()
+    filler = b"x" * 1000
+    for number in range(20_000):
+        ada.command(b"%d " % number + filler, quiet=True)
+        if number == 2000:
+            go_on.set()
+    receipt = ada.command("last", results=True, timeout=PATIENCE_S)
+    assert receipt.wait(PATIENCE_S * 2).ok == 1
+    assert [int(payload.split()[0]) for payload in ran[:-1]] == list(range(20_000))
+    bob.close()
+    reader.join(PATIENCE_S)
 
 
 def test_serve_ends_when_the_handler_closes_the_client(join, caplog):

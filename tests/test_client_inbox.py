@@ -77,7 +77,7 @@ def test_a_room_that_never_rests():
 
 
 def test_commands_that_wait_are_bounded_in_bytes_too(monkeypatch):
-    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_MAX_BYTES", 100)
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_HARD_BYTES", 100)
     inbox = Inbox(ClientSession())
 
     def arrive(size: int) -> int:

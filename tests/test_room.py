@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import pytest
@@ -30,30 +32,45 @@ from rankmux.wire import (
 from .history import History, parse
 from .room_model import ModelTurn, RoomModel
 
-INDEXES = st.integers(0, 7)
-COMMANDS = st.builds(
-    lambda id_, to, arg, flags, ttl_ms, size: Command(
-        id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, bytes(size)
-    ),
-    st.integers(0, 3),
-    st.sampled_from([0, 0, 0, *(int(target) for target in Target)]),
-    st.integers(0, 6),
-    st.sampled_from([0, 1, 1, 1, 2, 3]),
-    st.sampled_from([0, 0, 1000, 2500, 0xFFFF_FFFF]),
-    st.sampled_from([0, 0, 0, 1, 1, 2, 40, 41]),
-)
-ANSWERS = st.tuples(
+
+def choices(*options: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """One of each, in a single draw: a tenth of what as many draws cost."""
+
+    def choose(number: int) -> tuple[Any, ...]:
+        chosen = []
+        for option in options:
+            number, at = divmod(number, len(option))
+            chosen.append(option[at])
+        return tuple(chosen)
+
+    return st.integers(0, prod(map(len, options)) - 1).map(choose)
+
+
+INDEXES = range(8)
+COMMANDS = choices(
     INDEXES,
-    st.integers(0, 5),
-    st.sampled_from([Status.OK, Status.OK, Status.FAILED, Status.REJECTED, Status.PART]),
-    st.sampled_from([False, False, False, True]),
+    [0, 1, 2, 3],  # id
+    [Target.ALL, Target.ALL, Target.ALL, Target.ONE, Target.ONE, Target.NEXT, Target.LEAST],
+    range(7),  # arg
+    [0, 1, 1, 1, 2, 3],  # flags
+    [0, 0, 1000, 2500, 0xFFFF_FFFF],  # ttl_ms
+    [0, 0, 0, 1, 1, 2, 40, 41],  # bytes of payload
 )
-QUERIES = st.tuples(INDEXES, st.integers(0, 7), st.sampled_from([0, 1, 2, 100, 0xFFFF_FFFF]))
+ANSWERS = choices(
+    INDEXES,
+    range(6),
+    [Status.OK, Status.OK, Status.FAILED, Status.REJECTED, Status.PART],
+    [False, False, False, True],
+)
+DEPARTURES = choices(INDEXES, list(Cause))
+JOINS = choices(["", "ada", "x" * 64], ["", "[::1]:7117"])
+QUERIES = choices(INDEXES, range(8), [0, 1, 2, 100, 0xFFFF_FFFF])
+PINGS = choices(INDEXES, [b"", b"p"])
 
 
-def few(elements: st.SearchStrategy[Any], at_most: int) -> st.SearchStrategy[list[Any]]:
-    """Often none."""
-    return st.just([]) | st.lists(elements, max_size=at_most)
+def few(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """None in half of the turns."""
+    return st.just([]) | st.lists(elements, max_size=3)
 
 
 def as_turn(model_turn: ModelTurn, room: Room, max_payload: int) -> Turn:
@@ -89,7 +106,7 @@ class RoomMachine(RuleBasedStateMachine):
     """Each step is a turn, in the room and in the model."""
 
     @initialize(
-        seats=st.sampled_from([1, 2, 4, 5, 6]),
+        seats=st.sampled_from([1, 2, 4, 5, 6, 7]),
         max_payload=st.sampled_from([1, 40, 200]),
         waiting_max=st.integers(1, 3),
         ttl_ms=st.sampled_from([1500, 3000]),
@@ -125,21 +142,27 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.members)
     @rule(
-        commands=st.lists(st.tuples(INDEXES, COMMANDS), max_size=5),
+        commands=st.lists(COMMANDS, max_size=5),
         answers=st.lists(ANSWERS, max_size=5),
-        departures=few(st.tuples(INDEXES, st.sampled_from(Cause)), 3),
-        names=few(st.tuples(st.sampled_from(["", "ada", "x" * 64]), st.sampled_from(["", "[::1]:7117"])), 2),
-        queries=few(QUERIES, 2),
-        pings=few(st.tuples(INDEXES, st.binary(max_size=2)), 2),
+        departures=few(DEPARTURES),
+        joins=few(JOINS),
+        queries=few(QUERIES),
+        pings=few(PINGS),
         later=st.sampled_from([0, 0, 0, 1, 2]),
     )
-    def turn(self, commands, answers, departures, names, queries, pings, later):
+    def turn(self, commands, answers, departures, joins, queries, pings, later):
         self.now += later
         turn = ModelTurn(self.now)
-        turn.commands = [(self.member(index), command) for index, command in commands]
+        turn.commands = [
+            (
+                self.member(index),
+                Command(id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, bytes(size)),
+            )
+            for index, id_, to, arg, flags, ttl_ms, size in commands
+        ]
         turn.results = [self.result(*answer) for answer in answers]
         turn.departures = {self.member(index): cause for index, cause in departures}
-        turn.joins = [self.join(*name) for name in names]
+        turn.joins = [self.join(*join) for join in joins]
         turn.queries = [(self.member(index), Who(index, first, count)) for index, first, count in queries]
         turn.pings = [(self.member(index), payload) for index, payload in pings]
         self.apply(turn)
@@ -473,6 +496,21 @@ def test_who_in_pages():
     assert [m.ticket for m in seen] == list(range(1, 301))
     assert [m.name for m in seen] == [f"name {i}" for i in range(300)]
     assert pages < 20
+
+
+def test_a_page_holds_all_that_fits():
+    """For bounds next to each other: one more member would not have fitted, and nothing is over."""
+    exact = 0
+    for max_payload in range(300, 340):
+        room = Room(20, max_payload, 2, 1000)
+        play(room, joins=[Join(i, "n" * i, "a" * (i % 3)) for i in range(20)])
+        (page,) = play(room, queries=[(1, Who(0, 0, 100))])[1]
+        (rest,) = play(room, queries=[(1, Who(0, len(page.members), 1))])[1]
+        longer = page._replace(members=page.members + rest.members)
+        sizes = [len(frame.encode()) - 4 for frame in (page, longer)]
+        assert sizes[0] <= max_payload + 64 < sizes[1]
+        exact += sizes[0] == max_payload + 64
+    assert exact
 
 
 def test_answered_commands_do_not_stay_till_they_expire():

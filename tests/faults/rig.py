@@ -11,21 +11,20 @@ import re
 import selectors
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.frames import Execute, Members, Rank
-from tests.conformance.peer import DEADLINE_S, ClosedError, Peer, SilenceError
+from tests.conformance.frames import Execute, Members, Who
+from tests.conformance.peer import DEADLINE_S, Peer
 from tests.conformance.process import ROOT, Server, environment, has_extension
 
 from .certificates import Certificates
+from .tried_peers import TlsPeer, UnixPeer
 
 BACK_S = 5.0  # U4: within this, everything is as it was before
 RSS_SLACK = 5 << 20
@@ -54,46 +53,6 @@ class Ground:
         return f"{self.transport}-{self.selector}"
 
 
-class TlsPeer(Peer):
-    """A test client over TLS."""
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        context: ssl.SSLContext,
-        *,
-        receive_buffer: int = 0,
-        answers_pings: bool = True,
-    ) -> None:
-        super().__init__(host, port, receive_buffer=receive_buffer, answers_pings=answers_pings)
-        try:
-            self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
-        except BaseException:
-            self.sock.close()
-            raise
-
-    def half_close(self) -> None:
-        assert isinstance(self.sock, ssl.SSLSocket)
-        self.sock.settimeout(0.05)
-        try:
-            self.sock.unwrap()
-        except (OSError, ValueError):
-            pass
-
-
-class UnixPeer(Peer):
-    """A test client over a Unix socket."""
-
-    def __init__(self, path: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as placeholder:  # a Peer is born over TCP
-            super().__init__(*placeholder.getsockname())
-        self.sock.close()
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(DEADLINE_S)
-        self.sock.connect(path)
-
-
 class Rig(Server):
     """A server process with a fault coming."""
 
@@ -117,6 +76,7 @@ class Rig(Server):
         self.tracebacks_wanted = False
         self.exit_code: int | None = 0
         self.checks_closes = True
+        self.rss_slack = RSS_SLACK
         self._told_to_end = False
         self._peers: list[Peer] = []
         self._paused = False
@@ -174,11 +134,11 @@ class Rig(Server):
 
     def _warm_up(self) -> None:
         """What is made once (buffers, caches, TLS) is made before memory is measured."""
+        self.descriptors_before = self.descriptors()
         pair = self.line(2)
         pair[0].command(1, payload=bytes(1000))
         pair[1].expect(Execute)
         self.vacate()
-        self.descriptors_before = self.descriptors()
         self.rss_before = self.rss()
 
     def _listening(self) -> tuple[str, int]:
@@ -253,7 +213,7 @@ class Rig(Server):
         self._check_ranks()
         self.release()
         until(lambda: self.descriptors() <= self.descriptors_before, BACK_S, self._descriptors_left)
-        until(lambda: self.rss() <= self.rss_before + RSS_SLACK, BACK_S, self._memory_left)
+        until(lambda: self.rss() <= self.rss_before + self.rss_slack, BACK_S, self._memory_left)
         before = self.cpu()
         time.sleep(IDLE_S)
         spent = self.cpu() - before
@@ -275,6 +235,12 @@ class Rig(Server):
         finally:
             self.stop()
 
+    def finish_keeping_the_log(self) -> None:
+        """Verify and end it now; what it logged can still be read, until `finish`."""
+        self.verify()
+        self.signal(signal.SIGTERM)
+        assert self.wait() == self.exit_code
+
     def closes(self) -> dict[str, int]:
         """How many connections ended for which reason, from the log of a server that has ended."""
         found = CLOSED.search(self.log())
@@ -295,7 +261,7 @@ class Rig(Server):
         )
 
     def _check_ranks(self) -> None:
-        """U2: a frame that MEMBERS is decoded from has ranks without gaps and growing tickets (frames.py sees to it)."""
+        """U2: what decodes as MEMBERS has ranks without gaps and growing tickets (frames.py sees to it)."""
         probe = self.join("probe")
         seen: list[int] = []
         while True:
@@ -315,8 +281,6 @@ class Rig(Server):
 
 
 def _until_members(probe: Peer, first: int) -> Iterable[Members]:
-    from tests.conformance.frames import Who
-
     probe.send(Who(7, first, 10_000))
     while True:
         frame = probe.recv()
@@ -333,96 +297,6 @@ def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str]
             raise AssertionError(complaint if isinstance(complaint, str) else complaint())
         time.sleep(0.01)
     return time.monotonic() - began
-
-
-class Witness:
-    """U3: a sender and its juniors, who must see each of its commands once, whole and in order, whatever goes on.
-
-    `lags` are the seconds from each sending to its last receipt. The members are read by a thread, RANK frames pass.
-    """
-
-    def __init__(
-        self, sender: Peer, receivers: list[Peer], *, every_s: float = 0.02, size: int = 200
-    ) -> None:
-        self.sent = 0
-        self.lags: list[float] = []
-        self.held_s = 0.0
-        self.ranks: dict[Peer, list[Rank]] = {receiver: [] for receiver in receivers}
-        self._sender = sender
-        self._receivers = receivers
-        self._every_s = every_s
-        self._size = size
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._sent_at: list[float] = []
-        self._seen_at: dict[Peer, list[float]] = {receiver: [] for receiver in receivers}
-        self._threads = [threading.Thread(target=self._guard, args=(self._send,))]
-        self._threads += [threading.Thread(target=self._guard, args=(self._watch, r)) for r in receivers]
-        for thread in self._threads:
-            thread.start()
-
-    def finish(self, *, within_s: float = 20.0) -> None:
-        """Stop sending, and require that everything has been seen."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(within_s)
-            assert not thread.is_alive(), "U3: a healthy member still waits for a command"
-        if self._failure is not None:
-            raise self._failure
-        assert all(len(seen) == self.sent for seen in self._seen_at.values())
-        self.lags = [
-            max(seen[n] for seen in self._seen_at.values()) - at for n, at in enumerate(self._sent_at)
-        ]
-
-    def p99(self) -> float:
-        """Of the lags, in seconds."""
-        return sorted(self.lags)[int(len(self.lags) * 0.99)]
-
-    def _guard(self, what: Callable[..., None], *args: object) -> None:
-        try:
-            what(*args)
-        except BaseException as failure:  # noqa: BLE001 - raised in finish()
-            self._failure = self._failure or failure
-            self._stop.set()
-
-    def _send(self) -> None:
-        self._sender.sock.settimeout(30)
-        while not self._stop.is_set():
-            self._sent_at.append(time.monotonic())
-            number = self.sent
-            octets = number.to_bytes(8, "big") + bytes([number & 0xFF]) * self._size
-            self._sender_command(number, octets)
-            self.sent += 1
-            self.held_s = max(self.held_s, time.monotonic() - self._sent_at[-1])
-            self._stop.wait(self._every_s)
-
-    def _sender_command(self, number: int, octets: bytes) -> None:
-        from tests.conformance.frames import QUIET, Command, encode
-
-        self._sender.sock.settimeout(30)
-        self._sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, octets)))
-
-    def _watch(self, receiver: Peer) -> None:
-        seen = self._seen_at[receiver]
-        last_seq = 0
-        while not (self._stop.is_set() and len(seen) >= self.sent):
-            try:
-                frame = receiver.recv(0.2)
-            except SilenceError:
-                continue
-            except ClosedError as closed:
-                raise AssertionError(f"U3: a healthy member lost its connection: {closed}") from None
-            if isinstance(frame, Rank):
-                self.ranks[receiver].append(frame)
-                continue
-            if not isinstance(frame, Execute) or len(frame.payload) != self._size + 8:
-                continue  # of another sender
-            number = int.from_bytes(frame.payload[:8], "big")
-            assert number == len(seen), f"U3: command {number} came where {len(seen)} was due"
-            assert frame.payload[8:] == bytes([number & 0xFF]) * self._size, "U3: a torn command"
-            assert frame.seq > last_seq
-            last_seq = frame.seq
-            seen.append(time.monotonic())
 
 
 def readable(sock: socket.socket, seconds: float) -> bool:

@@ -17,8 +17,9 @@ from tests.conformance.peer import Peer
 
 from .certificates import Certificates
 from .conftest import Rigging, everywhere
-from .rig import STOPPED, Ground, Rig, TlsPeer, until
+from .rig import STOPPED, Ground, Rig, until
 from .test_slow_peers import last_words
+from .tried_peers import TlsPeer
 
 BIG = 65_536
 

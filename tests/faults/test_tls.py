@@ -14,8 +14,10 @@ from tests.conformance.frames import Code, Command, Execute, Hello, Welcome, dec
 
 from .certificates import Certificates
 from .conftest import Rigging
-from .rig import Ground, Rig, TlsPeer, Witness, until
+from .rig import Ground, Rig, until
 from .test_slow_peers import flood, numbers
+from .tried_peers import TlsPeer
+from .witness import Witness
 
 TLS = pytest.mark.parametrize("ground", [Ground("tls")], ids=str)
 MTLS = pytest.mark.parametrize("ground", [Ground("mtls")], ids=str)
@@ -86,7 +88,7 @@ def test_t2_an_old_version_of_tls(rig: Rigging, certificates: Certificates) -> N
     server = rig(4)
     old = certificates.client_context()
     old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLS"):  # noqa: PT031
         old.minimum_version = ssl.TLSVersion.TLSv1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     sock = server.plain()
@@ -114,13 +116,18 @@ def test_t3_no_expired_or_foreign_certificate(rig: Rigging, certificates: Certif
     member = server.join()
     certificate = {"nobody": None, "expired": certificates.expired, "foreign": certificates.foreign}[who]
     context = certificates.client_context(certificate)
-    with pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012 - in TLS 1.3 the client learns it when it reads
-        with context.wrap_socket(server.plain(), server_hostname="localhost") as sock:
-            sock.sendall(encode(Hello()))
-            while sock.recv(1000):
-                pass
-            raise ConnectionError("an end without an alert")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        _refused(context, server.plain())
     assert member.who().total == 1
+
+
+def _refused(context: ssl.SSLContext, sock: socket.socket) -> None:
+    """In TLS 1.3 the client learns of it when it reads."""
+    with context.wrap_socket(sock, server_hostname="localhost") as tls:
+        tls.sendall(encode(Hello()))
+        while tls.recv(1000):
+            pass
+    raise ConnectionError("an end without an alert")
 
 
 @MTLS
@@ -232,7 +239,7 @@ def test_t8_handshakes_while_members_work(rig: Rigging) -> None:
 @TLS
 def test_a_crowd_that_says_hello_promptly_meets_no_limit(rig: Rigging) -> None:
     server = rig(100)
-    threads = [threading.Thread(target=lambda: server.join()) for _ in range(60)]
+    threads = [threading.Thread(target=server.join) for _ in range(60)]
     for thread in threads:
         thread.start()
     for thread in threads:

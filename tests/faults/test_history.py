@@ -1,0 +1,97 @@
+"""The history checker in short, and whether it would notice: logs of a real run, with one thing made wrong in them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from . import history
+from .history_check import History
+
+Lines = list[list[str]]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Lines:
+    """The lines of each process of a run of some seconds, with all its faults, in which nothing was violated."""
+    folder = tmp_path_factory.mktemp("logs")
+    kept = history.check(6.0, random.randrange(1 << 32), logs=str(folder))
+    assert not kept.violations, kept.violations[:10]
+    assert kept.deliveries > 1000
+    return [path.read_text().splitlines(keepends=True) for path in sorted(Path(folder).glob("c*.log"))]
+
+
+def judged(logs: Lines) -> list[str]:
+    kept = History()
+    for lines in logs:
+        kept.read(lines)
+    kept.check()
+    return kept.violations
+
+
+def edited(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> list[str]:
+    """The violations when the line in the middle of those of `kind` has been edited."""
+    copy = [list(lines) for lines in logs]
+    places = [
+        (n, at) for n, lines in enumerate(copy) for at, line in enumerate(lines) if line.split()[1] == kind
+    ]
+    if kind == "E":  # to all, and not the last ones that somebody saw
+        places = [(n, at) for n, at in places if copy[n][at].split()[7] == "0"]
+    n, at = places[len(places) // 2]
+    edit(copy[n], at)
+    return judged(copy)
+
+
+def changed(field: int, by: int) -> Callable[[list[str], int], None]:
+    def edit(lines: list[str], at: int) -> None:
+        words = lines[at].split()
+        words[field] = str(int(words[field]) + by)
+        lines[at] = " ".join(words) + "\n"
+
+    return edit
+
+
+def lost(lines: list[str], at: int) -> None:
+    del lines[at]
+
+
+def doubled(lines: list[str], at: int) -> None:
+    lines.insert(at, lines[at])
+
+
+def swapped(lines: list[str], at: int) -> None:
+    ident = lines[at].split()[0]
+    other = next(n for n in range(at + 1, len(lines)) if lines[n].split()[:2] == [ident, "E"])
+    lines[at], lines[other] = lines[other], lines[at]
+
+
+def test_nothing_is_violated(logs: Lines) -> None:
+    assert judged(logs) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [
+        ("E", lost),
+        ("E", doubled),
+        ("E", swapped),
+        ("E", changed(2, 1)),  # its seq
+        ("E", changed(3, 1)),  # its sender's rank
+        ("E", changed(5, 1)),  # its sender
+        ("E", changed(6, 1)),  # its number
+        ("E", changed(9, 1)),  # its bytes
+        ("R", changed(3, 1)),  # a rank that somebody else has
+        ("J", changed(2, 1000)),  # a ticket that does not grow
+        ("M", changed(4, 1)),  # rank 0 is somebody else
+        ("D", changed(3, 1)),  # one executor more than there was
+        ("A", changed(3, 1)),  # another seq
+    ],
+    ids=lambda value: (
+        value if isinstance(value, str) else getattr(value, "__qualname__", "edit").split(".")[0]
+    ),
+)
+def test_it_notices(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> None:
+    assert edited(logs, kind, edit)

@@ -1,0 +1,204 @@
+"""Settings as an operator meets them: where a value is from, --check-config, what the server refuses to start with.
+
+(Each setting's range and each error's words: tests/test_config.py.)
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rankmux.access import Access, read_tokens
+from rankmux.config import Config
+from rankmux.errors import ConfigError
+from tests.conformance.frames import Code, Hello
+from tests.conformance.process import ROOT, environment
+
+from .certificates import Certificates
+from .conftest import Rigging
+from .rig import Rig
+
+OPEN = ("--host", "0.0.0.0", "--port", "0")
+
+
+def run(*flags: str, **variables: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a server that is not to stay."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rankmux", "server", *flags],
+        cwd=ROOT,
+        env={**environment(False), **variables},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def token_file(folder: Path, text: bytes = b"secret\n", mode: int = 0o600) -> str:
+    path = folder / "token"
+    path.write_bytes(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_flag_counts_before_a_variable_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rankmux.toml"
+    path.write_text("seats = 11\nping_ms = 1000\nwaiting_max = 5\n")
+    code, out, _ = run(
+        *("--check-config", "--config", str(path), "--seats", "13"),
+        RANKMUX_SEATS="12",
+        RANKMUX_PING_MS="2000",
+    )
+    assert code == 0
+    lines = out.splitlines()
+    assert "seats = 13  # flag" in lines
+    assert "ping_ms = 2000  # environment" in lines
+    assert "waiting_max = 5  # file" in lines
+    assert "frame_timeout_s = 10.0  # default" in lines
+    code, again, _ = run("--check-config", RANKMUX_CONFIG=str(path))
+    assert code == 0
+    assert "seats = 11  # file" in again.splitlines()
+
+
+def test_what_check_config_shows_can_be_read_again(tmp_path: Path) -> None:
+    _, out, _ = run("--check-config", "-n", "9", "--insecure")
+    path = tmp_path / "shown.toml"
+    path.write_text(out)
+    code, again, _ = run("--check-config", "--config", str(path))
+    assert code == 0
+    assert [line.partition("  #")[0] for line in again.splitlines()] == [
+        line.partition("  #")[0] for line in out.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "words"),
+    [
+        (("--seats", "0"), {}, "--seats is 0: a whole number from 1 to"),
+        ((), {"RANKMUX_SEATS": "many"}, "RANKMUX_SEATS is 'many': a whole number"),
+        (("--config", "/nowhere.toml"), {}, "--config is '/nowhere.toml'"),
+        (("--slow-consumer", "wait"), {}, "one of pace, evict is expected"),
+        (("--write-timeout-s", "nan"), {}, "--write-timeout-s is"),
+        (("--tls-key", "x"), {}, "it needs tls_cert to be set as well"),
+    ],
+)
+@pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
+def test_an_error_names_key_value_and_what_is_allowed(
+    flags: tuple[str, ...], variables: dict[str, str], words: str, check: tuple[str, ...]
+) -> None:
+    """In one line, exit code 2, before anything listens; --check-config finds the same."""
+    code, out, err = run("--port", "0", *flags, *check, **variables)
+    assert (code, out) == (2, "")
+    assert words in err.replace("'0'", "0")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_token_is_nowhere_on_the_command_line() -> None:
+    _, out, _ = run("--help")
+    assert "--token-file" in out
+    assert "--token " not in out
+    code, _, err = run("--token", "secret")
+    assert code == 2
+    assert "unrecognized" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        (b"secret\n", 0o640, "only its owner can open"),
+        (b"secret\n", 0o604, "only its owner can open"),
+        (b"", 0o600, "1 or 2 tokens"),
+        (b"\n\n", 0o600, "1 or 2 tokens"),
+        (b"a\nb\nc\n", 0o600, "1 or 2 tokens"),
+        (b"x" * 1025, 0o600, "at most 1024 bytes"),
+    ],
+    ids=["group", "world", "empty", "blank", "three", "long"],
+)
+def test_a_token_file_that_is_not_right(tmp_path: Path, text: bytes, mode: int, words: str) -> None:
+    path = token_file(tmp_path, text, mode)
+    with pytest.raises(ConfigError, match=words) as caught:
+        Access(Config(token_file=path))
+    assert "secret" not in str(caught.value)
+    assert "xxx" not in str(caught.value)
+    if mode == 0o640:
+        assert run("--port", "0", "--token-file", path)[0] == 2
+        assert run("--check-config", "--token-file", path)[0] == 2
+
+
+def test_tokens_of_a_file_and_of_the_environment(tmp_path: Path) -> None:
+    path = token_file(tmp_path, b"one\r\ntwo\n")
+    access = Access(Config(token_file=path))
+    assert [access.admits(token) for token in (b"one", b"two", b"one\r", b"", b"three")] == [
+        True,
+        True,
+        *[False] * 3,
+    ]
+    assert read_tokens(Config(), {"RANKMUX_TOKEN": "a\nb"}) == (b"a", b"b")
+    with pytest.raises(ConfigError, match="only one of it and token_file") as caught:
+        read_tokens(Config(token_file=path), {"RANKMUX_TOKEN": "hush"})
+    assert "hush" not in str(caught.value)
+
+
+def test_tokens_are_compared_as_digests_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each known token is compared, whichever matches; what is compared has one length."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def watch(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    access = Access(Config(), (b"first", b"a much longer second token"))
+    monkeypatch.setattr("hmac.compare_digest", watch)
+    for token in (b"first", b"a much longer second token", b"", b"x" * 1024):
+        access.admits(token)
+    assert len(compared) == 8
+    assert {len(part) for pair in compared for part in pair} == {32}
+    for shown in (repr(access), str(vars(type(access)))):
+        assert "first" not in shown
+
+
+def test_a_token_of_the_environment_lets_in(rig: Rigging) -> None:
+    server = rig(4, extra={"RANKMUX_TOKEN": "from the environment"}, token=b"from the environment")
+    stranger = server.connect()
+    stranger.send(Hello(token=b"guess"))
+    stranger.expect_error(Code.AUTH)
+    server.join("with the token")
+    assert "from the environment" not in server.log()
+
+
+def test_it_refuses_to_stand_in_the_open(tmp_path: Path, certificates: Certificates) -> None:
+    """Not loopback: a token or client certificates, and TLS; or --insecure, said aloud."""
+    token = ("--token-file", token_file(tmp_path))
+    tls = ("--tls-cert", str(certificates.server))
+    mtls = (*tls, "--tls-client-ca", str(certificates.ca))
+    for flags, missing in (
+        ((), ("a token", "TLS")),
+        (token, ("TLS",)),
+        (tls, ("a token",)),
+    ):
+        code, out, err = run(*OPEN, *flags)
+        assert (code, out) == (2, "")
+        assert all(word in err for word in missing), err
+        assert "insecure" in err
+    for flags in ((*tls, *token), mtls, ("--insecure",)):
+        config_flags = dict(zip([f[2:].replace("-", "_") for f in flags[::2]], flags[1::2], strict=False))
+        config = Config(
+            insecure="--insecure" in flags, **{k: v for k, v in config_flags.items() if k != "insecure"}
+        )
+        Access(config).check_address("0.0.0.0")
+    for address in ("127.0.0.1", "127.3.2.1", "::1"):
+        Access(Config()).check_address(address)
+    for address in ("0.0.0.0", "::", "192.0.2.1", "fe80::1%lo", "::ffff:192.0.2.1"):
+        with pytest.raises(ConfigError, match="loopback"):
+            Access(Config()).check_address(address)
+
+
+def test_it_stands_in_the_open_when_told_to(rig: Rigging) -> None:
+    server = rig(4, "--host", "127.0.0.2", "--insecure")
+    assert server.host == "127.0.0.2"
+    assert isinstance(server, Rig)
+    server.join()

@@ -1,0 +1,121 @@
+"""Who watches while a fault happens: U3 over a sender and its juniors, how late they get what; figures for a table."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conformance.frames import QUIET, Code, Command, Error, Execute, Rank, encode
+from tests.conformance.peer import ClosedError, Peer, SilenceError
+
+
+def figure(row: str, what: str, value: str) -> None:
+    """Write down what was measured for a row, into the file that RANKMUX_FAULTS_FIGURES names, if it does."""
+    if path := os.environ.get("RANKMUX_FAULTS_FIGURES"):
+        with Path(path).open("a") as file:
+            file.write(f"{row}\t{what}\t{value}\n")
+
+
+class Witness:
+    """U3: a sender and its juniors, who must see each of its commands once, whole and in order, whatever goes on.
+
+    `lags` are the seconds from each sending to its last receipt. The members are read by a thread, RANK frames pass.
+    """
+
+    def __init__(
+        self, sender: Peer, receivers: list[Peer], *, every_s: float = 0.02, size: int = 200
+    ) -> None:
+        self.sent = 0
+        self.lags: list[float] = []
+        self.held_s = 0.0
+        self.ranks: dict[Peer, list[Rank]] = {receiver: [] for receiver in receivers}
+        self._sender = sender
+        self._receivers = receivers
+        self._every_s = every_s
+        self._size = size
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._sent_at: list[float] = []
+        self._seen_at: dict[Peer, list[float]] = {receiver: [] for receiver in receivers}
+        self._threads = [threading.Thread(target=self._guard, args=(self._send,))]
+        self._threads += [threading.Thread(target=self._guard, args=(self._watch, r)) for r in receivers]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, *, within_s: float = 20.0) -> None:
+        """Stop sending, and require that everything has been seen."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(within_s)
+            assert not thread.is_alive(), "U3: a healthy member still waits for a command"
+        if self._failure is not None:
+            raise self._failure
+        assert all(len(seen) == self.sent for seen in self._seen_at.values())
+        self.lags = [
+            max(seen[n] for seen in self._seen_at.values()) - at for n, at in enumerate(self._sent_at)
+        ]
+
+    def p99(self) -> float:
+        """Of the lags, in seconds."""
+        return sorted(self.lags)[int(len(self.lags) * 0.99)]
+
+    def ms(self) -> str:
+        """The same as a text."""
+        return f"{self.p99() * 1000:.0f} ms"
+
+    def _guard(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            what(*args)
+        except BaseException as failure:  # noqa: BLE001 - raised in finish()
+            self._failure = self._failure or failure
+            self._stop.set()
+
+    def _send(self) -> None:
+        self._sender.sock.settimeout(30)
+        while not self._stop.is_set():
+            self._sent_at.append(time.monotonic())
+            number = self.sent
+            octets = number.to_bytes(8, "big") + bytes([number & 0xFF]) * self._size
+            self._sender_command(number, octets)
+            self.sent += 1
+            self.held_s = max(self.held_s, time.monotonic() - self._sent_at[-1])
+            self._stop.wait(self._every_s)
+
+    def _sender_command(self, number: int, octets: bytes) -> None:
+        self._sender.sock.settimeout(30)
+        self._sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, octets)))
+
+    def _watch(self, receiver: Peer) -> None:
+        seen = self._seen_at[receiver]
+        last_seq = 0
+        while not (self._stop.is_set() and len(seen) >= self.sent):
+            try:
+                frame = receiver.recv(0.2)
+            except SilenceError:
+                continue
+            except ClosedError as closed:
+                raise AssertionError(f"U3: a healthy member lost its connection: {closed}") from None
+            if isinstance(frame, Rank):
+                self.ranks[receiver].append(frame)
+                continue
+            if not isinstance(frame, Execute) or len(frame.payload) != self._size + 8:
+                continue  # of another sender
+            number = int.from_bytes(frame.payload[:8], "big")
+            assert number == len(seen), f"U3: command {number} came where {len(seen)} was due"
+            assert frame.payload[8:] == bytes([number & 0xFF]) * self._size, "U3: a torn command"
+            assert frame.seq > last_seq
+            last_seq = frame.seq
+            seen.append(time.monotonic())
+
+
+def expect_end(peer: Peer, code: Code, timeout_s: float = 5.0) -> None:
+    """What else is under way passes; then this ERROR, and the end."""
+    deadline = time.monotonic() + timeout_s
+    while isinstance(frame := peer.recv(max(0.0, deadline - time.monotonic())), Execute | Rank):
+        pass
+    assert isinstance(frame, Error), frame
+    assert frame.code == code, frame
+    peer.expect_close(reset_ok=True)

@@ -1,0 +1,194 @@
+"""What is fuzzed: the decoder in both twins, the server's session, the client's session. Each takes any bytes at all.
+
+The first bytes of the input choose limits, chunks and whether the rest is a raw stream or a list of frames whose
+lengths are right (so that much gets past the first four bytes). A target raises when something is wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+from typing import Any
+
+from rankmux import _framing_py as pure
+from rankmux.client_events import Ended, Event
+from rankmux.client_session import ClientSession
+from rankmux.client_session import State as ClientState
+from rankmux.codes import FRAME_OVERHEAD, Status, Target
+from rankmux.errors import ProtocolViolation
+from rankmux.framing import FrameDecoder
+from rankmux.session import HELLO_MAX_BYTES, Session, State, Step
+from rankmux.wire import Hello, Leave, Welcome
+
+__all__ = ["TARGETS", "client", "decoder", "session"]
+
+TICKET = 7
+MAX_PAYLOADS = (1, 20, 40, 300, 65_536)
+
+
+def _twins() -> list[Any]:
+    if os.environ.get("RANKMUX_EXTENSION", "auto") == "0":
+        return [pure]
+    try:
+        return [pure, importlib.import_module("rankmux._framing")]
+    except ImportError:
+        return [pure]
+
+
+TWINS = _twins()
+
+
+def _framed(data: bytes) -> bytes:
+    """`data` as frames: a byte for the length of each, 255 for what is left."""
+    stream, at = bytearray(), 0
+    while at < len(data):
+        size = data[at] if data[at] != 255 else len(data)
+        content = data[at + 1 : at + 1 + size]
+        stream += len(content).to_bytes(4) + content
+        at += 1 + size
+    return bytes(stream)
+
+
+def _chunks(stream: bytes, choice: int) -> list[bytes]:
+    """`stream` in pieces: 0 byte by byte, else cut at places that `choice` draws."""
+    if not choice:
+        return [stream[at : at + 1] for at in range(len(stream))]
+    draw = random.Random(choice)
+    cuts = sorted(draw.randint(0, len(stream)) for _ in range(choice % 8))
+    return [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+
+def _plain(event: Any) -> Any:
+    if isinstance(event, ProtocolViolation):
+        return "breach", event.code, event.text
+    return type(event).__name__, event
+
+
+def _take_apart(data: bytes) -> tuple[int, int, bytes]:
+    """A limit, how to cut, and the stream."""
+    limit, choice, mode = data[0], data[1], data[2]
+    rest = data[3:]
+    return MAX_PAYLOADS[limit % len(MAX_PAYLOADS)], choice, _framed(rest) if mode & 1 else rest
+
+
+def decoder(data: bytes) -> None:
+    """Both twins give the same frames, the same breach and the same offset, in one piece and in any pieces."""
+    if len(data) < 3:
+        return
+    max_payload, choice, stream = _take_apart(data)
+    seen = []
+    for twin in TWINS:
+        seen += [_feed(twin, pieces, max_payload) for pieces in ([stream], _chunks(stream, choice))]
+    assert all(one == seen[0] for one in seen), seen
+    cuts = [twin.cut(stream, max_payload + FRAME_OVERHEAD) for twin in TWINS]
+    plain = [(frames, taken, breach and _plain(breach)) for frames, taken, breach in cuts]
+    assert all(one == plain[0] for one in plain), plain
+    one = FrameDecoder(max_payload + FRAME_OVERHEAD)
+    frames: list[tuple[int, bytes]] = []
+    for piece in _chunks(stream, choice):
+        found, breach = one.receive_data(piece)
+        frames += found
+        if breach is not None:
+            assert _plain(breach) == plain[0][2]
+            break
+        assert one.pending <= max_payload + FRAME_OVERHEAD + 3 + len(piece)
+    assert frames == plain[0][0]
+
+
+def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
+    batch = twin.Batch(max_payload)
+    events: list[Any] = []
+    held = b""
+    total = 0
+    for piece in pieces:
+        if events and events[-1][0] in ("breach", "Leave"):
+            total += len(piece)
+            continue
+        held += piece
+        taken, found = batch.feed(TICKET, held)
+        assert 0 <= taken <= len(held)
+        events += map(_plain, found)
+        held, total = held[taken:], total + taken
+    commands, results = batch.entries()
+    assert len(batch) == len(commands) + len(results)
+    return [tuple(one) for one in commands], [tuple(one) for one in results], events, total
+
+
+def session(data: bytes) -> None:
+    """A connection of the server: in any pieces the same events, and never more held than one frame and what came."""
+    if len(data) < 4:
+        return
+    max_payload, choice, stream = _take_apart(data[1:])
+    if data[0] & 1:
+        stream = Hello("fuzz", b"token").encode() + stream
+    seen = [
+        _live(twin.Batch(max_payload), pieces, max_payload)
+        for twin in TWINS
+        for pieces in ([stream], _chunks(stream, choice))
+    ]
+    assert all(one == seen[0] for one in seen), seen
+
+
+def _live(batch: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
+    one = Session()
+    events: list[Any] = []
+    for piece in pieces:
+        waiting: bytes | None = piece
+        while waiting is not None:
+            found = one.receive_data(waiting, batch)
+            waiting = None
+            for event in found:
+                events.append(_plain(event))
+                if isinstance(event, Hello):
+                    one.step(Step.HELLO)
+                    one.step(Step.SEAT)
+                    one.ticket = TICKET
+                    waiting = b""  # what came behind it in the same piece
+                elif isinstance(event, ProtocolViolation | Leave):
+                    one.step(Step.END)
+            if one.state is State.ENDED:
+                waiting = None
+        longest = HELLO_MAX_BYTES if one.state is State.GREETING else max_payload + FRAME_OVERHEAD
+        assert len(one.pending or b"") < 4 + longest, "more is held than one frame"
+    commands, results = batch.entries()
+    return (
+        [tuple(c) for c in commands],
+        [tuple(r) for r in results],
+        events,
+        one.state,
+        bytes(one.pending or b""),
+    )
+
+
+def client(data: bytes) -> None:
+    """A client against a hostile server: nothing raises, any pieces give the same, memory stays within bounds."""
+    if len(data) < 4:
+        return
+    _, choice, stream = _take_apart(data[1:])
+    seen = []
+    for pieces in ([stream], _chunks(stream, choice)):
+        one = ClientSession("fuzz", max_payload_limit=1000, waiting_limit=8)
+        if data[0] & 1:
+            one.receive_data(Welcome(1, 5, 10, 2, 4, 8, 300, 1000).encode())
+            assert one.state is ClientState.JOINED
+            one.send_command(b"a", Target.ALL, results=True)
+            one.send_command(b"b", Target.ONE, 3, quiet=True)
+            one.send_who()
+            one.send_ping(b"p")
+        for piece in pieces:
+            one.receive_data(piece)
+            assert one.output_size < 1 << 19
+        if data[0] & 2 and one.state is ClientState.JOINED:
+            one.try_result(11, Status.OK, bytes(1000))
+        one.receive_eof()
+        assert one.state is ClientState.ENDED
+        assert one.rank is None
+        events: list[Event] = list(one.events())
+        assert [type(event) for event in events].count(Ended) == 1
+        assert isinstance(events[-1], Ended)
+        seen.append(list(map(repr, events)))
+    assert seen[0] == seen[1], seen
+
+
+TARGETS = {"decoder": decoder, "session": session, "client": client}

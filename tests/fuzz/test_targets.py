@@ -1,0 +1,51 @@
+"""The targets in short, without atheris: each seed, mangled seeds, any bytes; `python -m tests.fuzz` goes on."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankmux import _framing_py as pure
+from rankmux.client_session import ClientSession
+
+from .__main__ import mangled
+from .seeds import SEEDS
+from .targets import TARGETS
+
+each = pytest.mark.parametrize("name", TARGETS)
+
+
+@each
+def test_seeds(name):
+    for data in SEEDS[name]:
+        TARGETS[name](data)
+
+
+@each
+def test_mangled_seeds(name):
+    for data in mangled(random.Random(7), SEEDS[name], 1000):
+        TARGETS[name](data)
+
+
+@each
+@given(data=st.binary(max_size=200))
+def test_any_bytes(name, data):
+    TARGETS[name](data)
+
+
+@each
+def test_a_target_would_notice(name, monkeypatch):
+    """A mistake in what is fuzzed is found within the seeds."""
+
+    def mistake(*_: object) -> None:
+        raise ZeroDivisionError
+
+    if name == "client":
+        monkeypatch.setattr(ClientSession, "_in_order", mistake)
+    else:
+        monkeypatch.setattr(pure, "bad_length", mistake)
+    with pytest.raises(ZeroDivisionError):
+        test_seeds(name)
