@@ -1,3 +1,9 @@
-from ._framing_py import Batch as Batch, Event as Event, Ledger as Ledger, Observe as Observe
-from ._framing_py import cut as cut, dispatch as dispatch, flush as flush
-from ._framing_py import rank_frames as rank_frames, receive as receive
+from ._framing_py import Batch as Batch
+from ._framing_py import Event as Event
+from ._framing_py import Ledger as Ledger
+from ._framing_py import Observe as Observe
+from ._framing_py import cut as cut
+from ._framing_py import dispatch as dispatch
+from ._framing_py import flush as flush
+from ._framing_py import rank_frames as rank_frames
+from ._framing_py import receive as receive

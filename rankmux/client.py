@@ -55,7 +55,7 @@ class Client:
     asked at each connection. `timeout` (seconds) bounds connecting, and every answer that the server itself gives.
 
     `handler` runs received commands, one at a time and in order, in whichever thread waits in this client; without one
-    they queue up (1,024; more are answered FAILED) until `serve` is called. `handler=reject` executes nothing.
+    they queue up until `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing.
     `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are called in the same way, never from within
     a thread that does something else.
 
@@ -278,7 +278,7 @@ class Client:
         """
         deadline_s = None if timeout is None else time.monotonic() + timeout
         while True:
-            with self._engine.condition:
+            with self._engine.condition, self._calls.waiting():
                 remaining_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
                 in_time = self._engine.run_until(lambda: done() or self._calls.pending(), remaining_s)
                 if done():
@@ -300,8 +300,12 @@ class Client:
         return link, self._engine.inbox
 
     def _drain(self, link: Link) -> None:
+        """Wait until the server has read enough of what was sent to it."""
+
         def drained() -> bool:
             return link.ended or link.session.output_size < _UNSENT_MAX_BYTES
 
-        if not self.wait(drained, self._timeout_s):
+        with self._engine.condition:
+            in_time = self._engine.run_until(drained, self._timeout_s, patient=True)
+        if not in_time:
             raise TimeoutError(f"the server has read nothing for {self._timeout_s:g} s")

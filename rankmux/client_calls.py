@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from .client_engine import Engine
 from .client_events import Promoted
 from .client_executing import Returned, report_failure, report_lateness, result_of, status_of
+from .client_inbox import Inbox
 from .client_link import Link
 from .client_receipt import ReceivedCommand
 from .client_session import State
@@ -51,7 +52,10 @@ class Calls:
         self._changes: deque[Callable[[], object]] = deque()
         self._caller: int | None = None  # the thread that runs one now
         self._server: int | None = None  # the thread that is in `serve`, and runs them all
+        self._nested = 0  # how deep the caller waits in this client itself
+        self._turned_away: tuple[Inbox, int] = engine.inbox, 0  # how many of them have been reported
         engine.on_change = self._changed
+        engine.can_wait = self._goes_on
 
     def pending(self) -> bool:
         """Whether there is something to call, and this thread is the one to do it; the lock is held."""
@@ -61,6 +65,7 @@ class Calls:
         return bool(
             self._changes
             or inbox.refusals
+            or self._unreported()
             or (inbox.promotions and self._on_promoted is not None)
             or (inbox.commands and self._handler is not None)
         )
@@ -83,6 +88,16 @@ class Calls:
                     self._engine.condition.notify_all()
 
     @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """This thread waits for something: if it is in a handler or a callback, nothing else runs meanwhile."""
+        nested = self._caller == threading.get_ident()
+        self._nested += nested
+        try:
+            yield
+        finally:
+            self._nested -= nested
+
+    @contextmanager
     def served(self, handler: Handler | None) -> Iterator[None]:
         """This thread runs everything meanwhile, with `handler` if there is one. Raises StateError if it cannot."""
         me = threading.get_ident()
@@ -99,6 +114,14 @@ class Calls:
             with self._engine.condition:
                 self._server, self._handler = None, before
                 self._engine.condition.notify_all()
+
+    def _goes_on(self) -> bool:
+        """Whether a thread runs commands, or is about to; the lock is held."""
+        return not self._nested and self._handler is not None and (self._caller or self._server) is not None
+
+    def _unreported(self) -> int:
+        inbox, reported = self._turned_away
+        return self._engine.inbox.turned_away - (reported if inbox is self._engine.inbox else 0)
 
     def _changed(self, error: RankmuxError | None) -> None:
         link = self._engine.link
@@ -121,6 +144,11 @@ class Calls:
         if inbox.refusals:
             refusal = inbox.refusals.popleft()
             return lambda: log.warning("a quiet command: %s", refusal)
+        if count := self._unreported():
+            self._turned_away = inbox, inbox.turned_away
+            return lambda: log.warning(
+                "%d commands were turned away: too many wait, and nothing runs them", count
+            )
         if inbox.promotions and self._on_promoted is not None:
             on_promoted, promoted = self._on_promoted, inbox.promotions.popleft()
             return lambda: on_promoted(promoted)

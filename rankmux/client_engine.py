@@ -53,6 +53,9 @@ class Engine:
         self._token = token
         self._timeout_s = timeout_s
         self._backoff = backoff
+        self.can_wait: Callable[[], bool] = lambda: (
+            False
+        )  # whether received commands become fewer by themselves
         self.on_change: Callable[[RankmuxError | None], None] = lambda _: None
         self._clock = clock
         self._busy = False
@@ -196,27 +199,37 @@ class Engine:
                     return False
                 remaining_s = max(0.0, remaining_s)
             tried = True
-            if self.link is not None and self.inbox.full and not self.closed:
-                if not patient:
-                    raise StateError(
-                        "waiting", "too many results are unread: iterate over the receipts, or drop them"
-                    )
+            link = self.link
+            if link is not None and self.inbox.many_results and not self.closed and not patient:
+                raise StateError(
+                    "waiting", "too many results are unread: read those of the receipts, or drop them"
+                )
+            if self._busy:
                 self.condition.wait(remaining_s)
-            elif self._busy:
-                self.condition.wait(remaining_s)
-            elif self.link is None:
+            elif link is None:
                 self._restore(remaining_s)
+            elif not self._paused():
+                self._turn(link, remaining_s)
+            elif link.wants_write:
+                self._turn(link, remaining_s, reading=False)
             else:
-                self._turn(self.link, remaining_s)
+                self.condition.wait(remaining_s)
         return True
 
-    def _turn(self, link: Link, timeout_s: float | None) -> None:
+    def _paused(self) -> bool:
+        """Whether others must take what has come before more is received; TCP slows down who sends it."""
+        inbox = self.inbox
+        return not self.closed and (inbox.many_results or (inbox.many_commands and self.can_wait()))
+
+    def _turn(self, link: Link, timeout_s: float | None, *, reading: bool = True) -> None:
         self._busy = True
         try:
-            waits = [limit for limit in (timeout_s, link.patience_s()) if limit is not None]
-            if link.wants_read_now or link.ended:
+            waits = [] if timeout_s is None else [timeout_s]
+            if reading and (patience_s := link.patience_s()) is not None:
+                waits.append(patience_s)
+            if link.ended or (reading and link.wants_read_now):
                 waits.append(0)
-            interest = selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write)
+            interest = (selectors.EVENT_READ * reading) | (selectors.EVENT_WRITE * link.wants_write)
             if self._poller.get_key(link).events != interest:
                 self._poller.modify(link, interest)
             self.condition.release()
@@ -224,7 +237,7 @@ class Engine:
                 ready = self._poller.select(min(waits, default=None))
             finally:
                 self.condition.acquire()
-            readable = link.wants_read_now
+            readable = reading and link.wants_read_now
             for key, mask in ready:
                 if key.fileobj is link:
                     readable = readable or bool(mask & selectors.EVENT_READ)
@@ -232,7 +245,10 @@ class Engine:
                     with suppress(BlockingIOError):
                         while self._woken.recv(4096):
                             pass
-            link.run(readable)
+            if reading:
+                link.run(readable)
+            else:
+                link.flush()  # and no judgement of a silence that is ours
             self._absorb(link)
         finally:
             self._busy = False
@@ -247,8 +263,6 @@ class Engine:
 
     def push(self, link: Link) -> None:
         """Send what `link`'s session has to send, as far as that goes without waiting."""
-        if link is not self.link:
-            return
         link.flush()
         if not self._busy:
             self._absorb(link)

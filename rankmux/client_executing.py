@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from .client_events import ExecuteReceived
 from .codes import Status
 
-__all__ = ["Rejected", "pieces", "reject", "report_failure", "result_of", "status_of"]
+__all__ = [
+    "Rejected",
+    "Returned",
+    "pieces",
+    "reject",
+    "report_failure",
+    "report_lateness",
+    "result_of",
+    "status_of",
+]
 
 log = logging.getLogger("rankmux.client")
 

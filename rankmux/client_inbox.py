@@ -28,8 +28,12 @@ from .wire import MemberInfo
 
 __all__ = ["Inbox", "Listing"]
 
-_COMMANDS_MAX = 1024  # as many as a server lets one sender wait for, by default
-_COMMANDS_MAX_BYTES = 16 * 1024 * 1024
+_COMMANDS_SOFT = 1024  # then reading stops, as long as somebody runs them: TCP slows their senders down
+_COMMANDS_SOFT_BYTES = 4 * 1024 * 1024
+_COMMANDS_HARD = (
+    16_384  # over the soft limit and what one read brings; where nobody runs them, the rest is turned away
+)
+_COMMANDS_HARD_BYTES = 32 * 1024 * 1024
 _PROMOTIONS_MAX = 1024
 _UNREAD_RESULTS_MAX_BYTES = 64 * 1024 * 1024
 _LISTING_MAX = 1 << 20  # members; far over any room, so that a hostile server cannot fill our memory
@@ -39,9 +43,10 @@ _LISTING_RESTARTS_MAX = 5
 class Inbox:
     """The queues of one connection.
 
-    `commands` are the EXECUTEs nobody has run yet; one too many is answered FAILED, so that its sender does not wait.
-    `promotions` keeps the last 1,024. `refusals` are those of QUIET commands without results, which nobody waits for;
-    the last 1,024 too.
+    `commands` are the EXECUTEs that nobody has run yet. Where they become too many, no more should be received; who
+    must receive all the same has those over the hard limit turned away: answered FAILED, so that their senders do not
+    wait, and counted in `turned_away`. `promotions` keeps the last 1,024; so does `refusals`, those of QUIET commands
+    without results, which nobody waits for.
     """
 
     def __init__(self, session: ClientSession) -> None:
@@ -58,7 +63,12 @@ class Inbox:
         self._unread_at_most = 0
 
     @property
-    def full(self) -> bool:
+    def many_commands(self) -> bool:
+        """Whether so many commands wait that no more should be received, if somebody runs them."""
+        return len(self.commands) >= _COMMANDS_SOFT or self._commands_size >= _COMMANDS_SOFT_BYTES
+
+    @property
+    def many_results(self) -> bool:
         """Whether so many results are unread that no more should be received."""
         if self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES:
             self._unread_at_most = sum(progress.unread_size for progress in self._alive)
@@ -112,7 +122,7 @@ class Inbox:
 
     def _queue(self, command: ExecuteReceived, now_s: float) -> None:
         size = self._commands_size + len(command.payload)
-        if len(self.commands) < _COMMANDS_MAX and size <= _COMMANDS_MAX_BYTES:
+        if len(self.commands) < _COMMANDS_HARD and size <= _COMMANDS_HARD_BYTES:
             self.commands.append((command, now_s))
             self._commands_size = size
             return

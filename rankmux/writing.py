@@ -16,7 +16,7 @@ from .outbox import Outbox
 from .peers import CloseReason, Peer
 from .tls import TLS_WRITE_BYTES
 
-__all__ = ["Writing"]
+__all__ = ["Owner", "Writing"]
 
 _WRITE_BYTES = 256 * 1024  # offered to the kernel at once by a peer that catches up
 _TRY_AGAIN = frozenset((0, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))

@@ -507,6 +507,7 @@ def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog)
 def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
     """Who runs them receives no more than can wait; TCP, and then the server, slow their sender down."""
     monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 10)
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_HARD", 700)  # one read brings 260
     ada, bob = join(), join()
     ran: list[bytes] = []
     go_on = threading.Event()
@@ -521,7 +522,7 @@ def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
     filler = b"x" * 1000
     for number in range(20_000):
         ada.command(b"%d " % number + filler, quiet=True)
-        if number == 2000:
+        if number == 1500:
             go_on.set()
     receipt = ada.command("last", results=True, timeout=PATIENCE_S)
     assert receipt.wait(PATIENCE_S * 2).ok == 1

@@ -19,11 +19,9 @@ from ..client_stream import Stream, connected_socket
 from ..errors import ConnectionLost, LocalError
 from .client_connection import Exit, add_connection_flags, address_of, token_reader
 from .client_lines import Lines, discard_output, interrupt_on_sigterm
+from .flags import SUBCOMMANDS, add_offer_flag
 
-__all__ = ["main"]
-
-_SUBCOMMANDS: dict[str, str] = {}
-"""What the first argument may be, and the module beside this one whose `main(argv)` runs it."""
+__all__ = ["main", "parser"]
 
 _EPILOG = """\
 A line is a command, executed by all members below you. In front of it:
@@ -35,20 +33,24 @@ A line is a command, executed by all members below you. In front of it:
 examples:
   rankmux-client --name ada
   printf 'print\\n' | rankmux-client --port 7117
+
+subcommands, for scripts (each has --help):
+  hold, send, work, wait, who; completion, man
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in _SUBCOMMANDS:
-        module = import_module(f"{__package__}.{_SUBCOMMANDS[arguments[0]]}")
+    if arguments and arguments[0] in SUBCOMMANDS:
+        module = import_module(f"{__package__}.{SUBCOMMANDS[arguments[0]]}")
         code: int = module.main(arguments[1:])
         return code
-    return _main(_parser().parse_args(arguments))
+    return _main(parser().parse_args(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The flags of rankmux-client without a subcommand."""
     parser = argparse.ArgumentParser(
         prog="rankmux-client",
         description="Joins a rankmux server: takes commands from its seniors, and gives them to its juniors.",
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rankmux-client {__version__}")
+    add_offer_flag(parser, default="none")
     add_connection_flags(parser)
     return parser
 
@@ -77,7 +80,7 @@ def _main(arguments: argparse.Namespace) -> int:
     interrupt_on_sigterm()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     input_fd = os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
-    code = Lines(link, input_fd, sys.stdout, sys.stderr, arguments.timeout).run()
+    code = Lines(link, input_fd, sys.stdout, sys.stderr, arguments.timeout, seat=arguments.seat).run()
     try:
         sys.stdout.flush()
     except BrokenPipeError:

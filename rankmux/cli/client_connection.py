@@ -31,7 +31,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--timeout") -> None:
     """Where the server is, and how it knows us. Raises ConfigError on an environment variable that makes no sense."""
     group = parser.add_argument_group("connection")
     environment = os.environ
@@ -55,7 +55,7 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         help="file with the token that the server asks for (or RANKMUX_TOKEN_FILE)",
     )
     group.add_argument(
-        "--timeout",
+        timeout_flag,
         type=_seconds,
         default=10.0,
         metavar="S",

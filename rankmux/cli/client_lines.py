@@ -28,11 +28,23 @@ from ..client_events import (
     Welcomed,
 )
 from ..client_link import Link
-from ..client_session import State
+from ..client_session import ClientSession, State
 from ..codes import Status
-from ..errors import ArgumentError, ConnectionLost, PayloadTooBig, RankmuxError, ServerError, StateError
+from ..errors import (
+    ArgumentError,
+    ConfigError,
+    ConnectionLost,
+    PayloadTooBig,
+    RankmuxError,
+    ServerError,
+    StateError,
+)
 from .client_connection import Exit
 from .client_words import parse_line, shown, tell
+from .loop import READABLE, WRITABLE
+from .seat_commands import Commands
+from .seat_requests import Requests
+from .seat_socket import SeatSocket
 
 __all__ = ["Lines", "discard_output", "interrupt_on_sigterm"]
 
@@ -44,7 +56,10 @@ _HINT = "A line is a command for all below you; @next, @least or @RANK in front 
 
 
 class Lines:
-    """One run of the plain client over `link`; `timeout_s` bounds the wait for its WELCOME."""
+    """One run of the plain client over `link`; `timeout_s` bounds the wait for its WELCOME.
+
+    With `seat`, others may send through it at that path, from the WELCOME on.
+    """
 
     def __init__(
         self,
@@ -54,8 +69,13 @@ class Lines:
         errors: TextIO,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        seat: str | None = None,
     ) -> None:
         self._link = link
+        self._seat = seat
+        self._offer: SeatSocket | None = None
+        self._commands = Commands()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
         self._input_fd = input_fd
         self._output = output
         self._errors = errors
@@ -83,6 +103,9 @@ class Lines:
             except BrokenPipeError:
                 self._code = Exit.FAILED
                 self._leave_now()
+            finally:
+                if self._offer is not None:
+                    self._offer.close()
         self._link.close()
         return self._code
 
@@ -98,6 +121,11 @@ class Lines:
         ready = {key.fileobj: mask for key, mask in self._poller.select(min(waits, default=None))}
         link.run(link.wants_read_now or bool(ready.get(link, 0) & selectors.EVENT_READ))
         self._tell_all()
+        for fd, callback in list(self._callbacks.items()):
+            mask = ready.get(fd, 0)
+            if mask and fd in self._callbacks:  # an earlier callback may have closed it
+                readable, writable = mask & selectors.EVENT_READ, mask & selectors.EVENT_WRITE
+                callback((READABLE if readable else 0) | (WRITABLE if writable else 0))
         if self._input_fd in ready and self._wants_input():
             self._fill()
         self._send_lines()
@@ -117,6 +145,29 @@ class Lines:
             self._poller.register(fileobj, interest)
         elif known:
             self._poller.unregister(fileobj)
+
+    def _watch_sender(self, fd: int, interest: int, callback: Callable[[int], None]) -> None:
+        events = selectors.EVENT_READ if interest & READABLE else 0
+        self._watch(fd, events | (selectors.EVENT_WRITE if interest & WRITABLE else 0))
+        self._callbacks[fd] = callback
+        if not interest:
+            del self._callbacks[fd]
+
+    def _joined(self) -> ClientSession | None:
+        session = self._link.session
+        return session if session.state is State.JOINED else None
+
+    def _open_seat(self) -> None:
+        try:
+            self._offer = SeatSocket(
+                self._seat, lambda reply: Requests(self._commands, self._joined, reply), self._watch_sender
+            )
+        except ConfigError as error:
+            self._errors.write(f"rankmux-client: {error}\n")
+            self._note(Exit.USAGE)
+            self._leave_now()
+        else:
+            self._say(f"Seat: {self._offer.path}")
 
     def _overdue(self) -> None:
         awaiting = self._link.session.state is State.AWAITING
@@ -189,13 +240,16 @@ class Lines:
 
     def _tell_all(self) -> None:
         for event in self._link.events():
-            self._tell(event)
+            if not self._commands.apply(event):
+                self._tell(event)
 
     def _tell(self, event: Event) -> None:
         match event:
             case Welcomed():
                 self._deadline_s = None
                 self._say(f"Assigned rank: {event.rank}")
+                if self._seat is not None:
+                    self._open_seat()
                 if os.isatty(self._input_fd):
                     self._say(_HINT)
             case ExecuteReceived():
@@ -226,6 +280,7 @@ class Lines:
         for command in self._sent.values():
             self._say(f"Not known, the connection went first: {command}")
         self._sent.clear()
+        self._commands.lost(error)
         if error is None:
             return
         self._note(Exit.NOT_CONNECTED)

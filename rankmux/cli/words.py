@@ -1,0 +1,38 @@
+"""What the subcommands say to people, on standard error.
+
+What others sent is shown in a line, shortened, with everything unprintable escaped. It knows no connection.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..errors import ConnectionLost, RankmuxError, ServerError
+from .client_words import shown
+
+__all__ = ["brief", "complain", "counted", "why"]
+
+_BRIEF_MAX = 80
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    print(f"rankmux-client: {text}", file=sys.stderr, flush=True)
+
+
+def brief(payload: bytes) -> str:
+    """The beginning of a command, in a line."""
+    text = shown(payload[: _BRIEF_MAX + 1])
+    return text if len(text) <= _BRIEF_MAX else text[: _BRIEF_MAX - 1] + "…"
+
+
+def counted(members: object) -> str:
+    """`1 member`, `2 members`."""
+    return "1 member" if members == 1 else f"{members} members"
+
+
+def why(error: RankmuxError) -> str:
+    """Why there is no connection, in a line."""
+    if isinstance(error, ServerError):
+        return f"the server ended the connection: {shown(error.text.encode())}"
+    return error.reason if isinstance(error, ConnectionLost) else str(error)
