@@ -1,14 +1,31 @@
 """rankmux: a TCP server that ranks its clients. Who came first commands those who came later.
 
-`Client` and `Server` are the two ends; `errors` has every exception, `wire` every frame.
+`Client` and `Server` are the two ends; `errors` has every exception, `wire` every frame. Each end is imported when it is
+first asked for, so that a client in a script does not pay for a server.
 """
 
 from __future__ import annotations
 
-from .client import Client
+from typing import TYPE_CHECKING, Any
+
 from .errors import RankmuxError
-from .server import Server
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .server import Server
 
 __all__ = ["Client", "RankmuxError", "Server", "__version__"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from .client import Client
+
+        return Client
+    if name == "Server":
+        from .server import Server
+
+        return Server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,8 +82,8 @@ ABOVE = {
     " client_events client_arguments wire codes errors",
     "client_executing": "client_events codes errors",
     "client_receipt": "client_executing client_results client_events client_arguments codes errors",
-    "client_calls": "client_engine client_receipt client_executing client_link client_session client_events"
-    " codes errors",
+    "client_calls": "client_engine client_receipt client_executing client_link client_inbox client_session"
+    " client_events codes errors",
     "client": "client_calls client_engine client_receipt client_executing client_link client_stream client_reconnect"
     " client_inbox client_results client_events client_arguments wire codes errors",
 }

@@ -26,7 +26,9 @@ class Model:
     def __init__(self, now: float) -> None:
         self.frames: list[bytes] = []
         self.begun = 0
+        self.offered = 0  # bytes behind `begun` that must be the next
         self.over = False
+        self.full = False
         self.moved_at = now
 
     @property
@@ -53,12 +55,16 @@ class OutboxMachine(RuleBasedStateMachine):
         self.now = 0.0
 
     def teardown(self):
-        if hasattr(self, "patch"):
+        if not hasattr(self, "patch"):
+            return
+        try:
             for peer in list(self.model):
-                self.take(peer, 1 << 20, 1 << 20)
+                while peer in self.model:
+                    self.take(peer, 1 << 20, 1 << 20)
             self.outbox.settle()
-            self.patch.stop()
             assert (self.outbox.held_bytes, self.outbox.size, self.outbox.queues) == (0, 0, {})
+        finally:
+            self.patch.stop()
 
     @rule(data=st.data(), shared=FRAMES, peers=st.lists(PEERS, min_size=1, max_size=4, unique=True))
     def turn(self, data, shared, peers):
@@ -92,6 +98,7 @@ class OutboxMachine(RuleBasedStateMachine):
             moved_at = model.moved_at
             model.took(sent, moved_at)
             model.over |= len(model.owed) > self.outbox.soft
+            model.full |= len(model.owed) > (self.outbox.soft + self.outbox.hard) // 2
             within = self.outbox.put(peer, pieces, position, sent, self.now)
             assert within == (len(model.owed) <= self.outbox.hard)
             if not model.owed:
@@ -114,24 +121,37 @@ class OutboxMachine(RuleBasedStateMachine):
             assert len(offered) <= limit
         assert len(offered) == min(limit, len(model.owed)) or len(views) >= 64 or self.block < 64
         sent = min(sent, len(offered))
+        self.outbox.queues[peer].offered = model.offered = 0
         assert self.outbox.advance(peer, sent, self.now) == (sent == len(model.owed))
         if sent:
             model.took(sent, self.now)
         model.over &= len(model.owed) > self.outbox.soft // 2
+        model.full &= model.over
         if not model.owed:
             del self.model[peer]
 
     @precondition(lambda self: self.model)
+    @rule(peer=PEERS, limit=st.integers(1, 100))
+    def offer(self, peer, limit):
+        """Offered and not taken, but they have to be the next: as TLS has it."""
+        if peer in self.model:
+            model = self.model[peer]
+            model.offered = min(limit, len(model.owed))
+            self.outbox.queues[peer].offered = model.offered
+
+    @precondition(lambda self: self.model)
     @rule(peer=PEERS)
     def cut(self, peer):
-        """Only the frame that is under way still comes."""
+        """Only the frame that is under way, or was offered, still comes."""
         if peer not in self.model:
             assert self.outbox.cut(peer) == 0
             return
         model = self.model[peer]
         before = len(model.owed)
-        model.frames = model.frames[: model.begun > 0]
-        model.over = False
+        starts = accumulate(map(len, model.frames), initial=0)
+        under_way = sum(start < model.begun + model.offered for start in starts)
+        model.frames = model.frames[:under_way]
+        model.over = model.full = False
         assert self.outbox.cut(peer) == before - len(model.owed)
         if not model.owed:
             del self.model[peer]
@@ -161,6 +181,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert outbox.size == sum(owed.values())
         over = {peer for peer, model in self.model.items() if model.over}
         assert outbox.over == over
+        assert outbox.full == {peer for peer, model in self.model.items() if model.full}
         assert {peer for peer, queue in outbox.queues.items() if queue.over_at is not None} == over
         if owed:
             assert owed[outbox.largest()] == max(owed.values())

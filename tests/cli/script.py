@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,12 +19,18 @@ from rankmux.client import Client
 from rankmux.server import Server
 
 PATIENCE_S = 30.0
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="rankmux-tests-")  # for what killed scripts leave behind
 
 
 def environment(**variables: object) -> dict[str, str]:
     """Ours, without what would tell rankmux-client where to go."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RANKMUX_") or k == "RANKMUX_EXTENSION"}
-    return {**kept, **{k: str(v) for k, v in variables.items()}, "PYTHONPATH": str(Path.cwd())}
+    return {
+        **kept,
+        **{k: str(v) for k, v in variables.items()},
+        "PYTHONPATH": str(Path.cwd()),
+        "TMPDIR": _TEMPORARY.name,
+    }
 
 
 class Script:

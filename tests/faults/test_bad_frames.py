@@ -103,7 +103,7 @@ def test_f2_ten_thousand_small_frames_in_one_piece(rig: Rigging) -> None:
         assert numbers(target, 10_000) == list(range(10_000))
         sending.join(10)
     witness.finish()
-    assert witness.p99() < 0.2
+    assert witness.p99() < 0.5
     figure("F2", f"p99 of the others ({server.ground})", f"{witness.p99() * 1000:.0f} ms")
 
 

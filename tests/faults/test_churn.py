@@ -24,6 +24,7 @@ from tests.conformance.peer import ClosedError, Peer, SilenceError
 
 from . import history
 from .conftest import FULL, Rigging, everywhere
+from .rig import until
 from .test_resources import many_files  # noqa: F401 - a fixture
 from .witness import Witness, figure
 
@@ -92,9 +93,11 @@ def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
         new = server.connect()
         new.send(Hello(name=f"new {round_}"))
         welcome = new.expect(Welcome)
-        assert welcome.rank == 1
+        if welcome.rank == 2:  # behind the part of a frame, the reset is read a turn later
+            new.expect(Rank, rank=1, cause=Cause.LOST)
+        assert welcome.rank in (1, 2)
         new.expect_quiet()
-        assert server.descriptors() == filled
+        until(lambda: server.descriptors() == filled, 5, "the old connection is still open")  # noqa: B023
         new.leave()
         new.expect_close()
         sender.settle()
