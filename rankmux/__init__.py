@@ -1,7 +1,7 @@
 """rankmux: a TCP server that ranks its clients. Who came first commands those who came later.
 
-`Client` and `Server` are the two ends; `errors` has every exception, `wire` every frame. Each end is imported when it is
-first asked for, so that a client in a script does not pay for a server.
+`Client` and `Server` are the two ends; `errors` has every exception, `wire` every frame. Each end is imported when it
+is first asked for, so that a client in a script does not pay for a server.
 """
 
 from __future__ import annotations
