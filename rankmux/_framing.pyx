@@ -202,6 +202,9 @@ cdef int grow(void **items, size_t *capacity, size_t needed, size_t item_bytes) 
     return 0
 
 
+cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default budgets
+
+
 cdef class Batch:
     """As `_framing_py.Batch`. All bytes of a turn lie in one arena; entries say where in it their payloads are."""
 
@@ -241,6 +244,10 @@ cdef class Batch:
     def clear(self):
         """As `_framing_py.Batch.clear`."""
         self.used = self.command_count = self.result_count = 0
+        if self.capacity > ARENA_KEPT:  # there was a large frame: do not hold on to its memory
+            free(self.arena)
+            self.arena = NULL
+            self.capacity = 0
 
     def feed(self, uint64_t ticket, const uint8_t[::1] data):
         """As `_framing_py.Batch.feed`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rankmux.client import Client, Status
-from rankmux.client_stream import Address, Stream
+from rankmux.client_stream import Address, Stream, connected_socket
 from rankmux.errors import ConnectionLost
 from rankmux.server import Server
 
@@ -220,3 +221,39 @@ def test_what_could_not_be_sent_is_tried_again_as_it_was():
         stream.close()
         stream.close()
         assert stream.fileno() == -1
+
+
+def test_tls_that_takes_no_more_for_now(certificate):
+    """T5, T6: OpenSSL says "not now", and gets the same bytes again until they have gone, in order."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    read_on = threading.Event()
+    received = bytearray()
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with context.wrap_socket(sock, server_side=True) as near:
+            assert read_on.wait(PATIENCE_S)
+            while data := near.recv(65536):
+                received.extend(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        trusting = ssl.create_default_context(cafile=str(certificate[0]))
+        address = Address(*listener.getsockname(), ssl_context=trusting)
+        stream = Stream(connected_socket(address, PATIENCE_S))
+        sent = bytearray()
+        while not stream.waits_for_write:
+            chunk = len(sent).to_bytes(8) * 6000
+            stream.send(chunk)
+            sent += chunk
+        assert not stream.send(b"")
+        read_on.set()
+        while stream.waits_for_write:
+            select.select([], [stream], [], PATIENCE_S)
+            stream.send(b"")
+        assert stream.receive() is None
+        stream.close()
+        thread.join(PATIENCE_S)
+    assert received == sent
