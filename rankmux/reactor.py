@@ -220,9 +220,13 @@ class Reactor:
 
     def wake(self) -> None:
         """Make a waiting `poll` return. The one method that may be called from another thread or a signal handler."""
-        with suppress(BlockingIOError):  # it has been called often enough already
-            if self._wake_writer.fileno() >= 0:  # nothing waits any more behind `close`
-                self._wake_writer.send(b"\0")
+        try:
+            self._wake_writer.send(b"\0")
+        except BlockingIOError:  # it has been called often enough already
+            pass
+        except OSError:
+            if self._wake_writer.fileno() >= 0:  # else it was closed meanwhile: nothing waits any more
+                raise
 
     def close(self) -> None:
         """Stop watching anything. The descriptors stay open, but for the reactor's own."""
