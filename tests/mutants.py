@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 SHOWN = 4
 TESTS = {
     "room": "room framing_turn deliveries ledger ranks server",
@@ -100,7 +100,7 @@ def failing(tests: list[str], mutant: Mutant | None = None, compiled: bool = Fal
             "-rfE",
             "-p",
             "no:cacheprovider",
-            "--timeout=60",
+            f"--timeout={TIMEOUT_S // 2}",
         ]
         try:
             run = subprocess.run(
