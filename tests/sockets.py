@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLRDHUP
 
 
