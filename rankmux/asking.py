@@ -54,6 +54,10 @@ class Asking:
             elif peer.fd not in over:
                 yield peer, self._waiting[peer]
 
+    def forget(self) -> None:
+        """All connections are gone."""
+        self._waiting.clear()
+
     def done(self, peer: Peer) -> None:
         """Nothing of `peer` waits any more."""
         self._waiting.pop(peer, None)

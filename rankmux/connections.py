@@ -14,6 +14,7 @@ import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from .config import Config
 from .flow import Pacing
@@ -96,10 +97,13 @@ class Connections:
         """Enter an accepted connection, with TLS if there is a `context`. None when the system or TLS refuses."""
         link: socket.socket | TlsSocket = sock
         self.accepted += 1
+        fd = sock.fileno()
         try:
             if context is not None:
                 link = TlsSocket(sock, context)
             peer = Peer(link, self.accepted, address, now)
+            self.links.open(peer.fd, link, now)
+            self.peers.extend([None] * (len(self.links.modes) - len(self.peers)))
             self._reactor.watch(peer.fd, READABLE)
         except (OSError, MemoryError) as error:
             code = error.errno or 0 if isinstance(error, OSError) else errno.ENOMEM
@@ -108,12 +112,11 @@ class Connections:
                 errno.ECONNRESET: CloseReason.RESET,
                 errno.ENOTCONN: CloseReason.RESET,
             }
+            if fd < len(self.links.modes):
+                self.links.close(fd)
             link.close()
             self._count(Close(now, reasons.get(code, CloseReason.RESOURCE), _describe(error), "", address, 0))
             return None
-        self.links.open(peer.fd, link, now)
-        if peer.fd >= len(self.peers):
-            self.peers.extend([None] * (len(self.links.modes) - len(self.peers)))
         self.peers[peer.fd] = peer
         self._open += 1
         return peer
@@ -219,9 +222,11 @@ class Connections:
         """Its life is over, for that reason; the first one counts. What it is owed still goes out, if it can."""
         if peer.reason is not None:
             return
-        peer.reason, peer.detail = reason, detail
         if peer.session.state is State.MEMBER:
-            self.departing.append(peer)
+            self.departing.append(
+                peer
+            )  # first: it may find no memory, and a member that ended must leave the room
+        peer.reason, peer.detail = reason, detail
         peer.session.step(Step.END)
         self.greeted(peer)
         self.partial.pop(peer.fd, None)
@@ -244,14 +249,17 @@ class Connections:
         self.drop(peer)
 
     def blame(self, peer: Peer, error: Exception, now: float) -> None:
-        """Something failed for want of memory, or by a mistake of ours: it ends this connection, and no other."""
-        if peer.reason is not None:
-            self.drop(peer)
+        """Something failed for want of memory, or by a mistake of ours: it ends this connection, and no other.
+
+        How much of what frame it was sent may not be known any more, so nothing follows: it is reset.
+        """
         if isinstance(error, MemoryError):
             self.end(peer, CloseReason.RESOURCE, "there is no memory for it", now)
         else:
             log.error("a mistake in the server, the connection %s ends for it", peer.address, exc_info=error)
             self.end(peer, CloseReason.INTERNAL, "a mistake in the server", now)
+        self._reset(peer)
+        self.drop(peer)
 
     def input_ended(self, peer: Peer) -> None:
         """The peer sends nothing more."""
@@ -280,6 +288,24 @@ class Connections:
             peer.dead = True
             self.links.modes[peer.fd] = 0
             self._dead.append(peer)
+
+    def abandon(self, now: float) -> int:
+        """Reset all connections at once, whatever they are owed; returns how many."""
+        self._farewells.clear()
+        self._dead.clear()
+        self.departing.clear()
+        self.again.clear()
+        self.greeting.clear()
+        self.partial.clear()
+        self._per_host.clear()
+        count = 0
+        for peer in self:
+            if peer.reason is None:
+                peer.reason, peer.detail = CloseReason.RESOURCE, "there was no memory to finish a turn"
+            self._reset(peer)
+            self._close(peer, now)
+            count += 1
+        return count
 
     def reap(self, now: float) -> None:
         """The end of a turn: last words to who ended, then away with who is done."""
@@ -311,6 +337,7 @@ class Connections:
 
     def _close(self, peer: Peer, now: float) -> None:
         assert peer.reason is not None
+        close = Close(now, peer.reason, peer.detail, peer.name, peer.address, peer.session.ticket)
         left = self.outbox.drop(peer.fd)
         self.writing.undelivered_bytes += left
         self.undelivered_to += left > 0
@@ -321,13 +348,18 @@ class Connections:
         self.links.close(peer.fd)
         self.peers[peer.fd] = None
         self._open -= 1
+        if left:  # a stream that stops inside a frame must not look as if it had come to its end
+            self._reset(peer)
         try:
-            if left:  # a stream that stops inside a frame must not look as if it had come to its end
-                peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             peer.sock.close()
         except OSError:  # the descriptor is gone all the same
             self.closes.close_errors += 1
-        self._count(Close(now, peer.reason, peer.detail, peer.name, peer.address, peer.session.ticket))
+        self._count(close)
+
+    def _reset(self, peer: Peer) -> None:
+        """Have its close end the stream with a reset."""
+        with suppress(OSError):  # then it is broken already
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def _count(self, close: Close) -> None:
         self.closes.add(close)

@@ -25,6 +25,10 @@ class Handshakes:
         """What the handshake of `peer` waits for is there."""
         self._ready[peer.fd] = peer
 
+    def forget(self) -> None:
+        """All connections are gone."""
+        self._ready.clear()
+
     def turn(self, now: float) -> list[Peer]:
         """Make the steps of one turn; returns those whose handshake is done."""
         done = []

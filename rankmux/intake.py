@@ -62,6 +62,13 @@ class Intake:
         over = self._connections.outbox.over
         return bool(self.unread or self._connections.again or self._handshakes or self._asking.waits(over))
 
+    def forget(self) -> None:
+        """All connections are gone: nothing waits to be read or answered."""
+        self.joining.clear()
+        self.unread.clear()
+        self._handshakes.forget()
+        self._asking.forget()
+
     def read(self, ready: list[tuple[int, int]], turn: Turn) -> None:
         """Read what has arrived into `turn`."""
         if self.unread:

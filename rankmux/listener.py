@@ -60,7 +60,12 @@ class _Listening(socket.socket):
     def accept_plainly(self) -> tuple[socket.socket, Any]:
         """As `accept`, for a listener that does not block."""
         fd, address = self._accept()  # type: ignore[attr-defined]
-        return socket.socket(*self._kind, fileno=fd), address
+        try:
+            sock = socket.socket(*self._kind, fileno=fd)
+        except MemoryError:
+            os.close(fd)
+            raise
+        return sock, address
 
 
 class Listener:
@@ -106,10 +111,13 @@ class Listener:
                 sock, address = self._sock.accept_plainly()
             except BlockingIOError:
                 return
+            except (MemoryError, SystemError):  # the latter: accept itself forgets to say what it lacked
+                self._pause(os.strerror(errno.ENOMEM), now)
+                return
             except OSError as error:
                 if error.errno in _PASSING:
                     continue
-                self._pause(error, now)
+                self._pause(error.strerror or str(error), now)
                 return
             if self._pause_s:
                 log.warning("accepting again", extra=tagged("accept_resumed"))
@@ -139,10 +147,10 @@ class Listener:
                 ):  # not one that somebody else has put there since
                     Path(self._path).unlink()
 
-    def _pause(self, error: OSError, now: float) -> None:
+    def _pause(self, error: str, now: float) -> None:
         if not self._pause_s:
             text = "not accepting for a while: %s; members are not affected"
-            log.warning(text, error.strerror, extra=tagged("accept_paused", error=error.strerror))
+            log.warning(text, error, extra=tagged("accept_paused", error=error))
         self.pauses += 1
         self._pause_s = min(max(self._pause_s * 2, _PAUSE_FIRST_S), _PAUSE_LAST_S)
         self._reactor.watch(self.fd, 0)

@@ -61,6 +61,12 @@ class Ranks:
             self._snapshot = self.tickets[:]
         return self._snapshot
 
+    def clear(self) -> None:
+        """Take out all members."""
+        for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
+            del column[:]
+        self._snapshot = None
+
     def remove(self, ranks: Iterable[int]) -> None:
         """Take out the members at `ranks` (ascending, each once), in one sweep however many they are."""
         gone = list(ranks)

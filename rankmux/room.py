@@ -194,6 +194,12 @@ class Room:
             deliveries, tickets, peers, departed, joined, full, refused, commands, dropped, settled
         )
 
+    def clear(self) -> None:
+        """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
+        self.ranks.clear()
+        self._ledger = Ledger()
+        self._deadlines.clear()
+
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
         """Take all departures out in one sweep. They are numbered in the order of their ranks."""
         ranks, ledger = self.ranks, self._ledger

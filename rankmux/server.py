@@ -29,7 +29,7 @@ from .onlookers import open_onlookers
 from .peers import CloseReason, Peer
 from .reactor import Reactor
 from .room import Departure, Join, Outcome, Room, Turn
-from .session import Step
+from .session import State, Step
 from .stats import Stats
 from .view import View
 from .wire import Welcome
@@ -170,10 +170,19 @@ class Server:
         """One turn: wait up to `timeout` seconds (None: as long as it takes) for something to do, and do it."""
         if self.stopped:
             return
-        reactor, connections = self._reactor, self.connections
-        ready = reactor.poll(self._patience(timeout))
-        now = reactor.clock()
-        turn = Turn(now, self._batch)
+        reactor = self._reactor
+        try:
+            ready = reactor.poll(self._patience(timeout))
+            turn = Turn(reactor.clock(), self._batch)
+        except MemoryError:
+            return  # nothing has been taken, so nothing is lost
+        try:
+            self._turn(ready, turn)
+        except MemoryError:
+            self._start_over()
+
+    def _turn(self, ready: list[tuple[int, int]], turn: Turn) -> None:
+        reactor, connections, now = self._reactor, self.connections, turn.now
         self._journal.tick(now)
         self._intake.read(ready, turn)
         if not self._stopping:
@@ -243,7 +252,9 @@ class Server:
             peer = connections.at(joined.peer)
             try:
                 self._seat(peer, joined.ticket, joined.seq, joined.rank, now)
-            except Exception as error:  # noqa: BLE001 - told there
+            except Exception as error:
+                if peer.session.state is not State.MEMBER:
+                    raise  # it has a rank already, and would keep it for ever
                 connections.blame(peer, error, now)
         for full in outcome.full:
             connections.end(connections.at(full.peer), CloseReason.FULL, "no seat is free", now)
@@ -277,8 +288,8 @@ class Server:
 
     def _seat(self, peer: Peer, ticket: int, seq: int, rank: int, now: float) -> None:
         config, connections = self.config, self.connections
-        peer.session.step(Step.SEAT)
         peer.session.ticket = connections.links.tickets[peer.fd] = ticket
+        peer.session.step(Step.SEAT)  # as the last: a member has a ticket
         welcome = Welcome(
             self.instance, ticket, seq, rank, rank + 1, config.seats, config.max_payload, config.ping_ms
         )
@@ -288,6 +299,21 @@ class Server:
                 connections.again.append(peer)
             connections.look_again(peer)
             connections.tune(peer)
+
+    def _start_over(self) -> None:
+        """No memory, and not for one connection's own work, which ends that one: half a turn may have been applied.
+
+        What cannot be taken back is seen by nobody: all connections are reset, the room is empty, and the loop goes on.
+        """
+        now = self._reactor.clock()
+        self._batch.clear()
+        self._expiring.clear()
+        self._intake.forget()
+        count = self.connections.abandon(now)
+        self.room.clear()
+        give_back()
+        text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
+        log.critical(text, count, extra=tagged("started_over", connections=count))
 
     # The clock, and the end.
 

@@ -24,6 +24,8 @@ _STARVED = frozenset(
     (errno.ENOBUFS, errno.ENOMEM)
 )  # writable by the kernel's own word, and still not: wait a little
 _EVICTIONS_PER_TURN = 32
+_HEADROOM_BYTES = 16 << 20  # what a turn with the largest frames needs, and then some
+_PROBE_BYTES = 1 << 20  # so much more may be held before it is asked again
 
 
 class Owner(Protocol):
@@ -65,6 +67,7 @@ class Writing:
         self._config = config
         self._owner = owner
         self._clock = clock
+        self._headroom_at = _PROBE_BYTES
 
     def write(self, peer: Peer, frame: bytes, now: float) -> None:
         """Send `frame` behind all that `peer` is owed."""
@@ -134,19 +137,36 @@ class Writing:
         self._owner.tune(peer)
 
     def limit_all(self, now: float) -> None:
-        """When all outboxes together are over their limit, who is owed the most goes first."""
+        """When all outboxes together are over their limit, or memory gets short, who is owed the most goes first."""
         for _ in range(_EVICTIONS_PER_TURN):
-            if self.outbox.held_bytes <= self._config.outboxes_total_bytes or not self.outbox.queues:
+            if not self.outbox.queues:
+                return
+            if self.outbox.held_bytes > self._config.outboxes_total_bytes:
+                why = "all outboxes together hold more than outboxes_total_bytes"
+            elif not self._has_headroom():
+                why = "memory is short, and nobody is owed more"
+            else:
                 return
             peer = self._owner.at(self.outbox.largest())
             if peer.reason is None:
-                self._owner.end(
-                    peer, CloseReason.SLOW, "all outboxes together hold more than outboxes_total_bytes", now
-                )
+                self._owner.end(peer, CloseReason.SLOW, why, now)
             else:
                 self.undelivered_bytes += self.outbox.drop(peer.fd)
                 self._owner.drop(peer)
             self.outbox.trim()
+
+    def _has_headroom(self) -> bool:
+        """Whether the next turns have the memory they need; asked again whenever a good deal more is held."""
+        held = self.outbox.held_bytes
+        if held < self._headroom_at:
+            self._headroom_at = min(self._headroom_at, held + _PROBE_BYTES)
+            return True
+        try:
+            bytearray(_HEADROOM_BYTES)
+        except MemoryError:
+            return False
+        self._headroom_at = held + _PROBE_BYTES
+        return True
 
     def _queue(self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, now: float) -> None:
         fresh = peer.fd not in self.outbox.queues
