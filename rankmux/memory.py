@@ -1,11 +1,15 @@
-"""Memory that is free goes back to the system: the C library keeps a good part of it after a backlog, and for good."""
+"""The memory of the process: whether there is more to be had, and giving back what is free.
+
+The C library keeps a good part of what a backlog took, and for good, unless it is told to give it back.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
 
-__all__ = ["give_back"]
+__all__ = ["available", "give_back"]
 
 
 def _find() -> Callable[[int], int] | None:
@@ -20,6 +24,15 @@ def _find() -> Callable[[int], int] | None:
 
 
 _malloc_trim = _find()
+
+
+def available(size: int) -> bool:
+    """Whether the system would give us so many bytes more. They are asked for, but not touched."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def give_back() -> None:

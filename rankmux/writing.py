@@ -12,6 +12,7 @@ from typing import Protocol
 
 from .config import Config
 from .deliveries import Piece
+from .memory import available
 from .outbox import Outbox
 from .peers import CloseReason, Peer
 from .tls import TLS_WRITE_BYTES
@@ -161,9 +162,7 @@ class Writing:
         if held < self._headroom_at:
             self._headroom_at = min(self._headroom_at, held + _PROBE_BYTES)
             return True
-        try:
-            bytearray(_HEADROOM_BYTES)
-        except MemoryError:
+        if not available(_HEADROOM_BYTES):
             return False
         self._headroom_at = held + _PROBE_BYTES
         return True

@@ -53,7 +53,8 @@ ABOVE = {
     "jsonlines": "",
     "listener": "jsonlines config reactor links errors",
     "flow": "deliveries codes",
-    "writing": "tls config peers outbox deliveries",
+    "memory": "",
+    "writing": "memory tls config peers outbox deliveries",
     "connections": "writing flow tls config reactor peers outbox deliveries links session wire codes errors",
     "liveness": "config connections peers wire codes errors",
     "journal": "jsonlines peers room ranks wire codes errors",
@@ -63,7 +64,6 @@ ABOVE = {
     "intake": "access asking handshakes listener connections config reactor peers room session framing tls links"
     " wire codes errors",
     "logpipe": "jsonlines",
-    "memory": "",
     "systemd": "errors",
     "stats": "room ranks",
     "view": "stats config connections listener peers room",
