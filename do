@@ -61,7 +61,7 @@ fingerprint() {
     {
         ls "$root"/rankmux/_framing*.so 2>/dev/null || :
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
-        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/_framing.p*
+        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/_framing.p* "$root/rankmux/_uring.h"
         grep '^__version__' "$root/rankmux/__init__.py"
     } | cksum
 }

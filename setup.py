@@ -11,6 +11,10 @@ MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 
-extensions = [Extension("rankmux._framing", ["rankmux/_framing.pyx"], optional=MODE != "1")]
+extensions = [
+    Extension(
+        "rankmux._framing", ["rankmux/_framing.pyx"], depends=["rankmux/_uring.h"], optional=MODE != "1"
+    )
+]
 
 setup(ext_modules=[] if MODE == "0" else extensions)

@@ -18,6 +18,7 @@ BURST_MEMBERS = 1000
 COLOURS = {
     "bare": "#000000",
     "rankmux": "#D55E00",
+    "rankmux-calls": "#F0E442",
     "rankmux-pure": "#E69F00",
     "asyncio": "#56B4E9",
     "uvloop": "#0072B2",
@@ -25,7 +26,7 @@ COLOURS = {
     "nats": "#009E73",
     "mosquitto": "#999999",
 }
-MARKERS = dict(zip(COLOURS, "osDv^<>P", strict=True))
+MARKERS = dict(zip(COLOURS, "osXDv^<>P", strict=True))
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,14 @@ def _against_bare(cells: Sequence[Cell]) -> str:
     rows = []
     for cell in cells:
         scenario = scenarios.BY_NAME[cell.scenario]
-        fast, pure = cell.ratio("rankmux"), cell.ratio("rankmux-pure")
+        fast, calls, pure = (cell.ratio(name) for name in ("rankmux", "rankmux-calls", "rankmux-pure"))
         if scenario.limit is None and (fast or pure):
             bare = _median(cell.cost(REFERENCE))
-            ours = [_target(scenario.target), _spread(fast), _target(scenario.pure_target), _spread(pure)]
+            ours = [_target(scenario.target), _spread(fast), _spread(calls)]
+            ours += [_target(scenario.pure_target), _spread(pure)]
             rows.append([_what(cell), _unit(cell), bare, *ours])
-    header = ["load", "cost", "bare C", "target", "rankmux / bare C", "target, pure", "pure / bare C"]
+    header = ["load", "cost", "bare C", "target", "rankmux / bare C", "without io_uring"]
+    header += ["target, pure", "pure / bare C"]
     return _table(header, rows, text_columns=2) if rows else ""
 
 

@@ -68,8 +68,9 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
-def _rankmux(seats: int, _port: int, _directory: Path) -> list[str]:
-    return [sys.executable, "-m", "rankmux", "server", "-n", str(seats), *RANKMUX_FLAGS]
+def _rankmux(*flags: str) -> Callable[[int, int, Path], list[str]]:
+    command = [sys.executable, "-m", "rankmux", "server", *RANKMUX_FLAGS, *flags]
+    return lambda seats, _port, _directory: [*command, "-n", str(seats)]
 
 
 def _missing_rankmux(extension: bool) -> Callable[[], str | None]:
@@ -177,7 +178,18 @@ ALL = (
         "rankmux",
         "rankmux",
         "rankmux",
-        _rankmux,
+        _rankmux(),
+        _missing_rankmux(extension=True),
+        _rankmux_version("1"),
+        announces=True,
+        environment={"RANKMUX_EXTENSION": "1"},
+        patient=PATIENT_RANKMUX,
+    ),
+    Subject(
+        "rankmux-calls",
+        "rankmux, a call per send",
+        "rankmux",
+        _rankmux("--io-uring", "never"),
         _missing_rankmux(extension=True),
         _rankmux_version("1"),
         announces=True,
@@ -188,7 +200,7 @@ ALL = (
         "rankmux-pure",
         "rankmux, pure Python",
         "rankmux",
-        _rankmux,
+        _rankmux(),
         _missing_rankmux(extension=False),
         _rankmux_version("0"),
         announces=True,

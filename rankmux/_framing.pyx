@@ -41,11 +41,24 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
 
+cdef extern from "_uring.h" nogil:
+    int URING_ENTRIES, URING_NOT_SENT
+    ctypedef struct uring:
+        unsigned count
+        int *results
+    uring *uring_open()
+    void uring_close(uring *ring)
+    void uring_put(
+        uring *ring, int fd, const void *first, size_t first_size, const void *second, size_t second_size
+    )
+    int uring_run(uring *ring)
+
 __all__ = [
     "Batch",
     "Event",
     "Ledger",
     "Observe",
+    "Ring",
     "cut",
     "dispatch",
     "flush",
@@ -785,6 +798,14 @@ cdef struct Behind:
     int error
 
 
+cdef struct Pending:
+    Py_ssize_t rank
+    const uint8_t *first
+    size_t first_size
+    const uint8_t *second
+    size_t second_size
+
+
 cdef struct Flush:
     const int *peers
     const char *modes
@@ -794,42 +815,123 @@ cdef struct Flush:
     Py_ssize_t departed_count
     Behind *behind
     Py_ssize_t behind_count
+    uring *ring  # NULL: each is sent at once
+    Pending *pending  # what has been put into the ring
+    bint broken
+
+
+cdef class Ring:
+    """As `_framing_py.Ring`. It is opened by the first turn that can use it, in the thread that runs the turns."""
+
+    cdef uring *ring
+    cdef Pending *pending
+    cdef bint wanted
+    cdef Py_ssize_t members_min
+
+    def __cinit__(self, bint wanted=True, Py_ssize_t members_min=32):
+        self.wanted = wanted
+        self.members_min = members_min
+
+    def __dealloc__(self):
+        self.close()
+
+    @property
+    def open(self):
+        """As `_framing_py.Ring.open`."""
+        return self.ring != NULL
+
+    def close(self):
+        """As `_framing_py.Ring.close`."""
+        uring_close(self.ring)
+        free(self.pending)
+        self.ring = NULL
+        self.pending = NULL
+        self.wanted = False
+
+    cdef uring *get(self) noexcept:
+        """The ring, if there is one to be had."""
+        if self.ring == NULL and self.wanted:
+            self.pending = <Pending *> malloc(URING_ENTRIES * sizeof(Pending))
+            if self.pending != NULL:
+                self.ring = uring_open()
+            if self.ring == NULL:
+                self.close()
+        return self.ring
+
+
+cdef void note_behind(Flush *flush, Py_ssize_t rank, ssize_t sent, int error) noexcept nogil:
+    """What came of a send to `rank` that did not take everything. The errors that pass are none."""
+    cdef Behind *behind = &flush.behind[flush.behind_count]
+    flush.behind_count += 1
+    behind.rank = rank
+    behind.sent = sent
+    behind.error = 0 if error == EAGAIN or error == EINTR else error
+
+
+cdef void send_now(Flush *flush, const Pending *one) noexcept nogil:
+    """Send the two pieces in one call, and note it if not all of them went out."""
+    cdef iovec[2] pieces
+    cdef msghdr message
+    cdef ssize_t sent
+    cdef int fd = flush.peers[one.rank]
+    if not one.second_size:
+        sent = c_send(fd, one.first, one.first_size, MSG_DONTWAIT | MSG_NOSIGNAL)
+    elif not one.first_size:
+        sent = c_send(fd, one.second, one.second_size, MSG_DONTWAIT | MSG_NOSIGNAL)
+    else:
+        pieces[0].iov_base = <void *> one.first
+        pieces[0].iov_len = one.first_size
+        pieces[1].iov_base = <void *> one.second
+        pieces[1].iov_len = one.second_size
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = pieces
+        message.msg_iovlen = 2
+        sent = c_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if sent < 0:
+        note_behind(flush, one.rank, 0, errno)
+    elif sent != <ssize_t> (one.first_size + one.second_size):
+        note_behind(flush, one.rank, sent, 0)
+
+
+cdef void run_ring(Flush *flush) noexcept nogil:
+    """Send what waits in the ring, and note who did not take everything."""
+    cdef Py_ssize_t i, count = flush.ring.count
+    cdef const Pending *one
+    cdef int result
+    if not count:
+        return
+    flush.broken = uring_run(flush.ring) < 0 or flush.broken
+    for i in range(count):
+        one = &flush.pending[i]
+        result = flush.ring.results[i]
+        if result == URING_NOT_SENT:
+            send_now(flush, one)
+        elif result < 0:
+            note_behind(flush, one.rank, 0, -result)
+        elif result != <ssize_t> (one.first_size + one.second_size):
+            note_behind(flush, one.rank, result, 0)
 
 
 cdef void send_one(
     Flush *flush, Py_ssize_t rank, const uint8_t *first, size_t first_size, const uint8_t *second, size_t second_size
 ) noexcept nogil:
-    """Send the two pieces to `rank` in one call, and note it if not all of them went out."""
-    cdef iovec[2] pieces
-    cdef msghdr message
-    cdef ssize_t sent = 0
-    cdef int error = 0
-    cdef Behind *behind
-    if flush.modes[flush.peers[rank]] & WRITE_DIRECT:
-        if not second_size:
-            sent = c_send(flush.peers[rank], first, first_size, MSG_DONTWAIT | MSG_NOSIGNAL)
-        elif not first_size:
-            sent = c_send(flush.peers[rank], second, second_size, MSG_DONTWAIT | MSG_NOSIGNAL)
-        else:
-            pieces[0].iov_base = <void *> first
-            pieces[0].iov_len = first_size
-            pieces[1].iov_base = <void *> second
-            pieces[1].iov_len = second_size
-            memset(&message, 0, sizeof(message))
-            message.msg_iov = pieces
-            message.msg_iovlen = 2
-            sent = c_sendmsg(flush.peers[rank], &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent == <ssize_t> (first_size + second_size):
-            return
-        if sent < 0:
-            sent = 0
-            if errno != EAGAIN and errno != EINTR:
-                error = errno
-    behind = &flush.behind[flush.behind_count]
-    flush.behind_count += 1
-    behind.rank = rank
-    behind.sent = sent
-    behind.error = error
+    """Send the two pieces to `rank` in one call, now or with the others in the ring."""
+    cdef Pending one
+    if not flush.modes[flush.peers[rank]] & WRITE_DIRECT:
+        note_behind(flush, rank, 0, 0)
+        return
+    one.rank = rank
+    one.first = first
+    one.first_size = first_size
+    one.second = second
+    one.second_size = second_size
+    if flush.ring == NULL or flush.broken:
+        send_now(flush, &one)
+        return
+    flush.pending[flush.ring.count] = one
+    uring_put(flush.ring, flush.peers[rank], first, first_size, second, second_size)
+    if flush.ring.count == URING_ENTRIES:
+        run_ring(flush)
 
 
 cdef const uint8_t *rank_frame(const Flush *flush, Py_ssize_t rank, Py_ssize_t *before) noexcept nogil:
@@ -882,7 +984,7 @@ cdef Own lay_own(
     return own
 
 
-def flush(deliveries, array tickets, array peers, dict tails, links):
+def flush(deliveries, array tickets, array peers, dict tails, links, Ring ring):
     """As `_framing_py.flush`."""
     cdef Flush flush
     cdef bytearray modes = links.modes, executes = deliveries.executes, frames = deliveries.rank_frames
@@ -911,6 +1013,9 @@ def flush(deliveries, array tickets, array peers, dict tails, links):
         bounds += flush.departed_count
         for i in range(stepped):
             bounds[2 * i], bounds[2 * i + 1] = steps[i]
+        if members >= ring.members_min:
+            flush.ring = ring.get()
+            flush.pending = ring.pending
         flush.peers = peers.data.as_ints
         flush.modes = PyByteArray_AS_STRING(modes)
         flush.executes = <const uint8_t *> PyByteArray_AS_STRING(executes)
@@ -938,7 +1043,14 @@ def flush(deliveries, array tickets, array peers, dict tails, links):
                 if step < stepped:
                     prefix = bounds[2 * step + 1]
                 step += 1
-        return [(flush.behind[i].rank, flush.behind[i].sent, flush.behind[i].error) for i in range(flush.behind_count)]
+            if flush.ring != NULL:
+                run_ring(&flush)
+        if flush.broken:
+            ring.close()
+        behind = [(flush.behind[i].rank, flush.behind[i].sent, flush.behind[i].error) for i in range(flush.behind_count)]
+        if flush.ring != NULL:
+            behind.sort()
+        return behind
     finally:
         free(<void *> flush.departed if flush.departed != NULL else bounds)
         free(flush.behind)

@@ -27,6 +27,7 @@ __all__ = [
     "Event",
     "Ledger",
     "Observe",
+    "Ring",
     "cut",
     "dispatch",
     "flush",
@@ -319,14 +320,35 @@ def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, 
     return frames
 
 
+class Ring:
+    """Hands the sends of a turn to the kernel in one call, where that can be done: by the extension, on Linux.
+
+    `wanted` is whether it may; with less than `members_min` members it saves nothing. Who has one closes it in the end.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, wanted: bool = True, members_min: int = 32) -> None:
+        pass
+
+    @property
+    def open(self) -> bool:
+        """Whether it is in use. It is opened by the first turn of a room that is large enough."""
+        return False
+
+    def close(self) -> None:
+        """Give it up; from now on each send is a call of its own."""
+
+
 def flush(
     deliveries: Deliveries,
     tickets: Sequence[int],
     peers: Sequence[int],
     tails: dict[int, bytes | bytearray],
     links: Links,
+    ring: Ring,  # noqa: ARG001 - for the extension
 ) -> list[tuple[int, int, int]]:
-    """Send each member what the turn owes it, in one call each; `tickets` and `peers` as at the start of the turn.
+    """Send each member what the turn owes it, each in one piece; `tickets` and `peers` as at the start of the turn.
 
     Returns who could not be sent everything at once, or anything, as (rank, bytes sent, errno or 0).
     """

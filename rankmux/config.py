@@ -137,6 +137,14 @@ class Config:
         3.0, "the same with TLS, whose handshake is part of it", 0.01, 3600
     )
     frame_timeout_s: float = _setting(10.0, "from the first to the last byte of a frame", 0.01, 3600)
+    io_uring: str = _setting(
+        "auto",
+        "hand a turn's sends to the kernel in one call where that can be done",
+        None,
+        None,
+        "auto",
+        "never",
+    )
     slow_consumer: str = _setting(
         "pace", "over the soft limit: its senders wait, or it goes", None, None, "pace", "evict"
     )

@@ -18,6 +18,7 @@ __all__ = [
     "FrameDecoder",
     "Ledger",
     "Observe",
+    "Ring",
     "cut",
     "dispatch",
     "flush",
@@ -54,6 +55,7 @@ Batch = twin.Batch
 Event = twin.Event
 Ledger = twin.Ledger
 Observe = twin.Observe
+Ring = twin.Ring
 cut = twin.cut
 dispatch = twin.dispatch
 flush = twin.flush

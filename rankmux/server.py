@@ -18,7 +18,7 @@ from .access import Access
 from .background import Background
 from .config import Config
 from .connections import Connections
-from .framing import Batch, flush
+from .framing import Batch, Ring, flush
 from .intake import Intake
 from .journal import Journal
 from .jsonlines import tagged
@@ -86,6 +86,7 @@ class Server:
         self.connections.links.reserve(self._listener.fd)
         self._liveness = Liveness(config, self.connections)
         self._batch = Batch(config.max_payload)
+        self._ring = Ring(config.io_uring == "auto")
         self._intake = Intake(
             config, self._reactor, self._listener, self.connections, self._access, self.room, self._batch
         )
@@ -155,6 +156,7 @@ class Server:
         self.connections.reap(now)
         self._onlookers.close()
         self._reactor.close()
+        self._ring.close()
         self.stopped = True
 
     def __enter__(self) -> Self:
@@ -267,7 +269,7 @@ class Server:
     def _deliver(self, outcome: Outcome, now: float) -> None:
         connections, deliveries, peers = self.connections, outcome.deliveries, outcome.peers
         tails = deliveries.tails()
-        behind = flush(deliveries, outcome.tickets, peers, tails, connections.links)
+        behind = flush(deliveries, outcome.tickets, peers, tails, connections.links, self._ring)
         if not behind:
             return
         position = connections.outbox.share(deliveries.executes) if deliveries.executes else 0
@@ -362,6 +364,7 @@ class Server:
         connections.reap(now)
         self._onlookers.close()
         self._reactor.close()
+        self._ring.close()
         self.stopped = True
         owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
         closes = connections.closes.counts
