@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from .codes import DEFAULT_PORT
 from .errors import ConnectionLost
 
-__all__ = ["Address", "Stream", "connected_socket"]
+__all__ = ["Address", "Stream", "connected_socket", "tls_failed", "unreachable"]
 
 _RECEIVE_BYTES = 256 * 1024  # over 16 KiB, a whole TLS record
 _SEND_BYTES = 64 * 1024
@@ -53,10 +53,8 @@ def connected_socket(address: Address, timeout_s: float | None) -> socket.socket
         else:
             sock = socket.create_connection((address.host, address.port), timeout_s)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
-        raise ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?") from error
     except (OSError, UnicodeError) as error:
-        raise ConnectionLost(f"{address} cannot be reached: {error}") from error
+        raise unreachable(address, error) from error
     if address.ssl_context is None:
         return sock
     try:
@@ -66,10 +64,22 @@ def connected_socket(address: Address, timeout_s: float | None) -> socket.socket
         ValueError,
     ) as error:  # ValueError: a certificate that does not match, a context made for servers
         sock.close()
-        raise ConnectionLost(f"TLS with {address} failed: {error}") from error
+        raise tls_failed(address, error) from error
     except BaseException:
         sock.close()
         raise
+
+
+def unreachable(address: Address, error: Exception) -> ConnectionLost:
+    """What connecting to `address` has failed with, and what to look at."""
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
+    return ConnectionLost(f"{address} cannot be reached: {error}")
+
+
+def tls_failed(address: Address, error: Exception) -> ConnectionLost:
+    """What TLS with `address` has failed with."""
+    return ConnectionLost(f"TLS with {address} failed: {error}")
 
 
 class Stream:

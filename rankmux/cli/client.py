@@ -9,17 +9,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from .. import __version__
 from ..client_link import Link
 from ..client_session import ClientSession
 from ..client_stream import Stream, connected_socket
-from ..errors import ConnectionLost, LocalError
+from ..errors import ConfigError, ConnectionLost, LocalError
 from .client_connection import Exit, add_connection_flags, address_of, token_reader
 from .client_lines import Lines, discard_output, interrupt_on_sigterm
-from .flags import SUBCOMMANDS, add_offer_flag
+from .flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
 
 __all__ = ["main", "parser"]
 
@@ -60,12 +60,29 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rankmux-client {__version__}")
     add_offer_flag(parser, default="none")
+    add_reconnect_flag(parser)
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="no prompt: a line in, a line out, as through a pipe or where TERM is dumb",
+    )
+    parser.add_argument(
+        "--no-history",
+        dest="history",
+        action="store_false",
+        help="keep no history of what is typed at the prompt (default: in $XDG_STATE_HOME/rankmux/history,"
+        " or in the file that RANKMUX_HISTORY names; empty for none)",
+    )
     add_connection_flags(parser)
     return parser
 
 
 def _main(arguments: argparse.Namespace) -> int:
     try:
+        if not arguments.plain and (run := _prompt()) is not None:
+            return run(arguments)
+        if arguments.reconnect:
+            raise ConfigError("--reconnect", True, "it is for the prompt; in scripts, hold and work have it")
         address = address_of(arguments)
         session = ClientSession(arguments.name, token_reader(arguments)())
         link = Link(session, Stream(connected_socket(address, arguments.timeout)))
@@ -86,6 +103,19 @@ def _main(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         discard_output()
     return code
+
+
+def _prompt() -> Callable[[argparse.Namespace], int] | None:
+    """What runs the prompt, where there can be one."""
+    at_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    if not at_terminal or os.environ.get("TERM", "dumb") in {"", "dumb"}:
+        return None
+    try:
+        from .prompt import prompted
+    except ImportError:
+        print("For a prompt with history and completion: pip install 'rankmux[cli]'", file=sys.stderr)
+        return None
+    return prompted
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ class Exit(IntEnum):
     NOT_CONNECTED = 5
     INTERRUPTED = 130
 
+    @classmethod
+    def of(cls, *, failed: int, rejected: int, expired: int, left: int) -> Exit:
+        """That for a command of which so many executors ended in these ways; the others ended well."""
+        if rejected:
+            return cls.REFUSED
+        if expired:
+            return cls.TIMED_OUT
+        return cls.FAILED if failed or left else cls.OK
+
 
 def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--timeout") -> None:
     """Where the server is, and how it knows us. Raises ConfigError on an environment variable that makes no sense."""

@@ -261,12 +261,11 @@ class Lines:
                 self._note(Exit.REFUSED)
             case CommandDone():
                 self._say(*tell(event, self._sent.pop(event.id)))
-                for number, code in (
-                    (event.failed + event.left, Exit.FAILED),
-                    (event.expired, Exit.TIMED_OUT),
-                    (event.rejected, Exit.REFUSED),
-                ):
-                    self._note(code if number else Exit.OK)
+                self._note(
+                    Exit.of(
+                        failed=event.failed, rejected=event.rejected, expired=event.expired, left=event.left
+                    )
+                )
             case CommandAccepted() | ResultRouted():
                 self._say(*tell(event, self._sent[event.id]))
             case Ended():

@@ -21,7 +21,7 @@ from ..client_events import (
 from ..codes import U32_MAX, Cause, Status
 from ..errors import ArgumentError
 
-__all__ = ["counts", "parse_line", "shown", "tell"]
+__all__ = ["counts", "escaped", "parse_line", "shown", "tell"]
 
 _CAUSES = {Cause.LEFT: "left", Cause.LOST: "was lost", Cause.EVICTED: "was thrown out"}
 _ENDS = {
@@ -57,8 +57,12 @@ def parse_line(line: bytes) -> tuple[To, bytes] | None:
 
 def shown(payload: bytes) -> str:
     """The payload as one printable line."""
-    text = payload.decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return escaped(payload.decode(errors="backslashreplace"))
+
+
+def escaped(text: str) -> str:
+    """`text` with everything unprintable as in a Python literal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _members(count: int) -> str:

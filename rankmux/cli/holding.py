@@ -167,12 +167,12 @@ class Holding:
             self.say(f"Seat: {self._offer.path}")
         return True
 
-    def _lost(self, error: RankmuxError, again: bool) -> None:
-        complain(f"{why(error)}{'; trying again' if again else ''}")
+    def _lost(self, error: RankmuxError, again_s: float | None) -> None:
+        complain(f"{why(error)}{'' if again_s is None else '; trying again'}")
         if self._joined:
             self._joined = False
             self.lost(error)
-        if not again:
+        if again_s is None:
             self.given_up()
 
 

@@ -14,13 +14,39 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Protocol
 
 from ..links import READABLE, WRITABLE
 from ..reactor import Reactor, Timer
 
-__all__ = ["READABLE", "WRITABLE", "Loop"]
+__all__ = ["READABLE", "WRITABLE", "Driver", "Loop", "Timing"]
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Timing(Protocol):
+    """Something that is to happen later."""
+
+    def cancel(self) -> None:
+        """Have it not happen."""
+
+
+class Driver(Protocol):
+    """What a seat asks of the loop that it lives in: this one's, or that of the prompt. See `Loop`."""
+
+    settlers: list[Callable[[], float | None]]
+
+    def clock(self) -> float:
+        """Seconds that never go back."""
+
+    def watch(self, fd: int, interest: int, callback: Callable[[int], None]) -> None:
+        """Call `callback(mask)` whenever `fd` is ready for some of `interest`; 0 stops that."""
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timing:
+        """Call `callback()` once, in so many seconds."""
+
+    def settle_again(self) -> None:
+        """Call the settlers once more before sleeping."""
 
 
 class Loop:
@@ -31,7 +57,7 @@ class Loop:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+        self._clock = clock
         self.on_interrupt: Callable[[], None] = lambda: self.stop(130)
         self.on_child: Callable[[], None] = lambda: None
         self.settlers: list[Callable[[], float | None]] = []
@@ -40,9 +66,12 @@ class Loop:
         self._reactor = Reactor(selector, clock)
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._signals: deque[int] = deque()
-        self._raising = False
         self._unsettled = False
         self._code: int | None = None
+
+    def clock(self) -> float:
+        """Seconds that never go back."""
+        return self._clock()
 
     def watch(self, fd: int, interest: int, callback: Callable[[int], None]) -> None:
         """Call `callback(mask)` whenever `fd` is ready for some of `interest`; 0 stops that: do so before closing."""
@@ -54,7 +83,7 @@ class Loop:
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call `callback()` once, in so many seconds, unless the timer is cancelled."""
-        return self._reactor.call_at(self.clock() + seconds, lambda _: callback())
+        return self._reactor.call_at(self._clock() + seconds, lambda _: callback())
 
     def settle_again(self) -> None:
         """Call the settlers once more before sleeping: one of them made work for another."""
@@ -86,18 +115,6 @@ class Loop:
         self._callbacks.clear()
         self._reactor.close()
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Around what blocks: a signal that ends us breaks it off, and counts as one that came to the loop."""
-        self._raising = True
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._signals.append(signal.SIGINT)
-            self._reactor.wake()
-        finally:
-            self._raising = False
-
     def _deliver_signals(self) -> None:
         numbers = set()
         while self._signals:
@@ -108,8 +125,6 @@ class Loop:
             self.on_interrupt()
 
     def _caught(self, number: int, _: FrameType | None) -> None:
-        if self._raising and number != signal.SIGCHLD:
-            raise KeyboardInterrupt
         self._signals.append(number)
 
     @contextmanager

@@ -1,13 +1,14 @@
 """One connection to a server, kept in a loop: joined, answered for, made again when that is wanted, left.
 
-Answers to what is sent through `commands` go to who sent it; everything else that happens goes to `on_event`. Only
-connecting blocks, for two seconds at most once the seat was held; Ctrl-C and SIGTERM break it off.
+Answers to what is sent through `commands` go to who sent it; everything else that happens goes to `on_event`. Nothing
+blocks but the one connecting of a seat that does not reconnect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from socket import socket
 
 from ..client_events import Ended, Event, ServerErrorReceived, Welcomed
 from ..client_link import Link
@@ -15,28 +16,26 @@ from ..client_reconnect import Backoff
 from ..client_session import ClientSession, State
 from ..client_stream import Address, Stream, connected_socket
 from ..errors import ConfigError, ConnectionLost, RankmuxError, StateError
-from ..reactor import Timer
-from .loop import READABLE, WRITABLE, Loop
+from .connecting import Connecting
+from .loop import READABLE, WRITABLE, Driver, Timing
 from .seat_commands import Commands
 
 __all__ = ["Seat"]
 
 _GOODBYE_S = 2.0  # a server takes a second at most to send what it still owes (section 3.4)
-_RECONNECT_TIMEOUT_S = (
-    2.0  # for so long programs' deadlines and senders may wait for a network that is silent
-)
+_TOKEN_RETRY_S = 2.0
 
 
 class Seat:
     """A seat that is held in `loop`. `token()` is asked at each connection; `timeout_s` bounds connecting.
 
-    `on_event(event)` gets what is no answer; `on_lost(error, again)` comes after each loss, `again` telling whether it
-    is going to be made again.
+    `on_event(event)` gets what is no answer; `on_lost(error, again_s)` comes after each loss and each vain try,
+    with the seconds until it is tried again, None for never.
     """
 
     def __init__(
         self,
-        loop: Loop,
+        loop: Driver,
         address: Address,
         name: str,
         token: Callable[[], bytes],
@@ -44,7 +43,7 @@ class Seat:
         *,
         reconnect: bool,
         on_event: Callable[[Event], None],
-        on_lost: Callable[[RankmuxError, bool], None],
+        on_lost: Callable[[RankmuxError, float | None], None],
     ) -> None:
         self.commands = Commands()
         self._loop = loop
@@ -56,8 +55,9 @@ class Seat:
         self._on_event = on_event
         self._on_lost = on_lost
         self._link: Link | None = None
-        self._deadline: Timer | None = None
-        self._retry: Timer | None = None
+        self._connecting: Connecting | None = None
+        self._deadline: Timing | None = None
+        self._retry: Timing | None = None
         self._left: Callable[[], None] | None = None
         loop.settlers.append(self.settle)
 
@@ -73,17 +73,32 @@ class Seat:
         return 0 if self._link is None else self._link.session.output_size
 
     def open(self) -> None:
-        """Connect for the first time; WELCOME comes later. Raises LocalError; ConnectionLost unless it reconnects."""
-        try:
-            self._open(self._timeout_s)
-        except ConnectionLost as error:
-            if self._backoff is None:
-                raise
-            self._failed(error)
+        """Join; WELCOME comes later. Raises LocalError; ConnectionLost unless it reconnects."""
+        session = self._new_session()
+        if self._backoff is None:
+            self._join(session, connected_socket(self._address, self._timeout_s))
+        else:
+            self._connect(session)
 
-    def _open(self, timeout_s: float) -> None:
-        session = ClientSession(self._name, self._token())
-        self._link = Link(session, Stream(connected_socket(self._address, timeout_s)), self._loop.clock)
+    def _new_session(self) -> ClientSession:
+        return ClientSession(self._name, self._token())
+
+    def _connect(self, session: ClientSession) -> None:
+        self._connecting = Connecting(
+            self._loop,
+            self._address,
+            self._timeout_s,
+            connected=lambda sock: self._join(session, sock),
+            failed=self._not_connected,
+        )
+
+    def _not_connected(self, error: ConnectionLost) -> None:
+        self._connecting = None
+        self._failed(error)
+
+    def _join(self, session: ClientSession, sock: socket) -> None:
+        self._connecting = None
+        self._link = Link(session, Stream(sock), self._loop.clock)
         self._deadline = self._loop.after(self._timeout_s, self._judge_welcome)
 
     def leave(self, then: Callable[[], None]) -> None:
@@ -91,6 +106,8 @@ class Seat:
         self._left = then
         if self._retry is not None:
             self._retry.cancel()
+        if self._connecting is not None:
+            self._connecting.close()
         if self._link is None:
             then()
             return
@@ -164,19 +181,21 @@ class Seat:
             self._failed(error)
 
     def _failed(self, error: RankmuxError) -> None:
-        again = False
+        delay_s = None
         if self._backoff is not None:
             with suppress(RankmuxError):  # of no use: the same error, which is told below
-                self._retry = self._loop.after(self._backoff.delay_s(error), self._reopen)
-                again = True
-        self._on_lost(error, again)
+                delay_s = self._backoff.delay_s(error)
+        if delay_s is not None:
+            self._retry = self._loop.after(delay_s, self._reopen)
+        self._on_lost(error, delay_s)
 
     def _reopen(self) -> None:
         try:
-            with self._loop.interruptible():
-                self._open(min(self._timeout_s, _RECONNECT_TIMEOUT_S))
+            session = self._new_session()
         except ConfigError as error:  # the token's file is being replaced, perhaps
-            self._on_lost(error, True)
-            self._retry = self._loop.after(_RECONNECT_TIMEOUT_S, self._reopen)
+            self._retry = self._loop.after(_TOKEN_RETRY_S, self._reopen)
+            self._on_lost(error, _TOKEN_RETRY_S)
         except RankmuxError as error:
             self._failed(error)
+        else:
+            self._connect(session)

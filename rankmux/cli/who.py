@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import ConnectionLost, LocalError, RankmuxError
 from .client_connection import Exit
@@ -17,7 +17,7 @@ from .seat_channel import Channel, open_channel
 from .seat_frames import Header
 from .words import complain, why
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "parser", "table"]
 
 _EXAMPLES = """\
   rankmux-client who
@@ -61,6 +61,17 @@ def parser() -> argparse.ArgumentParser:
     add_seat_flag(parser)
     add_joining_flags(parser)
     return parser
+
+
+def table(members: Sequence[Mapping[str, object]], ticket: object) -> Iterator[str]:
+    """The lines that list `members`, as dicts with the fields of MEMBERS; `ticket` is our own."""
+    titles = ("RANK", "TICKET", "LOAD", "ADDRESS", "NAME")
+    rows = [titles, *(tuple(str(member[title.lower()]) for title in titles) for member in members)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    marks = ["  ", *("* " if member["ticket"] == ticket else "  " for member in members)]
+    for mark, (rank, number, load, address, name) in zip(marks, rows, strict=True):
+        numbers = f"{rank:>{widths[0]}}  {number:>{widths[1]}}  {load:>{widths[2]}}"
+        yield f"{mark}{numbers}  {address:<{widths[3]}}  {name}".rstrip()
 
 
 class _Who:
@@ -113,7 +124,11 @@ class _Who:
                 pass
 
     def _list(self, members: list[dict[str, object]]) -> None:
-        text = self._json(members) if self._arguments.json else self._table(members)
+        text = (
+            self._json(members)
+            if self._arguments.json
+            else "".join(f"{line}\n" for line in table(members, self._ticket))
+        )
         try:
             if text != self._shown:
                 sys.stdout.write("\n" * bool(self._shown and not self._arguments.json) + text)
@@ -131,17 +146,6 @@ class _Who:
     def _json(self, members: list[dict[str, object]]) -> str:
         rank = next((member["rank"] for member in members if member["ticket"] == self._ticket), None)
         return json.dumps({"rank": rank, "ticket": self._ticket, "members": members}) + "\n"
-
-    def _table(self, members: list[dict[str, object]]) -> str:
-        titles = ("RANK", "TICKET", "LOAD", "ADDRESS", "NAME")
-        rows = [titles, *(tuple(str(member[title.lower()]) for title in titles) for member in members)]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        marks = ["  ", *("* " if member["ticket"] == self._ticket else "  " for member in members)]
-        lines = []
-        for mark, (rank, ticket, load, address, name) in zip(marks, rows, strict=True):
-            numbers = f"{rank:>{widths[0]}}  {ticket:>{widths[1]}}  {load:>{widths[2]}}"
-            lines.append(f"{mark}{numbers}  {address:<{widths[3]}}  {name}".rstrip() + "\n")
-        return "".join(lines)
 
     def _gone(self, error: RankmuxError) -> None:
         complain(why(error))
