@@ -1,4 +1,4 @@
-"""`rankmux-client`: flags and exit codes; which form of the client runs.
+"""`rankmux-client`: flags and exit codes; which form of the client runs: a subcommand, the prompt, or plain lines.
 
 Without a subcommand it is sender and executor at once, at a terminal or through a pipe. Exit codes: 0 all ok · 1 some
 failed · 2 usage · 3 timed out · 4 refused, nobody below or rejected · 5 could not connect, full or not let in.
@@ -29,6 +29,7 @@ A line is a command, executed by all members below you. In front of it:
   @least CMD   for the least loaded one below
   @2 CMD       for the one with rank 2
   @all CMD     for all below, as without; @@CMD is a command that begins with @
+At a terminal there is a prompt (with `pip install 'rankmux[cli]'`); /help tells what it understands.
 
 examples:
   rankmux-client --name ada

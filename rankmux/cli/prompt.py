@@ -124,7 +124,7 @@ class Prompt:
         return self._code
 
     def _leave_terminal(self, typing: asyncio.Future[Any]) -> None:
-        if not typing.done():
+        if not (typing.done() or self._session.app.is_done):
             self._session.app.exit(result="")
 
     def _begin(self) -> None:

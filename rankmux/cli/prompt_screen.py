@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
+from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
@@ -25,7 +26,7 @@ Line = list[tuple[str, str]]
 
 STYLE = Style.from_dict(
     {
-        "dim": "ansibrightblack",
+        "dim": "dim",
         "rank": "ansicyan",
         "good": "ansigreen",
         "bad": "ansired",
@@ -53,7 +54,11 @@ class Screen:
         self._terminal = Terminal(loop, fd, self._settle)
         # It never asks where the cursor is: an answer that comes late would be taken for something typed.
         self.output = Vt100_Output(
-            cast(TextIO, self._terminal), self._size, os.environ.get("TERM"), enable_cpr=False
+            cast(TextIO, self._terminal),
+            self._size,
+            os.environ.get("TERM"),
+            default_color_depth=ColorDepth.from_env(),  # NO_COLOR
+            enable_cpr=False,
         )
         self._lines: deque[Line] = deque()
         self._characters = 0

@@ -26,6 +26,8 @@ class Terminal:
         self._loop = loop
         self._on_drained = on_drained
         self._waiting = bytearray()
+        self._flushing = False
+        self._closed = False
         try:  # opened anew: others share the descriptor that we got, and would stumble over O_NONBLOCK
             self._fd = os.open(os.ttyname(fd), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -42,13 +44,15 @@ class Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """Write what it takes now."""
-        self._write()
-        self._loop.watch(self._fd, WRITABLE if self._waiting else 0, self._writable)
+        """Have it written soon: what one turn of the loop draws goes out at once, and does not flicker."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.after(0.0, self._flush)
 
     def close(self) -> None:
         """Write the rest, as far as it is taken in two seconds, and close."""
-        self._loop.watch(self._fd, 0, self._writable)
+        self._closed = True
+        self._loop.watch(self._fd, 0, self._drain)
         deadline = time.monotonic() + _FAREWELL_S
         self._write()
         while self._waiting and (rest_s := deadline - time.monotonic()) > 0:
@@ -56,8 +60,14 @@ class Terminal:
             self._write()
         os.close(self._fd)
 
-    def _writable(self, _: int) -> None:
-        self.flush()
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._closed:
+            self._drain(0)
+
+    def _drain(self, _: int) -> None:
+        self._write()
+        self._loop.watch(self._fd, WRITABLE if self._waiting else 0, self._drain)
         if not self._waiting:
             self._on_drained()
 

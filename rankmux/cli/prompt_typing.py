@@ -40,15 +40,20 @@ class _Kept(FileHistory):
 
 def history(wanted: bool) -> History:
     """The history that the environment names, in a file of mode 0600; one in memory if it is not wanted or possible."""
-    default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "rankmux", "history").expanduser()
-    path = os.environ.get(HISTORY_VARIABLE, str(default))
-    if not wanted or not path:
+    path = os.environ.get(HISTORY_VARIABLE)
+    if not wanted or path == "":
         return InMemoryHistory()
     try:
-        _prepare(Path(path))
-    except OSError:
+        kept = Path(path) if path else _default()
+        _prepare(kept)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
         return InMemoryHistory()
-    return _Kept(path)
+    return _Kept(kept)
+
+
+def _default() -> Path:
+    states = Path(os.environ.get("XDG_STATE_HOME", ""))  # one that is not absolute does not count
+    return (states if states.is_absolute() else Path("~/.local/state").expanduser()) / "rankmux" / "history"
 
 
 def _prepare(path: Path) -> None:

@@ -85,6 +85,9 @@ def _text(head: bytes, cut: bool) -> str:
 
 
 def _lines(head: bytes, size: int) -> Iterator[str]:
+    if not head:
+        yield f"{size:,} bytes"
+        return
     if b"\0" in head:
         yield f"{size:,} bytes, not text: {escaped(_text(head[:_BINARY_BYTES], False))}…"
         return

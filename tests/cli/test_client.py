@@ -434,9 +434,9 @@ def test_output_that_nobody_reads_any_more(joined, server):
 
 
 def test_at_a_terminal(joined):
-    ada = joined(terminal=True)
+    ada = joined("--plain", terminal=True)
     ada.until("Ctrl-D leaves")
-    bob = joined(terminal=True)
+    bob = joined("--plain", terminal=True)
     ada.type("print\n")
     ada.until(r"Done, 1 ok: print\r\n")
     bob.until(r"Executed: print\r\n")

@@ -23,6 +23,7 @@ for title, block in BLOCKS:
     else:
         EXAMPLES[section] = block
 SHOWS = {
+    "At a terminal": "Refused, nobody is below you: print",
     "Held seats": "1: done: reload",
     "send": "refused, or rejected",
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",

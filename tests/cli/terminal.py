@@ -1,0 +1,151 @@
+"""rankmux-client on a pseudo-terminal of its own, and the screen that its user looks at (pyte draws it)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import selectors
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+
+import pyte
+
+from .script import PATIENCE_S, environment
+
+# Takes its standard input as the terminal that SIGHUP and SIGWINCH come from, which Popen cannot ask for.
+_ON_A_TERMINAL = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from rankmux.cli.client import main
+sys.exit(main())
+"""
+SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
+
+
+class Terminal:
+    """One run of rankmux-client at a terminal. `raw` is every byte that it wrote so far."""
+
+    def __init__(self, *flags: object, columns: int = 120, rows: int = 24, **variables: object) -> None:
+        self._controller, end = os.openpty()
+        self.end = os.dup(end)
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.set_blocking(self._controller, False)
+        self.before = termios.tcgetattr(end)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _ON_A_TERMINAL, *map(str, flags)],
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            start_new_session=True,
+            env=environment(**{"TERM": "xterm-256color", "RANKMUX_HISTORY": "", "NO_COLOR": "", **variables}),
+        )
+        os.close(end)
+        self._screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)
+        self._stream = pyte.ByteStream(self._screen)
+        self.raw = bytearray()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._controller)
+        os.close(self.end)
+
+    def type(self, text: str) -> None:
+        """Type `text`, all of it."""
+        rest = text.encode()
+        while rest:
+            try:
+                rest = rest[os.write(self._controller, rest) :]
+            except BlockingIOError:
+                self.look(0.01)
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._screen.resize(rows, columns)
+
+    def look(self, wait_s: float = 0.0) -> None:
+        """Draw what has come."""
+        with selectors.DefaultSelector() as poller:
+            poller.register(self._controller, selectors.EVENT_READ)
+            while poller.select(wait_s):
+                try:
+                    data = os.read(self._controller, 65536)
+                except BlockingIOError:
+                    return
+                except OSError:  # nobody holds the other end any more
+                    time.sleep(wait_s)
+                    return
+                self.raw += data
+                self._stream.feed(data)
+                wait_s = 0.0
+
+    @property
+    def lines(self) -> list[str]:
+        """What has ever been on the screen and is still in its history, without the empty lines at its end."""
+        past = [
+            "".join(line[x].data for x in range(self._screen.columns)) for line in self._screen.history.top
+        ]
+        lines = [line.rstrip() for line in [*past, *self._screen.display]]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def line(self) -> str:
+        """The line that the cursor is in."""
+        return self._screen.display[self._screen.cursor.y].rstrip()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Look until `condition()` holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        self.look()
+        while not condition():
+            assert time.monotonic() < deadline, f"it did not come to that:\n{self.text}"
+            self.look(0.05)
+
+    def shows(self, pattern: str) -> re.Match[str]:
+        """Look until a line matches the whole of `pattern`; the last such line."""
+        found: list[re.Match[str]] = []
+
+        def there() -> bool:
+            found[:] = [match for line in self.lines if (match := re.fullmatch(pattern, line))]
+            return bool(found)
+
+        self.until(there)
+        return found[-1]
+
+    def at(self, pattern: str) -> None:
+        """Look until the cursor's line has `pattern` in it."""
+        self.until(lambda: re.search(pattern, self.line))
+
+    def prompts(self, prompt: str) -> None:
+        """Look until the cursor's line is this one: `rank 0 of 1 > ` and what is typed."""
+        expected = prompt.replace(">", SIGN).rstrip()
+        self.until(lambda: self.line == expected)
+
+    def finish(self, number: int | None = None) -> int:
+        """Send the signal `number`, wait for its end; the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        self.until(lambda: self.process.poll() is not None)
+        self.look()
+        return self.process.returncode
+
+    @property
+    def restored(self) -> bool:
+        """Whether the terminal is set as it was before, with its cursor shown and no paste mode left."""
+        off = self.raw.rfind(b"\x1b[?2004l") >= self.raw.rfind(b"\x1b[?2004h")
+        return termios.tcgetattr(self.end) == self.before and off and not self._screen.cursor.hidden
