@@ -113,7 +113,9 @@ def _prompt() -> Callable[[argparse.Namespace], int] | None:
         return None
     try:
         from .prompt import prompted
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "prompt_toolkit":
+            raise
         print("For a prompt with history and completion: pip install 'rankmux[cli]'", file=sys.stderr)
         return None
     return prompted

@@ -35,7 +35,7 @@ except (OSError, UnicodeError) as error:
 
 
 class Connecting:
-    """One attempt, which begins with the loop's next turn and ends after `timeout_s` at the latest.
+    """One attempt, which begins with the loop's next turn; the look-up and each address get `timeout_s`.
 
     It ends with `connected(sock)` or `failed(error)`, unless it is closed before.
     """
@@ -57,16 +57,16 @@ class Connecting:
         self._socket: socket.socket | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._found = bytearray()
-        self._timers = [
-            loop.after(0.0, self._begin),
-            loop.after(timeout_s, lambda: self._end(unreachable(address, TimeoutError("timed out")))),
-        ]
+        self._timeout_s = timeout_s
+        self._timer = loop.after(0.0, self._begin)
 
     def close(self) -> None:
         """Give it up; nothing is called any more. A second time does nothing."""
-        for timer in self._timers:
-            timer.cancel()
+        self._timer.cancel()
         self._end_look_up()
+        self._drop()
+
+    def _drop(self) -> None:
         if self._socket is not None:
             self._loop.watch(self._socket.fileno(), 0, self._tried)
             self._socket.close()
@@ -81,6 +81,15 @@ class Connecting:
             self._socket = None
             self.close()
             self._connected(outcome)
+
+    def _limit(self) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.after(self._timeout_s, self._too_late)
+
+    def _too_late(self) -> None:
+        self._end_look_up()
+        self._drop()
+        self._try_next(TimeoutError("timed out"))
 
     # where
 
@@ -113,6 +122,7 @@ class Connecting:
             return
         assert self._child.stdout is not None
         self._loop.watch(self._child.stdout.fileno(), READABLE, self._read_found)
+        self._limit()
 
     def _read_found(self, _: int) -> None:
         assert self._child is not None
@@ -151,6 +161,7 @@ class Connecting:
                 self._socket.connect(where)
             except OSError as failure:
                 if failure.errno == errno.EINPROGRESS and self._socket is not None:
+                    self._limit()
                     self._loop.watch(self._socket.fileno(), WRITABLE, self._tried)
                     return
                 error = failure  # EAGAIN is one: a Unix socket whose backlog is full
@@ -159,11 +170,6 @@ class Connecting:
                 self._reached()
                 return
         self._end(unreachable(self._address, error))
-
-    def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def _tried(self, _: int) -> None:
         assert self._socket is not None
@@ -188,6 +194,7 @@ class Connecting:
                 do_handshake_on_connect=False,
             )
         except (OSError, ValueError) as error:
+            self._socket = None  # it has been taken from us, and is closed
             self._end(tls_failed(address, error))
         else:
             self._shake_hands(0)

@@ -250,13 +250,8 @@ class _Sending:
     def _done(self, header: Header, command: bytes) -> None:
         self._results.end(header)
         numbers = {end: header.get(end) for end in ("ok", "failed", "rejected", "expired", "left")}
-        for code, ends in (
-            (Exit.FAILED, ("failed", "left")),
-            (Exit.TIMED_OUT, ("expired",)),
-            (Exit.REFUSED, ("rejected",)),
-        ):
-            if any(numbers[end] for end in ends):
-                self._code = max(self._code, code)
+        worst = {end: int(str(number)) for end, number in numbers.items() if end != "ok"}
+        self._code = max(self._code, Exit.of(**worst))
         told = ", ".join(f"{number} {end}" for end, number in numbers.items() if number)
         complain(f"{told}: {brief(command)}")
 

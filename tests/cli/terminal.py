@@ -30,7 +30,7 @@ SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 class Terminal:
     """One run of rankmux-client at a terminal. `raw` is every byte that it wrote so far."""
 
-    def __init__(self, *flags: object, columns: int = 120, rows: int = 24, **variables: object) -> None:
+    def __init__(self, *flags: object, columns: int = 120, rows: int = 24, **settings: str) -> None:
         self._controller, end = os.openpty()
         self.end = os.dup(end)
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -42,7 +42,7 @@ class Terminal:
             stdout=end,
             stderr=end,
             start_new_session=True,
-            env=environment(**{"TERM": "xterm-256color", "RANKMUX_HISTORY": "", "NO_COLOR": "", **variables}),
+            env={**environment(TERM="xterm-256color", RANKMUX_HISTORY="", NO_COLOR=""), **settings},
         )
         os.close(end)
         self._screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)

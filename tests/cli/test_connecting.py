@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -121,3 +121,20 @@ def test_tls(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         error = connect(Address(*mute.getsockname(), None, context), 0.3)
         assert "timed out" in error.reason
+
+
+def test_an_address_that_is_silent_is_left_for_the_next(monkeypatch):
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
+        Server(port=0, seats=1) as server,
+        ExitStack() as stack,
+    ):
+        while not isinstance(taken := connect(Address(*silent.getsockname()), 0.3), ConnectionLost):
+            stack.enter_context(taken)
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", where)
+            for where in (silent.getsockname(), server.address)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with connect(Address("somewhere", 1), 0.3) as sock:
+            assert sock.getpeername() == server.address

@@ -10,7 +10,8 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -293,6 +294,7 @@ def test_completion(at, below):
     ada.shows(r" *@1 +bob *")
     ada.shows(r" *@least +least loaded *")
     ada.type(KEYS["C-c"] + KEYS["C-c"])
+    assert len(os.listdir(f"/proc/{ada.process.pid}/task")) == 1  # all of that without a thread
     ada.type("/q\t")
     ada.prompts("rank 0 of 3 > /quit")
     ada.type("\r")
@@ -420,14 +422,8 @@ def test_nobody_listens(stack):
     ada.shows("rankmux-client: nobody listens at .*")
 
 
-@contextmanager
-def serving(port: int) -> Iterator[Server]:
-    with Server(port=port, seats=4) as server:
-        yield server
-
-
 def test_it_reconnects_when_asked(stack):
-    with serving(0) as server:
+    with Server(port=0, seats=4) as server:
         port = server.address[1]
         ada = stack.enter_context(Terminal("--port", port, "--reconnect"))
         ada.prompts("rank 0 of 1 > ")
@@ -440,7 +436,7 @@ def test_it_reconnects_when_asked(stack):
     ada.shows("Not sent, there is no connection: half typed")
     ada.type("/who\r")
     ada.shows("No list: .* there is no connection")
-    with serving(port):
+    with Server(port=port, seats=4):
         ada.prompts("rank 0 of 1 > ")
         ada.shows(r"Connected again: you are rank 0 of 1: you are alone here\.")
         ada.type(KEYS["C-d"])
@@ -482,6 +478,16 @@ def test_where_there_is_no_prompt(stack, server, flags, variables):
     ada.type("\x04")
     assert ada.finish() == 0
     assert b"\x1b" not in ada.raw
+
+
+def test_without_prompt_toolkit(stack, server, tmp_path):
+    (tmp_path / "prompt_toolkit.py").write_text("raise ModuleNotFoundError(name='prompt_toolkit')\n")
+    path = f"{tmp_path}{os.pathsep}{Path.cwd()}"
+    ada = stack.enter_context(Terminal("--port", server.address[1], PYTHONPATH=path))
+    ada.shows(re.escape("For a prompt with history and completion: pip install 'rankmux[cli]'"))
+    ada.shows("Assigned rank: 0")
+    ada.type("\x04")
+    assert ada.finish() == 0
 
 
 def test_reconnect_needs_a_prompt(server):
