@@ -17,7 +17,9 @@ import pytest
 
 from rankmux.client import Client, Rejected
 from rankmux.server import Server
+from rankmux.wire import Execute
 
+from ..fake_server import Connection, FakeServer
 from .script import PATIENCE_S, eventually, run
 from .terminal import SIGN, Terminal
 
@@ -275,30 +277,32 @@ def test_long_and_binary_outputs_are_cut(senior, at, below):
     bob.until(lambda: re.search(r"y… 4,000 more bytes", bob.text.replace("\n", "")))
 
 
-def test_completion(at, below):
-    ada = at()
-    below(lambda _: b"", name="bob")
-    below(lambda _: b"", name="zoe")
-    ada.prompts("rank 0 of 3 > ")
-    ada.type("@z\t")
-    ada.prompts("rank 0 of 3 > @2")
-    ada.type("restart all\r")
-    ada.shows("1 ok: restart all")
-    ada.type("@ne\t")
-    ada.prompts("rank 0 of 3 > @next")
-    ada.type("re\t")
-    ada.prompts("rank 0 of 3 > @next restart all")
-    ada.type(KEYS["C-c"] + "re\t")
-    ada.prompts("rank 0 of 3 > restart all")
-    ada.type(KEYS["C-c"] + "@\t")
-    ada.shows(r" *@1 +bob *")
-    ada.shows(r" *@least +least loaded *")
-    ada.type(KEYS["C-c"] + KEYS["C-c"])
-    assert len(os.listdir(f"/proc/{ada.process.pid}/task")) == 1  # all of that without a thread
-    ada.type("/q\t")
-    ada.prompts("rank 0 of 3 > /quit")
-    ada.type("\r")
-    assert ada.finish() == 0
+def test_completion(senior, at, below):
+    """`senior` is above, and not offered."""
+    bob = at()
+    below(lambda _: b"", name="cyd")
+    below(lambda _: b"", name="sue")
+    bob.prompts("rank 1 of 4 > ")
+    bob.type("@s\t")
+    bob.prompts("rank 1 of 4 > @3")
+    bob.type("restart all\r")
+    bob.shows("1 ok: restart all")
+    bob.type("@ne\t")
+    bob.prompts("rank 1 of 4 > @next")
+    bob.type("re\t")
+    bob.prompts("rank 1 of 4 > @next restart all")
+    bob.type(KEYS["C-c"] + "re\t")
+    bob.prompts("rank 1 of 4 > restart all")
+    bob.type(KEYS["C-c"] + "@\t")
+    bob.shows(r" *@2 +cyd *")
+    bob.shows(r" *@least +least loaded *")
+    assert "senior" not in bob.text
+    bob.type(KEYS["C-c"] + KEYS["C-c"])
+    assert len(os.listdir(f"/proc/{bob.process.pid}/task")) == 1  # all of that without a thread
+    bob.type("/q\t")
+    bob.prompts("rank 1 of 4 > /quit")
+    bob.type("\r")
+    assert bob.finish() == 0
 
 
 def test_history(at, tmp_path):
@@ -412,6 +416,27 @@ def test_the_server_stops(stack):
     assert ada.finish() == 5
     ada.shows("rankmux-client: the server ended the connection: the server is going away")
     assert ada.restored
+
+
+def test_a_server_that_falls_silent(stack):
+    fake = stack.enter_context(FakeServer(lambda c: (c.welcome(ping_ms=1000), c.until_gone())))
+    ada = stack.enter_context(Terminal("--port", fake.port))
+    assert ada.finish() == 5
+    ada.shows("rankmux-client: the server was silent for 3 s")
+    assert ada.restored
+
+
+def test_a_server_that_lets_juniors_command(stack):
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.send(Execute(12, 2, 1, 0, b"evil"), Execute(13, 9, 0, 0, b"worse"))
+        assert connection.read_until(0x03)[8] == 2
+        connection.until_gone()
+
+    fake = stack.enter_context(FakeServer(script))
+    ada = stack.enter_context(Terminal("--port", fake.port))
+    ada.shows("Rejected, rank 9 does not outrank you: worse")
+    assert "From rank" not in ada.text
 
 
 def test_nobody_listens(stack):
