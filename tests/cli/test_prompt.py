@@ -90,15 +90,17 @@ def test_a_line_being_typed_survives_a_hundred_commands_a_second(senior, at):
     count = 500
     begun = time.monotonic()
     typed = ""
+    seen = 0
     for number in range(count):
         senior.command(f"command {number}", quiet=True)
         if number % 12 == 0 and len(typed) < len(text):
             bob.type(text[len(typed)])
             typed += text[len(typed)]
         bob.look(max(0.0, begun + number / 100 - time.monotonic()))
-        shown = bob.line
-        if f"{SIGN} " in shown:
-            assert text.startswith(shown.partition(f"{SIGN} ")[2])
+        if f"{SIGN} " in bob.line:
+            seen += 1
+            assert text.startswith(bob.line.partition(f"{SIGN} ")[2])
+    assert seen > 0.8 * count  # it is not away while lines are written
     bob.type(text[len(typed) :])
     bob.shows(f"From rank 0: command {count - 1}")
     bob.prompts(f"rank 1 of 2 > {text}")
@@ -387,6 +389,30 @@ def test_signals_leave_in_order(senior, at, number):
     assert bob.finish(number) == 130
     assert bob.restored
     cyd.shows(r"You are rank 1 now, of 2\. \(the member before you left\)")
+
+
+@pytest.mark.parametrize("way", ["\x04", "/quit\r", signal.SIGTERM])
+def test_it_says_goodbye(stack, way):
+    """And takes in what the server still owes, before it goes."""
+    gone = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.read_until(0x08)
+        connection.send(Execute(12, 0, 0, 0, b"too late"))
+        gone.set()
+
+    fake = stack.enter_context(FakeServer(script))
+    ada = stack.enter_context(Terminal("--port", fake.port))
+    ada.at(f"rank .* {SIGN}")
+    if isinstance(way, str):
+        ada.type(way)
+        assert ada.finish() == 0
+    else:
+        assert ada.finish(way) == 130
+    assert gone.wait(PATIENCE_S)
+    assert ada.restored
+    assert "too late" not in ada.text
 
 
 def test_ctrl_d_restores_the_terminal(at):
