@@ -24,11 +24,11 @@ from prompt_toolkit.key_binding import KeyBindings
 
 from ..client_events import Event, ExecuteReceived, ExecuteRejected, MembersPage, Promoted, Welcomed
 from ..codes import Status
-from ..errors import LocalError, RankmuxError, StateError
-from ..wire import MemberInfo
+from ..errors import LocalError, RankmuxError
 from .client_connection import Exit, address_of, token_reader
 from .client_words import escaped
 from .prompt_loop import PromptLoop
+from .prompt_members import Members
 from .prompt_screen import STYLE, Line, Screen
 from .prompt_sending import Sending
 from .prompt_typing import SLASH, Completing, history
@@ -36,17 +36,13 @@ from .prompt_words import HELP, fitted, met, promoted, received, rejected
 from .seat import Seat
 from .seat_requests import Requests
 from .seat_socket import SeatSocket
-from .who import table
 from .words import complain, why
 
 __all__ = ["Prompt", "prompted"]
 
-_LOOK_S = 1.0  # nobody is told of joins, so the prompt asks how many there are
-_MEMBERS_S = 1.0  # completion does not wait longer for the list of members
 _STATUS_LINES = 3
 _NARROW = 40  # columns; below, `rank 2 of 7` becomes `2/7`
 _SIGN = " › "  # noqa: RUF001 - no greater-than sign, which would look like a redirection
-_LISTED_MAX = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,13 +66,13 @@ class Prompt:
         self._sending = Sending(
             self._loop, self._seat.commands, lambda: self._seat.session, self._screen, self._note
         )
+        self._members = Members(self._loop, self._seat, self._screen)
         self._path = arguments.seat
         self._offer: SeatSocket | None = None
         self._code = Exit.OK
         self._over: asyncio.Future[None] = loop.create_future()
         self._ending = False
         self._welcomed = False
-        self._asking = False
         self._retry = ""
         self._reason = ""
         self._complaint = ""
@@ -85,7 +81,7 @@ class Prompt:
             self._front,
             style=STYLE,
             history=self._history,
-            completer=Completing(self._below, self._history),
+            completer=Completing(self._members.below, self._history),
             complete_while_typing=False,
             key_bindings=self._keys(),
             erase_when_done=True,
@@ -129,7 +125,7 @@ class Prompt:
 
     def _begin(self) -> None:
         self._loop.settle_again()
-        self._loop.after(_LOOK_S, self._look)
+        self._members.look()
 
     def _broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception") or RuntimeError(context["message"])
@@ -202,64 +198,12 @@ class Prompt:
             case "/help":
                 self._screen.say(*([("", line)] for line in HELP))
             case "/who":
-                self._who()
+                self._members.say()
             case _:
                 known = ", ".join(SLASH)
                 text = f"There is no {escaped(word.split(maxsplit=1)[0])}, there are {known}"
                 self._screen.say([("bad", f"{text}; what begins with / is sent as //...")])
                 self._note(Exit.USAGE)
-
-    # members
-
-    def _who(self) -> None:
-        def listed(members: list[MemberInfo] | RankmuxError) -> None:
-            if isinstance(members, RankmuxError):
-                self._screen.say([("bad", f"No list: {why(members)}")])
-                return
-            session = self._seat.session
-            ticket = None if session is None else session.ticket
-            rows = [member._asdict() for member in members[:_LISTED_MAX]]
-            lines = [escaped(line) for line in table(rows, ticket)]
-            if len(members) > _LISTED_MAX:
-                lines.append(f"… {len(members) - _LISTED_MAX:,} more: rankmux-client who lists them all")
-            self._screen.say(*([("", line)] for line in lines))
-
-        session = self._seat.session
-        try:
-            if session is None:
-                raise StateError("listing the members", "there is no connection")
-            self._seat.commands.who(session, listed)
-        except StateError as error:
-            self._screen.say([("bad", f"No list: {error}")])
-        self._loop.settle_again()
-
-    async def _below(self) -> list[MemberInfo]:
-        """The members below us, for completion; none when they are not told in time."""
-        session = self._seat.session
-        found: asyncio.Future[list[MemberInfo]] = self._asyncio.create_future()
-
-        def listed(members: list[MemberInfo] | RankmuxError) -> None:
-            if not found.done():
-                found.set_result([] if isinstance(members, RankmuxError) else members)
-
-        try:
-            if session is None:
-                return []
-            self._seat.commands.who(session, listed)
-            self._loop.settle_again()
-            members = await asyncio.wait_for(found, _MEMBERS_S)
-        except (StateError, TimeoutError):
-            return []
-        rank = session.rank
-        return [] if rank is None else [member for member in members if member.rank > rank]
-
-    def _look(self) -> None:
-        self._loop.after(_LOOK_S, self._look)
-        session = self._seat.session
-        if session is not None and not self._asking:
-            with suppress(StateError):
-                session.send_who(0, 0)
-                self._asking = True
 
     # what happens
 
@@ -277,15 +221,14 @@ class Prompt:
             case Promoted():
                 self._screen.say(promoted(event))
             case MembersPage():
-                self._asking = False
-                self._screen.refresh()
+                self._members.counted()
             case _:
                 pass
 
     def _met(self, event: Welcomed) -> None:
         again, self._welcomed = self._welcomed, True
         self._retry = self._reason = ""
-        self._asking = False
+        self._members.counted()
         self._screen.say(met(event, again))
         if not again:
             self._screen.say([("dim", "A line goes to all below you. /help tells more, Ctrl-D leaves.")])

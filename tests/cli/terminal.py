@@ -24,6 +24,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from rankmux.cli.client import main
 sys.exit(main())
 """
+KEYS = {"C-c": "\x03", "C-d": "\x04", "C-r": "\x12", "Up": "\x1b[A", "Tab": "\t", "Enter": "\r"}
 SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 
 
