@@ -255,7 +255,7 @@ class Prompt:
             self._note(Exit.NOT_CONNECTED)
             self._end()
             return
-        words = f"{reason}; trying again in {again_s:.1f} s…"
+        words = f"No connection, {reason}; trying again in {again_s:.1f} s…"
         if reason != self._reason:  # a server may be away for hours: each reason is told once
             self._screen.say([("bad", words)])
         self._reason, self._retry = reason, words

@@ -115,13 +115,15 @@ def test_nobody_listens(stack):
 def test_it_reconnects_when_asked(stack):
     with Server(port=0, seats=4) as server:
         port = server.address[1]
-        ada = stack.enter_context(Terminal("--port", port, "--reconnect"))
+        ada = stack.enter_context(Terminal("--host", "localhost", "--port", port, "--reconnect"))
         ada.prompts("rank 0 of 1 > ")
         ada.type("half")
         ada.prompts("rank 0 of 1 > half")
-    ada.shows(r"the server ended the connection: the server is going away; trying again in \d\.\d s…")
+    ada.shows(
+        r"No connection, the server ended the connection: the server is going away; trying again in \d\.\d s…"
+    )
     ada.prompts("no rank > half")
-    ada.shows(r"nobody listens at .*; trying again in \d\.\d s…")
+    ada.shows(r"No connection, nobody listens at .*; trying again in \d\.\d s…")
     ada.type(" typed\r")
     ada.shows("Not sent, there is no connection: half typed")
     ada.type("/who\r")
