@@ -255,10 +255,9 @@ class Prompt:
             self._note(Exit.NOT_CONNECTED)
             self._end()
             return
-        words = f"No connection, {reason}; trying again in {again_s:.1f} s…"
         if reason != self._reason:  # a server may be away for hours: each reason is told once
-            self._screen.say([("bad", words)])
-        self._reason, self._retry = reason, words
+            self._screen.say([("bad", f"No connection, {reason}; trying again in {again_s:.1f} s…")])
+        self._reason, self._retry = reason, f"trying again in {again_s:.1f} s: {reason}"
         self._screen.refresh()
 
     def _note(self, code: Exit) -> None:

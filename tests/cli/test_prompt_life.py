@@ -123,6 +123,7 @@ def test_it_reconnects_when_asked(stack):
         r"No connection, the server ended the connection: the server is going away; trying again in \d\.\d s…"
     )
     ada.prompts("no rank > half")
+    ada.shows(r"trying again in \d\.\d s: nobody listens at .*")
     ada.shows(r"No connection, nobody listens at .*; trying again in \d\.\d s…")
     ada.type(" typed\r")
     ada.shows("Not sent, there is no connection: half typed")
