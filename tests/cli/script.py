@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from rankmux.client import Client
 from rankmux.server import Server
@@ -33,12 +34,12 @@ def environment(**variables: object) -> dict[str, str]:
     }
 
 
-class Script:
-    """One run of rankmux-client. `said` is what came on standard output and error so far, in the order of reading."""
+class Running:
+    """A Python program as a process. `said` is what came on standard output and error so far."""
 
     def __init__(self, *arguments: object, env: dict[str, object] | None = None, **options: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rankmux", "client", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             env=environment(**(env or {})),
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
@@ -48,7 +49,7 @@ class Script:
             if file is not None:
                 self._poller.register(file.fileno(), selectors.EVENT_READ, name)
 
-    def __enter__(self) -> Script:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,6 +100,13 @@ class Script:
         while self._poller.get_map():
             self._read(deadline)
         return self.process.wait(PATIENCE_S)
+
+
+class Script(Running):
+    """One run of rankmux-client."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__("-m", "rankmux", "client", *arguments, **options)
 
 
 def run(*arguments: object, text: bytes = b"", **options: object) -> tuple[int, str, str]:

@@ -1,0 +1,125 @@
+"""A rolling restart in rank order: workers that restart one after the other, never two of them at the same time.
+
+    rankmux-server &
+    python examples/rolling_restart.py          # in three terminals or more; then kill -HUP the one with rank 0
+
+Rank 0 conducts: it restarts the one directly below, waits until everybody is there again, restarts the one that is
+directly below now, and so on, itself last. Who restarts joins as the last in line with a new, larger ticket; so "has
+been restarted" need not be stored anywhere: it is to have a ticket that is larger than all tickets were at the start.
+
+- If a worker dies meanwhile, nobody else is restarted until it is back; if it does not come back in time, the roll
+  stops: a fleet that has lost one is not made smaller.
+- If the conductor dies, the next in line knows the roll and goes on with it, by the same rules.
+- A rank may change hands between looking and commanding. The order names the ticket it is for; others reject it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from rankmux import Client
+from rankmux.client import ReceivedCommand, Rejected
+from rankmux.errors import CommandRefused, ConnectionLost, ServerError
+
+
+class Worker:
+    """One of the fleet. `roll`: the names of who takes part, and the newest ticket that is still to be restarted."""
+
+    def __init__(self, host: str, port: int, name: str, patience_s: float) -> None:
+        self.roll: dict[str, Any] | None = None
+        self.asked = False  # with SIGHUP
+        self.patience_s = patience_s
+        self.missing: set[str] = set()
+        self.since_s = 0.0  # so long has exactly this been missing
+        # A worker joins when it is ready to work: to be there is what the conductor waits for.
+        self.client = Client(host, port, name=name, handler=self.handle)
+
+    def handle(self, command: ReceivedCommand) -> None:
+        """An order of the conductor. A real worker takes its work here, too."""
+        order = json.loads(command.payload)
+        if "roll" in order:
+            self.roll = order["roll"]
+        elif order.get("restart") == self.client.ticket:
+            command.finish(output="restarting")
+            self.client.close()
+        else:
+            raise Rejected(f"not for ticket {self.client.ticket}")
+
+    def announce(self, roll: dict[str, Any] | None) -> None:
+        """Everybody knows the roll, or that there is none any more."""
+        self.roll, self.missing = roll, set()
+        with suppress(CommandRefused):  # nobody is below
+            self.client.command(json.dumps({"roll": roll}))
+
+    def begin(self) -> None:
+        members = self.client.who()
+        names = [member.name for member in members]
+        if self.client.rank != 0 or self.roll or len(set(names)) < len(names):
+            print("not now: this takes rank 0, no roll under way, and a name for each worker", flush=True)
+        else:
+            print(f"restarting {', '.join(names)}", flush=True)
+            self.announce({"names": names, "newest": members[-1].ticket})
+
+    def conduct(self, roll: dict[str, Any]) -> None:
+        """The next step, if all are there."""
+        members = self.client.who()
+        missing = set(roll["names"]) - {member.name for member in members}
+        if missing != self.missing:
+            self.missing, self.since_s = missing, time.monotonic()
+            if missing:
+                print(f"waiting for {', '.join(sorted(missing))}", flush=True)
+        elif missing and time.monotonic() > self.since_s + self.patience_s:
+            print(f"stopped: {', '.join(sorted(missing))} did not come back", flush=True)
+            self.announce(None)
+        if missing:
+            return
+        due = [member for member in members[1:] if member.ticket <= roll["newest"]]
+        if due:
+            with suppress(CommandRefused):  # it has just gone by itself
+                order = json.dumps({"restart": due[0].ticket})
+                counts = self.client.command(order, "next", results=True, timeout=self.patience_s).wait()
+                print(f"{due[0].name}: {'restarts' if counts.ok else 'no answer; looking again'}", flush=True)
+        else:
+            print("all others are done; now this one", flush=True)
+            self.client.close()
+
+    def run(self) -> None:
+        """Until it is this one's turn to restart. Raises when the seat is gone."""
+        while not self.client.closed:
+            self.client.wait(lambda: self.client.closed, 0.1)
+            if self.asked:
+                self.asked = False
+                self.begin()
+            if self.roll and self.client.rank == 0:
+                self.conduct(self.roll)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7117)
+    parser.add_argument("--name", default=f"worker-{os.getpid()}", help="the same one after the restart")
+    parser.add_argument("--patience", type=float, default=20.0, metavar="SECONDS", help="with who is gone")
+    options = parser.parse_args()
+    worker = Worker(options.host, options.port, options.name, options.patience)
+    signal.signal(signal.SIGHUP, lambda *_: setattr(worker, "asked", True))
+    with worker.client as client:
+        print(f"{client.name}: process {os.getpid()}, rank {client.rank}, ticket {client.ticket}", flush=True)
+        worker.run()
+    os.execv(sys.executable, sys.orig_argv)  # this program from the start: new code, new settings
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("left")
+    except (ConnectionLost, ServerError, TimeoutError) as error:
+        raise SystemExit(f"{error}; whatever supervises this starts it again") from None

@@ -1,0 +1,250 @@
+"""Each example as real processes against a real server; some of them are killed, and the rest has to go on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rankmux.client import Client, ReceivedCommand
+
+from ..cli.script import PATIENCE_S, Running, environment, eventually
+from ..conformance.process import ROOT, Server
+
+EXAMPLES = ROOT / "examples"
+PROGRAMS = sorted(EXAMPLES.glob("*.py"))
+
+
+class Stage:
+    """A server, and examples that join it one after the other."""
+
+    def __init__(self, stack: ExitStack, *flags: str) -> None:
+        self._stack = stack
+        self.server = Server(16, "--log-lines-per-s", "1000", *flags, extension=False)
+        stack.callback(self.server.stop)
+
+    def start(self, example: str, name: str, *flags: object) -> Running:
+        """An example that has its rank."""
+        program = EXAMPLES / f"{example}.py"
+        where = ("--host", self.server.host, "--port", self.server.port)
+        running = self._stack.enter_context(Running(program, *where, "--name", name, *flags))
+        running.until(rf"{name}: .*rank \d+")
+        eventually(lambda: f"joined: {name} " in self.server.log())
+        return running
+
+    def moves(self) -> list[tuple[str, str]]:
+        """Who joined and who left, in order, as the server tells it."""
+        return re.findall(r"(joined|left): (\S+) ha[sd] rank", self.server.log())
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_each_is_short_and_says_what_it_shows(program: Path) -> None:
+    lines = program.read_text().splitlines()
+    assert 40 <= len(lines) <= 125
+    assert f"python examples/{program.name}" in program.read_text().split('"""')[1]
+    assert f"]({program.name})" in (EXAMPLES / "README.md").read_text()
+    said = subprocess.run(
+        [sys.executable, program, "--help"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    ).stdout
+    assert "--port" in said
+
+
+def test_the_standby_goes_on_where_the_leader_was_killed(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    flags = ("--pace", 0.05)
+    leader, second, third = (
+        stage.start("leader_and_standby", name, *flags) for name in ("ada", "bob", "cyd")
+    )
+    leader.until(r"job \d+ done, ticket 1, 2 standing by")
+    leader.end(signal.SIGKILL)
+    done = int(re.findall(r"job (\d+) done", leader.out)[-1])
+    first = int(second.until(r"leading from job (\d+) on, with ticket 2")[1])
+    next_ = int(second.until(r"job (\d+) done")[1])
+    assert next_ in (done + 1, done + 2)  # the last one may have been told of and not printed
+    assert first == next_
+    second.until(rf"job {next_ + 2} done, ticket 2, 1 standing by")
+    assert "leading" not in third.out
+    second.end(signal.SIGINT)
+    assert "left" in second.out
+    assert second.err == ""
+    assert int(third.until(r"job (\d+) done, ticket 3, 0 standing by")[1]) > next_ + 2
+
+
+def test_a_leader_that_was_frozen_steps_down(stack: ExitStack) -> None:
+    stage = Stage(stack, "--ping-ms", "100")
+    leader, second = (stage.start("leader_and_standby", name, "--pace", 0.05) for name in ("ada", "bob"))
+    leader.until(r"job \d+ done, ticket 1, 1 standing by")
+    leader.process.send_signal(signal.SIGSTOP)
+    second.until(r"job \d+ done, ticket 2")
+    leader.process.send_signal(signal.SIGCONT)
+    leader.until(r"joining again, as the last in line\nada: rank 1\n")
+    ours = [int(job) for job in re.findall(r"job (\d+) done", leader.out)]
+    assert max(ours) <= int(re.findall(r"job (\d+) done", second.out)[0]) + 1  # at most the one it was at
+
+
+def test_leaders_outlive_the_server(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    leader = stage.start("leader_and_standby", "ada", "--pace", 0.05)
+    port = str(stage.server.port)
+    leader.until(r"job 2 done")
+    stage.server.signal(signal.SIGTERM)
+    assert stage.server.wait() == 0
+    leader.until("going away.*joining again")
+    again = Server(4, "--port", port)
+    stack.callback(again.stop)
+    leader.until(r"joining again(?s:.*)leading from job [3-9]\d* on")
+
+
+def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    flags = ("--every", 0.1, "--timeout", 2)
+    asker = stage.start("fan_out", "ada", *flags)
+    asker.until("nobody is below")
+    frozen, killed, whole = (stage.start("fan_out", name, *flags) for name in ("bob", "cyd", "dan"))
+    asker.until("3 of 3 answered, mean load")
+    frozen.process.send_signal(signal.SIGSTOP)
+    killed.process.send_signal(signal.SIGSTOP)
+    asker.until(r" 1  EXPIRED +\n +2  EXPIRED +\n +3  OK .*\n1 of 3 answered")
+    asked = stage.server.log().count(": 3 execute")
+    eventually(lambda: stage.server.log().count(": 3 execute") > asked)
+    killed.end(signal.SIGKILL)  # while an answer of it is waited for
+    asker.until(r" 1  EXPIRED +\n +2  LEFT +\n +3  OK .*\n1 of 3 answered")
+    asker.until(r" 1  EXPIRED +\n +2  OK .*\n1 of 2 answered")
+    asker.end(signal.SIGKILL)
+    frozen.process.send_signal(signal.SIGCONT)  # the next in line
+    frozen.until("1 of 1 answered, mean load")
+    assert whole.err == ""
+
+
+def test_a_fan_out_whose_handler_fails_says_so(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    asker = stage.start("fan_out", "ada", "--every", 0.1)
+    asked = []
+
+    def fail(command: ReceivedCommand) -> None:
+        asked.append(command.text)
+        raise ZeroDivisionError("not by zero")
+
+    broken = stack.enter_context(Client(stage.server.host, stage.server.port, handler=fail))
+    assert broken.wait(lambda: asked == ["load"], PATIENCE_S)
+    asker.until(r" 1  FAILED    ZeroDivisionError: not by zero\n0 of 1 answered, no answer")
+
+
+def rounds(text: str, role: str = "host") -> dict[int, dict[str, int]]:
+    """The scores after each round, as one player showed them."""
+    return {
+        int(number): {name: int(points) for name, points in re.findall(r"(\w+) (\d+)", scores)}
+        for number, scores in re.findall(rf"round (\d+) \({role}\): (.*)\n", text)
+    }
+
+
+def test_a_game_goes_on_from_the_last_snapshot(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    ada = stage.start("host_migration", "ada", "--pace", 0.1, "--goal", 1000)
+    bob, cyd = (stage.start("host_migration", name, "--pace", 0, "--goal", 1000) for name in ("bob", "cyd"))
+    ada.until(r"\(host\): ada \d+, bob \d+, cyd \d+\n")
+    ada.end(signal.SIGKILL)
+    first = int(bob.until(r"hosting from round (\d+) on")[1])
+    bob.until(rf"round {first} \(host\).*\n")
+    snapshot, after = rounds(bob.out, "guest")[first - 1], rounds(bob.out)[first]
+    assert snapshot["ada"] > 0
+    assert after["ada"] == snapshot["ada"]  # who is gone keeps what was won, and rolls no more
+    assert 1 <= after["bob"] - snapshot["bob"] <= 6
+    assert first - 1 >= max(rounds(ada.out)) - 1  # nothing that the others had been sent is lost
+    assert (bob.end(), cyd.end()) == (0, 0)
+    winner = re.findall(r"^(\w+) wins$", bob.out, re.MULTILINE)
+    assert re.findall(r"^(\w+) wins$", cyd.out, re.MULTILINE) == winner
+    assert len(winner) == 1
+    for number, scores in rounds(cyd.out, "guest").items():  # everybody saw the same game
+        assert {**rounds(bob.out), **rounds(bob.out, "guest")}[number] == scores
+
+
+def test_a_game_is_won_alone(stack: ExitStack) -> None:
+    ada = Stage(stack).start("host_migration", "ada", "--pace", 0)
+    assert ada.end() == 0
+    assert "ada wins" in ada.out
+
+
+def test_workers_restart_one_at_a_time_in_rank_order(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    names = ["ada", "bob", "cyd", "dan"]
+    crew = [stage.start("rolling_restart", name) for name in names]
+    crew[0].process.send_signal(signal.SIGHUP)
+    for worker, ticket in zip(crew, (8, 5, 6, 7), strict=True):
+        worker.until(rf"rank \d, ticket {ticket}\n")
+    expected = [("joined", name) for name in names]
+    for name in ("bob", "cyd", "dan", "ada"):
+        expected += [("left", name), ("joined", name)]
+    eventually(lambda: len(stage.moves()) >= len(expected))
+    assert stage.moves() == expected
+    crew[2].process.send_signal(signal.SIGHUP)
+    crew[2].until("not now: this takes rank 0")
+    assert [worker.err for worker in crew] == [""] * 4
+
+
+def test_nobody_else_is_restarted_while_one_is_missing(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    crew = [stage.start("rolling_restart", name, "--patience", 60) for name in ("ada", "bob", "cyd", "dan")]
+    crew[2].process.send_signal(signal.SIGSTOP)  # so that the roll stands when it comes to this one
+    crew[0].process.send_signal(signal.SIGHUP)
+    crew[1].until(r"ticket 5\n")
+    crew[2].end(signal.SIGKILL)
+    crew[0].until("waiting for cyd")
+    again = stage.start("rolling_restart", "cyd")
+    crew[3].until(r"ticket 7\n")
+    crew[0].until(r"ticket 8\n")
+    assert stage.moves()[4:] == [
+        *(("left", "bob"), ("joined", "bob"), ("left", "cyd"), ("joined", "cyd")),
+        *(("left", "dan"), ("joined", "dan"), ("left", "ada"), ("joined", "ada")),
+    ]
+    assert again.out.count("process") == 1
+
+
+def test_a_roll_stops_when_one_does_not_come_back(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    crew = [stage.start("rolling_restart", name, "--patience", 1) for name in ("ada", "bob", "cyd")]
+    crew[1].process.send_signal(signal.SIGSTOP)
+    crew[0].process.send_signal(signal.SIGHUP)
+    crew[0].until("restarting ada, bob, cyd")
+    crew[1].end(signal.SIGKILL)
+    crew[0].until("stopped: bob did not come back")
+    assert [what for what, _ in stage.moves()] == ["joined"] * 3 + ["left"]
+    stage.start("rolling_restart", "bob")
+    crew[0].process.send_signal(signal.SIGHUP)  # and it can be begun anew
+    crew[0].until(r"ticket 7\n")
+
+
+def test_the_next_in_line_goes_on_with_a_roll(stack: ExitStack) -> None:
+    stage = Stage(stack)
+    crew = [stage.start("rolling_restart", name, "--patience", 60) for name in ("ada", "bob", "cyd", "dan")]
+    crew[2].process.send_signal(signal.SIGSTOP)
+    crew[0].process.send_signal(signal.SIGHUP)
+    crew[1].until(r"ticket 5\n")
+    crew[0].end(signal.SIGKILL)  # while it waits for cyd, who is next in line
+    crew[2].process.send_signal(signal.SIGCONT)
+    eventually(lambda: ("left", "ada") in stage.moves())
+    before = stage.moves()
+    stage.start("rolling_restart", "ada")
+    crew[3].until(r"ticket \d\n(?s:.*)ticket \d\n")
+    crew[2].until(r"ticket \d\n(?s:.*)ticket \d\n")
+    eventually(lambda: len(stage.moves()) >= 12)
+    restarts = [name for what, name in stage.moves() if what == "joined"]
+    assert sorted(restarts) == ["ada", "ada", "bob", "bob", "cyd", "cyd", "dan", "dan"]
+    assert before[4:7] == [("left", "bob"), ("joined", "bob"), ("left", "ada")]
