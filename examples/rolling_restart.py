@@ -3,14 +3,12 @@
     rankmux-server &
     python examples/rolling_restart.py          # in three terminals or more; then kill -HUP the one with rank 0
 
-Rank 0 conducts: it restarts the one directly below, waits until everybody is there again, restarts the one that is
-directly below now, and so on, itself last. Who restarts joins as the last in line with a new, larger ticket; so "has
-been restarted" need not be stored anywhere: it is to have a ticket that is larger than all tickets were at the start.
+Rank 0 conducts: it restarts the one directly below, waits until all are there again, and so on, itself last. Who comes
+back is last in line with a larger ticket than any at the start: that is how it shows who has been restarted.
 
-- If a worker dies meanwhile, nobody else is restarted until it is back; if it does not come back in time, the roll
-  stops: a fleet that has lost one is not made smaller.
+- If a worker dies meanwhile, nobody else is restarted until it is back, and without it in time the roll stops.
 - If the conductor dies, the next in line knows the roll and goes on with it, by the same rules.
-- A rank may change hands between looking and commanding. The order names the ticket it is for; others reject it.
+- Ranks may change between looking and commanding: an order names the ticket that it is for, and others reject it.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 
 class Worker:
-    """One of the fleet. `roll`: the names of who takes part, and the newest ticket that is still to be restarted."""
+    """One of the fleet. `roll`: the names of who takes part, and the newest ticket that is to be restarted."""
 
     def __init__(self, host: str, port: int, name: str, patience_s: float) -> None:
         self.roll: dict[str, Any] | None = None
@@ -53,7 +51,6 @@ class Worker:
             raise Rejected(f"not for ticket {self.client.ticket}")
 
     def announce(self, roll: dict[str, Any] | None) -> None:
-        """Everybody knows the roll, or that there is none any more."""
         self.roll, self.missing = roll, set()
         with suppress(CommandRefused):  # nobody is below
             self.client.command(json.dumps({"roll": roll}))
@@ -68,7 +65,6 @@ class Worker:
             self.announce({"names": names, "newest": members[-1].ticket})
 
     def conduct(self, roll: dict[str, Any]) -> None:
-        """The next step, if all are there."""
         members = self.client.who()
         missing = set(roll["names"]) - {member.name for member in members}
         if missing != self.missing:
@@ -87,11 +83,10 @@ class Worker:
                 counts = self.client.command(order, "next", results=True, timeout=self.patience_s).wait()
                 print(f"{due[0].name}: {'restarts' if counts.ok else 'no answer; looking again'}", flush=True)
         else:
-            print("all others are done; now this one", flush=True)
-            self.client.close()
+            self.client.close()  # now this one
 
     def run(self) -> None:
-        """Until it is this one's turn to restart. Raises when the seat is gone."""
+        """Until it is this one's turn; raises when the seat is gone."""
         while not self.client.closed:
             self.client.wait(lambda: self.client.closed, 0.1)
             if self.asked:
