@@ -5,6 +5,7 @@ Knows no HTTP. Nobody shows a token here, so the door stands on loopback unless 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -12,8 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from .config import Config
-from .errors import ConfigError
-from .listener import clear_path, text_address
+from .errors import AddressInUse, ConfigError
+from .listener import clear_path, text_address, unix_error
 
 __all__ = ["AdminSocket", "open_admin_sockets"]
 
@@ -88,9 +89,8 @@ def _listen(config: Config) -> AdminSocket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise ConfigError(
-            "admin", config.admin, f"an address that is free is expected ({error.strerror})"
-        ) from None
+        kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind("admin", config.admin, f"an address that is free is expected ({error.strerror})") from None
     except ConfigError:
         sock.close()
         raise
@@ -109,8 +109,7 @@ def _listen_unix(path: str) -> AdminSocket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        expected = f"a path for a new socket is expected ({error.strerror or error})"
-        raise ConfigError("admin_unix", path, expected) from None
+        raise unix_error("admin_unix", path, error) from None
     return AdminSocket(sock, path)
 
 

@@ -3,6 +3,7 @@
     RankmuxError
     ├── LocalError               our own caller broke a rule; nothing was sent, nothing changed
     │   ├── ConfigError          a setting: which key, which value, what is allowed
+    │   │   └── AddressInUse     ... an address that somebody listens on already
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
     │   └── StateError           a step that the connection's state does not allow
@@ -19,6 +20,7 @@ An exception stores facts as attributes and forms its text in `__str__`. This mo
 from __future__ import annotations
 
 __all__ = [
+    "AddressInUse",
     "ArgumentError",
     "AuthError",
     "CommandRefused",
@@ -53,6 +55,10 @@ class ConfigError(LocalError):
 
     def __str__(self) -> str:
         return f"{self.key} is {self.value!r}: {self.expected}"
+
+
+class AddressInUse(ConfigError):
+    """An address to listen on is right, and somebody listens there already."""
 
 
 class ArgumentError(LocalError, ValueError):

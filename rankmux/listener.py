@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config
-from .errors import ConfigError
+from .errors import AddressInUse, ConfigError
 from .jsonlines import tagged
 from .links import READABLE
 from .reactor import Reactor
 
-__all__ = ["Listener", "clear_path", "text_address"]
+__all__ = ["Listener", "clear_path", "text_address", "unix_error"]
 
 # These concern the one connection that was to be accepted; anything else would come up again at once.
 _PASSING = frozenset(
@@ -202,8 +202,9 @@ def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        where = f"{config.host}:{config.port}"
-        raise ConfigError("the address", where, f"one that is free is expected ({error.strerror})") from None
+        where = text_address((config.host, config.port))
+        kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind("the address", where, f"one that is free is expected ({error.strerror})") from None
     return sock
 
 
@@ -221,10 +222,15 @@ def _listen_unix(config: Config) -> _Listening:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise ConfigError(
-            "unix", config.unix, f"a path for a new socket is expected ({error.strerror or error})"
-        ) from None
+        raise unix_error("unix", config.unix, error) from None
     return sock
+
+
+def unix_error(key: str, path: str, error: OSError) -> ConfigError:
+    """Why a Unix socket could not be bound to `path`."""
+    in_use = error.errno == errno.EADDRINUSE and Path(path).is_socket()
+    kind = AddressInUse if in_use else ConfigError
+    return kind(key, path, f"a path for a new socket is expected ({error.strerror or error})")
 
 
 def clear_path(path: str) -> None:

@@ -14,12 +14,14 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from .. import __version__
-from ..access import Access, read_tokens
+from ..access import read_tokens
 from ..config import Config, Setting, load, settings
-from ..errors import ConfigError
+from ..errors import AddressInUse, ConfigError
 from ..framing import TWIN
 from ..jsonlines import JsonFormatter, tagged
 from ..logpipe import PipeHandler
@@ -45,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         tokens = read_tokens(config, os.environ)
         _raise_file_limit(config)
         if check_only:
-            Access(config, tokens)
+            for where in _try(config, tokens):
+                print(f"rankmux-server: {where} is in use, by the server that runs now?", file=sys.stderr)
             _show(config, sources)
             return 0
         _log_to_stderr(config)
@@ -122,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-config",
         action="store_true",
-        help="check settings, tokens and certificates; show them, and stop",
+        help="check all that a start would meet: settings, tokens, certificates, addresses, extras; show the settings "
+        "and stop. An address that is in use is told, and not taken for wrong",
     )
     parser.add_argument(
         "--print-config", action="store_true", help="show all settings and where each is from, and stop"
@@ -143,6 +147,42 @@ def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
     shown = f"{setting.help} (default: {setting.default})" if setting.default != "" else setting.help
     metavar = "N" if setting.kind is not str else setting.name.rpartition("_")[2].upper()
     parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
+
+
+# What to try instead of an address that is in use, so that the rest is judged too.
+_ELSEWHERE: dict[str, Callable[[Config], Config]] = {
+    "the address": lambda config: replace(config, port=0),
+    "unix": lambda config: replace(config, unix="", host="127.0.0.1", port=0),
+    "admin": lambda config: replace(config, admin=config.admin.rpartition(":")[0] + ":0"),
+    "admin_unix": lambda config: replace(config, admin_unix=""),
+}
+
+
+def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
+    """Start, and stop at once: what a start would find wrong is found here. Raises ConfigError.
+
+    An address that is in use is not wrong, for a server is checked while it runs. Those addresses are returned.
+    """
+    in_use: list[str] = []
+    while True:
+        try:
+            Server(config, tokens=tokens).close()
+        except AddressInUse as error:
+            if error.key == "admin" and not in_use and _is_free(config, tokens):
+                raise  # but for ourselves: it is the address for members as well
+            in_use.append(str(error.value))
+            config = _ELSEWHERE[error.key](config)
+        else:
+            return in_use
+
+
+def _is_free(config: Config, tokens: tuple[bytes, ...]) -> bool:
+    """Whether `admin` can be listened on when the address for members is elsewhere."""
+    try:
+        Server(_ELSEWHERE["the address"](config), tokens=tokens).close()
+    except AddressInUse:
+        return False
+    return True
 
 
 def _show(config: Config, sources: dict[str, str]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,79 @@ def test_an_error_names_key_value_and_what_is_allowed(
     assert (code, out) == (2, "")
     assert words in err.replace("'0'", "0")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--admin", "x"), "admin is 'x': HOST:PORT is expected"),
+        (("--admin", "192.0.2.1:0"), "admin is '192.0.2.1:0': an address that is free is expected"),
+        (("--admin", "0.0.0.0:0"), "admin is '0.0.0.0:0': a loopback address is expected"),
+        (("--admin-unix", "/nowhere/admin"), "admin_unix is '/nowhere/admin': a path for a new socket"),
+        (("--admin-unix", "FILE"), "a path for a new socket is expected (Address already in use)"),
+        (("--unix", "/nowhere/members"), "unix is '/nowhere/members': a path for a new socket"),
+        (("--unix", "FILE"), "a path for a new socket is expected (Address already in use)"),
+        (("--host", "192.0.2.1", "--insecure"), "the address is '192.0.2.1:0': one that is free"),
+        (("--host", "no such host"), "an address of this machine is expected"),
+        (OPEN, "a loopback address is expected, or a token"),
+        (("--port", "PORT", "--admin", "PORT"), "an address that is free is expected"),
+    ],
+)
+@pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
+def test_what_cannot_be_listened_on(
+    tmp_path: Path, flags: tuple[str, ...], words: str, check: tuple[str, ...]
+) -> None:
+    """A start refuses it, and so does --check-config, which leaves no socket behind."""
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shown = [flag.replace("FILE", str(file)).replace("PORT", port) for flag in flags]
+    code, out, err = run("--port", "0", *shown, *check)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("module", ["h11", "prometheus_client"])
+@pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
+def test_an_extra_that_is_not_installed(tmp_path: Path, module: str, check: tuple[str, ...]) -> None:
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')\n")
+    code, out, err = run("--port", "0", "--admin", "0", *check, PYTHONPATH=str(tmp_path))
+    assert (code, out) == (2, "")
+    assert f"it needs {module}, which comes with the extra rankmux[admin]" in err
+
+
+def test_a_server_is_checked_while_it_runs(tmp_path: Path, rig: Rigging) -> None:
+    """Its addresses are told, and not taken for wrong; what else is wrong is found, and the server hears nothing."""
+    server = rig(4)
+    members, onlookers = tmp_path / "members", tmp_path / "onlookers"
+    rig(4, "--unix", str(members), "--admin-unix", str(onlookers))
+    port = str(server.port)
+    code, out, err = run("--check-config", "--port", port)
+    assert (code, err) == (0, f"rankmux-server: 127.0.0.1:{port} is in use, by the server that runs now?\n")
+    assert f"port = {port}  # flag" in out.splitlines()
+    code, _, err = run("--check-config", "--unix", str(members), "--admin-unix", str(onlookers))
+    assert code == 0
+    assert [line.split()[1] for line in err.splitlines()] == [str(members), str(onlookers)]
+    assert members.is_socket()
+    assert onlookers.is_socket()
+    assert run("--check-config", "--port", port, "--admin", port)[0] == 0  # it cannot know whose that is
+    code, _, err = run("--check-config", "--port", port, "--admin", "x")
+    assert code == 2
+    assert "admin is 'x'" in err
+    server.join()
+    assert "closed" not in server.log()
+    stale = tmp_path / "stale"  # as one leaves it behind that is killed
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stale))
+    assert run("--check-config", "--unix", str(stale))[::2] == (0, "")
+    code, _, err = run("--port", port)
+    assert code == 2
+    assert "one that is free is expected" in err
 
 
 def test_a_token_is_nowhere_on_the_command_line() -> None:
