@@ -129,9 +129,8 @@ class Admin:
         try:
             step(fd, now)
         except Exception as error:
-            log.error(
-                "a mistake in the admin endpoint", exc_info=error, extra=tagged("mistake", where="admin")
-            )
+            facts = tagged("mistake", where="admin")
+            log.error("a mistake in the admin endpoint", exc_info=error, extra=facts)
             if (channel := self._channels.get(fd)) is not None:
                 self._drop(channel)
 

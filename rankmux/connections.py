@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from .config import Config
 from .flow import Pacing
+from .jsonlines import tagged
 from .links import READ_DIRECT, READABLE, WRITABLE, WRITE_DIRECT, Links
 from .peers import PACED, Close, CloseReason, Closes, Peer
 from .reactor import Reactor
@@ -256,7 +257,9 @@ class Connections:
         if isinstance(error, MemoryError):
             self.end(peer, CloseReason.RESOURCE, "there is no memory for it", now)
         else:
-            log.error("a mistake in the server, the connection %s ends for it", peer.address, exc_info=error)
+            facts = tagged("mistake", where=peer.address)
+            text = "a mistake in the server, the connection %s ends for it"
+            log.error(text, peer.address, exc_info=error, extra=facts)
             self.end(peer, CloseReason.INTERNAL, "a mistake in the server", now)
         self._reset(peer)
         self.drop(peer)

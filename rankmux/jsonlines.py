@@ -1,6 +1,7 @@
 """Log lines for machines: one JSON object a line, with a stable name for what happened and a key for each fact.
 
-Who logs says the same twice: in words for people, and with `tagged` for machines. What was not tagged is "message".
+Who logs says the same twice: in words for people, and with `tagged` for machines. docs/logs.md lists all of it, and a
+test holds the two together. What was not tagged (of another library in this process) is "message".
 """
 
 from __future__ import annotations

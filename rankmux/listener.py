@@ -126,7 +126,8 @@ class Listener:
                 sock.setblocking(False)
                 text = _credentials(sock) if self._local else text_address(address)
             except OSError as error:
-                log.warning("a new connection was closed: %s", error.strerror)
+                facts = tagged("accept_failed", error=error.strerror)
+                log.warning("a new connection was closed: %s", error.strerror, extra=facts)
                 sock.close()
                 continue
             yield sock, text

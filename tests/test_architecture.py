@@ -55,7 +55,7 @@ ABOVE = {
     "flow": "deliveries codes",
     "memory": "",
     "writing": "memory tls config peers outbox deliveries",
-    "connections": "writing flow tls config reactor peers outbox deliveries links session wire codes errors",
+    "connections": "jsonlines writing flow tls config reactor peers outbox deliveries links session wire codes errors",
     "liveness": "config connections peers wire codes errors",
     "journal": "jsonlines peers room ranks wire codes errors",
     "access": "jsonlines tls config codes errors",

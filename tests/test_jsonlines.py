@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import rankmux
 from rankmux.jsonlines import LINE_MAX_BYTES, JsonFormatter, tagged
 from rankmux.logpipe import PipeHandler
 from rankmux.wire import Command, Leave
@@ -92,3 +98,65 @@ def test_the_names_of_what_happens(caplog):
     assert (command["rank"], command["name"], command["target"], command["executors"]) == (0, "ada", "all", 1)
     assert command["payload"] == "go\\n"
     assert facts["summary"]["accepted"] == 2
+
+
+PACKAGE = Path(rankmux.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "logs.md"
+
+
+def tags(tree: ast.AST) -> list[tuple[str, str]]:
+    """Each call of `tagged` with the names of its facts; "..." stands for those that are known when it runs."""
+    return [
+        (ast.literal_eval(node.args[0]), " ".join(sorted(keyword.arg or "..." for keyword in node.keywords)))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tagged"
+    ]
+
+
+def untagged(tree: ast.Module) -> list[str]:
+    """Calls of a logger without the tag: `extra=tagged(...)`, or of what was `tagged` right above it."""
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        named = {
+            ast.unparse(node.targets[0])
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("tagged(")
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and re.match(
+                r"(log|logging\.getLogger\(.*\))\.(debug|info|warning|error|exception|critical|log)$",
+                ast.unparse(node.func),
+            ):
+                extra = {ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "extra"}
+                if not extra & named and not any(text.startswith("tagged(") for text in extra):
+                    found.append(f"line {node.lineno}: {ast.unparse(node)[:60]}")
+    return found
+
+
+def server_modules() -> set[Path]:
+    """What a server process consists of: what `rankmux.cli.server` and the admin endpoint import, and so on."""
+    script = (
+        "import sys, rankmux.cli.server, rankmux.admin; print(*(module.__file__ for name, module in "
+        "sys.modules.items() if name.startswith('rankmux') and module.__file__.endswith('.py')), sep='\\n')"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return {Path(line) for line in out.splitlines()}
+
+
+def test_every_event_of_the_server_has_a_name_that_is_documented():
+    """The table in docs/logs.md is the list: each event and its facts stand there, and nothing else does."""
+    modules = server_modules()
+    assert {PACKAGE / "journal.py", PACKAGE / "listener.py"} < modules
+    trees = {path: ast.parse(path.read_text()) for path in modules}
+    assert {name: lines for name, tree in trees.items() if (lines := untagged(tree))} == {}
+    if not PAGE.exists():
+        pytest.skip("docs/ is not part of what is tested here")
+    rows = re.findall(r"^\| `(\w+)` \|.*\|.*\| (.*?) ?\|$", PAGE.read_text(), re.MULTILINE)
+    listed = {
+        (event, " ".join(sorted(re.findall(r"\w+|\.\.\.", re.sub(r"\([^)]*\)|`", " ", facts)))))
+        for event, facts in rows
+    }
+    assert set().union(*(tags(tree) for tree in trees.values())) == listed
+    assert len(rows) == len(listed)
