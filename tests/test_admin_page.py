@@ -135,6 +135,11 @@ def test_nothing_sticks_out(page, width, dark):
         "document.querySelector('#state').textContent === 'live' && document.querySelector('#space .row')"
     )
     assert opened.run("return document.documentElement.scrollWidth") <= width
+    edges = (
+        "return [...document.querySelectorAll({!r})].map(n => Math.round(n.getBoundingClientRect().right))"
+    )
+    titles, values = (opened.run(edges.format(of)) for of in ("#titles > *", "#space .row:first-child > *"))
+    assert titles == values
     background = opened.run("return getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background[4:-1].split(","))) < 200) == dark
     pictures(opened, f"{width}-{'dark' if dark else 'light'}")

@@ -29,7 +29,7 @@ _DEFAULT = "http://127.0.0.1:7118/"
 _SORTS = ("rank", "load", "queue", "age", "activity")
 _KEYS = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
 _TIMEOUT_S = 5.0
-_OTHER_LINES = 7  # what stands above and below the rows
+_OTHER_LINES = 8  # what stands above and below the rows
 _FAR = 10**12  # the page asks for what is new behind a number; nothing is
 
 

@@ -1,4 +1,4 @@
-"""How `rankmux-top` looks: two lines of numbers, the members as a table, a line of keys. Asks nobody.
+"""How `rankmux-top` looks: four lines of numbers, the members as a table, a line of keys. Asks nobody.
 
 Needs `rich` (the extra `rankmux[top]`). What peers sent is shown as text, never read as markup.
 """
@@ -84,7 +84,7 @@ class Screen:
             )
             head.append(f"  up {_span(now['uptime_s'])}  version {now['version']}", "dim")
         if now is None:
-            return head.append("\n\n")
+            return head.append("\n\n\n")
         before, elapsed = self._before, now["at"] - self._before["at"] if self._before else 0.0
 
         def rate(key: str) -> str:
@@ -98,14 +98,14 @@ class Screen:
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
         )
-        head.append(f"   queued {_bytes(now['queued_bytes'])} (most {_bytes(now['queued_bytes_max'])})")
+        head.append(f"\nqueued {_bytes(now['queued_bytes'])} (most {_bytes(now['queued_bytes_max'])})")
         head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
         head.append(
-            f"\njoined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
+            f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
         )
         head.append(
-            f"   results ok {_count(results['ok'])} not {_count(sum(results.values()) - results['ok'])}"
+            f"\nresults {_count(results['ok'])} ok, {_count(sum(results.values()) - results['ok'])} not"
         )
         return head.append(f"   closed: {closed}")
 
@@ -126,6 +126,8 @@ class Screen:
             if left and wide:
                 table.add_column("address", header_style="dim", no_wrap=True)
                 table.add_column("ticket", header_style="dim", justify="right", no_wrap=True)
+        if self._now is not None and not self.members:
+            table.add_row("", Text("nobody is here", "dim"))
         for row in self._rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
             table.add_row(

@@ -51,11 +51,32 @@ def test_once(where, capsys, monkeypatch):
     assert names(capsys.readouterr().out) == ["(no name)", "ada"]
 
 
+def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([where, "--once"]) == 0
+    head = capsys.readouterr().out.splitlines()[:4]
+    assert "…" not in "".join(head)
+    for word in (
+        "seats",
+        "deliveries/s",
+        "loop busy",
+        "queued",
+        "paced",
+        "waiting",
+        "refused",
+        "not",
+        "closed",
+    ):
+        assert word in "".join(head)
+
+
 def test_a_unix_socket(tmp_path, capsys):
     path = str(tmp_path / "admin")
     with Server(port=0, admin_unix=path, log_level="error"):
         assert main([f"unix:{path}", "--once"]) == 0
-    assert "0 of 64 seats" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "0 of 64 seats" in out
+    assert "nobody is here" in out
     assert main([f"unix:{path}", "--once"]) == 1
     assert "no answer" in capsys.readouterr().err
 
