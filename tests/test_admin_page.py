@@ -98,6 +98,9 @@ def test_the_room_live(page):
     )
     assert opened.run("return document.querySelectorAll('#space .row').length") < 80
 
+    spans = opened.run("return [50e-6, 0.0025, 0.025, 0.1, 0.25, 2.5].map(short)")
+    assert spans == ["50 µs", "2.5 ms", "25 ms", "100 ms", "250 ms", "2.5 s"]
+
     for id_ in range(20):
         crowd.socks[0].sendall(Command(id_, 0, 0, 1, 60_000, b"work").encode())
     opened.wait_for("parseFloat(document.querySelector('#tile-commands b').textContent) > 0")
