@@ -75,4 +75,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("left")
     except (ConnectionLost, ServerError, TimeoutError) as error:
-        raise SystemExit(f"{error}; is there a server? start one with rankmux-server") from None
+        raise SystemExit(str(error)) from None
