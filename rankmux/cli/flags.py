@@ -31,7 +31,7 @@ SUBCOMMANDS: dict[str, str] = {
     "wait": "wait",
     "who": "who",
     "completion": "completion",
-    "man": "reference",
+    "man": "man",
 }
 """Each subcommand and the module beside this one that has its `parser` and `main`."""
 

@@ -1,4 +1,4 @@
-"""What the parsers of rankmux-client know, as plain facts: for shell completion, man pages and the reference.
+"""What the parsers of the programs know, as plain facts: for shell completion, man pages and the reference.
 
 It knows no shell and no markup. Where the environment sets a default, the facts are those of an empty environment.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 from .client import parser as client_parser
 from .flags import subcommand_parsers
 
-__all__ = ["PROGRAM", "Kind", "Page", "Parameter", "pages"]
+__all__ = ["PROGRAM", "Kind", "Page", "Parameter", "pages", "program_page"]
 
 PROGRAM = "rankmux-client"
 
@@ -54,6 +56,7 @@ class Parameter:
 class Page:
     """A parser. `sections` are the titled parts of its epilog, as they stand there; the title may be empty."""
 
+    program: str
     subcommand: str
     description: str
     parameters: tuple[Parameter, ...]
@@ -62,7 +65,7 @@ class Page:
     @property
     def command(self) -> str:
         """How it is called."""
-        return f"{PROGRAM} {self.subcommand}".rstrip()
+        return f"{self.program} {self.subcommand}".rstrip()
 
     @property
     def brief(self) -> str:
@@ -118,7 +121,7 @@ def _parameter(parser: argparse.ArgumentParser, action: argparse.Action) -> Para
     )
 
 
-def _page(subcommand: str, parser: argparse.ArgumentParser) -> Page:
+def _page(program: str, subcommand: str, parser: argparse.ArgumentParser) -> Page:
     sections: list[tuple[str, str]] = []
     for line in (parser.epilog or "").splitlines():
         title = re.fullmatch(r"(\S.*):", line)
@@ -127,6 +130,7 @@ def _page(subcommand: str, parser: argparse.ArgumentParser) -> Page:
         else:
             sections[-1] = sections[-1][0], sections[-1][1] + line + "\n"
     return Page(
+        program,
         subcommand,
         parser.description or "",
         tuple(_parameter(parser, action) for action in parser._actions),
@@ -134,10 +138,24 @@ def _page(subcommand: str, parser: argparse.ArgumentParser) -> Page:
     )
 
 
-def pages() -> list[Page]:
-    """That of rankmux-client itself, then one for each subcommand."""
+@contextmanager
+def _no_variables() -> Iterator[None]:
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("RANKMUX_")}
     try:
-        return [_page("", client_parser()), *(_page(n, p) for n, p in subcommand_parsers().items())]
+        yield
     finally:
         os.environ.update(hidden)
+
+
+def pages() -> list[Page]:
+    """That of rankmux-client itself, then one for each subcommand."""
+    with _no_variables():
+        subcommands = [_page(PROGRAM, name, parser) for name, parser in subcommand_parsers().items()]
+        return [_page(PROGRAM, "", client_parser()), *subcommands]
+
+
+def program_page(make_parser: Callable[[], argparse.ArgumentParser]) -> Page:
+    """That of a program without subcommands."""
+    with _no_variables():
+        parser = make_parser()
+    return _page(parser.prog, "", parser)

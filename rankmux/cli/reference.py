@@ -1,107 +1,92 @@
-"""The manual of rankmux-client, made from the parsers: `rankmux-client man [SUBCOMMAND]` prints a man page.
+"""`python -m rankmux.cli.reference docs` writes the pages of docs/ that are made from parsers and settings.
 
-`python -m rankmux.cli.reference` prints docs/rankmux-client.md, which a test holds against it.
+A test holds the pages that are there against what is made here.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from .flags import SUBCOMMANDS, subcommand_parser
-from .parsed import Page, Parameter, pages
+from ..config import settings
+from . import server, top
+from .parsed import Page, pages, program_page
+from .settings import settings_page
 
-__all__ = ["main", "man_page", "markdown", "parser"]
-
-_EXAMPLES = """\
-  rankmux-client man send | man -l -
-  rankmux-client man wait > ~/.local/share/man/man1/rankmux-client-wait.1
-"""
+__all__ = ["PAGES", "main"]
 
 
-def parser() -> argparse.ArgumentParser:
-    """Its flags."""
-    parser = subcommand_parser(
-        "man",
-        "Prints the man page of rankmux-client, or of a subcommand.",
-        _EXAMPLES,
-        "  0  printed\n  2  usage\n",
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _program(page: Page, left_out: frozenset[str]) -> Iterator[str]:
+    """The lines of a section about `page`, whose flags `left_out` are told elsewhere."""
+    parameters = [p for p in page.parameters if not left_out.intersection(p.flags)]
+    usage = page.usage if not left_out else f"{page.command} [FLAG ...]"
+    yield from (
+        f"## {page.command}",
+        "",
+        page.description,
+        "",
+        "```text",
+        usage,
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
     )
-    parser.add_argument(
-        "subcommand", nargs="?", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="which one"
-    )
-    return parser
-
-
-def _roff(text: str) -> str:
-    """Text as it is, in roff."""
-    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga").replace("'", "\\(aq")
-    return re.sub(r"^(?=\.)", r"\\&", escaped, flags=re.MULTILINE)
-
-
-def _roff_term(parameter: Parameter) -> str:
-    names = ", ".join(f"\\fB{_roff(flag)}\\fR" for flag in parameter.flags)
-    value = f"\\fI{_roff(parameter.metavar)}\\fR" if parameter.metavar else ""
-    return " ".join(filter(None, (names, value)))
-
-
-def man_page(page: Page, others: list[Page]) -> str:
-    """`page` in the man macros; `others` are those it points to."""
-    name = page.command.replace(" ", "-")
-    lines = [
-        f'.TH "{name.upper()}" 1 "" "rankmux" "rankmux"',
-        ".SH NAME",
-        f"{_roff(name)} \\- {_roff(page.brief[0].lower() + page.brief[1:])}",
-        ".SH SYNOPSIS",
-        _roff(page.usage),
-        ".SH DESCRIPTION",
-        _roff(page.description),
-        ".SH OPTIONS",
-    ]
-    for parameter in page.parameters:
-        lines += [".TP", _roff_term(parameter), _roff(parameter.help)]
+    for parameter in parameters:
+        terms = [" ".join(filter(None, (flag, parameter.metavar))) for flag in parameter.flags]
+        term = ", ".join(f"`{term}`" for term in terms or [parameter.metavar])
+        yield f"| {_cell(term)} | {_cell(parameter.help)} |"
     for title, text in page.sections:
-        lines += [f'.SH "{_roff(title.upper())}"'] if title else []
-        lines += [".nf", _roff(text.rstrip("\n")), ".fi"]
-    pointers = ", ".join(f"{_roff(other.command.replace(' ', '-'))}(1)" for other in others if other != page)
-    return "\n".join([*lines, '.SH "SEE ALSO"', pointers]) + "\n"
+        heading = [f"{title[:1].upper()}{title[1:]}:", ""] if title else []
+        yield from ("", *heading, "```text", text.rstrip("\n"), "```")
 
 
-def markdown(all_pages: list[Page]) -> Iterator[str]:
-    """The lines of docs/rankmux-client.md."""
-    yield "# rankmux-client, all of it"
-    yield ""
-    yield "Made from the program's own parsers by `python -m rankmux.cli.reference`. How it is used: [cli.md](cli.md)."
-    for page in all_pages:
-        yield from ("", f"## {page.command}", "", page.description, "", "```text", page.usage, "```", "")
-        yield from ("| | |", "|---|---|")
-        for parameter in page.parameters:
-            term = ", ".join(
-                f"`{' '.join(filter(None, (flag, parameter.metavar)))}`" for flag in parameter.flags
-            )
-            cells = (term or f"`{parameter.metavar}`", parameter.help)
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-        for title, text in page.sections:
-            yield from (
-                "",
-                f"{title[:1].upper()}{title[1:]}:" if title else "",
-                "",
-                "```text",
-                text.rstrip("\n"),
-                "```",
-            )
+_MADE = "Made from the program's own parsers by `python -m rankmux.cli.reference docs`."
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print a man page; the exit code."""
-    arguments = parser().parse_args(argv)
-    all_pages = pages()
-    page = next(page for page in all_pages if page.subcommand == (arguments.subcommand or ""))
-    sys.stdout.write(man_page(page, all_pages))
+def _client() -> Iterator[str]:
+    yield from ("# rankmux-client, all of it", "", f"{_MADE} How it is used: [cli.md](cli.md).")
+    for page in pages():
+        yield ""
+        yield from _program(page, frozenset())
+
+
+def _server() -> Iterator[str]:
+    more = "Each of the [settings](settings.md) is a flag as well: `write_timeout_s` is `--write-timeout-s`."
+    yield from ("# rankmux-server, all of it", "", f"{_MADE} {more}", "")
+    left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
+    yield from _program(program_page(server.parser), left_out)
+
+
+def _top() -> Iterator[str]:
+    more = "It needs `rich`: `pip install 'rankmux[top]'`."
+    yield from ("# rankmux-top, all of it", "", f"{_MADE} {more}", "")
+    yield from _program(program_page(top.parser), frozenset())
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "rankmux-client.md": _client,
+    "rankmux-server.md": _server,
+    "rankmux-top.md": _top,
+    "settings.md": settings_page,
+}
+"""What makes the lines of each page."""
+
+
+def main(argv: list[str]) -> int:
+    """Write all pages into the directory that is named; the exit code."""
+    if len(argv) != 1 or not Path(argv[0]).is_dir():
+        print("usage: python -m rankmux.cli.reference DIRECTORY", file=sys.stderr)
+        return 2
+    for name, lines in PAGES.items():
+        Path(argv[0], name).write_text("\n".join(lines()) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(markdown(pages())) + "\n")
+    sys.exit(main(sys.argv[1:]))

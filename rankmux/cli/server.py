@@ -28,7 +28,7 @@ from ..logpipe import PipeHandler
 from ..server import Server
 from ..systemd import Notifier, handed_sockets
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _RESERVED_FILES = 96
 _SHORT = {"seats": "-n"}
@@ -36,7 +36,7 @@ _SHORT = {"seats": "-n"}
 
 def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
-    arguments = vars(_parser().parse_args(argv))
+    arguments = vars(parser().parse_args(argv))
     path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
     try:
@@ -107,13 +107,35 @@ class _Stop:
             os._exit(128 + signum)
 
 
-def _parser() -> argparse.ArgumentParser:
+_EPILOG = """\
+Every setting is a flag, a variable (RANKMUX_SEATS=10), and a key of the TOML file of --config or RANKMUX_CONFIG
+(seats = 10); a flag counts before a variable, a variable before the file. The token may stand in RANKMUX_TOKEN
+instead of a file.
+
+examples:
+  rankmux-server -n 10
+  rankmux-server --admin 7118 --log-format json
+  rankmux-server --config rankmux.toml --check-config
+
+signals:
+  SIGINT, SIGTERM  stop in order: no more members, what is queued goes out for up to --shutdown-drain-s;
+                   a second one stops at once
+  SIGHUP           read token and certificates again, for who comes from now on; settings stay
+
+exit codes:
+  0  stopped in order
+  2  usage or settings, an address that is taken too
+  130, 143  stopped at once, by a second SIGINT or SIGTERM
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its flags, those of all settings among them."""
     parser = argparse.ArgumentParser(
         prog="rankmux-server",
         description="Holds at most N clients, ranks them by arrival, and passes each command down the ranks.",
-        epilog="Every flag is a RANKMUX_... variable too (RANKMUX_SEATS=10), and a key of the TOML file of --config; "
-        "a flag counts before a variable, a variable before the file. The token may stand in RANKMUX_TOKEN instead of "
-        "a file. SIGHUP reads token and certificates again.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from .. import __version__
 from ..errors import ArgumentError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _DEFAULT = "http://127.0.0.1:7118/"
 _SORTS = ("rank", "load", "queue", "age", "activity")
@@ -83,7 +83,7 @@ class _Endpoint:
 
 def main(argv: list[str] | None = None) -> int:
     """Show it until `q`; the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         from .top_screen import Screen
     except ImportError as error:
@@ -179,11 +179,31 @@ def _connection(where: str) -> http.client.HTTPConnection:
         raise ArgumentError("WHERE", where, expected) from None
 
 
-def _parser() -> argparse.ArgumentParser:
+_EPILOG = """\
+keys:
+  r, l, u, a, t  sort by rank, load, queue, age, activity
+  arrows, j, k, page keys, space, b, g  move; g is the beginning
+  q  quit
+
+examples:
+  rankmux-top
+  rankmux-top 7118 --sort queue
+  rankmux-top unix:/run/rankmux/admin --once --count 20
+
+exit codes:
+  0  done
+  1  no answer
+  2  usage, or rich is not installed
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its flags."""
     parser = argparse.ArgumentParser(
         prog="rankmux-top",
         description="Shows the room of a rankmux server that was started with --admin or --admin-unix.",
-        epilog="Keys: r, l, u, a, t sort by rank, load, queue, age, activity; arrows, page keys and g move; q quits.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rankmux-top {__version__}")

@@ -1,4 +1,4 @@
-"""Shell completion, man pages and the reference: all made from the parsers, and understood by the shells themselves."""
+"""Shell completion, man pages: all made from the parsers, and understood by the shells themselves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rankmux.cli.completion import SHELLS
+from rankmux.cli.man import man_page
 from rankmux.cli.parsed import Kind, pages
-from rankmux.cli.reference import man_page, markdown
 
 from .script import PATIENCE_S, environment, run
 
@@ -186,12 +186,6 @@ def test_man_and_help_run(subcommand):
     assert "examples:" in out
     if subcommand:
         assert "exit codes:" in out
-
-
-def test_the_reference_is_up_to_date():
-    reference = Path(__file__).parents[2] / "docs" / "rankmux-client.md"
-    made = "\n".join(markdown(pages())) + "\n"
-    assert reference.read_text() == made, "python -m rankmux.cli.reference > docs/rankmux-client.md"
 
 
 def test_usage():

@@ -1,4 +1,4 @@
-"""The examples of docs/cli.md run."""
+"""The shell blocks of the documentation run, and show what the pages say they show."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from .script import PATIENCE_S, environment
+from .pages import ROOT, Desk, blocks, patterns
+from .script import PATIENCE_S
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
-BLOCKS = re.findall(r"^## (.*?)$|^```sh\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-EXAMPLES = {}
-for title, block in BLOCKS:
-    if title:
-        section = title
-    else:
-        EXAMPLES[section] = block
+EXAMPLES = {block.section: block.text for block in blocks(ROOT / "docs" / "cli.md") if block.language == "sh"}
 SHOWS = {
     "At a terminal": "Refused, nobody is below you: print",
     "Held seats": "1: done: reload",
@@ -29,33 +21,64 @@ SHOWS = {
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
     "who": r"\* +0 .* me",
 }
+GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), *sorted((ROOT / "docs").glob("operations.md"))]
+ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
-@pytest.mark.parametrize("section", EXAMPLES)
-def test_examples(scene, tmp_path, section):
-    for name in ("client", "server"):
-        file = tmp_path / "bin" / f"rankmux-{name}"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(f'#!/bin/sh\nexec {sys.executable} -m rankmux {name} "$@"\n')
-        file.chmod(0o700)
-    variables = environment(RANKMUX_PORT=scene.port, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+def run_shell(desk: Desk, script: str) -> str:
+    """What `script` says; it must end well."""
     process = subprocess.Popen(
-        ["bash", "-eu", "-c", EXAMPLES[section]],
-        cwd=tmp_path,
-        env=variables,
+        ["bash", "-eu", "-c", desk.moved(script)],
+        cwd=desk.directory,
+        env=desk.environment,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     try:
-        out, _ = process.communicate(timeout=PATIENCE_S)
+        out, _ = process.communicate(timeout=2 * PATIENCE_S)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, out
+    return out
+
+
+@pytest.mark.parametrize("section", EXAMPLES)
+def test_examples(scene, tmp_path, section):
+    out = run_shell(Desk(tmp_path, scene.port), EXAMPLES[section])
     assert re.search(SHOWS.get(section, ""), out), out
 
 
 def test_there_are_examples():
     assert SHOWS.keys() <= EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_guides(tmp_path, page):
+    """All shell blocks of a page, one after the other in one shell; what it "Shows" must come in that order."""
+    script, shown = "", []
+    for block in blocks(page):
+        if block.language == "sh":
+            script += block.text
+        elif block.title == "Shows":
+            shown.append(block.text)
+    assert script, "it has no shell blocks: it does not belong into GUIDES"
+    desk = Desk(tmp_path)
+    rest = out = run_shell(desk, script)
+    for text in shown:
+        found = [pattern.search(rest) for pattern in patterns(desk.moved(text))]
+        assert all(found), f"{text}does not come in:\n{out}"
+        rest = rest[max(match.end() for match in found if match) :]
+
+
+def test_every_shell_block_is_run():
+    """Or is marked as something else than `sh`."""
+    with_shell = {
+        page
+        for page in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+        if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
+    }
+    assert {page.name for page in with_shell - set(GUIDES)} == ELSEWHERE.keys()
