@@ -62,6 +62,9 @@ class Desk:
             file = programs / f"rankmux-{name}"
             file.write_text(f'#!/bin/sh\nexec {sys.executable} -m rankmux.cli.{name} "$@"\n')
             file.chmod(0o700)
+        python = programs / "python3"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o700)
         self.environment = environment(
             RANKMUX_PORT=self._ports[_PORT], PATH=f"{programs}:{os.environ['PATH']}", HOME=self.directory
         ) | {"PYTHONPATH": str(ROOT)}

@@ -57,16 +57,23 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_guides(tmp_path, page):
-    """All shell blocks of a page, one after the other in one shell; what it "Shows" must come in that order."""
-    script, shown = "", []
+def test_guides(scene, tmp_path, page):
+    """All shell blocks of a page, one after the other in one shell; what it "Shows" must come in that order.
+
+    Those that start no server find one at the usual port.
+    """
+    script, shown, files = "", [], {}
     for block in blocks(page):
         if block.language == "sh":
             script += block.text
         elif block.title == "Shows":
             shown.append(block.text)
+        elif "." in block.title:
+            files[block.title] = block.text
     assert script, "it has no shell blocks: it does not belong into GUIDES"
-    desk = Desk(tmp_path)
+    desk = Desk(tmp_path, None if "rankmux-server" in script else scene.port)
+    for name, text in files.items():
+        (desk.directory / name).write_text(desk.moved(text))
     rest = out = run_shell(desk, script)
     for text in shown:
         found = [pattern.search(rest) for pattern in patterns(desk.moved(text))]
