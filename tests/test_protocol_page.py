@@ -1,4 +1,4 @@
-"""docs/protocol.md says what the server does: its worked example byte by byte, its vectors, a client written from it."""
+"""docs/protocol.md says what the server does: a worked example byte by byte, vectors, a client written from it."""
 
 from __future__ import annotations
 

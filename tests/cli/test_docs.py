@@ -21,7 +21,7 @@ SHOWS = {
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
     "who": r"\* +0 .* me",
 }
-GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), *sorted((ROOT / "docs").glob("operations.md"))]
+GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
 ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
