@@ -1,6 +1,7 @@
 """The fenced blocks of a page of documentation, and what stands in for the machine that its reader sits at.
 
-A block's title says where it belongs: ```sh title="Terminal 2". What a block shows is a pattern: `…` is any text.
+A block's title says where it belongs; it stands behind the language, ```sh title="Shows", or in a bold line above the
+block, where pages are read without the site, too. What a block shows is a pattern: `…` is any text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from .script import environment
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(
-    r"^#+ (?P<section>.*?)$|^```(?P<language>\w+)(?: title=\"(?P<title>.*?)\")?\n(?P<text>.*?)^```",
+    r"^#+ (?P<section>.*?)$"
+    r"|(?:^\*\*(?P<above>[^\n]*)\*\*\n\n)?"
+    r"^```(?P<language>\w+)(?: title=\"(?P<title>.*?)\")?\n(?P<text>.*?)^```",
     re.DOTALL | re.MULTILINE,
 )
 _PORT, _ADMIN_PORT = "7117", "7118"
@@ -40,7 +43,7 @@ def blocks(page: Path) -> Iterator[Block]:
         if found["section"] is not None:
             section = found["section"]
         else:
-            yield Block(section, found["language"], found["title"] or "", found["text"])
+            yield Block(section, found["language"], found["title"] or found["above"] or "", found["text"])
 
 
 def patterns(text: str) -> list[re.Pattern[str]]:
