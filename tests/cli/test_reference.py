@@ -6,7 +6,9 @@ import pytest
 
 from rankmux.cli.reference import PAGES, main
 from rankmux.cli.settings import WHY
+from rankmux.codes import Cause, ErrorCode, RefusedCode, Status
 from rankmux.config import settings
+from rankmux.wire import MemberInfo
 
 from .pages import ROOT
 
@@ -30,6 +32,14 @@ def test_a_setting_is_told_with_all_its_names(setting):
         assert fact in section
     for bound in (setting.low, setting.high):
         assert bound is None or f"{bound:,}" in section or str(bound) in section
+
+
+@pytest.mark.parametrize("numbers", [Status, Cause, RefusedCode, ErrorCode])
+def test_the_page_about_python_has_all_numbers(numbers):
+    page = (ROOT / "docs" / "python.md").read_text()
+    assert f"| `{numbers.__name__}` |" in page
+    assert f"| {', '.join(f'{number.name} {number.value}' for number in numbers)} |" in page
+    assert ", ".join(f"`{field}`" for field in MemberInfo._fields) in page
 
 
 def test_it_writes_them(tmp_path):
