@@ -22,6 +22,7 @@ SHOWS = {
     "who": r"\* +0 .* me",
 }
 GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
 ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
@@ -81,11 +82,16 @@ def test_guides(scene, tmp_path, page):
         rest = rest[max(match.end() for match in found if match) :]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_are_python(page):
+    for block in blocks(page):
+        if block.language == "python":
+            compile(block.text, f"{page.name}: {block.section}", "exec")
+
+
 def test_every_shell_block_is_run():
     """Or is marked as something else than `sh`."""
     with_shell = {
-        page
-        for page in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
-        if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
+        page for page in PAGES if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
     }
     assert {page.name for page in with_shell - set(GUIDES)} == ELSEWHERE.keys()
