@@ -79,6 +79,8 @@ WHY: dict[str, dict[str, str]] = {
         "turn_budget_bytes": "Bounds how long a turn takes, and what it holds in memory.",
         "accept_budget": "A storm of new connections must not stop those that are there.",
         "tls_handshake_budget": "A step is mostly computing, and far more of it than anything else in a turn.",
+        "io_uring": "The way into the kernel is a third of what a send costs. Where the kernel is older than 6.1 or"
+        " forbids it, each send is a call of its own; `never` asks for that.",
     },
     "Results": {
         "waiting_max": "Bounds what a sender can make the server remember; over it, REFUSED BUSY.",

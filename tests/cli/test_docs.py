@@ -95,3 +95,9 @@ def test_every_shell_block_is_run():
         page for page in PAGES if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
     }
     assert {page.name for page in with_shell - set(GUIDES)} == ELSEWHERE.keys()
+
+
+def test_every_page_has_its_place_in_the_site():
+    """And what has a place is there: Zensical says nothing of either."""
+    places = re.findall(r'= "([\w-]+\.md)" \}', (ROOT / "zensical.toml").read_text())
+    assert sorted(places) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
