@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -86,6 +87,16 @@ def play(port: int) -> Console:
     return console
 
 
+def stop() -> None:
+    """End the server first: tmux says SIGHUP to what runs in it, and to the server that means to reload."""
+    deadline = time.monotonic() + PATIENCE_S
+    with suppress(subprocess.CalledProcessError):
+        tmux("send-keys", "-t", "server", "C-c")
+        while "stopped:" not in tmux("capture-pane", "-p", "-t", "server") and time.monotonic() < deadline:
+            time.sleep(0.05)
+    subprocess.run([*TMUX, "kill-server"], check=False, capture_output=True)
+
+
 def main() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -93,7 +104,7 @@ def main() -> None:
     try:
         console = play(port)
     finally:
-        subprocess.run([*TMUX, "kill-server"], check=False, capture_output=True)
+        stop()
     own_fonts = re.sub(
         r"@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
     )  # no foreign host
