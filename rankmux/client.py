@@ -23,9 +23,11 @@ from .client_events import Promoted
 from .client_executing import Rejected, reject
 from .client_inbox import Inbox, Listing
 from .client_link import Link
+from .client_membership import Membership
 from .client_receipt import Receipt, ReceivedCommand
 from .client_reconnect import Backoff
 from .client_results import Counts, Progress, RoutedResult
+from .client_session import ClientSession
 from .client_stream import Address
 from .codes import DEFAULT_PORT, Status
 from .errors import ConnectionLost, RankmuxError
@@ -47,7 +49,7 @@ __all__ = [
 _UNSENT_MAX_BYTES = 256 * 1024  # a quiet sender waits above it until the server has read
 
 
-class Client:
+class Client(Membership):
     """A member of a room, connected when made.
 
     `host` and `port`, or the path `unix`, say where the server is; `ssl_context` asks for TLS, and `server_hostname`
@@ -65,6 +67,8 @@ class Client:
 
     Raises ConnectionLost when no server can be reached, ServerError (AuthError) when it says no, ArgumentError.
     """
+
+    _kind = "rankmux.Client"
 
     def __init__(
         self,
@@ -92,39 +96,10 @@ class Client:
 
     # what it is
 
-    def __repr__(self) -> str:
-        state = "not connected" if self.rank is None else f"rank {self.rank} of {self.members}"
-        return f"<rankmux.Client {self.name!r} at {self.address}: {state}>"
-
     @property
-    def rank(self) -> int | None:
-        """The place in the line, 0 the highest, as of what was read last; None while not connected."""
+    def _session(self) -> ClientSession | None:
         link = self._engine.link
-        return None if link is None else link.session.rank
-
-    @property
-    def ticket(self) -> int | None:
-        """What tells this member from all others for good (section 1); None while not connected."""
-        link = self._engine.link
-        return None if link is None else link.session.ticket
-
-    @property
-    def members(self) -> int | None:
-        """How many members there are, as the server told last: at joining, with promotions, and with `who`."""
-        link = self._engine.link
-        return None if link is None else link.session.members
-
-    @property
-    def capacity(self) -> int | None:
-        """How many seats the server has."""
-        link = self._engine.link
-        return None if link is None else link.session.capacity
-
-    @property
-    def max_payload(self) -> int | None:
-        """The largest payload in bytes that may be sent."""
-        link = self._engine.link
-        return None if link is None else link.session.max_payload
+        return None if link is None else link.session
 
     @property
     def address(self) -> str:

@@ -7,12 +7,15 @@ Nothing here knows a socket or a thread; the clock comes in as an argument.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from .client_arguments import Payload, payload_of
 from .client_events import ExecuteReceived
 from .codes import Status
+from .errors import StateError
 
 __all__ = [
+    "ExecutedCommand",
     "Rejected",
     "Returned",
     "pieces",
@@ -84,3 +87,84 @@ def pieces(payload: bytes, limit: int) -> Iterator[tuple[bytes, bool]]:
         yield payload[start : start + size], False
     tail = len(payload) % size or min(size, len(payload))
     yield payload[len(payload) - tail :], True
+
+
+class ExecutedCommand:
+    """A command to run, and what is to be sent for it. The drivers add the sending, and a clock in seconds."""
+
+    def __init__(
+        self, event: ExecuteReceived, received_s: float, max_payload: int, clock: Callable[[], float]
+    ) -> None:
+        self._event = event
+        self._received_s = received_s
+        self._max_payload = max_payload
+        self._clock = clock
+        self._finished = False
+
+    def __repr__(self) -> str:
+        return f"<ReceivedCommand {self.seq} of rank {self.sender_rank}: {self.payload[:32]!r}>"
+
+    @property
+    def event(self) -> ExecuteReceived:
+        """All of it, as it came."""
+        return self._event
+
+    @property
+    def seq(self) -> int:
+        """Its place in the one order of everything (section 1)."""
+        return self._event.seq
+
+    @property
+    def sender_rank(self) -> int:
+        """The rank of who sent it, at dispatch; smaller than `rank`."""
+        return self._event.sender_rank
+
+    @property
+    def rank(self) -> int:
+        """Our own rank at dispatch."""
+        return self._event.rank
+
+    @property
+    def wants_result(self) -> bool:
+        """Whether the sender waits for a result."""
+        return self._event.wants_result
+
+    @property
+    def payload(self) -> bytes:
+        """The command itself."""
+        return self._event.payload
+
+    @property
+    def text(self) -> str:
+        """The payload as UTF-8 text; what is not UTF-8 shows as U+FFFD."""
+        return self._event.payload.decode(errors="replace")
+
+    def seconds_left(self) -> float | None:
+        """How long the sender still waits, at least 0.0; None for as long as it takes."""
+        if not self._event.ttl_ms:
+            return None
+        return max(0.0, self._received_s + self._event.ttl_ms / 1000 - self._clock())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final result has been given."""
+        return self._finished
+
+    def _partial(self, output: Payload) -> Iterator[tuple[Status, bytes]]:
+        """What to send for `output` before the end: statuses and payloads, none where no result is wanted."""
+        if self._finished:
+            raise StateError("sending output", "the command has its final result")
+        data = payload_of(output)
+        if not self.wants_result or not data:
+            return iter(())
+        return ((Status.PART, piece) for piece, _ in pieces(data, self._max_payload))
+
+    def _final(self, status: Status, output: Payload) -> Iterator[tuple[Status, bytes]]:
+        """What to send for the end; there is no other from now on."""
+        if self._finished:
+            raise StateError("sending a final result", "the command has one already")
+        data = payload_of(output)
+        self._finished = True
+        if not self.wants_result:
+            return iter(())
+        return ((status if last else Status.PART, piece) for piece, last in pieces(data, self._max_payload))

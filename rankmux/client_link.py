@@ -11,15 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from .client_events import Event
+from .client_liveness import Liveness
 from .client_session import ClientSession, State
 from .client_stream import Stream
-from .errors import StateError
 
 __all__ = ["Link"]
 
 _SEND_BYTES = 64 * 1024
-_SILENT_PINGS_MAX = 2  # as the server does it (section 3.5)
-_PATIENCE_MIN_S = 1.0  # a server that wants to be pinged more often than this gets this
 _READS_MAX = 16  # of 256 KiB each, before the owner gets to look at what came
 
 
@@ -31,9 +29,7 @@ class Link:
     ) -> None:
         self.session = session
         self.stream = stream
-        self._clock = clock
-        self._heard_at = clock()
-        self._silent_pings = 0
+        self._liveness = Liveness(session, clock)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -56,12 +52,7 @@ class Link:
 
     def patience_s(self) -> float | None:
         """How long the owner may wait until the link has something to do by itself; None for ever."""
-        if self.session.state is not State.JOINED or not self.session.ping_ms:
-            return None
-        return max(0.0, self._heard_at + self._interval_s() - self._clock())
-
-    def _interval_s(self) -> float:
-        return max((self.session.ping_ms or 0) / 1000, _PATIENCE_MIN_S)
+        return self._liveness.patience_s()
 
     def run(self, readable: bool) -> None:
         """Do what can be done without waiting: read if `readable`, write what is owed. Take `events()` then.
@@ -72,7 +63,7 @@ class Link:
         if readable and not self.ended:
             self._read()
         else:
-            self._judge_silence()
+            self._liveness.judge()
         self.flush()
 
     def events(self) -> list[Event]:
@@ -98,7 +89,7 @@ class Link:
                 return
             if data is None:
                 return
-            self._heard_at, self._silent_pings = self._clock(), 0
+            self._liveness.heard()
             if not data:
                 self.session.receive_eof()
                 return
@@ -112,18 +103,6 @@ class Link:
             while not self.ended and (data := self.stream.receive()):
                 self.session.receive_data(data)
         self.session.receive_eof(_words(error))
-
-    def _judge_silence(self) -> None:
-        patience = self.patience_s()
-        if patience is None or patience > 0:
-            return
-        self._heard_at = self._clock()
-        if self._silent_pings >= _SILENT_PINGS_MAX:
-            self.session.receive_eof(f"the server was silent for {self._interval_s() * 3:g} s")
-            return
-        self._silent_pings += 1
-        with suppress(StateError):
-            self.session.send_ping()
 
     def close(self, reason: str = "this client closed it") -> None:
         """Close the stream; the session ends for `reason` if it has not ended yet."""

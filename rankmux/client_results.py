@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from .client_events import CommandAccepted, CommandDone, RefusalReceived, ResultRouted
 from .codes import Status
-from .errors import CommandRefused, RankmuxError
+from .errors import CommandRefused, RankmuxError, StateError
 
-__all__ = ["Counts", "Progress", "RoutedResult", "gathered"]
+__all__ = ["Counts", "Progress", "RoutedResult", "SentCommand", "gathered"]
 
 _RESULT_OVERHEAD_BYTES = (
     200  # what a result costs besides its payload, in CPython; for the bound on unread results
@@ -119,6 +119,46 @@ class Progress:
     def done(self, event: CommandDone) -> None:
         """All executors have ended."""
         self.counts = Counts(event.ok, event.failed, event.rejected, event.expired, event.left)
+
+
+class SentCommand:
+    """A command that was sent, and what the server said of it. The receipts of both drivers add the waiting."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.id}: seq {self.seq}, {self.executors} executors, {self.counts or 'not done'}>"
+
+    @property
+    def id(self) -> int:
+        """The number under which this connection knows the command."""
+        return self._progress.id
+
+    @property
+    def seq(self) -> int | None:
+        """The command's place in the one order of everything (section 1); None for a quiet one."""
+        return self._progress.seq
+
+    @property
+    def executors(self) -> int | None:
+        """How many members it went to; None for a quiet one that is not done."""
+        counts = self._progress.counts
+        return self._progress.executors if counts is None else counts.total
+
+    @property
+    def rejected(self) -> int | None:
+        """For how many members it was rejected because they outrank this client; None for a quiet one."""
+        return self._progress.rejected
+
+    @property
+    def counts(self) -> Counts | None:
+        """How the executors ended; None until all have, and for a command without results."""
+        return self._progress.counts
+
+    def _must_want_results(self, step: str) -> None:
+        if not self._progress.wants_results:
+            raise StateError(step, "none were asked for: send the command with results=True")
 
 
 def gathered(results: Iterable[RoutedResult]) -> list[RoutedResult]:

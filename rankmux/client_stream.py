@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from .codes import DEFAULT_PORT
 from .errors import ConnectionLost
 
-__all__ = ["Address", "Stream", "connected_socket", "tls_failed", "unreachable"]
+__all__ = ["TLS_ERRORS", "Address", "Stream", "connected_socket", "tls_failed", "unreachable"]
 
 _RECEIVE_BYTES = 256 * 1024  # over 16 KiB, a whole TLS record
 _SEND_BYTES = 64 * 1024
@@ -39,6 +39,22 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+TLS_ERRORS = (OSError, ValueError)
+"""What a handshake raises; ValueError for a certificate that does not match, and for a context made for servers."""
+
+
+def unreachable(address: Address, error: Exception) -> ConnectionLost:
+    """Why there is no connection to `address`, with what to look at."""
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
+    return ConnectionLost(f"{address} cannot be reached: {error}")
+
+
+def tls_failed(address: Address, error: Exception) -> ConnectionLost:
+    """Why there is no TLS with `address`."""
+    return ConnectionLost(f"TLS with {address} failed: {error}")
+
+
 def connected_socket(address: Address, timeout_s: float | None) -> socket.socket:
     """A socket connected to `address`, its TLS handshake done. Raises ConnectionLost, with what to look at."""
     try:
@@ -59,27 +75,12 @@ def connected_socket(address: Address, timeout_s: float | None) -> socket.socket
         return sock
     try:
         return address.ssl_context.wrap_socket(sock, server_hostname=address.server_hostname or address.host)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: a certificate that does not match, a context made for servers
+    except TLS_ERRORS as error:
         sock.close()
         raise tls_failed(address, error) from error
     except BaseException:
         sock.close()
         raise
-
-
-def unreachable(address: Address, error: Exception) -> ConnectionLost:
-    """What connecting to `address` has failed with, and what to look at."""
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
-    return ConnectionLost(f"{address} cannot be reached: {error}")
-
-
-def tls_failed(address: Address, error: Exception) -> ConnectionLost:
-    """What TLS with `address` has failed with."""
-    return ConnectionLost(f"TLS with {address} failed: {error}")
 
 
 class Stream:

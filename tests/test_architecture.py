@@ -40,6 +40,8 @@ BELOW = {
     "client_waiting": "wire codes errors",
     "client_results": "client_events codes errors",
     "client_session": "client_waiting client_events framing wire codes errors",
+    "client_membership": "client_session",
+    "client_liveness": "client_session errors",
     "client_inbox": "client_session client_results client_events wire codes errors",
     "client_reconnect": "codes errors",
 }
@@ -77,15 +79,15 @@ ABOVE = {
     " access intake memory background config connections journal listener liveness peers reactor"
     " room session outbox deliveries ranks links framing wire codes errors",
     "client_stream": "codes errors",
-    "client_link": "client_stream client_session client_events wire codes errors",
+    "client_link": "client_stream client_liveness client_session client_events wire codes errors",
     "client_engine": "client_link client_stream client_reconnect client_inbox client_session"
     " client_events client_arguments wire codes errors",
-    "client_executing": "client_events codes errors",
+    "client_executing": "client_arguments client_events codes errors",
     "client_receipt": "client_executing client_results client_events client_arguments codes errors",
     "client_calls": "client_engine client_receipt client_executing client_link client_inbox client_session"
     " client_events codes errors",
     "client": "client_calls client_engine client_receipt client_executing client_link client_stream client_reconnect"
-    " client_inbox client_results client_events client_arguments wire codes errors",
+    " client_membership client_session client_inbox client_results client_events client_arguments wire codes errors",
 }
 ROWS = {**BELOW, **ABOVE}
 NO_IO = {"asyncio", "logging", "os", "selectors", "socket", "ssl", "threading", "time"}

@@ -1,0 +1,53 @@
+"""When a client asks a silent server whether it lives, and when it takes it for dead (PROTOCOL section 3.5).
+
+It counts what was heard and sends PINGs through the session. It knows no socket; the clock comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from .client_session import ClientSession, State
+from .errors import StateError
+
+__all__ = ["Liveness"]
+
+_SILENT_PINGS_MAX = 2  # as the server does it (section 3.5)
+_PATIENCE_MIN_S = 1.0  # a server that wants to be pinged more often than this gets this
+
+
+class Liveness:
+    """The silence of one server. `clock` gives seconds that never go back."""
+
+    def __init__(self, session: ClientSession, clock: Callable[[], float]) -> None:
+        self._session = session
+        self._clock = clock
+        self._heard_at = clock()
+        self._silent_pings = 0
+
+    def heard(self) -> None:
+        """Bytes came, or we did not listen."""
+        self._heard_at, self._silent_pings = self._clock(), 0
+
+    def patience_s(self) -> float | None:
+        """How long until `judge` has something to do; None for ever."""
+        if self._session.state is not State.JOINED or not self._session.ping_ms:
+            return None
+        return max(0.0, self._heard_at + self._interval_s() - self._clock())
+
+    def judge(self) -> None:
+        """Send a PING if it is time for one, or end the session if two have brought nothing."""
+        patience_s = self.patience_s()
+        if patience_s is None or patience_s > 0:
+            return
+        self._heard_at = self._clock()
+        if self._silent_pings >= _SILENT_PINGS_MAX:
+            self._session.receive_eof(f"the server was silent for {self._interval_s() * 3:g} s")
+            return
+        self._silent_pings += 1
+        with suppress(StateError):
+            self._session.send_ping()
+
+    def _interval_s(self) -> float:
+        return max((self._session.ping_ms or 0) / 1000, _PATIENCE_MIN_S)
