@@ -1,20 +1,22 @@
 """rankmux: a TCP server that ranks its clients. Who came first commands those who came later.
 
-`Client` and `Server` are the two ends; `errors` has every exception, `wire` every frame. Each end is imported when it
-is first asked for, so that a client in a script does not pay for a server.
+`Client` and `Server` are the two ends, `aio.Client` is the former for asyncio; `errors` has every exception, `wire`
+every frame. Each is imported when it is first asked for, so that a client in a script does not pay for a server.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import RankmuxError
 
 if TYPE_CHECKING:
+    from . import aio
     from .client import Client
     from .server import Server
 
-__all__ = ["Client", "RankmuxError", "Server", "__version__"]
+__all__ = ["Client", "RankmuxError", "Server", "__version__", "aio"]
 
 __version__ = "0.1.0"
 
@@ -28,4 +30,6 @@ def __getattr__(name: str) -> Any:
         from .server import Server
 
         return Server
+    if name == "aio":
+        return import_module(".aio", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,16 @@ from contextlib import contextmanager
 
 from .client_engine import Engine
 from .client_events import Promoted
-from .client_executing import Returned, report_failure, report_lateness, result_of, status_of
+from .client_executing import (
+    Returned,
+    report_failure,
+    report_lateness,
+    report_refusal,
+    report_turned_away,
+    report_unsent,
+    result_of,
+    status_of,
+)
 from .client_inbox import Inbox
 from .client_link import Link
 from .client_receipt import ReceivedCommand
@@ -143,12 +152,10 @@ class Calls:
             return self._changes.popleft()
         if inbox.refusals:
             refusal = inbox.refusals.popleft()
-            return lambda: log.warning("a quiet command: %s", refusal)
+            return lambda: report_refusal(refusal)
         if count := self._unreported():
             self._turned_away = inbox, inbox.turned_away
-            return lambda: log.warning(
-                "%d commands were turned away: too many wait, and nothing runs them", count
-            )
+            return lambda: report_turned_away(count)
         if inbox.promotions and self._on_promoted is not None:
             on_promoted, promoted = self._on_promoted, inbox.promotions.popleft()
             return lambda: on_promoted(promoted)
@@ -183,4 +190,4 @@ def _run(handler: Handler, command: ReceivedCommand) -> None:
         try:
             command.finish(status, payload)
         except (ConnectionLost, TimeoutError) as error:
-            log.warning("the result of command %d was not sent: %s", command.seq, error)
+            report_unsent(command.event, error)

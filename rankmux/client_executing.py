@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from .client_arguments import Payload, payload_of
 from .client_events import ExecuteReceived
 from .codes import Status
-from .errors import StateError
+from .errors import CommandRefused, StateError
 
 __all__ = [
     "ExecutedCommand",
@@ -22,6 +22,9 @@ __all__ = [
     "reject",
     "report_failure",
     "report_lateness",
+    "report_refusal",
+    "report_turned_away",
+    "report_unsent",
     "result_of",
     "status_of",
 ]
@@ -52,7 +55,7 @@ def result_of(value: object) -> bytes:
     raise TypeError(f"the handler returned {type(value).__name__}: bytes, str or None is expected")
 
 
-def status_of(error: Exception) -> tuple[Status, bytes]:
+def status_of(error: BaseException) -> tuple[Status, bytes]:
     """The answer for what a handler raised."""
     if isinstance(error, Rejected):
         return Status.REJECTED, str(error).encode(errors="replace")
@@ -60,7 +63,7 @@ def status_of(error: Exception) -> tuple[Status, bytes]:
     return Status.FAILED, text.encode(errors="replace")
 
 
-def report_failure(command: ExecuteReceived, error: Exception, took_s: float) -> None:
+def report_failure(command: ExecuteReceived, error: BaseException, took_s: float) -> None:
     """Log what a handler did wrong; `took_s` is how long it ran."""
     if not isinstance(error, Rejected):
         log.error(
@@ -78,6 +81,22 @@ def report_lateness(command: ExecuteReceived, took_s: float) -> None:
         command.seq,
         command.ttl_ms / 1000,
     )
+
+
+def report_unsent(command: ExecuteReceived, error: Exception) -> None:
+    """Log that nobody will learn what came of a command."""
+    log.warning("the result of command %d was not sent: %s", command.seq, error)
+
+
+def report_refusal(refusal: CommandRefused) -> None:
+    """Log what the server said of a quiet command that nobody waits for."""
+    log.warning("a quiet command: %s", refusal)
+
+
+def report_turned_away(count: int) -> None:
+    """Log that commands came that could not be kept; nothing for 0."""
+    if count:
+        log.warning("%d commands were turned away: too many wait, and nothing runs them", count)
 
 
 def pieces(payload: bytes, limit: int) -> Iterator[tuple[bytes, bool]]:

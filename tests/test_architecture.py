@@ -88,6 +88,17 @@ ABOVE = {
     " client_events codes errors",
     "client": "client_calls client_engine client_receipt client_executing client_link client_stream client_reconnect"
     " client_membership client_session client_inbox client_results client_events client_arguments wire codes errors",
+    "aio_waiting": "",
+    "aio_stream": "client_stream",
+    "aio_link": "client_executing client_liveness client_inbox client_session client_events",
+    "aio_connection": "aio_link aio_stream aio_waiting client_stream client_reconnect client_session client_events"
+    " client_arguments errors",
+    "aio_receipt": "aio_connection client_executing client_results client_events client_arguments codes",
+    "aio_handlers": "aio_receipt aio_connection aio_link aio_waiting client_executing client_session codes errors",
+    "aio_events": "aio_connection client_events errors",
+    "aio": "aio_handlers aio_events aio_receipt aio_connection aio_waiting client_executing client_stream"
+    " client_reconnect client_membership client_inbox client_session client_results client_events client_arguments"
+    " wire codes errors",
 }
 ROWS = {**BELOW, **ABOVE}
 NO_IO = {"asyncio", "logging", "os", "selectors", "socket", "ssl", "threading", "time"}
