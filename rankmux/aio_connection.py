@@ -174,7 +174,8 @@ class Connection:
         self.on_incident(event)
 
     def _lose(self, link: Link, event: Ended) -> None:
-        self._failure = event.error or ConnectionLost("this client was closed")
+        if event.error is not None and not self.closed:
+            self._failure = event.error
         if link is not self.link:
             return  # it was never used; who opens it finds that out
         self.link = None
@@ -255,6 +256,7 @@ class Connection:
     def leave(self) -> None:
         """From now on it is closed: say LEAVE, wake everybody. What is owed still goes out, and comes in."""
         self.closed, self.closer = True, asyncio.current_task()
+        self._failure = ConnectionLost("this client was closed")
         if self.link is not None:
             with suppress(StateError):
                 self.link.session.send_leave()
@@ -277,5 +279,4 @@ class Connection:
                 await ended([restoring])
             if link is not None:
                 await self._abandon(link)
-            self._failure = ConnectionLost("this client was closed")
             self.waiters.wake_all()

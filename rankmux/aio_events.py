@@ -22,27 +22,27 @@ log = logging.getLogger("rankmux.client")
 
 _EVENTS_MAX = 1024  # of one iterator; it keeps the last
 
-Kind = TypeVar("Kind", bound=Incident)
+_Kind = TypeVar("_Kind", bound=Incident)
 
 
-class Events(Generic[Kind]):
+class Events(Generic[_Kind]):
     """Iterates over what happens from its making on; who reads too slowly misses the oldest, beyond 1,024 of them.
 
     It ends when the client is closed, and raises why the connection was lost for good.
     """
 
     def __init__(
-        self, connection: Connection, kinds: tuple[type[Kind], ...], *, patient: bool = False
+        self, connection: Connection, kinds: tuple[type[_Kind], ...], *, patient: bool = False
     ) -> None:
         self._connection = connection
         self._kinds = kinds
         self._patient = patient
-        self._queue: deque[Kind] = deque(maxlen=_EVENTS_MAX)
+        self._queue: deque[_Kind] = deque(maxlen=_EVENTS_MAX)
 
-    def __aiter__(self) -> Events[Kind]:
+    def __aiter__(self) -> Events[_Kind]:
         return self
 
-    async def __anext__(self) -> Kind:
+    async def __anext__(self) -> _Kind:
         queue, connection = self._queue, self._connection
         await connection.until(self, lambda: bool(queue) or connection.closed, patient=self._patient)
         if not queue:
@@ -64,7 +64,7 @@ class Subscriptions:
         self._events: WeakSet[Events[Incident]] = WeakSet()
         connection.on_incident = self._tell
 
-    def add(self, *kinds: type[Kind], patient: bool = False) -> Events[Kind]:
+    def add(self, *kinds: type[_Kind], patient: bool = False) -> Events[_Kind]:
         """A new iterator over events of these kinds."""
         events = Events(self._connection, kinds, patient=patient)
         self._events.add(events)  # type: ignore[arg-type] # it takes what is of its kinds

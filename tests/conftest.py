@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, Phase, settings
 import rankmux
 import rankmux.framing
 
+from .drivers import DRIVERS, driven
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 # The gate gives one answer for one commit; at a desk, each run looks somewhere else.
@@ -60,3 +63,10 @@ def framing(request: pytest.FixtureRequest) -> ModuleType:
     """Each twin in turn: `rankmux._framing_py`, and `rankmux._framing` where it was built."""
     twin: ModuleType = request.param
     return twin
+
+
+@pytest.fixture(params=DRIVERS)
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Makes clients, of each driver in turn; who makes one closes it."""
+    with driven(request.param) as connected:
+        yield connected

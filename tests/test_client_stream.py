@@ -22,7 +22,8 @@ PATIENCE_S = 20.0
 
 
 @pytest.fixture
-def stage() -> Iterator[ExitStack]:
+def stage(connect: Callable[..., Client]) -> Iterator[ExitStack]:
+    """What is on it goes before the driver's loop does."""
     with ExitStack() as stack:
         yield stack
 
@@ -109,7 +110,12 @@ def server(stage: ExitStack) -> Server:
 
 
 @pytest.fixture
-def tls(stage: ExitStack, server: Server, certificate: tuple[Path, Path]) -> Callable[..., Client]:
+def tls(
+    stage: ExitStack,
+    server: Server,
+    certificate: tuple[Path, Path],
+    connect: Callable[..., Client],
+) -> Callable[..., Client]:
     """Makes clients over TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -118,23 +124,25 @@ def tls(stage: ExitStack, server: Server, certificate: tuple[Path, Path]) -> Cal
 
     def join(**options: object) -> Client:
         settings = {"ssl_context": trusting, "timeout": PATIENCE_S, **options}
-        return stage.enter_context(Client(*relay.address, **settings))
+        return stage.enter_context(connect(*relay.address, **settings))
 
     return join
 
 
 @pytest.fixture
-def unix(stage: ExitStack, server: Server, tmp_path: Path) -> Callable[..., Client]:
+def unix(
+    stage: ExitStack, server: Server, tmp_path: Path, connect: Callable[..., Client]
+) -> Callable[..., Client]:
     """Makes clients over a Unix socket."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
     listener.listen()
     stage.enter_context(Relay(listener, server))
-    return lambda **options: stage.enter_context(Client(unix=tmp_path / "socket", **options))
+    return lambda **options: stage.enter_context(connect(unix=tmp_path / "socket", **options))
 
 
 @pytest.mark.parametrize("way", ["tls", "unix"])
-def test_everything_works_over_it(request, way):
+def test_everything_works_over_it(request, way, connect):
     join = request.getfixturevalue(way)
     ada, bob = join(name="ada"), join(name="bob")
     assert (ada.rank, bob.rank) == (0, 1)
@@ -181,14 +189,14 @@ def test_a_certificate_with_another_name(tls):
     assert tls(server_hostname="localhost").rank == 0
 
 
-def test_tls_to_a_server_that_speaks_none(server):
+def test_tls_to_a_server_that_speaks_none(server, connect):
     with pytest.raises(ConnectionLost, match="TLS with"):
-        Client(*server.address, ssl_context=ssl.create_default_context(), timeout=PATIENCE_S)
+        connect(*server.address, ssl_context=ssl.create_default_context(), timeout=PATIENCE_S)
 
 
-def test_a_unix_socket_that_is_not_there(tmp_path):
+def test_a_unix_socket_that_is_not_there(tmp_path, connect):
     with pytest.raises(ConnectionLost, match=r"nobody listens at .*no-socket"):
-        Client(unix=tmp_path / "no-socket")
+        connect(unix=tmp_path / "no-socket")
 
 
 def test_addresses():
