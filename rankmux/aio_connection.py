@@ -91,19 +91,23 @@ class Connection:
             raise StateError("connecting", "the client is connected")
         self._connecting = True
         try:
-            await self._open()
+            await self._open(token_of(self._token))
         except RankmuxError as error:
             self._failure = error
             raise
         finally:
             self._connecting = False
 
-    async def _open(self) -> None:
+    async def _open(self, token: bytes) -> None:
         """A connection with its WELCOME, or nothing; takes `timeout_s` twice at most."""
-        session = ClientSession(self._name, token_of(self._token))
+        session = ClientSession(self._name, token)
         link = Link(session, self._received, self._clock)
         try:
             await open_transport(self._address, link, self._timeout_s)
+        except BaseException:
+            link.abort()  # the loop has closed its transport; not every loop tells the protocol of that
+            raise
+        try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s):
                     while session.state is State.AWAITING and not self.closed:
@@ -131,12 +135,20 @@ class Connection:
                     return  # of no use: from now on everything raises the failure
                 await asyncio.sleep(delay_s)
                 try:
-                    await self._open()
+                    await self._open(self._fresh_token())
                 except RankmuxError as error:
                     self._failure = error
         finally:
             self._restoring = None
             self.waiters.wake_all()
+
+    def _fresh_token(self) -> bytes:
+        try:
+            return token_of(self._token)
+        except RankmuxError:
+            raise
+        except Exception as error:  # of the callable: a file that is being replaced, a service that is away
+            raise ConnectionLost(f"no token could be had to make it again: {error!r}") from error
 
     @property
     def _lost_for_good(self) -> bool:
@@ -181,7 +193,7 @@ class Connection:
         self.link = None
         self.waiters.wake_all()
         if not self.closed:
-            if self._backoff is not None and self._restoring is None:
+            if self._backoff is not None and self._restoring is None and not self._connecting:
                 self._restoring = asyncio.get_running_loop().create_task(self._restore())
             self.on_incident(event)
 

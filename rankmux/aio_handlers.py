@@ -19,6 +19,7 @@ from .aio_receipt import ReceivedCommand
 from .aio_waiting import ended
 from .client_executing import (
     Returned,
+    report_expired,
     report_failure,
     report_lateness,
     report_unsent,
@@ -69,6 +70,9 @@ class Handlers:
         while len(service.tasks) < service.parallel and (taken := link.inbox.take_command()) is not None:
             answer = _Answer(self._connection, link)
             command = ReceivedCommand(*taken, link.session.max_payload or 0, answer)
+            if command.seconds_left() == 0.0:
+                report_expired(command.event)
+                continue
             task = loop.create_task(_run(self._connection, service.handler, command, answer))
             service.tasks.add(task)
             task.add_done_callback(service.tasks.discard)

@@ -20,6 +20,7 @@ __all__ = [
     "Returned",
     "pieces",
     "reject",
+    "report_expired",
     "report_failure",
     "report_lateness",
     "report_refusal",
@@ -81,6 +82,11 @@ def report_lateness(command: ExecuteReceived, took_s: float) -> None:
         command.seq,
         command.ttl_ms / 1000,
     )
+
+
+def report_expired(command: ExecuteReceived) -> None:
+    """Log that a command was not run."""
+    log.warning("command %d was not run: it waited here until it expired", command.seq)
 
 
 def report_unsent(command: ExecuteReceived, error: Exception) -> None:
