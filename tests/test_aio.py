@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ from rankmux.wire import Accepted, Done, Execute, Ping, Pong, Rank, Routed
 
 from .drivers import PATIENCE_S, new_loop
 from .fake_server import Connection, FakeServer
+from .test_client_stream import Relay
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -178,6 +180,26 @@ def test_connecting_cancelled_at_every_await(run, server):
         await client.close()
 
     assert run(at_every_suspension(scene)) > 1
+
+
+def test_a_handshake_cancelled_at_every_await(run, server, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+
+    async def scene(interrupt: Any) -> None:
+        before = open_sockets()
+        client = Client(*relay.address, ssl_context=trusting, timeout=PATIENCE_S)
+        await interrupt(client.connect())
+        assert others() == set()
+        if client.rank is None:
+            await until(lambda: open_sockets() <= before)
+            await client.connect()
+        await client.close()
+        await until(lambda: open_sockets() <= before)
+
+    with Relay(socket.create_server(("127.0.0.1", 0)), server, context) as relay:
+        assert run(at_every_suspension(scene)) > 2
 
 
 async def _first(iterator: Any) -> None:
