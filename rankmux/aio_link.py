@@ -20,8 +20,6 @@ from .client_session import ClientSession, State
 __all__ = ["Link"]
 
 _UNSENT_MAX_BYTES = 256 * 1024  # senders wait above it until the server has read
-_LATE_S = 0.5  # a tick that comes so much later than planned finds what has arrived still unread
-_AGAIN_S = 0.05
 
 
 class Link(asyncio.Protocol):
@@ -47,7 +45,6 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._read_paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
 
     @property
     def ended(self) -> bool:
@@ -128,22 +125,15 @@ class Link(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
         elif self._timer is None and (patience_s := self._liveness.patience_s()) is not None:
-            self._look_in(patience_s)
+            self._timer = asyncio.get_running_loop().call_later(patience_s, self._look)
         self._received(self, events)
-
-    def _look_in(self, delay_s: float) -> None:
-        self._due_s = self._clock() + delay_s
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._read_paused:
             self._liveness.heard()  # no judgement of a silence that is ours
-        elif self._clock() - self._due_s > _LATE_S:
-            self._look_in(_AGAIN_S)
-            return
         else:
-            self._liveness.judge()
+            self._liveness.judge()  # loops run timers behind what has arrived, so that is heard already
         self._turn()
 
 

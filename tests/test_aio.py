@@ -22,8 +22,11 @@ from typing import Any
 import pytest
 
 import rankmux.aio
+import rankmux.aio_connection
 import rankmux.client_inbox
 from rankmux.aio import Client, Ended, Promoted, ReceivedCommand, Status, Welcomed, reject
+from rankmux.aio_link import Link
+from rankmux.aio_stream import open_transport
 from rankmux.client_reconnect import Backoff
 from rankmux.errors import (
     ArgumentError,
@@ -750,24 +753,20 @@ def test_a_silent_server_is_noticed_while_the_program_awaits_something_else(run)
 
 def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
     """The answers came while the program kept the loop busy: they are heard before the silence is judged."""
-    asked = threading.Event()
 
     def script(connection: Connection) -> None:
         connection.welcome(ping_ms=1)
         pings = [connection.read_until(0x06) for _ in range(2)]
-        asked.set()
+        time.sleep(0.3)  # the loop is held up by now
         connection.send(*map(Pong, pings))
-        with suppress(AssertionError):
-            while True:
-                connection.send(Pong(connection.read_until(0x06)))
+        connection.until_gone()
 
     async def main(fake: FakeServer) -> None:
         async with Client(fake.host, fake.port) as client:
-            while not asked.is_set():
-                await asyncio.sleep(0.9)
-                time.sleep(0.2)  # noqa: ASYNC251 - the PONGs come in here
-            time.sleep(3)  # noqa: ASYNC251
-            await asyncio.sleep(0.2)
+            liveness = client._connection.link._liveness
+            await until(lambda: liveness._silent_pings == 2)
+            time.sleep(1.5)  # noqa: ASYNC251
+            await asyncio.sleep(0.1)
             assert client.rank == 2
 
     with FakeServer(script) as fake:
@@ -915,6 +914,32 @@ def test_a_connection_that_failed_can_be_tried_again(run):
         with Server(host=address[0], port=address[1], seats=2):
             async with client:
                 assert client.rank == 0
+
+    run(main())
+
+
+def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, server, monkeypatch):
+    """And then the loop does not hand it over: it was cancelled just then."""
+    attempts: list[Link] = []
+
+    async def interrupted(address: Any, link: Link, timeout_s: float) -> None:
+        attempts.append(link)
+        await open_transport(address, link, timeout_s)
+        if len(attempts) == 1:
+            await until(lambda: link.session.rank is not None)
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(rankmux.aio_connection, "open_transport", interrupted)
+
+    async def main() -> None:
+        client = Client(*server.address, reconnect=True)
+        with pytest.raises(asyncio.CancelledError):
+            await client.connect()
+        assert client.rank is None
+        assert others() == set()
+        await client.connect()
+        assert client.rank is not None
+        await client.close()
 
     run(main())
 
