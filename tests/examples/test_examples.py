@@ -112,12 +112,13 @@ def test_leaders_outlive_the_server(stack: ExitStack) -> None:
     leader.until(r"joining again(?s:.*)leading from job [3-9]\d* on")
 
 
-def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack) -> None:
+@pytest.mark.parametrize("example", ["fan_out", "fan_out_aio"])
+def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str) -> None:
     stage = Stage(stack)
     flags = ("--every", 0.1, "--timeout", 2)
-    asker = stage.start("fan_out", "ada", *flags)
+    asker = stage.start(example, "ada", *flags)
     asker.until("nobody is below")
-    frozen, killed, whole = (stage.start("fan_out", name, *flags) for name in ("bob", "cyd", "dan"))
+    frozen, killed, whole = (stage.start(example, name, *flags) for name in ("bob", "cyd", "dan"))
     asker.until("3 of 3 answered, mean load")
     frozen.process.send_signal(signal.SIGSTOP)
     killed.process.send_signal(signal.SIGSTOP)
@@ -133,9 +134,10 @@ def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack) -> None:
     assert whole.err == ""
 
 
-def test_a_fan_out_whose_handler_fails_says_so(stack: ExitStack) -> None:
+@pytest.mark.parametrize("example", ["fan_out", "fan_out_aio"])
+def test_a_fan_out_whose_handler_fails_says_so(stack: ExitStack, example: str) -> None:
     stage = Stage(stack)
-    asker = stage.start("fan_out", "ada", "--every", 0.1)
+    asker = stage.start(example, "ada", "--every", 0.1)
     asked = []
 
     def fail(command: ReceivedCommand) -> None:

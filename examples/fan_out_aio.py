@@ -1,0 +1,80 @@
+"""Fan-out with asyncio: as fan_out.py, in a program that does other things meanwhile.
+
+    rankmux-server &
+    python examples/fan_out_aio.py              # in three terminals or more: the first asks, the others answer
+
+The connection is served by the loop: PINGs are answered whatever the program awaits, so a plain `asyncio.sleep` is fine
+between two questions, and `answer` runs in a task of its own. Each executor ends in exactly one way here too, OK,
+FAILED, REJECTED, EXPIRED or LEFT, and when the one that asks dies, the next in line asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+
+from rankmux.aio import Client, ReceivedCommand, Rejected, RoutedResult, Status
+from rankmux.errors import CommandRefused, ConnectionLost, ServerError
+
+
+async def answer(command: ReceivedCommand) -> str:
+    """What everybody else does: text returned is OK, Rejected is REJECTED, any other exception is FAILED."""
+    if command.text != "load":
+        raise Rejected(f"this answers 'load', not {command.text!r}")
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "load": os.getloadavg()[0]})
+
+
+async def ask(client: Client, timeout_s: float) -> None:
+    """What rank 0 does."""
+    try:
+        receipt = await client.command("load", results=True, timeout=timeout_s)
+    except CommandRefused:
+        print("nobody is below; start this once more in another terminal", flush=True)
+        return
+    results = await receipt.gather()  # one for each executor, in rank order
+    for result in results:
+        print(f"{result.rank:>6}  {result.status.name:<8}  {shown(result)}", flush=True)
+    loads = [json.loads(result.payload)["load"] for result in results if result.status is Status.OK]
+    mean = f"mean load {sum(loads) / len(loads):.2f}" if loads else "no answer"
+    print(f"{len(loads)} of {receipt.executors} answered, {mean}", flush=True)
+
+
+def shown(result: RoutedResult) -> str:
+    if result.status is Status.OK:
+        facts = json.loads(result.payload)
+        return f"{facts['host']} (process {facts['pid']}): {facts['load']:.2f}"
+    return result.text  # what was raised there; nothing of who left or was too late
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7117)
+    parser.add_argument("--name", default=f"machine-{os.getpid()}")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
+    parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="for an answer")
+    options = parser.parse_args()
+    # Nothing here is bound to one seat, so `reconnect` is enough: a lost connection comes back by itself.
+    async with Client(
+        options.host, options.port, name=options.name, handler=answer, reconnect=True
+    ) as client:
+        print(f"{options.name}: rank {client.rank}", flush=True)
+        while True:
+            await client.wait_for_rank(0)
+            try:
+                await ask(client, options.timeout)
+            except (ConnectionLost, ServerError, TimeoutError) as error:
+                print(f"{error}; asking again later", flush=True)
+            await asyncio.sleep(options.every)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        print("left")
+    except (ConnectionLost, ServerError, TimeoutError) as error:
+        raise SystemExit(str(error)) from None
