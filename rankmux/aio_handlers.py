@@ -141,8 +141,8 @@ async def _run(connection: Connection, handler: Handler, command: ReceivedComman
     handling.set(connection)
     began_s = time.monotonic()
     try:
-        async with asyncio.timeout(command.seconds_left()):
-            await _carry_out(handler, command, began_s)
+        async with asyncio.timeout(command.seconds_left()) as deadline:
+            await _carry_out(handler, command, began_s, deadline)
     except TimeoutError:
         report_lateness(command.event, time.monotonic() - began_s)
     except asyncio.CancelledError:
@@ -150,7 +150,9 @@ async def _run(connection: Connection, handler: Handler, command: ReceivedComman
         raise
 
 
-async def _carry_out(handler: Handler, command: ReceivedCommand, began_s: float) -> None:
+async def _carry_out(
+    handler: Handler, command: ReceivedCommand, began_s: float, deadline: asyncio.Timeout
+) -> None:
     try:
         returned = handler(command)
         if inspect.isawaitable(returned):
@@ -163,8 +165,10 @@ async def _carry_out(handler: Handler, command: ReceivedCommand, began_s: float)
         status, payload = status_of(error)  # a task that the handler awaited may have been cancelled, too
         report_failure(command.event, error, time.monotonic() - began_s)
     else:
-        if command.seconds_left() == 0.0 and not command.finished:
+        late = deadline.expired() or command.seconds_left() == 0.0  # a loop may ring a millisecond early
+        if late and not command.finished:
             report_lateness(command.event, time.monotonic() - began_s)
+            return
     if not command.finished:
         try:
             await command.finish(status, payload)

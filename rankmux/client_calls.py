@@ -17,6 +17,7 @@ from .client_engine import Engine
 from .client_events import Promoted
 from .client_executing import (
     Returned,
+    report_expired,
     report_failure,
     report_lateness,
     report_refusal,
@@ -177,6 +178,9 @@ class Calls:
 
 
 def _run(handler: Handler, command: ReceivedCommand) -> None:
+    if command.seconds_left() == 0.0:
+        report_expired(command.event)
+        return
     began_s = time.monotonic()
     try:
         status, payload = Status.OK, result_of(handler(command))

@@ -441,6 +441,19 @@ def test_commands_wait_until_they_are_served(stage, join):
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == ["0", "1", "2"]
 
 
+def test_a_command_that_expires_while_it_waits_is_not_run(stage, join, caplog):
+    ada, bob = join(), join()
+    late = ada.command("late", results=True, timeout=0.1)
+    assert late.wait(PATIENCE_S).expired == 1
+    bob.who()  # reads it
+    time.sleep(0.2)  # its clock began later
+    ran = []
+    stage.enter_context(serving(bob, lambda command: ran.append(command.text)))
+    assert ada.command("in time", results=True).wait(PATIENCE_S).ok == 1
+    assert ran == ["in time"]
+    assert "was not run: it waited here until it expired" in caplog.text
+
+
 def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog):
     monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_HARD", 2)
     ada, bob = join(), join()
