@@ -1,0 +1,306 @@
+"""Does anything stay behind of connections that are gone? `python -m tests.faults.leaks --connections 1000000`
+
+Batches of connections come and go in every way that there is, drawn from a seed, with commands and results under way.
+Between batches, when nobody but one resident is there, the server's descriptors and resident bytes are read: the first
+must be back where they were, the second must not grow with the connections (least squares, after a warm-up).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import socket
+import ssl
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conformance.frames import (
+    RESULTS,
+    Command,
+    Done,
+    Execute,
+    Hello,
+    Leave,
+    Ping,
+    Pong,
+    Refused,
+    Result,
+    encode,
+)
+from tests.conformance.peer import Peer
+
+from .certificates import Certificates
+from .rig import BACK_S, Ground, Rig, until
+
+SEATS = 40
+BATCH = 48  # more than there are seats
+WARM_UP = 5_000
+BYTES_PER_1000 = 1024.0
+TOKEN = b"the token of the leak check"
+FLAGS = ("--ping-ms", "3600000", "--handshake-timeout-s", "20", "--tls-handshake-timeout-s", "20")
+HELLO = encode(Hello(token=TOKEN))
+LEAVE = encode(Leave())
+TO_ALL = encode(Command(1, 0, 0, RESULTS, 0, b"what is under way " * 10))
+RESET = struct.pack("ii", 1, 0)
+WAYS = {  # how it goes, and how many of a hundred do
+    "leaves": 30,
+    "closes": 20,
+    "resets": 15,
+    "half-closes": 8,
+    "resets at once": 7,
+    "is torn off in a frame": 5,
+    "breaks the rules": 4,
+    "has the wrong token": 4,
+    "sends no HELLO": 4,
+    "sends half a HELLO": 3,
+}
+FIRST = {  # what goes out with the connection
+    "resets at once": HELLO + TO_ALL,
+    "has the wrong token": encode(Hello(token=b"a guess")),
+    "breaks the rules": HELLO + bytes(4),
+    "sends no HELLO": b"",
+    "sends half a HELLO": HELLO[:9],
+}
+
+
+@dataclass
+class Figures:
+    """What was measured: `samples` are (connections so far, resident bytes); `went` counts the ways."""
+
+    connections: int = 0
+    seconds: float = 0.0
+    descriptors: int = 0
+    samples: list[tuple[int, int]] = field(default_factory=list)
+    went: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    closes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def slope(self) -> float:
+        """Resident bytes per 1,000 connections."""
+        return slope(self.samples) * 1000
+
+    def __str__(self) -> str:
+        first, last = self.samples[0][1], self.samples[-1][1]
+        return (
+            f"{self.connections} connections in {self.seconds:.0f} s, {self.done} commands settled; "
+            f"descriptors {self.descriptors:+d}; {first >> 10} KiB resident after the warm-up, {last >> 10} at the "
+            f"end, {self.slope:+.0f} bytes per 1,000\ncloses: {self.closes}"
+        )
+
+
+def slope(samples: list[tuple[int, int]]) -> float:
+    """Of the line of least squares through (x, y)."""
+    middle_x = sum(x for x, _ in samples) / len(samples)
+    middle_y = sum(y for _, y in samples) / len(samples)
+    spread = sum((x - middle_x) ** 2 for x, _ in samples)
+    return sum((x - middle_x) * (y - middle_y) for x, y in samples) / spread
+
+
+def resident(pid: int) -> int:
+    """Bytes; counted page by page, for /proc/PID/statm is off by what each CPU has not told yet."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no Rss in smaps_rollup")
+
+
+class Crowd:
+    """Makes batches of connections to `server` and lets them go; one resident of rank 0 stays and commands them."""
+
+    def __init__(self, server: Rig, seed: int) -> None:
+        self.went: Counter[str] = Counter()
+        self.done = 0
+        self._server = server
+        self._draw = random.Random(seed)
+        self._context = self._client_context(server)
+        self._resident: Peer = server.join("resident")
+        self._ids = 0
+
+    def batch(self) -> int:
+        """One batch, from the first connection to the last that is gone; returns how many there were."""
+        ways = self._draw.choices(list(WAYS), list(WAYS.values()), k=BATCH)
+        here = [(way, self._connect(FIRST.get(way, HELLO))) for way in ways]
+        members = [(way, sock) for way, sock in here if way not in FIRST and _kind(sock) == 0x81]
+        seated = {sock for _, sock in members}
+        self._ids += 1
+        self._resident.command(self._ids, payload=bytes(100), results=True)
+        for number, (_, sock) in enumerate(members):
+            if number % 3:
+                sock.sendall(TO_ALL)  # some wait for it when their juniors go, some go before it is read
+            if number % 4 == 0:
+                _answer(sock)
+        for way, sock in here:
+            if sock in seated or way in FIRST:
+                self._go(way, sock)
+            else:
+                self.went["finds no seat"] += 1
+                sock.close()
+        self._settle()
+        return len(here)
+
+    def _connect(self, first: bytes) -> socket.socket:
+        sock = socket.create_connection((self._server.host, self._server.port), 20)
+        if self._context is not None:
+            sock = self._context.wrap_socket(sock, server_hostname="localhost")
+        if first:
+            sock.sendall(first)
+        return sock
+
+    def _go(self, way: str, sock: socket.socket) -> None:
+        self.went[way] += 1
+        match way:
+            case "leaves":
+                sock.sendall(LEAVE)
+                if self._draw.random() < 0.5:
+                    _read_out(sock)
+            case "half-closes":
+                if not isinstance(sock, ssl.SSLSocket):  # whose shutdown would cut the TLS off
+                    sock.shutdown(socket.SHUT_WR)
+                    _read_out(sock)
+            case "is torn off in a frame":
+                sock.sendall(TO_ALL[:-3])
+            case "resets" | "resets at once":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            case "breaks the rules" | "has the wrong token":
+                _read_out(sock)
+        sock.close()
+
+    def _settle(self) -> None:
+        """The resident's command has come to its end, whoever was to execute it."""
+        while True:
+            frame = self._resident.recv(20)
+            if isinstance(frame, Done | Refused) and frame.id == self._ids:
+                self.done += isinstance(frame, Done)
+                return
+
+    @staticmethod
+    def _client_context(server: Rig) -> ssl.SSLContext | None:
+        if server.ground.transport == "plain":
+            return None
+        assert server.certificates is not None
+        mtls = server.ground.transport == "mtls"
+        return server.certificates.client_context(server.certificates.client if mtls else None)
+
+
+def _kind(sock: socket.socket) -> int:
+    """The type of the first frame that comes; the frame is read."""
+    head = _exactly(sock, 5)
+    _exactly(sock, int.from_bytes(head[:4], "big") - 1)
+    return head[4]
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    octets = b""
+    while len(octets) < size:
+        more = sock.recv(size - len(octets))
+        assert more, "the server ended a connection that it should not have"
+        octets += more
+    return octets
+
+
+def _answer(sock: socket.socket) -> None:
+    """Read on to the next command, and answer it."""
+    while True:
+        head = _exactly(sock, 5)
+        body = _exactly(sock, int.from_bytes(head[:4], "big") - 1)
+        if head[4] == Execute.kind:
+            sock.sendall(encode(Result(int.from_bytes(body[:8], "big"), 0, b"done")))
+            return
+        if head[4] == Ping.kind:
+            sock.sendall(encode(Pong(body)))
+
+
+def _read_out(sock: socket.socket) -> None:
+    try:
+        while sock.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+
+
+def check(
+    connections: int,
+    seed: int = 1,
+    *,
+    transport: str = "plain",
+    certificates: Certificates | None = None,
+    warm_up: int = WARM_UP,
+    told: bool = False,
+) -> Figures:
+    """Let so many come and go. Raises AssertionError when something stays behind; U1, U2, U4, U5, U6 hold too."""
+    server = Rig(
+        SEATS,
+        *FLAGS,
+        ground=Ground(transport),
+        certificates=certificates,
+        extra={"RANKMUX_TOKEN": TOKEN.decode()},
+        token=TOKEN,
+    )
+    try:
+        figures = _measure(server, Crowd(server, seed), connections, warm_up, told)
+        server.finish_keeping_the_log()
+        figures.closes = server.closes()
+    finally:
+        server.finish()
+    assert figures.descriptors == 0, figures
+    assert figures.slope < BYTES_PER_1000, figures
+    return figures
+
+
+def _measure(server: Rig, crowd: Crowd, connections: int, warm_up: int, told: bool) -> Figures:
+    figures = Figures()
+    every = max(BATCH, (connections - warm_up) // 200)
+    before = server.descriptors()  # the resident's among them
+    began = time.monotonic()
+    due = warm_up
+    while figures.connections < connections:
+        figures.connections += crowd.batch()
+        if figures.connections < due:
+            continue
+        until(lambda: server.descriptors() <= before, BACK_S, "descriptors are left behind")
+        figures.samples.append((figures.connections, resident(server.pid)))
+        due = figures.connections + every
+        if told and len(figures.samples) % 10 == 1:
+            print(f"{figures.connections}: {figures.samples[-1][1] >> 10} KiB", flush=True)
+    until(lambda: server.descriptors() <= before, BACK_S, "descriptors are left behind")
+    figures.descriptors = server.descriptors() - before
+    figures.seconds = time.monotonic() - began
+    figures.went, figures.done = crowd.went, crowd.done
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--connections", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--transport", choices=["plain", "tls", "mtls"], default="plain")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        plain = arguments.transport == "plain"
+        try:
+            figures = check(
+                arguments.connections,
+                arguments.seed,
+                transport=arguments.transport,
+                certificates=None if plain else Certificates(Path(folder)),
+                warm_up=min(WARM_UP, arguments.connections // 5),
+                told=True,
+            )
+        except AssertionError as failure:
+            print(failure)
+            return 1
+    print(figures)
+    print(f"went: {dict(figures.went.most_common())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

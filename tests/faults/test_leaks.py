@@ -1,0 +1,32 @@
+"""What stays behind of connections that are gone: nothing. (`python -m tests.faults.leaks`: the long form.)"""
+
+from __future__ import annotations
+
+import pytest
+
+from . import leaks
+from .certificates import Certificates
+from .conftest import FULL
+from .witness import figure
+
+TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
+    """They leave, close, reset, are refused, say nothing; no descriptor stays, and under 1 KiB of 1,000 of them."""
+    figures = leaks.check(50_000, seed=4, transport=transport, certificates=certificates, warm_up=10_000)
+    assert figures.went.keys() >= leaks.WAYS.keys()
+    assert figures.went["finds no seat"] > 100
+    assert figures.done > 500
+    assert figures.closes.keys() >= {
+        *("left", "end_of_stream", "cut_inside_frame", "reset", "full", "auth", "protocol"),
+    }
+    assert sum(figures.closes.values()) >= figures.connections
+    figure("leaks", f"{figures.connections} came and went ({transport})", str(figures).partition("\n")[0])
+
+
+def test_the_slope_is_that_of_the_line() -> None:
+    assert leaks.slope([(0, 5), (10, 25), (20, 45)]) == 2.0
+    assert leaks.slope([(0, 7), (10, 7), (20, 7)]) == 0.0
+    assert leaks.slope([(0, 0), (1, 4), (2, 2)]) == 1.0
