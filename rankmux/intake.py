@@ -198,7 +198,7 @@ class Intake:
             self._feed(peer, data, turn)
             left -= len(data)
             self._left -= len(data)
-            if peer.tls is None or peer.dead or peer.session.state is not State.MEMBER:
+            if peer.tls is None or peer.dead or peer.held or peer.session.state is not State.MEMBER:
                 break
         if peer.tls is not None and not peer.dead:
             self._connections.tune(peer)

@@ -35,6 +35,7 @@ class TlsSocket:
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
+            sock.getpeername()  # of one that is gone already, ssl would leave its own socket open
             self._sock = context.wrap_socket(
                 sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
             )
