@@ -6,9 +6,11 @@ member's socket, byte for byte. No thread and no sleep: clients act between turn
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import socket
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +28,10 @@ from .room_model import ModelTurn, RoomModel
 from .sockets import DEADLINE_S, reset
 
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
+FIRST_OF_CLIENTS = (
+    500  # their descriptors: the numbers below are the server's, who takes each again as soon as it is free
+)
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ModelledRoom(Room):
@@ -62,16 +68,29 @@ class ModelledRoom(Room):
         return outcome
 
 
-class Client:
-    """A real connection. It reads only when told to, and never blocks."""
+def out_of_the_way() -> socket.socket:
+    """A new socket whose descriptor is none that the server could get."""
+    with socket.socket() as low:
+        return socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_OF_CLIENTS))
 
-    def __init__(self, address: tuple[str, int], receive_buffer: int = 0) -> None:
-        self.sock = socket.socket()
+
+class Client:
+    """A real connection, over TLS if there is a `context`. It reads only when told to, and never blocks."""
+
+    def __init__(
+        self, address: tuple[str, int], receive_buffer: int = 0, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.sock = out_of_the_way()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.connect(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setblocking(False)
+        if context is not None:  # the handshake is made by the first calls
+            self.sock = context.wrap_socket(
+                self.sock, server_hostname="localhost", do_handshake_on_connect=False
+            )
+        self.later = b""  # the rest of a frame, for when it goes on
         self.outgoing = b""
         self.sent: list[Command | Result] = []
         self.frames: list[Frame] = []  # all that came, WELCOME and ERROR too
@@ -91,8 +110,16 @@ class Client:
         self.sent += [frame for frame in frames if isinstance(frame, Command | Result)]
         self.raw(b"".join(frame.encode() for frame in frames))
 
+    def begin(self, frame: Frame, size: int) -> None:
+        """Send the first `size` bytes of a frame; the rest goes in front of whatever is sent next."""
+        octets = frame.encode()
+        self.sent += [frame] if isinstance(frame, Command | Result) else []
+        self.raw(octets[:size])
+        self.later = octets[size:]
+
     def raw(self, octets: bytes) -> None:
-        self.outgoing += octets
+        self.outgoing += self.later + octets
+        self.later = b""
         self.push()
 
     def push(self) -> None:
@@ -100,7 +127,7 @@ class Client:
         while self.outgoing and self.ended is None:
             try:
                 size = self.sock.send(self.outgoing)
-            except BlockingIOError:
+            except NOT_NOW:
                 return
             except OSError:
                 self.outgoing = b""  # the reading end says how it ended
@@ -113,8 +140,10 @@ class Client:
         while self.ended is None:
             try:
                 octets = self.sock.recv(1 << 20)
-            except BlockingIOError:
+            except NOT_NOW:
                 break
+            except ssl.SSLZeroReturnError:
+                octets = b""
             except OSError:
                 self.ended = "reset"
                 break
@@ -161,7 +190,13 @@ class Client:
 class Embedded:
     """A server and its clients, all in this thread."""
 
-    def __init__(self, selector: selectors.BaseSelector | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector | None = None,
+        context: ssl.SSLContext | None = None,
+        **settings: Any,
+    ) -> None:
+        self._context = context
         with mock.patch("rankmux.server.Room", ModelledRoom):
             self.server = Server(port=0, selector=selector, **settings)
         assert isinstance(self.server.room, ModelledRoom)
@@ -183,7 +218,7 @@ class Embedded:
             self.step(*(readers or self.clients), timeout=0.01)
 
     def connect(self, receive_buffer: int = 0) -> Client:
-        self.clients.append(Client(self.server.address, receive_buffer))
+        self.clients.append(Client(self.server.address, receive_buffer, self._context))
         return self.clients[-1]
 
     def join(self, name: str = "", receive_buffer: int = 0) -> Client:
@@ -197,29 +232,38 @@ class Embedded:
     def crowd(self, size: int) -> list[Client]:
         return [self.join(f"m{i}") for i in range(size)]
 
-    def settle(self, *clients: Client) -> None:
-        """Until all is dealt with that `clients` (all, if none are named) sent, and all is read that they are owed."""
+    def settle(self, *clients: Client, readers: list[Client] | None = None) -> None:
+        """Until all is dealt with that `clients` (all, if none are named) sent, and all is read that they are owed.
+
+        `readers` read as well.
+        """
         waiting = [c for c in clients or self.clients if c.ended is None and c.welcome is not None]
         for _ in range(2):  # the second time for what the first made others say
             self._pings += 1
             token = b"settle %d" % self._pings
             for client in waiting:
                 client.send(Ping(token))
-            self.until(lambda: all(c.ended or Pong(token) in c.frames for c in waiting), *waiting)  # noqa: B023
+            answered = Pong(token)
+            self.until(
+                lambda: all(c.ended or answered in c.frames for c in waiting),  # noqa: B023
+                *waiting,
+                *(readers or []),
+            )
 
     def check(self, client: Client, *, whole: bool = True) -> None:
         """What arrived is what the model says; `whole`: all of it, and all that the client sent was taken."""
         assert client.history is not None
-        owed, arrived = self.room.owed[client.ticket], self.room.arrived[client.ticket]
-        if not whole:
-            owed = owed[: len(client.own)]
-            assert [arrived, client.sent][0][: len(client.sent)] == arrived
-        else:
+        owed = self.room.owed[client.ticket]
+        if whole:
             assert not client.rest
-            by_kind = [[f for f in frames if isinstance(f, Command)] for frames in (arrived, client.sent)]
-            assert by_kind[0] == by_kind[1]
-            by_kind = [[f for f in frames if isinstance(f, Result)] for frames in (arrived, client.sent)]
-            assert by_kind[0] == by_kind[1]
+        else:
+            owed = owed[: len(client.own)]
+        for kind in (Command, Result):
+            arrived, sent = (
+                [frame for frame in frames if isinstance(frame, kind)]
+                for frames in (self.room.arrived[client.ticket], client.sent)
+            )
+            assert arrived == (sent if whole else sent[: len(arrived)])
         assert client.own == owed
 
     def close(self) -> None:
@@ -242,10 +286,14 @@ def _is_open(fd: int) -> bool:
 
 
 @contextmanager
-def embedded(selector: type[selectors.BaseSelector] | None = None, **settings: Any) -> Iterator[Embedded]:
-    """An Embedded that leaves nothing open."""
+def embedded(
+    selector: type[selectors.BaseSelector] | None = None,
+    context: ssl.SSLContext | None = None,
+    **settings: Any,
+) -> Iterator[Embedded]:
+    """An Embedded that leaves nothing open; its clients speak TLS if there is a `context`."""
     before = open_descriptors()
-    made = Embedded(selector() if selector is not None else None, **settings)
+    made = Embedded(selector() if selector is not None else None, context, **settings)
     try:
         yield made
     finally:
