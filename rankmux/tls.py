@@ -8,6 +8,7 @@ was offered must be offered again, exactly, until it is taken: OpenSSL has encry
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -78,6 +79,8 @@ class TlsSocket:
         except (OSError, ValueError) as error:
             raise _plain(error) from None
         self.read_on = READABLE
+        if not data:
+            self._end_or_reset()
         return data
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -104,6 +107,13 @@ class TlsSocket:
             raise _plain(error) from None
         self.write_on = WRITABLE
         return sent
+
+    def _end_or_reset(self) -> None:
+        """CPython up to 3.12 shows a reset as an end of stream; only after the reset there is no peer any more."""
+        try:
+            self._sock.getpeername()
+        except OSError:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
 
     def pending(self) -> int:
         """Bytes that are decrypted and not yet read."""
@@ -135,6 +145,8 @@ def make_context(config: Config) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # Else OpenSSL 3 answers an end without a goodbye with an alert, and sends nothing more to who has half closed.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     for key, path in (
         ("tls_cert", config.tls_cert),
         ("tls_key", config.tls_key),

@@ -195,7 +195,7 @@ class ServerMachine(RuleBasedStateMachine):
             client.raw(b"")
             if client.outgoing or client.welcome is None:  # over TLS the handshake may not be through
                 self.rig.until(
-                    lambda: not client.outgoing and (client.frames or client.ended),
+                    lambda: client.ended or (client.frames and not client.outgoing),
                     *self.members,
                     *self.gone,
                     client,

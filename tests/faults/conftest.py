@@ -6,17 +6,22 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from typing import TypeVar
+from zlib import crc32
 
 import pytest
 
 from .certificates import Certificates
-from .rig import Ground, Rig
+from .rig import EXTENSION, Ground, Rig
 
 Rigging = Callable[..., Rig]
+Test = TypeVar("Test", bound=Callable[..., None])
 
 FULL = bool(os.environ.get("RANKMUX_FAULTS_FULL"))
-ALL = [Ground(*pair) for pair in itertools.product(("plain", "tls", "mtls"), ("epoll", "poll", "select"))]
-FEW = [Ground("plain", "epoll"), Ground("tls", "poll"), Ground("mtls", "select")]
+TRANSPORTS = ("plain", "tls", "mtls")
+SELECTORS = ("epoll", "poll", "select")
+TWINS = (True, False) if EXTENSION else (False,)
+ALL = [Ground(*each) for each in itertools.product(TRANSPORTS, SELECTORS, TWINS)]
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +29,30 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+def trio(number: int) -> list[Ground]:
+    """Three grounds that have all transports and all selectors among them; 0 to 5 are all eighteen, each once."""
+    return [
+        Ground(TRANSPORTS[i], SELECTORS[(i + number) % 3], TWINS[(i + number // 3) % len(TWINS)])
+        for i in range(3)
+    ]
+
+
+def everywhere(test: Test) -> Test:
+    """The test runs on each ground if all is asked for, else on three of them, other ones for other tests."""
+    grounds = ALL if FULL else trio(crc32(test.__name__.encode()) % 6)
+    return pytest.mark.parametrize("ground", grounds, ids=str)(test)
+
+
+def anywhere(test: Test) -> Test:
+    """The same, but on one of them."""
+    grounds = ALL if FULL else [ALL[crc32(test.__name__.encode()) % len(ALL)]]
+    return pytest.mark.parametrize("ground", grounds, ids=str)(test)
+
+
 @pytest.fixture
 def ground() -> Ground:
-    """Plain TCP and epoll; a test on all grounds is parametrized with `everywhere`."""
+    """For tests that are of one ground: plain TCP, epoll, the twin of this run."""
     return Ground()
-
-
-everywhere = pytest.mark.parametrize("ground", ALL if FULL else FEW, ids=str)
 
 
 @pytest.fixture

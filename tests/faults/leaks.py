@@ -256,7 +256,8 @@ def check(
 def _measure(server: Rig, crowd: Crowd, connections: int, warm_up: int, told: bool) -> Figures:
     figures = Figures()
     every = max(BATCH, (connections - warm_up) // 200)
-    before = server.descriptors()  # the resident's among them
+    before = server.descriptors_before + 1  # the resident's
+    until(lambda: server.descriptors() <= before, BACK_S, "somebody else is there")
     began = time.monotonic()
     due = warm_up
     while figures.connections < connections:

@@ -44,13 +44,14 @@ EXTENSION = uses_extension()
 
 @dataclass(frozen=True)
 class Ground:
-    """What a server stands on: `plain`, `tls` or `mtls`; `epoll`, `poll` or `select`."""
+    """What a server stands on: `plain`, `tls` or `mtls`; `epoll`, `poll` or `select`; one of the twins."""
 
     transport: str = "plain"
     selector: str = "epoll"
+    extension: bool = EXTENSION
 
     def __str__(self) -> str:
-        return f"{self.transport}-{self.selector}"
+        return f"{self.transport}-{self.selector}-{'extension' if self.extension else 'pure'}"
 
 
 class Rig(Server):
@@ -65,7 +66,6 @@ class Rig(Server):
         extra: dict[str, str] | None = None,
         wrap: Iterable[str] = (),
         preexec: Callable[[], None] | None = None,
-        extension: bool = EXTENSION,
         token: bytes = b"",
     ) -> None:
         self.seats = seats
@@ -96,7 +96,7 @@ class Rig(Server):
         self._process = subprocess.Popen(
             [*wrap, *command],
             cwd=ROOT,
-            env={**environment(extension), "RANKMUX_SELECTOR": ground.selector, **(extra or {})},
+            env={**environment(ground.extension), "RANKMUX_SELECTOR": ground.selector, **(extra or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -22,7 +22,7 @@ from tests.conformance.frames import (
 )
 from tests.conformance.peer import Peer
 
-from .conftest import Rigging, everywhere
+from .conftest import Rigging, anywhere, everywhere
 from .rig import Rig
 from .test_slow_peers import numbers
 from .witness import Witness, expect_end, figure
@@ -107,6 +107,7 @@ def test_f2_ten_thousand_small_frames_in_one_piece(rig: Rigging) -> None:
     figure("F2", f"p99 of the others ({server.ground})", f"{witness.p99() * 1000:.0f} ms")
 
 
+@anywhere
 def test_f3_to_f9_each_under_its_reason_and_no_memory(rig: Rigging) -> None:
     """Each is answered at once, with its code; nothing is allocated for a size that is only announced."""
     server = rig(64)
@@ -135,6 +136,7 @@ def test_f3_to_f9_each_under_its_reason_and_no_memory(rig: Rigging) -> None:
     assert {name: count for name, count in server.closes().items() if name in expected} == expected
 
 
+@anywhere
 def test_f4_a_frame_at_the_bound(rig: Rigging) -> None:
     """65,600 is read (its payload is too big by itself: REFUSED), 65,601 is not."""
     server = rig(4)
@@ -148,6 +150,7 @@ def test_f4_a_frame_at_the_bound(rig: Rigging) -> None:
     sender.expect_error(Code.TOO_BIG)
 
 
+@anywhere
 def test_f6_announced_and_stalled(rig: Rigging) -> None:
     """60 members announce 16 MiB each and send 10 bytes: what is held is what came, and their time runs out."""
     server = rig(80, "--max-payload", str(16 << 20), "--frame-timeout-s", "1")
@@ -192,6 +195,7 @@ def test_f10_an_end_inside_a_frame(rig: Rigging, how: str) -> None:
     senior.expect_quiet()
 
 
+@anywhere
 def test_random_bytes_from_many(rig: Rigging) -> None:
     """F9 at random: members who say something sensible, then noise."""
     import random

@@ -23,7 +23,7 @@ from tests.conformance.frames import (
 from tests.conformance.peer import ClosedError, Peer, SilenceError
 
 from . import history
-from .conftest import FULL, Rigging, everywhere
+from .conftest import FULL, Rigging, anywhere, everywhere
 from .test_resources import many_files  # noqa: F401 - a fixture
 from .witness import Witness, figure
 
@@ -37,6 +37,7 @@ def executed(peer: Peer) -> list[int]:
     return [int.from_bytes(f.payload[:4], "big") for f in peer.settle() if isinstance(f, Execute)]
 
 
+@anywhere
 def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
     """The same turn's commands meet connections that are reset already: the others get all of them."""
     server = rig(24)
@@ -53,6 +54,7 @@ def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
         server.vacate()
 
 
+@anywhere
 def test_c2_some_of_many_leave_in_one_turn(rig: Rigging) -> None:
     """One RANK each, with the final rank, and only for whom it changes."""
     server = rig(40)
@@ -100,6 +102,7 @@ def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
         sender.settle()
 
 
+@everywhere
 def test_c4_rank_0_dies_with_commands_in_the_servers_input(rig: Rigging) -> None:
     """They go out first, with its authority; then all move up."""
     server = rig(8)
@@ -116,6 +119,7 @@ def test_c4_rank_0_dies_with_commands_in_the_servers_input(rig: Rigging) -> None
         server.vacate()
 
 
+@anywhere
 def test_c5_a_sender_resets_right_after_a_frame(rig: Rigging) -> None:
     """All its targets get it, or none."""
     server = rig(40)
@@ -129,6 +133,7 @@ def test_c5_a_sender_resets_right_after_a_frame(rig: Rigging) -> None:
     assert seen[0] == sorted(seen[0])
 
 
+@anywhere
 def test_c6_the_only_member_commands(rig: Rigging) -> None:
     server = rig(4)
     only = server.join()
@@ -155,6 +160,7 @@ def test_c7_churn_and_a_history(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@anywhere
 def test_c8_one_leaves_and_one_comes_in_the_same_turn(rig: Rigging) -> None:
     server = rig(5)
     for _ in range(10):
@@ -193,6 +199,7 @@ def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:
     )
 
 
+@anywhere
 def test_resets_at_every_moment(rig: Rigging) -> None:
     """Members who reset while they connect, greet, command, answer; the witness loses nothing."""
     server = rig(64)

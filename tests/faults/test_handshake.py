@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.frames import Code, Command, Hello, Ping, Welcome, encode
 
-from .conftest import Rigging, everywhere
+from .conftest import Rigging, anywhere, everywhere
 from .test_bad_frames import _read_out
 from .witness import Witness
 
@@ -36,6 +36,7 @@ def test_h1_h2_nothing_said_or_dripped(rig: Rigging) -> None:
     assert server.closes()["handshake_timeout"] == 11
 
 
+@anywhere
 def test_h3_wrong_tokens(rig: Rigging, tmp_path) -> None:
     """The same AUTH each time, whatever is wrong; no token in the log."""
     path = tmp_path / "token"
@@ -81,6 +82,7 @@ def test_h4_before_hello_and_behind_it(rig: Rigging) -> None:
     assert junior.recv().kind == 0x07
 
 
+@anywhere
 @pytest.mark.parametrize(
     "octets", [struct.pack(">I", 4097) + b"\x01", struct.pack(">I", 4096) + b"\x01" + bytes(4095)]
 )
@@ -95,6 +97,7 @@ def test_h5_too_much_before_hello(rig: Rigging, octets: bytes) -> None:
     assert server.peak() - peak < 1 << 20
 
 
+@anywhere
 def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
     """Nothing is answered before HELLO, so nothing piles up for who does not read."""
     server = rig(4)
@@ -114,6 +117,7 @@ def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
     assert server.closes()["protocol"] == 30
 
 
+@anywhere
 def test_h7_a_second_hello(rig: Rigging) -> None:
     """It ends that one; its juniors move up, with the cause that it was evicted."""
     server = rig(6)

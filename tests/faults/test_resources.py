@@ -14,7 +14,7 @@ import pytest
 from tests.conformance.frames import QUIET, Code, Command, Error, Hello, encode
 from tests.conformance.peer import ClosedError, Peer
 
-from .conftest import FULL, Rigging
+from .conftest import FULL, Rigging, anywhere
 from .rig import until
 from .test_slow_peers import BIG, flood, numbers
 from .witness import Witness, expect_end, figure
@@ -32,6 +32,7 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@anywhere
 def test_r1_one_more_than_there_are_seats(rig: Rigging) -> None:
     """FULL, and nobody's rank moves."""
     server = rig(10)
@@ -220,6 +221,7 @@ def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
     )
 
 
+@anywhere
 def test_a_limit_trips_when_traffic_stops(rig: Rigging) -> None:
     """Just below the limits all stay; over them each goes for its own reason, though nothing is sent any more."""
     server = rig(8, "--frame-timeout-s", "0.6", "--ping-ms", "60000")

@@ -14,7 +14,7 @@ import pytest
 from tests.conformance.frames import QUIET, Cause, Code, Command, Error, Execute, Leave, Rank, encode
 from tests.conformance.peer import ClosedError, Peer
 
-from .conftest import Rigging, everywhere
+from .conftest import Rigging, anywhere, everywhere
 from .rig import until
 from .witness import Witness, figure
 
@@ -95,6 +95,7 @@ def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> 
     assert error.code == Code.SLOW
 
 
+@anywhere
 def test_s1_it_may_read_on_long_after(rig: Rigging) -> None:
     """The kernel holds whole frames, the ERROR and the end for it, though the server has let go of it."""
     server = rig(4, "--write-timeout-s", "0.5", "--drain-s", "0.2")
@@ -137,6 +138,7 @@ def test_s1_a_process_stopped_by_sigstop(rig: Rigging) -> None:
         child.stdout.close()
 
 
+@anywhere
 def test_s2_a_receiver_at_a_kibibyte_a_second(rig: Rigging) -> None:
     server = rig(4, "--write-timeout-s", "1")
     sender, slow, healthy = server.join(), server.join(receive_buffer=8192), server.join()
@@ -165,6 +167,7 @@ def test_s2_a_receiver_at_a_kibibyte_a_second(rig: Rigging) -> None:
         sending.join(10)
 
 
+@anywhere
 def test_s3_several_stalled_hold_the_sender_for_one_write_timeout(rig: Rigging) -> None:
     server = rig(12, "--write-timeout-s", "1")
     sender = server.join()
@@ -182,6 +185,7 @@ def test_s3_several_stalled_hold_the_sender_for_one_write_timeout(rig: Rigging) 
         assert error is None or error.code == Code.SLOW
 
 
+@anywhere
 def test_s4_a_peer_that_vanishes_without_a_word(rig: Rigging) -> None:
     """Its side of the connection stays silent: found after two pings without an answer."""
     server = rig(4, "--ping-ms", "300")
@@ -205,6 +209,7 @@ def test_s5_half_close_after_the_last_command(rig: Rigging) -> None:
     assert [type(frame).__name__ for frame in seen] == ["Accepted"]
 
 
+@anywhere
 def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
     """It is not read from, so it is pinged: that finds the reset, long before the receiver's time is over."""
     server = rig(4, "--write-timeout-s", "30", "--ping-ms", "500")
@@ -256,6 +261,7 @@ def test_s7_full_speed_to_healthy_receivers(rig: Rigging) -> None:
     sender.expect_quiet()
 
 
+@anywhere
 def test_s7_many_senders_at_full_speed(rig: Rigging) -> None:
     """What none of them may do alone they may not do together: no receiver is pushed over its hard limit."""
     server = rig(80, "--outbox-hard-bytes", str(3 << 20))
@@ -277,6 +283,7 @@ def test_s7_many_senders_at_full_speed(rig: Rigging) -> None:
         sending.join(20)
 
 
+@anywhere
 def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
     server = rig(4, "--slow-consumer", "evict")
     sender, slow, healthy = server.join(), server.join(receive_buffer=4096), server.join()
@@ -291,6 +298,7 @@ def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
     assert error.code == Code.SLOW
 
 
+@anywhere
 def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
     """Who is owed the most goes first."""
     server = rig(
