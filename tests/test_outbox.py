@@ -323,3 +323,14 @@ def test_the_log_gives_back_what_was_appended(turns, data):
             assert view
             assert bytes(view) == whole[start : start + len(view)]
         assert log.border(start) == min(border for border in borders if border >= start)
+
+
+def test_what_lies_between_two_ranges_is_not_sent():
+    """Who got a prefix of one turn's frames, and falls behind in the next as well, is not owed the first one's rest."""
+    outbox = Outbox(1000, 1000)
+    outbox.put(1, [(0, 3)], outbox.share(bytearray(b"oneREST")), 0, 0.0)
+    outbox.put(1, [(0, 3)], outbox.share(bytearray(b"twoREST")), 0, 0.0)
+    views = outbox.views(1, 1000)
+    assert b"".join(views) == b"onetwo"
+    for view in views:
+        view.release()
