@@ -336,7 +336,7 @@ class Server:
             self._liveness.forgive(late)
         self._sweep_at = now + self._liveness.interval()
         connections = self.connections
-        if connections.writing.bursts and not connections.outbox.queues and not connections.partial:
+        if connections.writing.bursts and not connections.outbox.held_bytes and not connections.partial:
             connections.writing.bursts = 0
             give_back()
 
