@@ -72,8 +72,10 @@ def test_f1_byte_by_byte(rig: Rigging) -> None:
 
 def test_f1_the_cpu_is_linear_in_the_bytes(rig: Rigging) -> None:
     """Behind 12 MiB of one frame, a byte costs no more than behind nothing."""
-    server = rig(4, "--max-payload", str(16 << 20), "--frame-timeout-s", "60")
-    server.rss_slack += 13 << 20  # the compiled twin keeps the buffer of its largest turn
+    server = rig(
+        *(4, "--max-payload", str(16 << 20), "--frame-timeout-s", "60"),
+        *("--outbox-hard-bytes", str(32 << 20)),  # the whole command waits where the kernel has no room
+    )
     sender, junior = server.join(), server.join()
     frame = encode(Command(1, 0, 0, QUIET, 0, bytes(12 << 20)))
     sender.raw(frame[:-400])
@@ -103,7 +105,7 @@ def test_f2_ten_thousand_small_frames_in_one_piece(rig: Rigging) -> None:
         assert numbers(target, 10_000) == list(range(10_000))
         sending.join(10)
     witness.finish()
-    assert witness.p99() < 0.5
+    assert witness.keeps(0.5), witness.ms()
     figure("F2", f"p99 of the others ({server.ground})", f"{witness.p99() * 1000:.0f} ms")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import resource
-import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from tests.conformance.frames import QUIET, Code, Command, Error, Hello, encode
 from tests.conformance.peer import ClosedError, Peer
+from tests.conformance.process import ROOT
 
 from .conftest import FULL, Rigging, anywhere
 from .rig import until
@@ -20,7 +22,7 @@ from .test_slow_peers import BIG, flood, numbers
 from .witness import Witness, expect_end, figure
 
 HELLO = encode(Hello())
-LEAVE = b"\0\0\0\1\x08"
+CONNECTORS = 2
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> Non
     for sock in [*silent, newcomer]:
         sock.close()
     witness.finish()
-    assert witness.p99() < 0.2
+    assert witness.keeps(0.2), witness.ms()
     figure(
         "R2",
         "a member let in beside them; p99 of the members; memory",
@@ -115,7 +117,7 @@ def test_r3_one_floods_at_line_rate(rig: Rigging) -> None:
     rate = total * BIG / (time.monotonic() - began) / 1e6
     sending.join(10)
     witness.finish()
-    assert witness.p99() < 0.25
+    assert witness.keeps(0.25), witness.ms()
     flooder.expect_quiet()
     figure("R3", "flood of 250 MiB; p99 of a 10 Hz member", f"{rate:.0f} MB/s; {witness.ms()}")
 
@@ -192,24 +194,27 @@ def test_the_worst_case_of_memory(rig: Rigging) -> None:
 
 
 def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
-    """2,000 a second (as many as one client process can) join and leave: no leak, and a log that stays short."""
+    """2,000 a second (or as many as the machine can) join and leave: no leak, and a log that stays short."""
     server = rig(64)
     witness = Witness(server.join(), [server.join(), server.join()], every_s=0.05)
     seconds = 60.0 if FULL else 3.0
-    began = time.monotonic()
-    count = 0
-    while (now := time.monotonic()) < began + seconds:
-        if count > (now - began) * 2000:
-            time.sleep(0.001)
-            continue
-        with socket.create_connection((server.host, server.port)) as sock:
-            sock.sendall(HELLO + LEAVE)
-            sock.recv(200)
-        count += 1
+    command = [sys.executable, "-m", "tests.faults.connector", server.host, str(server.port)]
+    connectors = [
+        subprocess.Popen(
+            [*command, str(2000 / CONNECTORS), str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(CONNECTORS)
+    ]
+    try:
+        count = sum(int(each.communicate(timeout=seconds + 60)[0]) for each in connectors)
+    finally:
+        for each in connectors:
+            each.kill()
+            each.wait()
     rate = count / seconds
     witness.finish()
     assert rate > 300
-    assert witness.p99() < 0.25
+    assert witness.keeps(0.25), witness.ms()
     until(lambda: server.descriptors() <= server.descriptors_before + 3, 5, "descriptors are left")
     lines = len(server.log().splitlines())
     assert lines < 60 * (seconds + 2)

@@ -39,6 +39,7 @@ class Witness:
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._sent_at: list[float] = []
+        self._late: list[float] = []
         self._seen_at: dict[Peer, list[float]] = {receiver: [] for receiver in receivers}
         self._threads = [threading.Thread(target=self._guard, args=(self._send,))]
         self._threads += [threading.Thread(target=self._guard, args=(self._watch, r)) for r in receivers]
@@ -62,6 +63,11 @@ class Witness:
         """Of the lags, in seconds."""
         return sorted(self.lags)[int(len(self.lags) * 0.99)]
 
+    def keeps(self, limit_s: float) -> bool:
+        """Whether `p99` is under the limit, but for what this process itself woke up too late from a sleep."""
+        late = sorted(self._late)[int(len(self._late) * 0.99)] if self._late else 0.0
+        return self.p99() < limit_s + max(0.0, late)
+
     def ms(self) -> str:
         """The same as a text."""
         return f"{self.p99() * 1000:.0f} ms"
@@ -82,7 +88,9 @@ class Witness:
             self._sender_command(number, octets)
             self.sent += 1
             self.held_s = max(self.held_s, time.monotonic() - self._sent_at[-1])
+            due = time.monotonic() + self._every_s
             self._stop.wait(self._every_s)
+            self._late.append(time.monotonic() - due)
 
     def _sender_command(self, number: int, octets: bytes) -> None:
         self._sender.sock.settimeout(30)
