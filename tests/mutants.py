@@ -27,7 +27,7 @@ TESTS = {
     "streams": "framing framing_io session server server_at_random",
     "outbox": "outbox server server_at_random",
     "reactor": "reactor server",
-    "server": "server server_at_random",
+    "server": "server server_at_random limits",
 }
 
 
