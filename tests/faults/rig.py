@@ -28,8 +28,8 @@ from .tried_peers import TlsPeer, UnixPeer
 
 BACK_S = 5.0  # U4: within this, everything is as it was before
 RSS_SLACK = 5 << 20
-IDLE_S = 0.5
-IDLE_CPU_S = 0.025
+IDLE_S = 0.3
+IDLE_CPU_S = 0.02
 CLOSED = re.compile(r"closed: (\d+) of (\d+) connections(?:: (.*))?")
 STOPPED = re.compile(r"stopped: (\d+) connections were still owed (\d+) bytes, which were not delivered")
 

@@ -7,9 +7,10 @@ import threading
 import time
 
 from rankmux.client import Client
+from tests.conformance.process import Server
 
 from .conftest import Rigging
-from .rig import until
+from .rig import EXTENSION, until
 from .witness import figure
 
 COUNT = 64
@@ -38,16 +39,19 @@ def test_l1_l4_64_clients_come_back_after_a_crash(rig: Rigging) -> None:
     while time.monotonic() < deadline:
         assert all(client.rank is None for client in clients)
         time.sleep(0.01)
-    second = rig(COUNT + 1, "--port", str(first.port))
-    began = time.monotonic()
-    until(lambda: all(len(notes) == 3 for notes in told.values()), 20, "not everybody is back")
-    took = time.monotonic() - began
-    assert sorted(notes[2] for notes in told.values()) == list(range(COUNT))  # type: ignore[type-var]
-    assert second.join().who().total == COUNT + 1
-    for client in clients:
-        client.close()
-    for thread in threads:
-        thread.join(10)
+    second = Server(COUNT + 1, "--port", str(first.port), extension=EXTENSION)
+    try:
+        began = time.monotonic()
+        until(lambda: all(len(notes) == 3 for notes in told.values()), 20, "not everybody is back")
+        took = time.monotonic() - began
+        assert sorted(notes[2] for notes in told.values()) == list(range(COUNT))  # type: ignore[type-var]
+        assert second.join().who().total == COUNT + 1
+    finally:
+        for client in clients:
+            client.close()
+        for thread in threads:
+            thread.join(10)
+        second.stop()
     figure(
         "L1", f"{COUNT} clients, the server killed and {DOWN_S} s away: all are back after", f"{took:.1f} s"
     )
