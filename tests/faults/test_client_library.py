@@ -27,7 +27,9 @@ def test_l1_l4_64_clients_come_back_after_a_crash(rig: Rigging) -> None:
         clients.append(
             Client(first.host, first.port, reconnect=True, on_lost=notes.append, on_joined=notes.append)
         )
-    threads = [threading.Thread(target=client.serve, args=(lambda _: b"",)) for client in clients]
+    threads = [
+        threading.Thread(target=client.serve, args=(lambda _: b"",), daemon=True) for client in clients
+    ]
     for thread in threads:
         thread.start()
     until(lambda: all(len(notes) == 1 for notes in told.values()), 10, "not everybody joined")
