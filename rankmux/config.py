@@ -20,6 +20,9 @@ from .errors import ConfigError
 __all__ = ["Config", "Setting", "load", "settings"]
 
 
+_OUTBOX_HARD_BYTES = 8 << 20
+
+
 @dataclass(frozen=True)
 class Setting:
     """What is known of one setting beside its value. `low` and `high` bound numbers, `choices` texts."""
@@ -149,7 +152,11 @@ class Config:
         "pace", "over the soft limit: its senders wait, or it goes", None, None, "pace", "evict"
     )
     outbox_soft_bytes: int = _setting(1 << 20, "what a member may be owed before its senders are paced", 1024)
-    outbox_hard_bytes: int = _setting(8 << 20, "what a member may be owed before it is thrown out", 1024)
+    outbox_hard_bytes: int = _setting(
+        _OUTBOX_HARD_BYTES,
+        "what a member may be owed before it is thrown out",
+        1024,
+    )
     outboxes_total_bytes: int = _setting(
         1 << 30, "memory of all outboxes; over it, who is owed the most goes first", 1024
     )
@@ -181,6 +188,10 @@ class Config:
     def __post_init__(self) -> None:
         for setting in settings():
             object.__setattr__(self, setting.name, setting.read(setting.name, getattr(self, setting.name)))
+        if self.outbox_hard_bytes == _OUTBOX_HARD_BYTES:
+            # Unless it was set to something else, a large frame alone does not throw out who takes everything.
+            most = max(_OUTBOX_HARD_BYTES, self.outbox_soft_bytes + 2 * self.max_payload)
+            object.__setattr__(self, "outbox_hard_bytes", most)
         if self.outbox_hard_bytes < self.outbox_soft_bytes:
             expected = f"at least outbox_soft_bytes ({self.outbox_soft_bytes}) is expected"
             raise ConfigError("outbox_hard_bytes", self.outbox_hard_bytes, expected)

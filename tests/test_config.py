@@ -181,3 +181,9 @@ def test_a_value_given_in_code_has_its_kind(value):
     except ConfigError:
         return
     assert type(seats) is int
+
+
+def test_the_hard_limit_leaves_room_for_large_payloads_unless_it_is_set():
+    assert Config(max_payload=16 << 20).outbox_hard_bytes == (1 << 20) + (32 << 20)
+    assert Config(outbox_soft_bytes=16 << 20).outbox_hard_bytes == (16 << 20) + 2 * 65_536
+    assert Config(max_payload=16 << 20, outbox_hard_bytes=9 << 20).outbox_hard_bytes == 9 << 20
