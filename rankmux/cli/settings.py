@@ -57,8 +57,8 @@ WHY: dict[str, dict[str, str]] = {
         "slow_consumer": "`pace` loses nobody anything while a member recovers, at the price that its seniors wait;"
         " `evict` keeps the seniors' pace, at the price of the member.",
         "outbox_soft_bytes": "Some bursts fit into it, so that pacing is for who really does not keep up.",
-        "outbox_hard_bytes": "What a turn or two can add on top of soft, before pacing shows. Where it is not set, it is"
-        " at least soft and two of the largest payloads.",
+        "outbox_hard_bytes": "What a turn or two can add on top of soft, before pacing shows. Where it is not set,"
+        " it is at least soft and two of the largest payloads.",
         "outboxes_total_bytes": "Bounds the process, whatever the members do. What went to all is held once, and"
         " counted once.",
         "write_timeout_s": "How long one member may hold up its seniors. Long enough for a stop by a garbage collector"
