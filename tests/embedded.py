@@ -15,10 +15,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from unittest import mock
 
-from rankmux.framing import Observe
+from rankmux.framing import Observe, Ring
 from rankmux.room import Outcome, Room, Turn
 from rankmux.server import Server
 from rankmux.wire import Command, ErrorFrame, Frame, Hello, Ping, Pong, Refused, Result, Welcome
@@ -197,7 +198,10 @@ class Embedded:
         **settings: Any,
     ) -> None:
         self._context = context
-        with mock.patch("rankmux.server.Room", ModelledRoom):
+        with (
+            mock.patch("rankmux.server.Room", ModelledRoom),
+            mock.patch("rankmux.server.Ring", partial(Ring, members_min=0)),  # small rooms send through it, too
+        ):
             self.server = Server(port=0, selector=selector, **settings)
         assert isinstance(self.server.room, ModelledRoom)
         self.room = self.server.room
