@@ -200,7 +200,9 @@ class Embedded:
         self._context = context
         with (
             mock.patch("rankmux.server.Room", ModelledRoom),
-            mock.patch("rankmux.server.Ring", partial(Ring, members_min=0)),  # small rooms send through it, too
+            mock.patch(
+                "rankmux.server.Ring", partial(Ring, members_min=0)
+            ),  # small rooms send through it, too
         ):
             self.server = Server(port=0, selector=selector, **settings)
         assert isinstance(self.server.room, ModelledRoom)
