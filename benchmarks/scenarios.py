@@ -63,6 +63,8 @@ class Scenario:
 
     def fits(self, subject: Subject) -> bool:
         """Whether `subject` can do what the scenario asks: speak, or have all of, rankmux's protocol."""
+        if subject.only and self.name not in subject.only:
+            return False
         if self.complete_only and not subject.complete:
             return False
         return self.for_all or subject.protocol == "rankmux"

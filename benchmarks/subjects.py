@@ -33,7 +33,8 @@ class Subject:
     `command` gets the seats, a free port and an empty directory; `announces` says that the server takes a port of
     its own and prints `listening on HOST:PORT`; `missing` says why it can't run here, or None; `complete`
     that it has all that the scenarios take of rankmux's protocol, results and bounded memory too; `patient` are the
-    flags with which it waits for members that do not read, however much they are owed.
+    flags with which it waits for members that do not read, however much they are owed; `only` names the scenarios
+    that it is for, if not all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Subject:
     complete: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     patient: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
     @property
     def is_ours(self) -> bool:
@@ -194,7 +196,7 @@ ALL = (
         _rankmux_version("1"),
         announces=True,
         environment={"RANKMUX_EXTENSION": "1"},
-        patient=PATIENT_RANKMUX,
+        only=("fanout-1", "fanout-64", "fanout-256", "everyone", "directed", "results", "promote"),
     ),
     Subject(
         "rankmux-pure",
