@@ -221,8 +221,14 @@ class Client(Membership):
             yield promoted
 
     def wait_for_rank(self, rank: int = 0, timeout: float | None = None) -> bool:
-        """Wait until the own rank is `rank` or higher up; False when `timeout` seconds passed first."""
-        return self.wait(lambda: self.rank is not None and self.rank <= rank, timeout)
+        """Wait until the own rank is `rank` or higher up; False when `timeout` seconds passed first.
+
+        The commands that came before the promotion have been run then, if this thread is the one that runs them.
+        """
+        reached = self.wait(lambda: self.rank is not None and self.rank <= rank, timeout)
+        if reached:
+            self._calls.run()
+        return reached
 
     # ending
 

@@ -6,9 +6,12 @@ import threading
 
 import rankmux.client_inbox
 from rankmux.client import Client, reject
+from rankmux.codes import Cause
 from rankmux.server import Server
+from rankmux.wire import Execute, Rank
 
 from .drivers import PATIENCE_S, serving
+from .fake_server import Connection, FakeServer
 
 
 def test_the_descriptor_is_that_of_the_socket():
@@ -53,3 +56,26 @@ def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
             thread.join(PATIENCE_S)
         assert overlaps == []
         assert threads == {serving_thread.ident}
+
+
+def test_who_waits_for_a_rank_has_run_what_came_before_it():
+    """A host that takes over goes on from the last command of the one before."""
+    happened: list[str] = []
+
+    def script(connection: Connection) -> None:
+        connection.welcome(rank=1, members=2)
+        commands = [Execute(seq, 0, 0, 0, b"tick") for seq in range(12, 32)]
+        connection.send(*commands, Rank(32, 0, 1, Cause.LOST))
+        connection.until_gone()
+
+    with (
+        FakeServer(script) as fake,
+        Client(
+            fake.host,
+            fake.port,
+            handler=lambda command: happened.append(command.text),
+            on_promoted=lambda event: happened.append(f"rank {event.rank}"),
+        ) as client,
+    ):
+        assert client.wait_for_rank(0, PATIENCE_S)
+        assert sorted(happened) == ["rank 0"] + ["tick"] * 20
