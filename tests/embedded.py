@@ -69,23 +69,29 @@ class ModelledRoom(Room):
         return outcome
 
 
-def out_of_the_way() -> socket.socket:
+def out_of_the_way(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
     """A new socket whose descriptor is none that the server could get."""
-    with socket.socket() as low:
+    with socket.socket(family) as low:
         return socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_OF_CLIENTS))
 
 
 class Client:
-    """A real connection, over TLS if there is a `context`. It reads only when told to, and never blocks."""
+    """A real connection, over TLS if there is a `context`. It reads only when told to, and never blocks.
+
+    `address` is the server's: port 0 stands behind the path of a Unix socket.
+    """
 
     def __init__(
         self, address: tuple[str, int], receive_buffer: int = 0, context: ssl.SSLContext | None = None
     ) -> None:
-        self.sock = out_of_the_way()
+        self.sock = out_of_the_way(socket.AF_INET if address[1] else socket.AF_UNIX)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect(address)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address[1]:
+            self.sock.connect(address)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            self.sock.connect(address[0])
         self.sock.setblocking(False)
         if context is not None:  # the handshake is made by the first calls
             self.sock = context.wrap_socket(

@@ -62,7 +62,11 @@ Probe = Callable[[Scene, Any], str]
 
 @dataclass(frozen=True)
 class Limit:
-    """With `value` (None: the amount itself) `below` brings "", `at` and `far` bring `over`."""
+    """With `value` (None: the amount itself) `below` brings "", `at` and `far` bring `over`.
+
+    `local` ones go over a Unix socket: who reads nothing there takes nothing more, while TCP may, in its own time,
+    find room in its buffers for a little more.
+    """
 
     name: str
     value: Any
@@ -73,6 +77,7 @@ class Limit:
     probe: Probe
     others: dict[str, Any] = field(default_factory=dict)
     tls: bool = False
+    local: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -96,13 +101,14 @@ LIMITS = [
     Limit("handshake_timeout_s", 2.0, 1.9, 2.2, 30, "HANDSHAKE_TIMEOUT", scenes.says_nothing),
     Limit("tls_handshake_timeout_s", 2.0, 1.9, 2.2, 30, "HANDSHAKE_TIMEOUT", scenes.says_nothing, tls=True),
     Limit("frame_timeout_s", 2.0, 1.9, 2.2, 30, "FRAME_TIMEOUT", scenes.frame_takes_long),
-    Limit("outbox_soft_bytes", 65_536, 65_536, 65_537, 500_000, "paced", scenes.owed_until_paced),
+    Limit("outbox_soft_bytes", 65_536, 65_536, 65_537, 500_000, "paced", scenes.owed_until_paced, local=True),
     Limit(
         *("outbox_hard_bytes", 65_536, 65_536, 65_537, 500_000, "SLOW", scenes.owed_until_closed),
         {"outbox_soft_bytes": 65_536},
+        local=True,
     ),
-    Limit("outboxes_total_bytes", 65_536, 65_536, 65_537, 500_000, "SLOW", scenes.owed_in_all),
-    Limit("write_timeout_s", 2.0, 1.9, 2.2, 30, "SLOW", scenes.takes_no_bytes),
+    Limit("outboxes_total_bytes", 65_536, 65_536, 65_537, 500_000, "SLOW", scenes.owed_in_all, local=True),
+    Limit("write_timeout_s", 2.0, 1.9, 2.2, 30, "SLOW", scenes.takes_no_bytes, local=True),
     Limit("send_buffer_bytes", 16_384, 4096, 65_536, 900_000, "queued", scenes.sent_to_who_reads_nothing),
     Limit("ping_ms", 2000, 1.9, 2.4, 3.5, "PING", scenes.stays_silent),
     Limit("pings_missed", 2, 2.5, 3.3, 30, "SILENT", scenes.answers_no_ping, {"ping_ms": 1000}),
@@ -140,6 +146,8 @@ def scene(limit: Limit, amount: Any, certificates: Certificates, *, silent: bool
     now = [1000.0]
     context = certificates.client_context() if limit.tls else None
     transport = {"tls_cert": str(certificates.server)} if limit.tls else {}
+    if limit.local:
+        transport = {"unix": str(certificates.server.with_name("limits.sock"))}
     values = HUGE | limit.others | {limit.name: amount if limit.value is None else limit.value} | transport
     log, lines = logging.getLogger("rankmux.server"), Lines()
     level = log.level
