@@ -42,8 +42,8 @@ def edited(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> li
     ]
     if kind == "E":  # to all, and not the last ones that somebody saw
         places = [(n, at) for n, at in places if logs[n][at].split()[7] == "0"]
-    for part in (4, 3, 5, 2, 6):
-        n, at = places[len(places) * part // 8]
+    for part in sorted(range(1, 32), key=lambda part: abs(part - 16)):
+        n, at = places[len(places) * part // 32]
         copy = [list(lines) for lines in logs]
         edit(copy[n], at)
         if violations := judged(copy):
@@ -70,7 +70,7 @@ def doubled(lines: list[str], at: int) -> None:
 
 def swapped(lines: list[str], at: int) -> None:
     ident = lines[at].split()[0]
-    other = next(n for n in range(at + 1, len(lines)) if lines[n].split()[:2] == [ident, "E"])
+    other = next((n for n in range(at + 1, len(lines)) if lines[n].split()[:2] == [ident, "E"]), at)
     lines[at], lines[other] = lines[other], lines[at]
 
 
