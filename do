@@ -59,9 +59,9 @@ make_environment() {
 # What an installation depends on, and what it leaves in the tree: a change in any of it calls for a new one.
 fingerprint() {
     {
-        ls "$root"/rankmux/_framing*.so 2>/dev/null || :
+        ls "$root"/rankmux/_*.so 2>/dev/null || :
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
-        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/_framing.p* "$root/rankmux/_uring.h"
+        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/*.p[xy][dix] "$root"/rankmux/*.h
         grep '^__version__' "$root/rankmux/__init__.py"
     } | cksum
 }
@@ -74,7 +74,7 @@ ready() {
     ! grep -qsxF -e "$now $1" -e "$now ${2:-$1}" "$stamp" || return 0
     say "installing rankmux[$1] into $env"
     suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
-    rm -f "$root/rankmux/_framing.c" "$root/rankmux/_framing$suffix" # an old one would outlive a failed build
+    rm -f "$root"/rankmux/_*.c "$root"/rankmux/_*"$suffix" # an old one would outlive a failed build
     "$python" -m pip install -q --disable-pip-version-check -e "${root}[$1]"
     if [ "$("$python" -P -c 'import rankmux.framing; print(rankmux.framing.TWIN)')" = extension ]; then
         say "the compiled extension was built"

@@ -4,6 +4,7 @@ RANKMUX_EXTENSION: 0 builds none, auto (the default) builds it where that is pos
 """
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
@@ -11,10 +12,11 @@ MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 
+# The modules share declarations, so a change in any of these builds all anew; rankmux/framing.py takes all or none.
+shared = glob("rankmux/*.pxd") + glob("rankmux/*.h")
 extensions = [
-    Extension(
-        "rankmux._framing", ["rankmux/_framing.pyx"], depends=["rankmux/_uring.h"], optional=MODE != "1"
-    )
+    Extension(f"rankmux.{name}", [f"rankmux/{name}.pyx"], depends=shared, optional=MODE != "1")
+    for name in ("_framing", "_ledger", "_dispatch", "_flush")
 ]
 
 setup(ext_modules=[] if MODE == "0" else extensions)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 from array import array
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from rankmux import _framing_py, framing
 from rankmux.codes import CommandFlag, Status, Target
 from rankmux.deliveries import Deliveries
 from rankmux.ranks import Ranks
 from rankmux.wire import Command, Result
+from tests.twins import TWINS
 
 MAX_PAYLOAD = 65_536
 MEMBERS = 10_000
 COMMANDS = 64
 
 
-def _twins() -> list[ModuleType]:
-    compiled = [importlib.import_module("rankmux._framing")] if framing.TWIN == "extension" else []
-    return [_framing_py, *compiled]
-
-
-@pytest.fixture(
-    params=_twins(), ids=lambda module: "extension" if module.__name__.endswith("_framing") else "pure"
-)
+@pytest.fixture(params=TWINS, ids=lambda twin: twin.__name__)
 def twin(request: pytest.FixtureRequest) -> Any:
     """One twin of the hot loops."""
     return request.param

@@ -1,10 +1,4 @@
 from ._framing_py import Batch as Batch
 from ._framing_py import Event as Event
-from ._framing_py import Ledger as Ledger
-from ._framing_py import Observe as Observe
-from ._framing_py import Ring as Ring
 from ._framing_py import cut as cut
-from ._framing_py import dispatch as dispatch
-from ._framing_py import flush as flush
-from ._framing_py import rank_frames as rank_frames
 from ._framing_py import receive as receive

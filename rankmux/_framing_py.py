@@ -1,54 +1,29 @@
-"""The pure twin of the hot loops, and the definition of what they do; `_framing.pyx` does the same, faster.
+"""The pure twin of `_framing.pyx`, and the definition of what it does: frames off the wire, into the turn.
 
-What runs once per frame or once per receiver lives here: cutting streams, the commands and results of a turn, the
-EXECUTE frames into the shared buffer, results to their senders, one send per receiver. What runs once per turn or once
-per connection does not. Sockets are handed in; nothing here opens, closes or waits.
+The hot loops are what runs once per frame or once per receiver: cutting streams and reading (here), the results
+(`_ledger_py`), the commands (`_dispatch_py`), one send per receiver (`_flush_py`). What runs once per turn or once per
+connection is not among them. Sockets are handed in; nothing here opens, closes or waits.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from errno import ENOMEM
-from operator import itemgetter
 from struct import Struct
 
-from ._ledger_py import Ledger
-from .codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType, RefusedCode, Target
-from .deliveries import Deliveries
+from .codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType
 from .errors import ProtocolViolation
-from .links import HUNG_UP, READ_DIRECT, READABLE, WRITABLE, WRITE_DIRECT, Links
-from .verdicts import bad_length, member_frame, overload, refusal
+from .links import HUNG_UP, READ_DIRECT, READABLE, WRITABLE, Links
+from .verdicts import bad_length, member_frame
 from .wire import Frame, Leave, Pong
 
-__all__ = [
-    "Batch",
-    "Event",
-    "Ledger",
-    "Observe",
-    "Ring",
-    "cut",
-    "dispatch",
-    "flush",
-    "rank_frames",
-    "receive",
-]
+__all__ = ["Batch", "Event", "cut", "receive"]
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
-_COMMAND_TYPE, _RESULT_TYPE, _EXECUTE_TYPE = (
-    int(FrameType.COMMAND),
-    int(FrameType.RESULT),
-    int(FrameType.EXECUTE),
-)
-_RANK_TYPE, _ACCEPTED_TYPE = int(FrameType.RANK), int(FrameType.ACCEPTED)
-_ALL, _ONE, _NEXT, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.NEXT), int(Target.LEAST)
+_COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
 
 _COMMAND = Struct("!IBIBI")
 _RESULT = Struct("!QB")
-_EXECUTE = Struct("!IBQIBI")
-_RANK = Struct("!IBQIIB")
-_ACCEPTED = Struct("!IBIQII")
 
 Event = Frame | ProtocolViolation | bytes | int
 """What a member did beside commanding and answering: a frame, a breach, the bytes of a frame that is not whole yet, an
@@ -207,190 +182,3 @@ def receive(
             if not mask & HUNG_UP or (what and isinstance(what[-1], (Leave, ProtocolViolation))):
                 break
     return events, others, len(ready)
-
-
-Observe = Callable[[int, int, int, int, int, int, bytes], None]
-"""Told of each dispatched command: (sender's rank, target, arg, seq, executors, rejected, payload)."""
-
-
-def dispatch(
-    batch: Batch,
-    tickets: array[int],
-    snapshot: Sequence[int],
-    loads: array[int],
-    ledger: Ledger,
-    deliveries: Deliveries,
-    seq: int,
-    waiting_max: int,
-    waiting_total_max: int,
-    result_ttl_ms: int,
-    observe: Observe | None,
-) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
-    """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
-
-    `tickets` and `loads` are the columns of the ranks; `snapshot` are the same tickets in an array that stays as it is.
-    Returns the last seq used, (seq, ttl_ms) of each command that waits for results, (ticket, code) of each refused.
-    """
-    executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
-    accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
-    opened: list[tuple[int, int]] = []
-    refused: list[tuple[int, int]] = []
-    for ticket, id_, target, arg, flags, asked_ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
-        rank = bisect_left(tickets, ticket)
-        first, last = rank + 1, members
-        code = 0
-        if len(payload) > max_payload:
-            code = RefusedCode.TOO_BIG
-        elif target == _ONE:
-            first, last = arg, arg + 1
-            if arg >= members:
-                code = RefusedCode.NO_SUCH_RANK
-            elif arg <= rank:
-                code = RefusedCode.NOT_LOWER
-        elif first == members:
-            code = RefusedCode.NO_TARGET
-        elif target == _NEXT:
-            last = first + 1
-        elif target == _LEAST:
-            first = _least(loads, first)
-            last = first + 1
-        if not code:
-            if ledger.waits(ticket, id_):
-                code = RefusedCode.DUPLICATE
-            elif flags & 1 and ledger.count(ticket) >= waiting_max:
-                code = RefusedCode.BUSY
-        frame = b""
-        if code:
-            limit = waiting_max if code == RefusedCode.BUSY else max_payload
-            frame = refusal(id_, code, arg, members, len(payload), limit)
-        elif flags & 1 and ledger.owed + last - first > waiting_total_max:
-            code = RefusedCode.BUSY
-            frame = overload(id_, waiting_total_max)
-        if code:
-            deliveries.answer(deliveries.refused, ticket, frame)
-            refused.append((ticket, code))
-            continue
-        seq += 1
-        ttl_ms = asked_ttl_ms
-        if flags & 1:
-            ttl_ms = ttl_ms or result_ttl_ms
-            ledger.open(seq, ticket, id_, snapshot, first, last)
-            opened.append((seq, ttl_ms))
-            for executor in range(first, last):
-                loads[executor] += 1
-        head = _EXECUTE.pack(18 + len(payload), _EXECUTE_TYPE, seq, rank, flags & 1, ttl_ms)
-        if target == _ALL:
-            executes += head
-            executes += payload
-            if steps and steps[-1][0] == rank:
-                steps[-1] = (rank, len(executes))
-            else:
-                steps.append((rank, len(executes)))
-        else:
-            directed.setdefault(first, []).append((len(executes), head + payload))
-        deliveries.executions += last - first
-        rejected = rank if target == _ALL else 0
-        if not flags & 2:
-            frame = _ACCEPTED.pack(21, _ACCEPTED_TYPE, id_, seq, last - first, rejected)
-            deliveries.answer(accepted, ticket, frame)
-        if observe is not None:
-            observe(rank, target, arg, seq, last - first, rejected, payload)
-    return seq, opened, refused
-
-
-def _least(loads: array[int], first: int) -> int:
-    """The rank with the smallest load from `first` on; of equals the most senior."""
-    smallest = min(loads[first:])
-    return loads.index(smallest, first)
-
-
-def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, seq: int) -> bytearray:
-    """The RANK frames of all who move up when the ranks `departed` (rising) fall vacant (section 4).
-
-    One for each survivor behind the first departed, in rank order: its new rank, the number of `survivors`, `seq` of
-    the turn's last departure, and the cause of the last departure before it.
-    """
-    frames = bytearray()
-    if not departed:
-        return frames
-    stops = [*departed[1:], survivors + len(departed)]
-    for before, (vacant, stop, cause) in enumerate(zip(departed, stops, causes, strict=True), 1):
-        for rank in range(vacant + 1, stop):
-            frames += _RANK.pack(18, _RANK_TYPE, seq, rank - before, survivors, cause)
-    return frames
-
-
-class Ring:
-    """Hands the sends of a turn to the kernel in one call, where that can be done: by the extension, on Linux.
-
-    `wanted` is whether it may; with less than `members_min` members it saves nothing. Who has one closes it in the end.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, wanted: bool = True, members_min: int = 32) -> None:
-        pass
-
-    @property
-    def open(self) -> bool:
-        """Whether it is in use. It is opened by the first turn of a room that is large enough."""
-        return False
-
-    def close(self) -> None:
-        """Give it up; from now on each send is a call of its own."""
-
-
-def flush(
-    deliveries: Deliveries,
-    tickets: Sequence[int],
-    peers: Sequence[int],
-    tails: dict[int, bytes | bytearray],
-    links: Links,
-    ring: Ring,  # noqa: ARG001 - for the extension
-) -> list[tuple[int, int, int]]:
-    """Send each member what the turn owes it, each in one piece; `tickets` and `peers` as at the start of the turn.
-
-    Returns who could not be sent everything at once, or anything, as (rank, bytes sent, errno or 0).
-    """
-    behind: list[tuple[int, int, int]] = []
-    modes, sockets, departed = links.modes, links.sockets, deliveries.departed
-
-    def send(first: int, last: int, message: bytes | memoryview) -> None:
-        size = len(message)
-        for rank in range(first, last):
-            fd = peers[rank]
-            if not modes[fd] & WRITE_DIRECT:
-                behind.append((rank, 0, 0))
-                continue
-            try:
-                sent = sockets[fd].send(message)
-            except (BlockingIOError, InterruptedError):
-                behind.append((rank, 0, 0))
-            except OSError as error:
-                behind.append((rank, 0, error.errno or 0))
-            else:
-                if sent != size:
-                    behind.append((rank, sent, 0))
-
-    tail_of = {bisect_left(tickets, ticket): tail for ticket, tail in tails.items()}
-    with_own = {*deliveries.directed, *tail_of, *(range(departed[0], len(tickets)) if departed else ())}
-    own = iter([*sorted(with_own), len(tickets)])
-    following = next(own)
-    first, end = 0, 0
-    with memoryview(deliveries.executes) as executes:
-        for sender, upto in [*deliveries.steps, (len(tickets) - 1, 0)]:
-            with executes[:end] as prefix:  # what the ranks first ... sender share
-                while following <= sender:
-                    if end:
-                        send(first, following, prefix)
-                    pieces = deliveries.pieces(following, tail_of.get(following))
-                    if pieces:
-                        message = b"".join(
-                            [p if isinstance(p, bytes) else executes[p[0] : p[1]] for p in pieces]
-                        )
-                        send(following, following + 1, message)
-                    first, following = following + 1, next(own)
-                if end:
-                    send(first, sender + 1, prefix)
-            first, end = sender + 1, upto
-    return behind

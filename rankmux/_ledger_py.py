@@ -1,4 +1,4 @@
-"""The pure twin of the ledger: which executor owes which command a result. `_framing.pyx` holds the other one."""
+"""The pure twin of `_ledger.pyx`, and the definition of what it does: which executor owes which command a result."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from struct import Struct
-from typing import Protocol
 
+from ._framing_py import Batch
 from .codes import FrameType, Status
 
 __all__ = ["Ledger"]
@@ -16,12 +16,6 @@ _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
 
 _ROUTED = Struct("!IBIQIB")
 _DONE = Struct("!IBIIIIII")
-
-
-class Results(Protocol):
-    """The part of a Batch that is read here."""
-
-    results: list[tuple[int, int, int, bytes]]
 
 
 class _Waiting:
@@ -81,7 +75,7 @@ class Ledger:
         self.owed += last - first
 
     def settle(
-        self, batch: Results, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
+        self, batch: Batch, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
     ) -> int:
         """Route the results of `batch` to the senders that wait; returns how many nobody waits for."""
         dropped = 0

@@ -1,7 +1,8 @@
 """Which twin of the hot loops runs, and the frame decoder for a single stream (PROTOCOL section 2).
 
 `RANKMUX_EXTENSION` chooses at import: `0` the pure twin, `1` the extension or an ImportError, `auto` (the default) the
-extension where it was built. `_framing_py.py` defines what both do. No I/O here.
+extension where it was built. Each twin is four modules, and only all of one twin work together; those whose names end
+in `_py` define what both do. No I/O here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ __all__ = [
     "flush",
     "rank_frames",
     "receive",
-    "twin",
 ]
 
 
@@ -35,7 +35,7 @@ def _choose() -> str:
     if mode == "0":
         return "pure"
     try:
-        from . import _framing  # noqa: F401
+        from . import _dispatch, _flush, _framing, _ledger  # noqa: F401
     except ImportError:
         if mode == "1":
             raise
@@ -47,20 +47,15 @@ TWIN = _choose()
 """`"extension"` or `"pure"`."""
 
 if TYPE_CHECKING or TWIN == "pure":
-    from . import _framing_py as twin
+    from ._dispatch_py import Observe, dispatch, rank_frames
+    from ._flush_py import Ring, flush
+    from ._framing_py import Batch, Event, cut, receive
+    from ._ledger_py import Ledger
 else:
-    from . import _framing as twin
-
-Batch = twin.Batch
-Event = twin.Event
-Ledger = twin.Ledger
-Observe = twin.Observe
-Ring = twin.Ring
-cut = twin.cut
-dispatch = twin.dispatch
-flush = twin.flush
-rank_frames = twin.rank_frames
-receive = twin.receive
+    from ._dispatch import Observe, dispatch, rank_frames
+    from ._flush import Ring, flush
+    from ._framing import Batch, Event, cut, receive
+    from ._ledger import Ledger
 
 
 class FrameDecoder:

@@ -1,7 +1,7 @@
 """What the hot loops must know of a connection, in tables indexed by its file descriptor. No protocol, no system call.
 
 The descriptor is a small number that the kernel hands out densely, so a table of 20,000 of them is small and a look-up
-needs no hashing. `_framing` reads and writes these tables in place.
+needs no hashing. `_framing` and `_flush` read and write these tables in place.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import rankmux
 import rankmux.framing
 
 from .drivers import DRIVERS, driven
+from .twins import TWINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,22 +47,9 @@ def pytest_report_header() -> str:
     return f"rankmux {rankmux.__version__} in {rankmux.__path__[0]}, with the {rankmux.framing.TWIN} twin"
 
 
-def _twins() -> list[ModuleType]:
-    pure = importlib.import_module("rankmux._framing_py")
-    mode = os.environ.get("RANKMUX_EXTENSION", "auto")
-    if mode == "0":
-        return [pure]
-    try:
-        return [pure, importlib.import_module("rankmux._framing")]
-    except ImportError:
-        if mode == "1":
-            raise
-        return [pure]
-
-
-@pytest.fixture(scope="session", params=_twins(), ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.fixture(scope="session", params=TWINS, ids=lambda twin: twin.__name__)
 def framing(request: pytest.FixtureRequest) -> ModuleType:
-    """Each twin in turn: `rankmux._framing_py`, and `rankmux._framing` where it was built."""
+    """Each twin in turn: what `rankmux.framing` has of it."""
     twin: ModuleType = request.param
     return twin
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 600
 SHOWN = 4
 TESTS = {
-    "room": "room framing_turn deliveries ledger ranks server server_at_random",
-    "framing": "framing framing_turn framing_io ledger server server_at_random",
+    "room": "room dispatch deliveries ledger ranks server server_at_random",
+    "framing": "framing framing_io dispatch flush ledger server server_at_random",
     "streams": "framing framing_io session server server_at_random",
     "outbox": "outbox server server_at_random",
     "reactor": "reactor server",
@@ -81,7 +81,7 @@ def failing(
     """The tests that fail with `mutant` in the tree; of very many the first `enough`, if it is not 0."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         tree = Path(name)
-        built = shutil.ignore_patterns("*.so", "_framing.c", "__pycache__")
+        built = shutil.ignore_patterns("*.so", "_*.c", "__pycache__")
         for folder in ("rankmux", "tests"):
             shutil.copytree(ROOT / folder, tree / folder, ignore=built)
         for path in (*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *ROOT.glob("*.md")):

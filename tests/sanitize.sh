@@ -21,10 +21,12 @@ export LD_PRELOAD="$($cc -print-file-name=libasan.so):$($cc -print-file-name=lib
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$copy/report
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$copy/report
 export PYTHONMALLOC=malloc RANKMUX_EXTENSION=1 HYPOTHESIS_PROFILE=${HYPOTHESIS_PROFILE:-dev}
-grep -q __asan_report rankmux/_framing*.so # it is what it should be
+for module in rankmux/_*.so; do
+    grep -q __asan_report "$module" # it is what it should be
+done
 status=0
-"$python" -m pytest -q -p no:cacheprovider tests/test_framing.py tests/test_framing_io.py tests/test_framing_turn.py \
-    tests/test_ledger.py tests/test_room.py tests/test_deliveries.py tests/test_session.py tests/fuzz "$@" || status=$?
+"$python" -m pytest -q -p no:cacheprovider tests/test_framing.py tests/test_framing_io.py tests/test_dispatch.py \
+    tests/test_flush.py tests/test_ledger.py tests/test_room.py tests/test_deliveries.py tests/test_session.py tests/fuzz "$@" || status=$?
 if ls report* >/dev/null 2>&1; then
     cat report*
     status=1

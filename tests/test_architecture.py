@@ -12,11 +12,13 @@ import pytest
 
 import rankmux
 
+from .twins import PARTS, PURE
+
 PACKAGE = Path(rankmux.__file__).parent
 MAX_LINES = 450
 
 # Whom of ours a module may import, from the bottom up: a row names only rows before it. A new module gets its row.
-# Below the line there is no I/O, no clock and no thread; `_framing` is the .pyx.
+# Below the line there is no I/O, no clock and no thread; `_framing` and the like are .pyx and .pxd.
 BELOW = {
     "errors": "",
     "codes": "",
@@ -27,10 +29,18 @@ BELOW = {
     "verdicts": "wire codes errors",
     "links": "",
     "deliveries": "",
-    "_ledger_py": "wire codes errors",
-    "_framing_py": "_ledger_py deliveries links verdicts wire codes errors",
-    "_framing": "_framing_py _ledger_py deliveries links verdicts wire codes errors",
-    "framing": "_framing _framing_py wire codes errors",
+    "_framing_py": "links verdicts wire codes errors",
+    "_ledger_py": "_framing_py codes",
+    "_dispatch_py": "_framing_py _ledger_py deliveries verdicts codes",
+    "_flush_py": "deliveries links",
+    "_layout": "",
+    "_ranks": "",
+    "_uring": "",
+    "_framing": "_layout _framing_py links verdicts wire codes errors",
+    "_ledger": "_framing _ranks _layout codes",
+    "_dispatch": "_ledger _framing _ranks _layout _dispatch_py deliveries verdicts codes",
+    "_flush": "_uring _ranks _layout links",
+    "framing": "_flush _dispatch _ledger _framing _flush_py _dispatch_py _ledger_py _framing_py errors",
     "ranks": "errors",
     "outbox": "deliveries framing wire codes errors",
     "room": "ranks outbox deliveries framing wire codes errors",
@@ -108,8 +118,12 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-SOURCES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py")) + sorted(PACKAGE.rglob("*.pyx"))}
+# A .pyx and its .pxd are one module, known by the .pyx.
+SOURCES = {
+    _name(path): path for suffix in ("pxd", "py", "pyx") for path in sorted(PACKAGE.rglob(f"*.{suffix}"))
+}
 MODULES = {name: path for name, path in SOURCES.items() if path.suffix == ".py"}
+COMPILED = [name for name, path in SOURCES.items() if path.suffix == ".pyx"]
 TOP = {name for name in SOURCES if name in {"__init__", "__main__"} or name.split(".")[0] == "cli"}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 PUBLIC = sorted(
@@ -141,10 +155,11 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _pyx_imports(path: Path) -> list[ast.stmt]:
-    """A .pyx is not Python, but its import statements are, once `cimport` is read as `import`."""
+    """A .pyx and its .pxd are not Python, but their import statements are, once `cimport` is read as `import`."""
+    sources = [source for source in {path, path.with_suffix(".pxd")} if source.is_file()]
     statements = re.findall(
         r"^[ \t]*((?:from[ \t]+\S+[ \t]+)?c?import[ \t]+(?:\([^)]*\)|[^\n#]+))",
-        path.read_text(),
+        "\n".join(source.read_text() for source in sources),
         re.MULTILINE,
     )
     text = "\n".join(statements)
@@ -203,7 +218,11 @@ def test_threads_start_in_one_place():
 def test_a_module_says_what_lives_in_it(name):
     tree = TREES[name]
     assert not tree.body or ast.get_docstring(tree), "no docstring"
-    assert len(MODULES[name].read_text().splitlines()) <= MAX_LINES, "one of its jobs wants out"
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_module_has_one_job(name):
+    assert len(SOURCES[name].read_text().splitlines()) <= MAX_LINES, "one of its jobs wants out"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -233,9 +252,26 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+def test_the_twins_are_made_of_these():
+    assert set(COMPILED) == set(PARTS)
+    assert {name for name in MODULES if name.endswith("_py")} == {f"{name}_py" for name in PARTS}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_one_twin_offers_what_the_others_does(name):
+    public = importlib.import_module(f"rankmux.{name}_py").__all__
+    listed = re.search(r"^__all__ = (\[.*?\])", SOURCES[name].read_text(), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert ast.literal_eval(listed[1]) == public
+    stub = ast.parse(SOURCES[name].with_suffix(".pyi").read_text())
+    assert [node.names[0].name for node in stub.body if isinstance(node, ast.ImportFrom)] == public
+
+
 def test_the_twins_offer_the_same(framing):
-    pure = importlib.import_module("rankmux._framing_py")
-    assert set(pure.__all__) <= set(dir(framing))
+    for name in set().union(*(importlib.import_module(f"rankmux.{part}_py").__all__ for part in PARTS)):
+        assert callable(getattr(framing, name)) == callable(getattr(PURE, name))
+    assert framing.Event is PURE.Event
+    assert framing.Observe is PURE.Observe
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

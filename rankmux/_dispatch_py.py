@@ -1,0 +1,136 @@
+"""The pure twin of `_dispatch.pyx`, and the definition of what it does: commands and departures into frames. No I/O."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from struct import Struct
+
+from ._framing_py import Batch
+from ._ledger_py import Ledger
+from .codes import FrameType, RefusedCode, Target
+from .deliveries import Deliveries
+from .verdicts import overload, refusal
+
+__all__ = ["Observe", "dispatch", "rank_frames"]
+
+# Plain numbers: to look up a member of an enumeration costs more than to compare it.
+_EXECUTE_TYPE, _RANK_TYPE = int(FrameType.EXECUTE), int(FrameType.RANK)
+_ACCEPTED_TYPE = int(FrameType.ACCEPTED)
+_ALL, _ONE, _NEXT, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.NEXT), int(Target.LEAST)
+
+_EXECUTE = Struct("!IBQIBI")
+_RANK = Struct("!IBQIIB")
+_ACCEPTED = Struct("!IBIQII")
+
+Observe = Callable[[int, int, int, int, int, int, bytes], None]
+"""Told of each dispatched command: (sender's rank, target, arg, seq, executors, rejected, payload)."""
+
+
+def dispatch(
+    batch: Batch,
+    tickets: array[int],
+    snapshot: Sequence[int],
+    loads: array[int],
+    ledger: Ledger,
+    deliveries: Deliveries,
+    seq: int,
+    waiting_max: int,
+    waiting_total_max: int,
+    result_ttl_ms: int,
+    observe: Observe | None,
+) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
+    """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
+
+    `tickets` and `loads` are the columns of the ranks; `snapshot` are the same tickets in an array that stays as it is.
+    Returns the last seq used, (seq, ttl_ms) of each command that waits for results, (ticket, code) of each refused.
+    """
+    executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
+    accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
+    opened: list[tuple[int, int]] = []
+    refused: list[tuple[int, int]] = []
+    for ticket, id_, target, arg, flags, asked_ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
+        rank = bisect_left(tickets, ticket)
+        first, last = rank + 1, members
+        code = 0
+        if len(payload) > max_payload:
+            code = RefusedCode.TOO_BIG
+        elif target == _ONE:
+            first, last = arg, arg + 1
+            if arg >= members:
+                code = RefusedCode.NO_SUCH_RANK
+            elif arg <= rank:
+                code = RefusedCode.NOT_LOWER
+        elif first == members:
+            code = RefusedCode.NO_TARGET
+        elif target == _NEXT:
+            last = first + 1
+        elif target == _LEAST:
+            first = _least(loads, first)
+            last = first + 1
+        if not code:
+            if ledger.waits(ticket, id_):
+                code = RefusedCode.DUPLICATE
+            elif flags & 1 and ledger.count(ticket) >= waiting_max:
+                code = RefusedCode.BUSY
+        frame = b""
+        if code:
+            limit = waiting_max if code == RefusedCode.BUSY else max_payload
+            frame = refusal(id_, code, arg, members, len(payload), limit)
+        elif flags & 1 and ledger.owed + last - first > waiting_total_max:
+            code = RefusedCode.BUSY
+            frame = overload(id_, waiting_total_max)
+        if code:
+            deliveries.answer(deliveries.refused, ticket, frame)
+            refused.append((ticket, code))
+            continue
+        seq += 1
+        ttl_ms = asked_ttl_ms
+        if flags & 1:
+            ttl_ms = ttl_ms or result_ttl_ms
+            ledger.open(seq, ticket, id_, snapshot, first, last)
+            opened.append((seq, ttl_ms))
+            for executor in range(first, last):
+                loads[executor] += 1
+        head = _EXECUTE.pack(18 + len(payload), _EXECUTE_TYPE, seq, rank, flags & 1, ttl_ms)
+        if target == _ALL:
+            executes += head
+            executes += payload
+            if steps and steps[-1][0] == rank:
+                steps[-1] = (rank, len(executes))
+            else:
+                steps.append((rank, len(executes)))
+        else:
+            directed.setdefault(first, []).append((len(executes), head + payload))
+        deliveries.executions += last - first
+        rejected = rank if target == _ALL else 0
+        if not flags & 2:
+            frame = _ACCEPTED.pack(21, _ACCEPTED_TYPE, id_, seq, last - first, rejected)
+            deliveries.answer(accepted, ticket, frame)
+        if observe is not None:
+            observe(rank, target, arg, seq, last - first, rejected, payload)
+    return seq, opened, refused
+
+
+def _least(loads: array[int], first: int) -> int:
+    """The rank with the smallest load from `first` on; of equals the most senior."""
+    smallest = min(loads[first:])
+    return loads.index(smallest, first)
+
+
+def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, seq: int) -> bytearray:
+    """The RANK frames of all who move up when the ranks `departed` (rising) fall vacant (section 4).
+
+    One for each survivor behind the first departed, in rank order: its new rank, the number of `survivors`, `seq` of
+    the turn's last departure, and the cause of the last departure before it.
+    """
+    frames = bytearray()
+    if not departed:
+        return frames
+    stops = [*departed[1:], survivors + len(departed)]
+    for before, (vacant, stop, cause) in enumerate(zip(departed, stops, causes, strict=True), 1):
+        for rank in range(vacant + 1, stop):
+            frames += _RANK.pack(18, _RANK_TYPE, seq, rank - before, survivors, cause)
+    return frames

@@ -1,0 +1,64 @@
+# cython: language_level=3
+"""How frames are taken apart and laid in C: their sizes, their numbers, room for them. `layout.py` for the extensions.
+
+A .pxd is to Cython what a header is to C: what it declares, other files may `cimport`. This one has no .pyx, for all it
+holds is `inline`: the C compiler puts these functions into each module that uses them, and no call is left.
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+# In bytes: the head (length and type), and the bodies of the frames that C code knows, without the payload.
+cdef enum:
+    HEAD = 5
+    COMMAND_BODY = 14
+    RESULT_BODY = 9
+    EXECUTE_BODY = 17
+    ROUTED_BODY = 17
+    RANK_BODY = 17
+    ACCEPTED_BODY = 20
+    DONE_BODY = 24
+
+
+# Bytes on the wire are big-endian; compilers make one instruction of each of these. Who puts gets back where to go on.
+
+cdef inline uint32_t get_u32(const uint8_t *at) noexcept nogil:
+    return (<uint32_t> at[0] << 24) | (<uint32_t> at[1] << 16) | (<uint32_t> at[2] << 8) | at[3]
+
+
+cdef inline uint64_t get_u64(const uint8_t *at) noexcept nogil:
+    return (<uint64_t> get_u32(at) << 32) | get_u32(at + 4)
+
+
+cdef inline uint8_t *put_u32(uint8_t *at, uint32_t value) noexcept nogil:
+    at[0] = value >> 24
+    at[1] = value >> 16 & 0xFF
+    at[2] = value >> 8 & 0xFF
+    at[3] = value & 0xFF
+    return at + 4
+
+
+cdef inline uint8_t *put_u64(uint8_t *at, uint64_t value) noexcept nogil:
+    return put_u32(put_u32(at, <uint32_t> (value >> 32)), <uint32_t> value)
+
+
+cdef inline uint8_t *put_head(uint8_t *at, uint32_t body, uint8_t type_) noexcept nogil:
+    """The length, which counts the type byte and the body, and the type."""
+    at = put_u32(at, body + 1)
+    at[0] = type_
+    return at + 1
+
+
+cdef inline uint8_t *extend(bytearray buffer, Py_ssize_t size) except NULL:
+    """Make `buffer` longer by `size` bytes; returns where they begin."""
+    cdef Py_ssize_t before = PyByteArray_GET_SIZE(buffer)
+    PyByteArray_Resize(buffer, before + size)
+    return <uint8_t *> PyByteArray_AS_STRING(buffer) + before
+
+
+cdef inline uint8_t *answer(dict kind, uint64_t ticket, Py_ssize_t size) except NULL:
+    """Make what `ticket` gets of that kind longer by `size` bytes; returns where they begin."""
+    cdef bytearray buffer = kind.get(ticket)
+    if buffer is None:
+        buffer = kind[ticket] = bytearray()
+    return extend(buffer, size)

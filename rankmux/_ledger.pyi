@@ -1,0 +1,1 @@
+from ._ledger_py import Ledger as Ledger

@@ -1,0 +1,201 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The compiled twin of `_ledger_py.py`: which executor owes which command a result. No I/O here.
+
+`_framing.pyx` says how to read it.
+"""
+
+from cpython.array cimport array
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from ._framing cimport Batch, ResultEntry
+from ._layout cimport DONE_BODY, HEAD, ROUTED_BODY, answer, put_head, put_u32, put_u64
+from ._ranks cimport find, rank_now
+
+from .codes import FrameType, Status
+
+__all__ = ["Ledger"]
+
+# The numbers of the wire, taken from where they are defined, as C integers.
+cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE
+cdef uint8_t PART = Status.PART, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT
+
+
+cdef class Waiting:
+    """A dispatched command that waits for the results of the ranks `first` to `last - 1` among `tickets`."""
+
+    cdef uint64_t seq, sender
+    cdef uint32_t id
+    cdef array snapshot  # never changes, so its memory may be pointed into
+    cdef const uint64_t *tickets
+    cdef Py_ssize_t first, last, remaining
+    cdef uint8_t *answered
+    cdef uint32_t[5] counts
+
+    def __cinit__(self, uint64_t seq, uint64_t sender, uint32_t id_, array snapshot, Py_ssize_t first, Py_ssize_t last):
+        self.seq = seq
+        self.sender = sender
+        self.id = id_
+        self.snapshot = snapshot
+        self.tickets = <const uint64_t *> snapshot.data.as_ulonglongs
+        self.first = first
+        self.last = last
+        self.remaining = last - first
+        memset(self.counts, 0, sizeof(self.counts))
+        self.answered = <uint8_t *> malloc(last - first)
+        if self.answered == NULL:
+            raise MemoryError
+        memset(self.answered, 0, last - first)
+
+    def __dealloc__(self):
+        free(self.answered)
+
+    cdef Py_ssize_t owing(self, uint64_t ticket) noexcept:
+        """The rank at dispatch of `ticket`, if it still owes a result; else -1."""
+        cdef Py_ssize_t at = find(self.tickets, self.first, self.last, ticket)
+        if at == self.last or self.tickets[at] != ticket or self.answered[at - self.first]:
+            return -1
+        return at
+
+
+cdef class Ledger:
+    """As `_ledger_py.Ledger`."""
+
+    def __cinit__(self):
+        self.waiting = {}
+        self.by_sender = {}
+        self.finished = []
+
+    def __len__(self):
+        return len(self.waiting)
+
+    def __contains__(self, seq):
+        return seq in self.waiting
+
+    cpdef bint waits(self, uint64_t sender, uint32_t id_):
+        """As `_ledger_py.Ledger.waits`."""
+        if not self.by_sender:
+            return False
+        ids = self.by_sender.get(sender)
+        return ids is not None and id_ in ids
+
+    cpdef Py_ssize_t count(self, uint64_t sender):
+        """As `_ledger_py.Ledger.count`."""
+        ids = self.by_sender.get(sender)
+        return 0 if ids is None else len(ids)
+
+    def open(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
+        """As `_ledger_py.Ledger.open`."""
+        self.waiting[seq] = Waiting(seq, sender, id_, tickets, first, last)
+        self.by_sender.setdefault(sender, {})[id_] = seq
+        self.owed += last - first
+
+    def settle(self, Batch batch, array tickets, array loads, dict routed):
+        """As `_ledger_py.Ledger.settle`."""
+        cdef Py_ssize_t dropped = 0, at
+        cdef size_t i
+        cdef ResultEntry *entry
+        cdef Waiting waiting = None
+        cdef uint64_t asked = 0  # the seq that `waiting` was looked up for; most results of a turn answer the same
+        cdef uint64_t *now = <uint64_t *> tickets.data.as_ulonglongs
+        cdef Py_ssize_t members = len(tickets)
+        for i in range(batch.result_count):
+            entry = &batch.results[i]
+            if entry.seq != asked:
+                waiting = self.waiting.get(entry.seq)
+                asked = entry.seq
+            at = -1 if waiting is None else waiting.owing(entry.ticket)
+            if at < 0:
+                dropped += 1
+                continue
+            route(self, waiting, at, entry.status, batch.arena + entry.payload, entry.size, routed)
+            if entry.status != PART:
+                loads.data.as_uints[find(now, 0, members, entry.ticket)] -= 1
+        return dropped
+
+    def leave(self, gone, dict routed):
+        """As `_ledger_py.Ledger.leave`."""
+        cdef array tickets = array("Q", gone)
+        cdef Py_ssize_t i, at
+        cdef Waiting waiting
+        for waiting in list(self.waiting.values()):
+            for i in range(len(tickets)):
+                at = waiting.owing(tickets.data.as_ulonglongs[i])
+                if at >= 0:
+                    route(self, waiting, at, LEFT, NULL, 0, routed)
+
+    def expire(self, uint64_t seq, array tickets, array loads, dict routed):
+        """As `_ledger_py.Ledger.expire`."""
+        cdef Waiting waiting = self.waiting.get(seq)
+        cdef Py_ssize_t at
+        if waiting is None:
+            return
+        for at in range(waiting.first, waiting.last):
+            if not waiting.answered[at - waiting.first]:
+                loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
+                route(self, waiting, at, EXPIRED, NULL, 0, routed)
+
+    def forget(self, uint64_t sender, array tickets, array loads):
+        """As `_ledger_py.Ledger.forget`."""
+        cdef Waiting waiting
+        cdef Py_ssize_t at
+        for seq in self.by_sender.pop(sender, {}).values():
+            waiting = self.waiting.pop(seq)
+            self.owed -= waiting.remaining
+            for at in range(waiting.first, waiting.last):
+                if not waiting.answered[at - waiting.first]:
+                    loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
+
+    def finish(self, dict done):
+        """As `_ledger_py.Ledger.finish`."""
+        cdef Waiting waiting
+        cdef uint8_t *at
+        cdef int status
+        cdef list finished = self.finished
+        self.finished = []
+        finished.sort(key=_seq_of)
+        for waiting in finished:
+            at = put_head(answer(done, waiting.sender, HEAD + DONE_BODY), DONE_BODY, DONE)
+            at = put_u32(at, waiting.id)
+            for status in range(5):
+                at = put_u32(at, waiting.counts[status])
+        return len(finished)
+
+
+def _seq_of(Waiting waiting):
+    return waiting.seq
+
+
+cdef int route(
+    Ledger ledger,
+    Waiting waiting,
+    Py_ssize_t at,
+    uint8_t status,
+    const uint8_t *payload,
+    uint32_t size,
+    dict routed,
+) except -1:
+    """Lay ROUTED for the executor that had rank `at`; close its account unless more follows."""
+    cdef uint8_t *to = answer(routed, waiting.sender, HEAD + ROUTED_BODY + size)
+    to = put_head(to, ROUTED_BODY + size, ROUTED)
+    to = put_u32(to, waiting.id)
+    to = put_u64(to, waiting.tickets[at])
+    to = put_u32(to, at)
+    to[0] = status
+    if size:
+        memcpy(to + 1, payload, size)
+    if status == PART:
+        return 0
+    waiting.answered[at - waiting.first] = 1
+    waiting.counts[status] += 1
+    waiting.remaining -= 1
+    ledger.owed -= 1
+    if not waiting.remaining:
+        del ledger.waiting[waiting.seq]
+        ids = ledger.by_sender[waiting.sender]
+        del ids[waiting.id]
+        if not ids:
+            del ledger.by_sender[waiting.sender]
+        ledger.finished.append(waiting)
+    return 0
