@@ -1,9 +1,9 @@
 """The blocking client: `rankmux.Client`.
 
 It starts no threads. Whatever waits - a command for its answer, a receipt for results, `serve`, `poll` - reads for
-all, so PINGs are answered while something waits. A program that computes for longer than the server's ping interval
-(10 s) between two calls gives `keep_reading` a thread of its own, or is taken for lost. All methods may be called from
-several threads at once.
+all, so PINGs are answered while something waits. A program that computes between two calls for longer than a server
+waits for a sign of life (27 s by default) gives `keep_reading` a thread of its own, or is taken for lost. All methods
+may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -271,8 +271,9 @@ class Client(Membership):
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result of a command; for receipts."""
         with self._engine.condition:
-            self._engine.condition.notify_all()  # who waits for unread results to become fewer
-            return progress.take()
+            result = progress.take()
+            self._engine.taken()
+            return result
 
     # inside
 

@@ -267,6 +267,16 @@ class ClientSession:
         self._waiting.add_ping(payload)
         self._output += Ping(payload).encode()
 
+    def try_ping(self) -> None:
+        """Show the server that we live while nothing is received: a PING whose PONG is read when it is (section 3.5).
+
+        Never raises. Nothing is sent before WELCOME or after the end, nor while other bytes wait to be sent: those are
+        as good a sign, and a server that takes none of them listens to nobody.
+        """
+        if self._state is State.JOINED and not self._output:
+            self._waiting.add_ping(b"", patient=True)
+            self._output += Ping(b"").encode()
+
     def send_leave(self) -> None:
         """Give the seat back (section 3.4). What the server still owes comes in; then it closes."""
         self._may_send(FrameType.LEAVE)

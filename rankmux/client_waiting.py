@@ -41,13 +41,23 @@ class _Command:
 class Waiting:
     """The open questions of one connection; at most `limit` commands and as many WHO at a time."""
 
-    __slots__ = ("_commands", "_last_id", "_pings", "_silent_last_id", "_silent_open", "_who", "limit")
+    __slots__ = (
+        "_commands",
+        "_last_id",
+        "_open_pings",
+        "_pings",
+        "_silent_last_id",
+        "_silent_open",
+        "_who",
+        "limit",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._commands: dict[int, _Command] = {}
         self._who: dict[int, int] = {}
-        self._pings: deque[bytes] = deque()
+        self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal ones, and how long they are
+        self._open_pings = 0
         self._last_id = 0
         self._silent_last_id = 0
         self._silent_open = 0
@@ -88,11 +98,15 @@ class Waiting:
         self._who[id_] = count
         return id_
 
-    def add_ping(self, payload: bytes) -> None:
-        """Remember a PING; raises StateError when the server owes too many PONGs."""
-        if len(self._pings) >= _OPEN_PINGS_MAX:
+    def add_ping(self, payload: bytes, *, patient: bool = False) -> None:
+        """Remember a PING; raises StateError when the server owes too many PONGs, unless `patient`: we do not read."""
+        if self._open_pings >= _OPEN_PINGS_MAX and not patient:
             raise StateError("sending one more PING", f"{_OPEN_PINGS_MAX} of them wait for their PONGs")
-        self._pings.append(payload)
+        self._open_pings += 1
+        if self._pings and self._pings[-1][0] == payload:
+            self._pings[-1] = payload, self._pings[-1][1] + 1
+        else:
+            self._pings.append((payload, 1))
 
     def _command(self, id_: int, frame: str) -> _Command:
         command = self._commands.get(id_)
@@ -163,5 +177,10 @@ class Waiting:
 
     def pong(self, payload: bytes) -> None:
         """Check PONG: it answers the oldest open PING, with the same bytes."""
-        if not self._pings or self._pings.popleft() != payload:
+        if not self._pings or self._pings[0][0] != payload:
             raise _violation("a PONG came that answers no PING of ours")
+        self._open_pings -= 1
+        if self._pings[0][1] == 1:
+            self._pings.popleft()
+        else:
+            self._pings[0] = payload, self._pings[0][1] - 1

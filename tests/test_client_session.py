@@ -183,7 +183,7 @@ def snapshot(session: ClientSession) -> tuple[object, ...]:
         session.rank,
         session.waiting_commands,
         session._waiting.who,
-        len(session._waiting._pings),
+        list(session._waiting._pings),
         bytes(session._output),
         list(session._events),
         session.seq,
@@ -287,6 +287,33 @@ def test_open_pings_are_bounded():
         session.send_ping()
     with pytest.raises(StateError):
         session.send_ping()
+
+
+def test_signs_of_life_take_no_memory_and_their_pongs_are_taken_in_order():
+    session = joined()
+    session.send_ping(b"before")
+    session.data_to_send()
+    for _ in range(10_000):
+        session.try_ping()
+        assert session.data_to_send() == Ping(b"").encode()
+    assert len(session._waiting._pings) == 2
+    with pytest.raises(StateError):
+        session.send_ping(b"one more")
+    pongs = [Pong(b"before"), *[Pong(b"")] * 10_000]
+    assert feed(session, *pongs) == [PongReceived(pong.payload) for pong in pongs]
+    session.send_ping(b"after")
+    session.receive_data(Pong(b"").encode())
+    violation(session)
+
+
+def test_no_sign_of_life_is_sent_where_it_says_nothing():
+    """Bytes that wait to be sent are one already; and nobody is listening before WELCOME, after LEAVE or the end."""
+    session = joined()
+    session.send_command(b"x")
+    for silent in (session, awaiting(), leaving(), ended()):
+        before = snapshot(silent)
+        silent.try_ping()
+        assert snapshot(silent) == before
 
 
 # Receiving: the chunking

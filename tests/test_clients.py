@@ -40,6 +40,7 @@ from rankmux.wire import (
     MemberInfo,
     Members,
     Ping,
+    Pong,
     Rank,
     Refused,
     Result,
@@ -642,6 +643,101 @@ def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
     bob.close()
     reader.join(PATIENCE_S)
     assert not reader.is_alive()
+
+
+def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
+    """Behind a handler that takes long so much has piled up that nothing more is read, the server's PINGs neither."""
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+    server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
+    ada = stage.enter_context(connect(*server.address))
+    bob = stage.enter_context(connect(*server.address))
+    go_on = threading.Event()
+    stage.enter_context(serving(bob, lambda _: str(go_on.wait(PATIENCE_S))))
+    for client in (ada, bob):
+        threading.Thread(target=client.keep_reading, daemon=True).start()
+    receipts = [ada.command("block", results=True, timeout=PATIENCE_S) for _ in range(10)]
+    with pytest.raises(TimeoutError):
+        receipts[0].wait(2)  # such a server waits 1.1 s for a sign of life
+    go_on.set()
+    assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == ["True"] * 10
+    assert bob.rank == 1
+
+
+def test_a_busy_worker_shows_that_it_lives_for_as_long_as_it_takes(connect, monkeypatch):
+    """More often than PONGs may be owed otherwise; and all of them are taken when it reads on."""
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+    go_on = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.welcome(ping_ms=1)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        for _ in range(20):
+            assert connection.read_until(0x06) == b""
+        go_on.set()
+        connection.send(*[Pong(b"")] * 20, Rank(16, 1, 2, 1))
+        connection.until_gone()
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
+        with serving(client, lambda _: str(go_on.wait(PATIENCE_S))):
+            reader = threading.Thread(target=client.keep_reading)
+            reader.start()
+            assert client.wait_for_rank(1, PATIENCE_S)
+        reader.join(PATIENCE_S)
+
+
+def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+
+    def script(connection: Connection) -> None:
+        connection.welcome(ping_ms=50)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        connection.read_until(0x06)
+        connection.reset()
+
+    go_on = threading.Event()
+
+    def work(call: Callable[[], None]) -> None:
+        with suppress(ConnectionLost):
+            call()
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
+        calls = (client.keep_reading, lambda: client.serve(lambda _: str(go_on.wait(PATIENCE_S))))
+        threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        until(lambda: client.rank is None)
+        go_on.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+
+
+def test_reading_goes_on_when_there_is_room_again_though_the_server_does_not_read(connect, monkeypatch):
+    """Who sleeps until it can write must learn that it may read; the ping interval is far too long to wait for."""
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+    go_on, told = threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.welcome(ping_ms=3_600_000)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        assert go_on.wait(PATIENCE_S)
+        connection.send(Rank(16, 1, 2, 1))
+        assert told.wait(PATIENCE_S)
+
+    def fill() -> None:
+        with suppress(TimeoutError):
+            for _ in range(200):
+                client.command(bytes(60_000), quiet=True)
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port, timeout=0.2) as client:
+        with serving(client, lambda _: str(go_on.wait(PATIENCE_S))):
+            reader = threading.Thread(target=client.keep_reading)
+            reader.start()
+            fill()
+            go_on.set()
+            until(lambda: client.rank == 1)
+            told.set()
+        reader.join(PATIENCE_S)
 
 
 def test_keep_reading_reads_for_others(stage, join):
