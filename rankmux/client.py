@@ -16,7 +16,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Self
 
-from .client_arguments import Payload, To, Token, payload_of, target_of, ttl_ms_of
+from .client_arguments import Payload, To, Token, check_options, payload_of, target_of, ttl_ms_of
 from .client_calls import Calls, Handler
 from .client_engine import Engine
 from .client_events import Promoted
@@ -87,6 +87,15 @@ class Client(Membership):
         on_lost: Callable[[RankmuxError], object] | None = None,
         reconnect: bool = False,
     ) -> None:
+        check_options(
+            host,
+            port,
+            timeout,
+            handler=handler,
+            on_promoted=on_promoted,
+            on_joined=on_joined,
+            on_lost=on_lost,
+        )
         self.name = name
         self._address = Address(host, port, unix, ssl_context, server_hostname)
         self._timeout_s = timeout

@@ -136,7 +136,7 @@ class ClientSession:
         max_payload_limit: int = _RECEIVABLE_PAYLOAD_MAX,
         waiting_limit: int = _WAITING_MAX,
     ) -> None:
-        if not valid_name(name):
+        if not isinstance(name, str) or not valid_name(name):
             raise ArgumentError(
                 "name", name, f"at most {NAME_MAX_BYTES} bytes of printable text are expected"
             )

@@ -145,11 +145,43 @@ def test_a_server_that_never_answers(connect):
 
 @pytest.mark.parametrize(
     "options",
-    [{"name": "two\nlines"}, {"token": bytes(1025)}, {"token": 5}],
+    [
+        {"name": "two\nlines"},
+        {"name": 5},
+        {"name": b"ada"},
+        {"token": bytes(1025)},
+        {"token": 5},
+        {"token": "secret\ud800"},
+        {"host": None},
+        {"port": "7117"},
+        {"port": 65536 + 7117},  # the resolver would make 7117 of it
+        {"port": -1},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": None},
+        {"timeout": float("nan")},
+        {"timeout": "5"},
+        {"handler": "shout"},
+        {"on_promoted": 5},
+        {"on_joined": 5},
+        {"on_lost": 5},
+    ],
+    ids=repr,
 )
 def test_arguments_that_are_wrong(server, options, connect):
-    with pytest.raises(ArgumentError):
-        connect(*server.address, **options)
+    """They are told of before anything is opened, and a token is not shown."""
+    host, port = server.address
+    with pytest.raises(ArgumentError, match=f"^{next(iter(options))} is ") as caught:
+        connect(**{"host": host, "port": port, **options})
+    error: BaseException | None = caught.value
+    assert "secret" not in f"{error} {error!r}"
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("payload", [5, None, ["print"], "\ud800"])
+def test_payloads_that_are_none(join, payload):
+    with pytest.raises(ArgumentError, match=r"^payload is "):
+        join().command(payload)
 
 
 # Commanding
@@ -226,7 +258,7 @@ def test_targets_that_are_none(join, to):
         join().command("print", to=to)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e10])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e10, "5"])
 def test_timeouts_that_are_none(join, timeout):
     with pytest.raises(ArgumentError, match="seconds"):
         join().command("print", timeout=timeout)
