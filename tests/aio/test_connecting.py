@@ -99,6 +99,20 @@ def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, ser
     run(main())
 
 
+def test_another_loop_is_told_that_the_client_is_not_its_own(run, server):
+    """Instead of hanging until something times out, with frames that two threads write."""
+
+    async def main() -> None:
+        async with Client(*server.address) as ada:
+            for call in (ada.who, ada.wait_for_rank, ada.serve, lambda: ada.command("x")):
+                with pytest.raises(StateError, match="another loop"):
+                    await asyncio.to_thread(asyncio.run, call())
+            assert len(await ada.who()) == 1
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    run(main())
+
+
 def test_closing_while_it_connects(run):
     def script(connection: Connection) -> None:
         connection.until_gone()
