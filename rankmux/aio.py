@@ -19,7 +19,7 @@ from .aio_events import Callbacks, Events, Subscriptions
 from .aio_handlers import Handler, Handlers
 from .aio_receipt import Receipt, ReceivedCommand
 from .aio_waiting import ended
-from .client_arguments import Payload, To, Token, payload_of, target_of, ttl_ms_of
+from .client_arguments import Payload, To, Token, check_options, payload_of, target_of, ttl_ms_of
 from .client_events import Ended, Promoted, Welcomed
 from .client_executing import Rejected, reject
 from .client_inbox import Listing
@@ -90,6 +90,15 @@ class Client(Membership):
         on_lost: Callable[[RankmuxError], Awaitable[object] | object] | None = None,
         reconnect: bool = False,
     ) -> None:
+        check_options(
+            host,
+            port,
+            timeout,
+            handler=handler,
+            on_promoted=on_promoted,
+            on_joined=on_joined,
+            on_lost=on_lost,
+        )
         self.name = name
         self._address = Address(host, port, unix, ssl_context, server_hostname)
         self._timeout_s = timeout

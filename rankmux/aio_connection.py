@@ -78,6 +78,7 @@ class Connection:
         self._clock = clock
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._connecting = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that it was made in
         self._restoring: asyncio.Task[None] | None = None
         self._nested = 0  # how many waits of handlers there are in this client itself
 
@@ -89,7 +90,7 @@ class Connection:
             raise StateError("connecting", "the client is closed")
         if self._connecting or not self._lost_for_good:
             raise StateError("connecting", "the client is connected")
-        self._connecting = True
+        self._connecting, self._loop = True, asyncio.get_running_loop()
         try:
             await self._open(token_of(self._token))
         except RankmuxError as error:
@@ -220,8 +221,10 @@ class Connection:
         """Wait until `done()`, which is asked when `key` is woken; False when `timeout_s` passed first.
 
         Raises why the connection is gone, when it is gone for good; StateError when so many results are unread that
-        nothing more can be received, unless `patient`: then it waits until somebody has read them.
+        nothing more can be received, unless `patient`: then it waits until somebody has read them; and in another loop.
         """
+        if self._loop not in (None, asyncio.get_running_loop()):
+            raise StateError("waiting", "the client belongs to another loop")
         nested = handling.get() is self and not patient
         self._nested += nested
         try:

@@ -68,6 +68,7 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+        self._set_timer()
         return True
 
     def abort(self, reason: str = "this client closed it") -> None:
@@ -118,20 +119,23 @@ class Link(asyncio.Protocol):
         while self.inbox.refusals:
             report_refusal(self.inbox.refusals.popleft())
         self.flush()
-        if self.ended:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if self._transport is not None:
-                self._transport.abort()
-        elif self._timer is None and (patience_s := self._liveness.patience_s()) is not None:
-            self._timer = asyncio.get_running_loop().call_later(patience_s, self._look)
+        if self.ended and self._transport is not None:
+            self._transport.abort()
+        if self.ended or self._timer is None:
+            self._set_timer()
         self._received(self, events)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (patience_s := self._liveness.patience_s(listening=not self._read_paused)) is not None:
+            self._timer = asyncio.get_running_loop().call_later(patience_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._read_paused:
-            self._liveness.heard()  # no judgement of a silence that is ours
+            self._liveness.show_life()
         else:
             self._liveness.judge()  # loops run timers behind what has arrived, so that is heard already
         self._turn()

@@ -1,9 +1,9 @@
 """The blocking client: `rankmux.Client`.
 
 It starts no threads. Whatever waits - a command for its answer, a receipt for results, `serve`, `poll` - reads for
-all, so PINGs are answered while something waits. A program that computes for longer than the server's ping interval
-(10 s) between two calls gives `keep_reading` a thread of its own, or is taken for lost. All methods may be called from
-several threads at once.
+all, so PINGs are answered while something waits. A program that computes between two calls for longer than a server
+waits for a sign of life (27 s by default) gives `keep_reading` a thread of its own, or is taken for lost. All methods
+may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Self
 
-from .client_arguments import Payload, To, Token, payload_of, target_of, ttl_ms_of
+from .client_arguments import Payload, To, Token, check_options, payload_of, target_of, ttl_ms_of
 from .client_calls import Calls, Handler
 from .client_engine import Engine
 from .client_events import Promoted
@@ -87,6 +87,15 @@ class Client(Membership):
         on_lost: Callable[[RankmuxError], object] | None = None,
         reconnect: bool = False,
     ) -> None:
+        check_options(
+            host,
+            port,
+            timeout,
+            handler=handler,
+            on_promoted=on_promoted,
+            on_joined=on_joined,
+            on_lost=on_lost,
+        )
         self.name = name
         self._address = Address(host, port, unix, ssl_context, server_hostname)
         self._timeout_s = timeout
@@ -271,8 +280,9 @@ class Client(Membership):
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result of a command; for receipts."""
         with self._engine.condition:
-            self._engine.condition.notify_all()  # who waits for unread results to become fewer
-            return progress.take()
+            result = progress.take()
+            self._engine.taken()
+            return result
 
     # inside
 

@@ -95,7 +95,7 @@ class Calls:
             finally:
                 with self._engine.condition:
                     self._caller = None
-                    self._engine.condition.notify_all()
+                    self._engine.taken()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

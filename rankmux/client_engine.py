@@ -59,6 +59,7 @@ class Engine:
         self.on_change: Callable[[RankmuxError | None], None] = lambda _: None
         self._clock = clock
         self._busy = False
+        self._unread = False  # who is busy receives nothing for now
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._retry_at_s = 0.0
         self._poller = selectors.DefaultSelector()
@@ -208,12 +209,10 @@ class Engine:
                 self.condition.wait(remaining_s)
             elif link is None:
                 self._restore(remaining_s)
-            elif not self._paused():
-                self._turn(link, remaining_s)
-            elif link.wants_write:
-                self._turn(link, remaining_s, reading=False)
+            elif self._paused():
+                self._sit_out(link, remaining_s)
             else:
-                self.condition.wait(remaining_s)
+                self._turn(link, remaining_s)
         return True
 
     def _paused(self) -> bool:
@@ -221,11 +220,22 @@ class Engine:
         inbox = self.inbox
         return not self.closed and (inbox.many_results or (inbox.many_commands and self.can_wait()))
 
+    def _sit_out(self, link: Link, timeout_s: float | None) -> None:
+        """Receive nothing until others have taken what has come; but write, so that the server knows that we live."""
+        link.run_unread()
+        if link.ended:
+            self._absorb(link)
+        elif link.wants_write:
+            self._turn(link, timeout_s, reading=False)
+        else:
+            waits = [wait_s for wait_s in (timeout_s, link.patience_s(reading=False)) if wait_s is not None]
+            self.condition.wait(min(waits, default=None))
+
     def _turn(self, link: Link, timeout_s: float | None, *, reading: bool = True) -> None:
-        self._busy = True
+        self._busy, self._unread = True, not reading
         try:
             waits = [] if timeout_s is None else [timeout_s]
-            if reading and (patience_s := link.patience_s()) is not None:
+            if (patience_s := link.patience_s(reading=reading)) is not None:
                 waits.append(patience_s)
             if link.ended or (reading and link.wants_read_now):
                 waits.append(0)
@@ -248,10 +258,10 @@ class Engine:
             if reading:
                 link.run(readable)
             else:
-                link.flush()  # and no judgement of a silence that is ours
+                link.run_unread()
             self._absorb(link)
         finally:
-            self._busy = False
+            self._busy = self._unread = False
             self.condition.notify_all()
 
     def _absorb(self, link: Link) -> None:
@@ -268,6 +278,12 @@ class Engine:
             self._absorb(link)
         elif link.wants_write or link.ended:
             self._wake()  # the thread that waits must wait for writability too, or learn of the end
+
+    def taken(self) -> None:
+        """Some of what has come has been taken: who waits looks again whether more may be received."""
+        self.condition.notify_all()
+        if self._unread and not self._paused():
+            self._wake()  # it sleeps until it can write
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # then it is full of wake-ups already

@@ -50,9 +50,9 @@ class Link:
         """Whether there is input of which readiness says nothing."""
         return not self.ended and self.stream.has_buffered_input
 
-    def patience_s(self) -> float | None:
+    def patience_s(self, *, reading: bool = True) -> float | None:
         """How long the owner may wait until the link has something to do by itself; None for ever."""
-        return self._liveness.patience_s()
+        return self._liveness.patience_s(listening=reading)
 
     def run(self, readable: bool) -> None:
         """Do what can be done without waiting: read if `readable`, write what is owed. Take `events()` then.
@@ -64,6 +64,11 @@ class Link:
             self._read()
         else:
             self._liveness.judge()
+        self.flush()
+
+    def run_unread(self) -> None:
+        """What `run` is for an owner that wants to receive nothing for now: write, and show the server that we live."""
+        self._liveness.show_life()
         self.flush()
 
     def events(self) -> list[Event]:

@@ -1,6 +1,7 @@
-"""When a client asks a silent server whether it lives, and when it takes it for dead (PROTOCOL section 3.5).
+"""When a client asks a silent server whether it lives, when it takes it for dead, and how it shows its own life.
 
-It counts what was heard and sends PINGs through the session. It knows no socket; the clock comes in as an argument.
+That is section 3.5 of PROTOCOL, both ways. It counts what was heard and sends PINGs through the session. It knows no
+socket; the clock comes in as an argument.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ __all__ = ["Liveness"]
 
 _SILENT_PINGS_MAX = 2  # as the server does it (section 3.5)
 _PATIENCE_MIN_S = 1.0  # a server that wants to be pinged more often than this gets this
+_SIGN_MIN_S = 0.05  # and this is how often it hears of us at most while we do not listen
 
 
 class Liveness:
@@ -30,11 +32,11 @@ class Liveness:
         """Bytes came, or we did not listen."""
         self._heard_at, self._silent_pings = self._clock(), 0
 
-    def patience_s(self) -> float | None:
-        """How long until `judge` has something to do; None for ever."""
+    def patience_s(self, *, listening: bool = True) -> float | None:
+        """How long until `judge`, or `show_life` if nobody is `listening`, has something to do; None for ever."""
         if self._session.state is not State.JOINED or not self._session.ping_ms:
             return None
-        return max(0.0, self._heard_at + self._interval_s() - self._clock())
+        return max(0.0, self._heard_at + self._interval_s(listening) - self._clock())
 
     def judge(self) -> None:
         """Send a PING if it is time for one, or end the session if two have brought nothing."""
@@ -49,5 +51,14 @@ class Liveness:
         with suppress(StateError):
             self._session.send_ping()
 
-    def _interval_s(self) -> float:
-        return max((self._session.ping_ms or 0) / 1000, _PATIENCE_MIN_S)
+    def show_life(self) -> None:
+        """Send a PING if it is time for one, and judge nobody: we do not listen, so the silence is ours.
+
+        Who does not read answers no PING of the server's. One of our own, each `ping_ms`, is the sign of life instead.
+        """
+        if self.patience_s(listening=False) == 0.0:
+            self.heard()
+            self._session.try_ping()
+
+    def _interval_s(self, listening: bool = True) -> float:
+        return max((self._session.ping_ms or 0) / 1000, _PATIENCE_MIN_S if listening else _SIGN_MIN_S)

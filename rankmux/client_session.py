@@ -7,24 +7,21 @@ no thread; the drivers (`client.py`, `aio.py`, the command line) bring those.
 
 from __future__ import annotations
 
-from enum import Enum
-
 from .client_events import (
     CommandAccepted,
     CommandDone,
     Ended,
     Event,
-    ExecuteReceived,
     ExecuteRejected,
     MembersPage,
     PingReceived,
     PongReceived,
-    Promoted,
     RefusalReceived,
     ResultRouted,
     ServerErrorReceived,
-    Welcomed,
 )
+from .client_standing import Standing
+from .client_states import RECEIVES, SENDS, State
 from .client_waiting import Waiting
 from .codes import (
     CLIENT_STATUSES,
@@ -35,10 +32,8 @@ from .codes import (
     SERVER_FRAMES,
     TOKEN_MAX_BYTES,
     U32_MAX,
-    Cause,
     CommandFlag,
     ErrorCode,
-    ExecuteFlag,
     FrameType,
     Status,
     Target,
@@ -54,6 +49,7 @@ from .errors import (
     StateError,
 )
 from .framing import FrameDecoder
+from .layout import violation
 from .wire import (
     Accepted,
     Command,
@@ -79,43 +75,13 @@ from .wire import (
 __all__ = ["ClientSession", "State"]
 
 _RECEIVABLE_PAYLOAD_MAX = 16 * 1024 * 1024  # the largest max_payload a rankmux server can be set to
-_WAITING_MAX = (
-    65_536  # far over what a server allows (1024 by default); bounds our memory if it never answers
-)
+_WAITING_MAX = 65_536  # far over what a server allows (1024); bounds our memory if it never answers
 _AUTOMATIC_OUTPUT_MAX_BYTES = (
     256 * 1024
 )  # PONGs and REJECTEDs are dropped above it: who does not read needs none
 
 
-class State(Enum):
-    """Where a session's life stands."""
-
-    AWAITING = "WELCOME has not come yet"
-    JOINED = "joined"
-    LEAVING = "LEAVE has been sent"
-    ENDED = "the connection has ended"
-
-
-_SENDS: dict[State, frozenset[FrameType]] = {
-    State.AWAITING: frozenset(),
-    State.JOINED: frozenset(
-        {FrameType.COMMAND, FrameType.RESULT, FrameType.WHO, FrameType.PING, FrameType.LEAVE},
-    ),
-    State.LEAVING: frozenset(),
-    State.ENDED: frozenset(),
-}
-"""What may be sent in which state. HELLO is sent by being made; a PONG is sent by the session itself."""
-
-_RECEIVES: dict[State, frozenset[FrameType]] = {
-    State.AWAITING: frozenset({FrameType.WELCOME, FrameType.ERROR}),
-    State.JOINED: SERVER_FRAMES - {FrameType.WELCOME},
-    State.LEAVING: SERVER_FRAMES - {FrameType.WELCOME},
-    State.ENDED: frozenset(),
-}
-"""What may come in which state (section 3). Bytes that come after the end are dropped unread."""
-
-
-class ClientSession:
+class ClientSession(Standing):
     """One connection, from HELLO to its end.
 
     Feed `receive_data` and `receive_eof`; read `events()`; write what `data_to_send()` gives to the peer. Making a
@@ -136,7 +102,7 @@ class ClientSession:
         max_payload_limit: int = _RECEIVABLE_PAYLOAD_MAX,
         waiting_limit: int = _WAITING_MAX,
     ) -> None:
-        if not valid_name(name):
+        if not isinstance(name, str) or not valid_name(name):
             raise ArgumentError(
                 "name", name, f"at most {NAME_MAX_BYTES} bytes of printable text are expected"
             )
@@ -144,18 +110,10 @@ class ClientSession:
             raise ArgumentError(
                 "token", f"{len(token)} bytes", f"at most {TOKEN_MAX_BYTES} bytes are expected"
             )
+        super().__init__()
         self.name = name
-        self.rank: int | None = None
-        self.ticket: int | None = None
-        self.members: int | None = None
-        self.capacity: int | None = None
-        self.instance: int | None = None
-        self.seq: int | None = None
-        self.max_payload: int | None = None
-        self.ping_ms: int | None = None
         self._state = State.AWAITING
         self._max_payload_limit = max_payload_limit
-        self._stream_seq = 0  # the seq of the last EXECUTE or RANK: these come in growing order
         self._waiting = Waiting(waiting_limit)
         self._decoder = FrameDecoder(DEFAULT_MAX_PAYLOAD + FRAME_OVERHEAD)
         self._first_length = bytearray()
@@ -197,7 +155,7 @@ class ClientSession:
     # sending
 
     def _may_send(self, type_: FrameType) -> None:
-        if type_ not in _SENDS[self._state]:
+        if type_ not in SENDS[self._state]:
             raise StateError(f"sending {type_.name}", self._state.value)
 
     def _fits(self, payload: bytes) -> None:
@@ -267,6 +225,16 @@ class ClientSession:
         self._waiting.add_ping(payload)
         self._output += Ping(payload).encode()
 
+    def try_ping(self) -> None:
+        """Show the server that we live while nothing is received: a PING whose PONG is read when it is (section 3.5).
+
+        Never raises. Nothing is sent before WELCOME or after the end, nor while other bytes wait to be sent: those are
+        as good a sign, and a server that takes none of them listens to nobody.
+        """
+        if self._state is State.JOINED and not self._output:
+            self._waiting.add_ping(b"", patient=True)
+            self._output += Ping(b"").encode()
+
     def send_leave(self) -> None:
         """Give the seat back (section 3.4). What the server still owes comes in; then it closes."""
         self._may_send(FrameType.LEAVE)
@@ -315,8 +283,8 @@ class ClientSession:
 
     def _receive_frame(self, type_: int, body: bytes) -> None:
         frame = decode(type_, body, SERVER_FRAMES)
-        if type_ not in _RECEIVES[self._state]:
-            raise _violation(f"{FrameType(type_).name} came while {self._state.value}")
+        if type_ not in RECEIVES[self._state]:
+            raise violation(f"{FrameType(type_).name} came while {self._state.value}")
         self._receive(frame)
 
     def _receive(self, frame: Frame) -> None:
@@ -324,7 +292,8 @@ class ClientSession:
             case Execute():
                 self._receive_execute(frame)
             case Rank():
-                self._receive_rank(frame)
+                if (promoted := self._moved(frame)) is not None:
+                    self._events.append(promoted)
             case Accepted():
                 self._waiting.accepted(frame)
                 self._saw(frame.seq)
@@ -360,52 +329,18 @@ class ClientSession:
                 raise AssertionError(frame)
 
     def _receive_welcome(self, frame: Welcome) -> None:
-        if not frame.rank < frame.members <= frame.capacity:
-            raise _violation(f"WELCOME says rank {frame.rank} of {frame.members} in {frame.capacity} seats")
+        welcomed = self._welcomed(frame)
         self._state = State.JOINED
         self._decoder.max_length = min(frame.max_payload, self._max_payload_limit) + FRAME_OVERHEAD
-        self.instance, self.ticket, self.rank, self.members = (
-            frame.instance,
-            frame.ticket,
-            frame.rank,
-            frame.members,
-        )
-        self.capacity, self.max_payload, self.ping_ms = frame.capacity, frame.max_payload, frame.ping_ms
-        self.seq = self._stream_seq = frame.seq
-        self._events.append(Welcomed(*frame[:-1]))
+        self._events.append(welcomed)
 
     def _receive_execute(self, frame: Execute) -> None:
-        self._in_order(frame.seq, "EXECUTE")
-        if self.rank is None:
-            return  # we are leaving: nothing can be answered any more, so nothing is run
-        wanted = bool(frame.flags & ExecuteFlag.RESULT_WANTED)
-        if frame.sender_rank < self.rank:
-            self._events.append(
-                ExecuteReceived(frame.seq, frame.sender_rank, self.rank, wanted, frame.ttl_ms, frame.payload)
-            )
-            return
-        if wanted:
-            text = f"rank {frame.sender_rank} does not outrank {self.rank}"
-            self.try_result(frame.seq, Status.REJECTED, text.encode())
-        self._events.append(ExecuteRejected(frame.seq, frame.sender_rank, self.rank, wanted, frame.payload))
-
-    def _receive_rank(self, frame: Rank) -> None:
-        self._in_order(frame.seq, "RANK")
-        if self.rank is None:
-            return  # we are leaving and hold no rank
-        if not frame.rank < self.rank or not frame.rank < frame.members:
-            raise _violation(f"RANK says {frame.rank} of {frame.members} to a member of rank {self.rank}")
-        before, self.rank, self.members = self.rank, frame.rank, frame.members
-        self._events.append(Promoted(frame.seq, before, frame.rank, frame.members, Cause(frame.cause)))
-
-    def _in_order(self, seq: int, frame: str) -> None:
-        if seq <= self._stream_seq:
-            raise _violation(f"{frame} came with seq {seq} behind seq {self._stream_seq}")
-        self._stream_seq = seq
-        self._saw(seq)
-
-    def _saw(self, seq: int) -> None:
-        self.seq = max(self.seq or 0, seq)
+        command = self._commanded(frame)
+        if isinstance(command, ExecuteRejected) and command.wants_result:
+            text = f"rank {command.sender_rank} does not outrank {command.rank}"
+            self.try_result(command.seq, Status.REJECTED, text.encode())
+        if command is not None:
+            self._events.append(command)
 
     def _automatic(self, frame: Frame) -> None:
         if len(self._output) < _AUTOMATIC_OUTPUT_MAX_BYTES:
@@ -416,7 +351,3 @@ class ClientSession:
         self.rank = None
         self._output.clear()
         self._events.append(Ended(error))
-
-
-def _violation(text: str) -> ProtocolViolation:
-    return ProtocolViolation(ErrorCode.PROTOCOL, text)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from .codes import U32_MAX, ErrorCode, Status
-from .errors import ProtocolViolation, StateError
+from .codes import U32_MAX, Status
+from .errors import StateError
+from .layout import violation
 from .wire import Accepted, Done, Members, Refused, Routed
 
 __all__ = ["SILENT_ID", "Waiting"]
@@ -19,10 +20,6 @@ SILENT_ID = 0x8000_0000
 """Ids with this bit belong to commands of which only a REFUSED may come back: QUIET, and no results wanted."""
 _OPEN_PINGS_MAX = 16  # one is enough to find a dead server; more than a few say that it does not read
 _ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
-
-
-def _violation(text: str) -> ProtocolViolation:
-    return ProtocolViolation(ErrorCode.PROTOCOL, text)
 
 
 class _Command:
@@ -41,13 +38,23 @@ class _Command:
 class Waiting:
     """The open questions of one connection; at most `limit` commands and as many WHO at a time."""
 
-    __slots__ = ("_commands", "_last_id", "_pings", "_silent_last_id", "_silent_open", "_who", "limit")
+    __slots__ = (
+        "_commands",
+        "_last_id",
+        "_open_pings",
+        "_pings",
+        "_silent_last_id",
+        "_silent_open",
+        "_who",
+        "limit",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._commands: dict[int, _Command] = {}
         self._who: dict[int, int] = {}
-        self._pings: deque[bytes] = deque()
+        self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal ones, and how long they are
+        self._open_pings = 0
         self._last_id = 0
         self._silent_last_id = 0
         self._silent_open = 0
@@ -88,25 +95,29 @@ class Waiting:
         self._who[id_] = count
         return id_
 
-    def add_ping(self, payload: bytes) -> None:
-        """Remember a PING; raises StateError when the server owes too many PONGs."""
-        if len(self._pings) >= _OPEN_PINGS_MAX:
+    def add_ping(self, payload: bytes, *, patient: bool = False) -> None:
+        """Remember a PING; raises StateError when the server owes too many PONGs, unless `patient`: we do not read."""
+        if self._open_pings >= _OPEN_PINGS_MAX and not patient:
             raise StateError("sending one more PING", f"{_OPEN_PINGS_MAX} of them wait for their PONGs")
-        self._pings.append(payload)
+        self._open_pings += 1
+        if self._pings and self._pings[-1][0] == payload:
+            self._pings[-1] = payload, self._pings[-1][1] + 1
+        else:
+            self._pings.append((payload, 1))
 
     def _command(self, id_: int, frame: str) -> _Command:
         command = self._commands.get(id_)
         if command is None:
-            raise _violation(f"{frame} came for the command {id_}, which waits for nothing")
+            raise violation(f"{frame} came for the command {id_}, which waits for nothing")
         return command
 
     def accepted(self, frame: Accepted) -> None:
         """Check ACCEPTED; it settles a command that wants no results."""
         command = self._command(frame.id, "ACCEPTED")
         if command.quiet:
-            raise _violation(f"ACCEPTED came for the command {frame.id}, which is QUIET")
+            raise violation(f"ACCEPTED came for the command {frame.id}, which is QUIET")
         if command.accepted:
-            raise _violation(f"ACCEPTED came twice for the command {frame.id}")
+            raise violation(f"ACCEPTED came twice for the command {frame.id}")
         if not command.results:
             del self._commands[frame.id]
             return
@@ -117,26 +128,26 @@ class Waiting:
         """Check REFUSED; it settles every kind of command."""
         if frame.id & SILENT_ID:
             if not self._silent_open:
-                raise _violation(f"REFUSED came for the command {frame.id}, which was never sent")
+                raise violation(f"REFUSED came for the command {frame.id}, which was never sent")
             self._silent_open -= 1
             return
         command = self._command(frame.id, "REFUSED")
         if command.accepted or any(command.ends):
-            raise _violation(f"REFUSED came for the command {frame.id}, which was dispatched")
+            raise violation(f"REFUSED came for the command {frame.id}, which was dispatched")
         del self._commands[frame.id]
 
     def routed(self, frame: Routed) -> Status:
         """Check ROUTED and count it; the status it brings."""
         command = self._command(frame.id, "ROUTED")
         if not command.results:
-            raise _violation(f"ROUTED came for the command {frame.id}, which wants no results")
+            raise violation(f"ROUTED came for the command {frame.id}, which wants no results")
         if not command.accepted and not command.quiet:
-            raise _violation(f"ROUTED came for the command {frame.id} before it was ACCEPTED")
+            raise violation(f"ROUTED came for the command {frame.id} before it was ACCEPTED")
         status = Status(frame.status)
         if status is not Status.PART:
             command.ends[status] += 1
         if command.accepted and sum(command.ends) > command.executors:
-            raise _violation(f"the command {frame.id} went to {command.executors}, and more than that ended")
+            raise violation(f"the command {frame.id} went to {command.executors}, and more than that ended")
         return status
 
     def done(self, frame: Done) -> None:
@@ -144,11 +155,11 @@ class Waiting:
         command = self._command(frame.id, "DONE")
         told = list(frame[1:])
         if not command.results or not (command.accepted or command.quiet):
-            raise _violation(f"DONE came for the command {frame.id}, which does not wait for it")
+            raise violation(f"DONE came for the command {frame.id}, which does not wait for it")
         if told != command.ends:
-            raise _violation(f"DONE of the command {frame.id} counts {told}, its results make {command.ends}")
+            raise violation(f"DONE of the command {frame.id} counts {told}, its results make {command.ends}")
         if command.accepted and sum(told) != command.executors:
-            raise _violation(
+            raise violation(
                 f"DONE of the command {frame.id} counts {sum(told)} executors of {command.executors}"
             )
         del self._commands[frame.id]
@@ -157,11 +168,16 @@ class Waiting:
         """Check MEMBERS; it answers its WHO."""
         count = self._who.pop(frame.id, None)
         if count is None:
-            raise _violation(f"MEMBERS came for the WHO {frame.id}, which does not wait for it")
+            raise violation(f"MEMBERS came for the WHO {frame.id}, which does not wait for it")
         if len(frame.members) > count:
-            raise _violation(f"MEMBERS lists {len(frame.members)} members, at most {count} were asked for")
+            raise violation(f"MEMBERS lists {len(frame.members)} members, at most {count} were asked for")
 
     def pong(self, payload: bytes) -> None:
         """Check PONG: it answers the oldest open PING, with the same bytes."""
-        if not self._pings or self._pings.popleft() != payload:
-            raise _violation("a PONG came that answers no PING of ours")
+        if not self._pings or self._pings[0][0] != payload:
+            raise violation("a PONG came that answers no PING of ours")
+        self._open_pings -= 1
+        if self._pings[0][1] == 1:
+            self._pings.popleft()
+        else:
+            self._pings[0] = payload, self._pings[0][1] - 1

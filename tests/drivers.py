@@ -116,7 +116,7 @@ class AioClient:
     ) -> None:
         self._loop = loop
         if handler is not None:
-            options["handler"] = self._threaded(handler)
+            options["handler"] = self._threaded(handler) if callable(handler) else handler
         self.aio = rankmux.aio.Client(*where, **options)
         loop.run(self.aio.connect())
 

@@ -145,6 +145,38 @@ def test_who_was_away_reads_before_it_judges(link, theirs, clock):
     assert not link.ended
 
 
+def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, clock):
+    """Its server's PINGs are not read either; a PING of its own in each interval is what the server hears."""
+    theirs.sendall(Ping(b"?").encode())
+    for _ in range(20):
+        clock.now += 9
+        link.run_unread()
+        assert link.patience_s(reading=False) == pytest.approx(1)
+        clock.now += 1
+        assert link.patience_s(reading=False) == 0
+        link.run_unread()
+        assert theirs.recv(1000) == Ping(b"").encode()
+    clock.now += 1000
+    link.run_unread()
+    assert theirs.recv(1000) == Ping(b"").encode()
+    theirs.sendall(Pong(b"").encode() * 21)
+    link.run(True)
+    assert theirs.recv(1000) == Pong(b"?").encode()
+    assert not link.ended
+    assert link.patience_s() == pytest.approx(10)
+
+
+def test_a_server_that_is_quick_to_judge_hears_of_who_reads_nothing(pair, clock):
+    """Sooner than such a one would be asked for signs of its own; up to a bound."""
+    link = Link(ClientSession(), Stream(pair[0]), clock)
+    pair[1].sendall(WELCOME._replace(ping_ms=400).encode())
+    link.run(True)
+    assert link.patience_s(reading=False) == pytest.approx(0.4)
+    assert link.patience_s() == pytest.approx(1)
+    link.session.ping_ms = 1
+    assert link.patience_s(reading=False) == pytest.approx(0.05)
+
+
 def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):
     link = Link(ClientSession(), Stream(pair[0]), clock)
     pair[1].sendall(WELCOME._replace(ping_ms=0).encode())

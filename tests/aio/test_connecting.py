@@ -1,0 +1,205 @@
+"""Making a connection, sharing it, leaving it: no thread, no task too many, no silence about what is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+import rankmux.aio
+import rankmux.aio_connection
+from rankmux.aio import Client
+from rankmux.aio_link import Link
+from rankmux.aio_stream import open_transport
+from rankmux.errors import CommandRefused, ConnectionLost, StateError
+from rankmux.server import Server
+
+from ..drivers import PATIENCE_S, new_loop
+from ..fake_server import Connection, FakeServer
+from .words import everything, others, shout, until
+
+
+def test_many_tasks_share_a_client(run, server):
+    """Every answer belongs to its question."""
+
+    async def work(client: Client, number: int) -> None:
+        for turn in range(5):
+            text = f"task {number} turn {turn} " + "x" * (number * 97)
+            (result,) = await everything(await client.command(text, results=True, timeout=PATIENCE_S))
+            assert result.text == text.upper()
+
+    async def main() -> None:
+        async with Client(*server.address) as ada, Client(*server.address, handler=shout, parallel=8):
+            async with asyncio.TaskGroup() as group:
+                for number in range(200):
+                    group.create_task(work(ada, number))
+            assert len(ada._connection.waiters) == 0
+
+    run(main())
+
+
+def test_connecting_once_and_again(run, server):
+    async def main() -> None:
+        with pytest.raises(ConnectionLost, match="never been made"):
+            await Client(*server.address).who()
+        client = Client(*server.address)
+        await client.connect()
+        with pytest.raises(StateError, match="connected"):
+            await client.connect()
+        await asyncio.gather(client.close(), client.close())
+        with pytest.raises(StateError, match="closed"):
+            await client.connect()
+
+    run(main())
+
+
+def test_a_connection_that_failed_can_be_tried_again(run):
+    with Server(port=0, seats=2) as server:
+        address = server.address
+
+    async def main() -> None:
+        client = Client(*address, reconnect=True, on_joined=lambda _: None)
+        with pytest.raises(ConnectionLost, match="is rankmux-server running there"):
+            await client.connect()
+        with Server(host=address[0], port=address[1], seats=2):
+            async with client:
+                assert client.rank == 0
+
+    run(main())
+
+
+def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, server, monkeypatch):
+    """And then the loop does not hand it over: it was cancelled just then."""
+    attempts: list[Link] = []
+
+    async def interrupted(address: Any, link: Link, timeout_s: float) -> None:
+        attempts.append(link)
+        await open_transport(address, link, timeout_s)
+        if len(attempts) == 1:
+            await until(lambda: link.session.rank is not None)
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(rankmux.aio_connection, "open_transport", interrupted)
+
+    async def main() -> None:
+        client = Client(*server.address, reconnect=True)
+        with pytest.raises(asyncio.CancelledError):
+            await client.connect()
+        assert client.rank is None
+        assert others() == set()
+        await client.connect()
+        assert client.rank is not None
+        await client.close()
+
+    run(main())
+
+
+def test_another_loop_is_told_that_the_client_is_not_its_own(run, server):
+    """Instead of hanging until something times out, with frames that two threads write."""
+
+    async def main() -> None:
+        async with Client(*server.address) as ada:
+            for call in (ada.who, ada.wait_for_rank, ada.serve, lambda: ada.command("x")):
+                with pytest.raises(StateError, match="another loop"):
+                    await asyncio.to_thread(asyncio.run, call())
+            assert len(await ada.who()) == 1
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    run(main())
+
+
+def test_closing_while_it_connects(run):
+    def script(connection: Connection) -> None:
+        connection.until_gone()
+
+    async def main(fake: FakeServer) -> None:
+        client = Client(fake.host, fake.port)
+        connecting = asyncio.create_task(client.connect())
+        await until(lambda: fake.accepted)
+        await client.close()
+        with pytest.raises(ConnectionLost, match="this client was closed"):
+            await connecting
+
+    with FakeServer(script) as fake:
+        run(main(fake))
+
+
+def test_a_token_that_cannot_be_had_is_tried_again(run, at_once):
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(len(asked))
+        if len(asked) == 2:
+            raise OSError("the file is being written")
+        return "secret"
+
+    def lose(connection: Connection) -> None:
+        connection.welcome()
+
+    def stay(connection: Connection) -> None:
+        connection.welcome()
+        connection.until_gone()
+
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, token=token, reconnect=True) as client:
+            await until(lambda: len(asked) == 3 and client.rank is not None)
+
+    with FakeServer(lose, stay) as fake:
+        run(main(fake))
+
+
+def test_a_refused_command_in_a_task_group(run, server):
+    async def main() -> None:
+        async with Client(*server.address) as ada:
+
+            async def together() -> None:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(ada.command("x"))
+                    group.create_task(ada.serve(shout))
+                    group.create_task(everything(ada.events()))
+
+            with pytest.raises(ExceptionGroup) as caught:
+                await together()
+            assert [type(error) for error in caught.value.exceptions] == [CommandRefused]
+            assert len(ada._connection.waiters) == 0
+            assert len(await ada.who()) == 1
+
+    run(main())
+
+
+def test_no_thread_is_started(run, server):
+    before = threading.active_count()
+
+    async def main() -> None:
+        async with Client(*server.address) as ada, Client(*server.address, handler=shout, parallel=4):
+            assert (await (await ada.command("x", results=True)).wait(PATIENCE_S)).ok == 1
+            assert threading.active_count() == before
+
+    run(main())
+
+
+@pytest.mark.parametrize("driver", ["asyncio", "uvloop"])
+def test_a_client_that_is_not_closed_is_told_of(server, driver):
+    async def main() -> None:
+        await Client(*server.address).connect()
+
+    def leave_it() -> None:
+        with asyncio.Runner(loop_factory=lambda: new_loop(driver)) as runner:
+            runner.run(main())
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        leave_it()
+
+
+def test_asyncio_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, rankmux; rankmux.Client; assert 'asyncio' not in sys.modules;"
+        "rankmux.aio.Client; assert 'asyncio' in sys.modules; from rankmux import aio"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

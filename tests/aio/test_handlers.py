@@ -1,0 +1,270 @@
+"""Handlers as coroutines: so many side by side, until their deadlines, and ended with their client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+import rankmux.aio
+import rankmux.client_inbox
+from rankmux.aio import Client, ReceivedCommand, Status, reject
+from rankmux.errors import ArgumentError
+from rankmux.wire import Execute
+
+from ..drivers import PATIENCE_S
+from ..fake_server import Connection, FakeServer
+from .words import others, shout, until
+
+
+def test_so_many_handlers_run_at_a_time(run, server):
+    started: list[str] = []
+    running: set[str] = set()
+    most: list[int] = []
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def handler(command: ReceivedCommand) -> str:
+            started.append(command.text)
+            running.add(command.text)
+            most.append(len(running))
+            await go_on.wait()
+            await asyncio.sleep(0)
+            running.remove(command.text)
+            return command.text
+
+        async with (
+            Client(*server.address) as ada,
+            Client(*server.address) as bob,
+            asyncio.TaskGroup() as group,
+        ):
+            serving = group.create_task(bob.serve(handler, parallel=3))
+            receipts = [await ada.command(str(n), results=True) for n in range(20)]
+            await until(lambda: len(running) == 3)
+            await bob.who()  # all have come
+            assert started == ["0", "1", "2"]
+            go_on.set()
+            assert [(await receipt.gather(PATIENCE_S))[0].text for receipt in receipts] == [
+                *map(str, range(20))
+            ]
+            await bob.close()
+            await serving
+
+    run(main())
+    assert started == [*map(str, range(20))]
+    assert max(most) == 3
+
+
+def test_one_handler_at_a_time_unless_more_are_asked_for(run, server):
+    overlaps: list[int] = []
+    running: list[int] = []
+
+    async def handler(command: ReceivedCommand) -> None:
+        running.append(command.seq)
+        await asyncio.sleep(0.001)
+        overlaps.append(len(running))
+        running.remove(command.seq)
+
+    async def main() -> None:
+        async with Client(*server.address) as ada, Client(*server.address, handler=handler):
+            receipts = [await ada.command(str(n), results=True) for n in range(10)]
+            assert [(await receipt.wait(PATIENCE_S)).ok for receipt in receipts] == [1] * 10
+
+    run(main())
+    assert overlaps == [1] * 10
+
+
+def test_plain_functions_are_handlers_too(run, server):
+    async def main() -> None:
+        async with (
+            Client(*server.address) as ada,
+            Client(*server.address, handler=lambda command: command.payload[::-1]),
+            Client(*server.address, handler=reject),
+        ):
+            results = await (await ada.command("abc", results=True)).gather(PATIENCE_S)
+            assert [(result.status, result.text) for result in results] == [
+                (Status.OK, "cba"),
+                (Status.REJECTED, "this client executes nothing"),
+            ]
+
+    run(main())
+
+
+def test_a_handler_past_its_deadline_is_cancelled_and_answers_nothing(run, caplog):
+    """Whatever it does about it; and a command that expires while it waits for its turn is not run."""
+    answers: list[tuple[int, bytes]] = []
+    ends: list[str] = []
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.send(
+            Execute(12, 0, 1, 50, b"sleeps"),
+            Execute(13, 0, 1, 10, b"waits too long"),
+        )
+        connection.send(Execute(14, 0, 1, 300, b"does not give up"))
+        connection.send(Execute(15, 0, 1, 600, b"blocks"))
+        connection.send(Execute(16, 0, 1, 0, b"has time"))
+        while not answers or answers[-1][0] != 16:
+            body = connection.read_until(0x03)
+            answers.append((int.from_bytes(body[:8]), body[9:]))
+        connection.until_gone()
+
+    async def handler(command: ReceivedCommand) -> str:
+        try:
+            if command.text == "blocks":
+                time.sleep(command.seconds_left() + 0.01)  # noqa: ASYNC251
+                await command.emit("late, too")
+            elif command.text != "has time":
+                await asyncio.sleep(PATIENCE_S)
+        except asyncio.CancelledError:
+            ends.append(command.text)
+            if command.text == "does not give up":
+                return "late"
+            raise
+        return "in time"
+
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, handler=handler):
+            await until(lambda: answers)
+
+    with FakeServer(script) as fake:
+        run(main(fake))
+    assert answers == [(16, b"in time")]
+    assert ends[:2] == ["sleeps", "does not give up"]
+    assert "command 13 was not run" in caplog.text
+    for seq in (12, 14, 15):
+        assert f"for command {seq}, which expired" in caplog.text
+
+
+def test_a_timeout_of_the_handlers_own_is_a_failure(run, server):
+    async def handler(command: ReceivedCommand) -> None:
+        if command.text == "cancelled":
+            task = asyncio.create_task(asyncio.sleep(PATIENCE_S))
+            task.cancel()
+            await task
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(PATIENCE_S)
+
+    async def main() -> None:
+        async with Client(*server.address) as ada, Client(*server.address, handler=handler):
+            for text, error in (("cancelled", "CancelledError"), ("timeout", "TimeoutError")):
+                (result,) = await (await ada.command(text, results=True, timeout=PATIENCE_S)).gather(
+                    PATIENCE_S
+                )
+                assert (result.status, result.text) == (Status.FAILED, error)
+
+    run(main())
+
+
+def test_who_stops_serving_cancels_its_handlers_and_says_so(run, server):
+    async def main() -> None:
+        running = asyncio.Event()
+
+        async def forever(command: ReceivedCommand) -> None:
+            running.set()
+            await asyncio.sleep(3 * PATIENCE_S)
+
+        async with Client(*server.address) as ada, Client(*server.address) as bob:
+            serving = asyncio.create_task(bob.serve(forever))
+            first = await ada.command("first", results=True)
+            await running.wait()
+            second = await ada.command("second", results=True)
+            serving.cancel()
+            await asyncio.wait([serving])
+            assert serving.cancelled()
+            assert others() == set()
+            (result,) = await first.gather(PATIENCE_S)
+            assert (result.status, result.text) == (Status.FAILED, "the handler was cancelled")
+            serving = asyncio.create_task(bob.serve(shout))  # what had not begun waits for the next
+            assert (await second.gather(PATIENCE_S))[0].text == "SECOND"
+            await bob.close()
+            await serving
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["serve", "handler"])
+def test_closing_ends_the_handlers_that_still_run(run, server, way):
+    ends: list[str] = []
+
+    async def main() -> None:
+        running = asyncio.Event()
+
+        async def forever(command: ReceivedCommand) -> None:
+            running.set()
+            try:
+                await asyncio.sleep(3 * PATIENCE_S)
+            finally:
+                ends.append(command.text)
+
+        async with Client(*server.address) as ada:
+            bob = Client(*server.address, handler=forever if way == "handler" else None)
+            await bob.connect()
+            serving = asyncio.create_task(bob.serve(forever)) if way == "serve" else None
+            receipt = await ada.command("x", results=True)
+            await running.wait()
+            await bob.close()
+            if serving is not None:
+                await serving
+            assert ends == ["x"]
+            assert (await receipt.gather(PATIENCE_S))[0].status is Status.LEFT
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["serve", "handler", "callback"])
+def test_a_client_closed_from_within(run, server, way):
+    after: list[bool] = []
+
+    async def main() -> None:
+        async def close(_: object) -> None:
+            await bob.close()
+            after.append(bob.closed)
+
+        options = {"handler": {"handler": close}, "callback": {"on_promoted": close}}.get(way, {})
+        ada, bob = Client(*server.address), Client(*server.address, **options)
+        await ada.connect()
+        await bob.connect()
+        if way == "callback":
+            await ada.close()
+        else:
+            await ada.command("close", quiet=True)
+        if way == "serve":
+            await bob.serve(close)
+        await until(lambda: after)
+        await ada.close()
+
+    run(main())
+    assert after == [True]
+
+
+def test_handlers_that_wait_for_their_own_commands_do_not_stop_reading(run, server, monkeypatch):
+    """However many commands wait behind them."""
+    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+
+    async def main() -> None:
+        async def forward(command: ReceivedCommand) -> str:
+            async with asyncio.TaskGroup() as group:  # a task of the handler waits on its behalf
+                below = group.create_task(bob.command(command.payload, to="next", results=True))
+            return (await below.result().gather(PATIENCE_S))[0].text
+
+        async with (
+            Client(*server.address) as ada,
+            Client(*server.address, handler=forward, parallel=2) as bob,
+            Client(*server.address, handler=shout),
+        ):
+            receipts = [
+                await ada.command(f"c{n}", to="next", results=True, timeout=PATIENCE_S) for n in range(100)
+            ]
+            answers = [(await receipt.gather(PATIENCE_S))[0].text for receipt in receipts]
+            assert answers == [f"C{n}" for n in range(100)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("parallel", [0, -1, 1.5, True, None])
+def test_numbers_of_handlers_that_are_none(parallel):
+    with pytest.raises(ArgumentError, match="parallel"):
+        Client(parallel=parallel)
