@@ -114,9 +114,10 @@ class Intake:
         """Somebody is half-way to its hard limit: whoever could fill it further waits, known for that or not."""
         connections = self._connections
         full, tickets, left = connections.outbox.full, connections.links.tickets, []
+        receivers = connections.pacing.crowd(sorted(full))
         for fd, mask in ready:
             if tickets[fd] and mask & READABLE and fd not in full:
-                connections.pacing.wait(fd, full)
+                connections.pacing.wait(fd, receivers)
                 if mask & ~READABLE:
                     left.append((fd, mask & ~READABLE))
             else:
