@@ -23,13 +23,13 @@ cdef uint8_t PART = Status.PART, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT
 
 
 cdef class Waiting:
-    """A dispatched command that waits for the results of the ranks `first` to `last - 1` among `tickets`."""
+    """A dispatched command that waits for the results of `size` tickets, who had the ranks from `first` on."""
 
     cdef uint64_t seq, sender
     cdef uint32_t id
-    cdef array snapshot  # never changes, so its memory may be pointed into
+    cdef array held  # never changes, so its memory may be pointed into
     cdef const uint64_t *tickets
-    cdef Py_ssize_t first, last, remaining
+    cdef Py_ssize_t first, size, remaining
     cdef uint8_t *answered
     cdef uint32_t[5] counts
 
@@ -37,24 +37,23 @@ cdef class Waiting:
         self.seq = seq
         self.sender = sender
         self.id = id_
-        self.snapshot = snapshot
-        self.tickets = <const uint64_t *> snapshot.data.as_ulonglongs
+        self.held = snapshot[first:last]  # no more: all of a large room is much to keep for one executor
+        self.tickets = <const uint64_t *> self.held.data.as_ulonglongs
         self.first = first
-        self.last = last
-        self.remaining = last - first
+        self.size = self.remaining = last - first
         memset(self.counts, 0, sizeof(self.counts))
-        self.answered = <uint8_t *> malloc(last - first)
+        self.answered = <uint8_t *> malloc(self.size)
         if self.answered == NULL:
             raise MemoryError
-        memset(self.answered, 0, last - first)
+        memset(self.answered, 0, self.size)
 
     def __dealloc__(self):
         free(self.answered)
 
     cdef Py_ssize_t owing(self, uint64_t ticket) noexcept:
-        """The rank at dispatch of `ticket`, if it still owes a result; else -1."""
-        cdef Py_ssize_t at = find(self.tickets, self.first, self.last, ticket)
-        if at == self.last or self.tickets[at] != ticket or self.answered[at - self.first]:
+        """Where `ticket` is among those asked, if it still owes a result; else -1."""
+        cdef Py_ssize_t at = find(self.tickets, 0, self.size, ticket)
+        if at == self.size or self.tickets[at] != ticket or self.answered[at]:
             return -1
         return at
 
@@ -117,11 +116,14 @@ cdef class Ledger:
     def leave(self, gone, dict routed):
         """As `_ledger_py.Ledger.leave`."""
         cdef array tickets = array("Q", gone)
-        cdef Py_ssize_t i, at
+        cdef const uint64_t *leaving = <const uint64_t *> tickets.data.as_ulonglongs
+        cdef Py_ssize_t i, at, count = len(tickets)
         cdef Waiting waiting
         for waiting in list(self.waiting.values()):
-            for i in range(len(tickets)):
-                at = waiting.owing(tickets.data.as_ulonglongs[i])
+            for i in range(find(leaving, 0, count, waiting.tickets[0]), count):
+                if leaving[i] > waiting.tickets[waiting.size - 1]:
+                    break
+                at = waiting.owing(leaving[i])
                 if at >= 0:
                     route(self, waiting, at, LEFT, NULL, 0, routed)
 
@@ -131,8 +133,8 @@ cdef class Ledger:
         cdef Py_ssize_t at
         if waiting is None:
             return
-        for at in range(waiting.first, waiting.last):
-            if not waiting.answered[at - waiting.first]:
+        for at in range(waiting.size):
+            if not waiting.answered[at]:
                 loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
                 route(self, waiting, at, EXPIRED, NULL, 0, routed)
 
@@ -143,8 +145,8 @@ cdef class Ledger:
         for seq in self.by_sender.pop(sender, {}).values():
             waiting = self.waiting.pop(seq)
             self.owed -= waiting.remaining
-            for at in range(waiting.first, waiting.last):
-                if not waiting.answered[at - waiting.first]:
+            for at in range(waiting.size):
+                if not waiting.answered[at]:
                     loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
 
     def finish(self, dict done):
@@ -176,18 +178,18 @@ cdef int route(
     uint32_t size,
     dict routed,
 ) except -1:
-    """Lay ROUTED for the executor that had rank `at`; close its account unless more follows."""
+    """Lay ROUTED for the executor at that place among those asked; close its account unless more follows."""
     cdef uint8_t *to = answer(routed, waiting.sender, HEAD + ROUTED_BODY + size)
     to = put_head(to, ROUTED_BODY + size, ROUTED)
     to = put_u32(to, waiting.id)
     to = put_u64(to, waiting.tickets[at])
-    to = put_u32(to, at)
+    to = put_u32(to, waiting.first + at)
     to[0] = status
     if size:
         memcpy(to + 1, payload, size)
     if status == PART:
         return 0
-    waiting.answered[at - waiting.first] = 1
+    waiting.answered[at] = 1
     waiting.counts[status] += 1
     waiting.remaining -= 1
     ledger.owed -= 1

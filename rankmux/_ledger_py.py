@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from struct import Struct
 
@@ -19,9 +19,9 @@ _DONE = Struct("!IBIIIIII")
 
 
 class _Waiting:
-    """A dispatched command that waits for the results of the ranks `first` to `last - 1` among `tickets`."""
+    """A dispatched command that waits for the results of `tickets`, who had the ranks from `first` on."""
 
-    __slots__ = ("answered", "counts", "first", "id", "last", "remaining", "sender", "seq", "tickets")
+    __slots__ = ("answered", "counts", "first", "id", "remaining", "sender", "seq", "tickets")
 
     def __init__(
         self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int
@@ -29,9 +29,8 @@ class _Waiting:
         self.seq = seq
         self.sender = sender
         self.id = id_
-        self.tickets = tickets
+        self.tickets = tickets[first:last]  # no more: all of a large room is much to keep for one executor
         self.first = first
-        self.last = last
         self.answered = bytearray(last - first)
         self.remaining = last - first
         self.counts = [0, 0, 0, 0, 0]
@@ -84,8 +83,8 @@ class Ledger:
             if waiting is None:
                 dropped += 1
                 continue
-            at = bisect_left(waiting.tickets, ticket, waiting.first, waiting.last)
-            if at == waiting.last or waiting.tickets[at] != ticket or waiting.answered[at - waiting.first]:
+            at = bisect_left(waiting.tickets, ticket)
+            if at == len(waiting.tickets) or waiting.tickets[at] != ticket or waiting.answered[at]:
                 dropped += 1
                 continue
             self._route(waiting, at, status, payload, routed)
@@ -96,13 +95,10 @@ class Ledger:
     def leave(self, gone: Sequence[int], routed: dict[int, bytearray]) -> None:
         """The members `gone` (tickets, rising) departed: what they owed is LEFT."""
         for waiting in list(self._waiting.values()):
-            for ticket in gone:
-                at = bisect_left(waiting.tickets, ticket, waiting.first, waiting.last)
-                if (
-                    at < waiting.last
-                    and waiting.tickets[at] == ticket
-                    and not waiting.answered[at - waiting.first]
-                ):
+            first, last = bisect_left(gone, waiting.tickets[0]), bisect_right(gone, waiting.tickets[-1])
+            for ticket in gone[first:last]:
+                at = bisect_left(waiting.tickets, ticket)
+                if waiting.tickets[at] == ticket and not waiting.answered[at]:
                     self._route(waiting, at, Status.LEFT, b"", routed)
 
     def expire(
@@ -135,7 +131,8 @@ class Ledger:
     def _route(
         self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
     ) -> None:
-        head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, waiting.tickets[at], at, status)
+        ticket, rank = waiting.tickets[at], waiting.first + at
+        head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:
             buffer = routed[waiting.sender] = bytearray()
@@ -143,7 +140,7 @@ class Ledger:
         buffer += payload
         if status == _PART:
             return
-        waiting.answered[at - waiting.first] = 1
+        waiting.answered[at] = 1
         waiting.counts[status] += 1
         waiting.remaining -= 1
         self.owed -= 1
@@ -157,4 +154,4 @@ class Ledger:
 
 
 def _unanswered(waiting: _Waiting) -> list[int]:
-    return [waiting.first + offset for offset, answered in enumerate(waiting.answered) if not answered]
+    return [at for at, answered in enumerate(waiting.answered) if not answered]

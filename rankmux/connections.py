@@ -148,6 +148,10 @@ class Connections:
         """What is waited for, and what the hot loop may do, from the state of `peer`: both are decided here alone."""
         if peer.dead:
             return
+        if peer.broken:  # it is in `again` until all is read that had arrived
+            self.links.modes[peer.fd] = 0
+            self._reactor.watch(peer.fd, 0)
+            return
         fd, queued = peer.fd, peer.fd in self.outbox.queues
         direct = 0
         if (
@@ -185,7 +189,9 @@ class Connections:
 
     def hold(self, peer: Peer, why: int) -> None:
         """Do not read from it for now, and do not judge it for what has not been read."""
-        if peer.reason is None:
+        if peer.broken:
+            self.fail(peer, 0, self._reactor.clock())
+        elif peer.reason is None:
             peer.held |= why
             self.partial.pop(peer.fd, None)
             self.tune(peer)
@@ -203,8 +209,9 @@ class Connections:
             self.look_again(peer)
 
     def look_again(self, peer: Peer) -> None:
-        """Have `peer` looked into in the next turn if TLS has decrypted more than was read."""
-        if peer.tls is not None and peer.reason is None and not peer.shaking and peer.tls.pending():
+        """Have `peer` looked into in the next turn if there may be more of it than a selector tells."""
+        more = peer.broken or (peer.tls is not None and not peer.shaking and peer.tls.pending())
+        if more and peer.reason is None:
             self.again.append(peer)
 
     def _pace(self, fd: int) -> None:
@@ -227,6 +234,8 @@ class Connections:
             self.departing.append(
                 peer
             )  # first: it may find no memory, and a member that ended must leave the room
+        if peer.broken:
+            reason, detail = CloseReason.RESET, peer.broken
         peer.reason, peer.detail = reason, detail
         peer.session.step(Step.END)
         self.greeted(peer)
@@ -248,6 +257,23 @@ class Connections:
         reason = CloseReason.TLS if error == errno.EPROTO and peer.tls is not None else CloseReason.RESET
         self.end(peer, reason, detail or errno.errorcode.get(error, str(error)), now)
         self.drop(peer)
+
+    def broke(self, peer: Peer, error: int, now: float, detail: str = "") -> None:
+        """It can be written to no more, because of that errno. What a member had sent before that counts all the same.
+
+        So it is read on, a turn's budget at a time, until there is no more; but who is held is not, and ends at once.
+        """
+        if (
+            peer.session.state is not State.MEMBER
+            or peer.held
+            or (error == errno.EPROTO and peer.tls is not None)
+        ):
+            self.fail(peer, error, now, detail)
+        elif not peer.broken:
+            peer.broken = detail or errno.errorcode.get(error, str(error))
+            self.writing.undelivered_bytes += self.outbox.drop(peer.fd)
+            self.again.append(peer)
+            self.tune(peer)
 
     def blame(self, peer: Peer, error: Exception, now: float) -> None:
         """Something failed for want of memory, or by a mistake of ours: it ends this connection, and no other.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from struct import Struct
 
 from .codes import Status
@@ -30,7 +30,8 @@ class Pacing:
         self._over = over
         self._hold = hold
         self._release = release
-        self._waits_for: dict[int, set[int]] = {}
+        self._waits_for: dict[int, list[tuple[list[int], int]]] = {}
+        self._crowd: list[int] = []
 
     def __contains__(self, fd: int) -> bool:
         return fd in self._waits_for
@@ -38,15 +39,25 @@ class Pacing:
     def __len__(self) -> int:
         return len(self._waits_for)
 
-    def wait(self, sender: int, receivers: Iterable[int]) -> None:
-        """`sender` is not read from until none of `receivers` is over its limit."""
-        waits_for = self._waits_for.get(sender)
-        if waits_for is None:
-            self._waits_for[sender] = set(receivers)
+    def wait(self, sender: int, receivers: list[int], first: int = 0) -> None:
+        """`sender` is not read from until none of `receivers` from the `first` on is over its limit.
+
+        The list is kept, and gets shorter: it may be shared by all who wait for some end of it, so that each costs no
+        more than its place in it.
+        """
+        waits = self._waits_for.get(sender)
+        if waits is None:
+            self._waits_for[sender] = [(receivers, first)]
             self.holds += 1
             self._hold(sender)
         else:
-            waits_for.update(receivers)
+            waits.append((receivers, first))
+
+    def crowd(self, receivers: list[int]) -> list[int]:
+        """A list of them to `wait` for: the same one as the last time, turn after turn, if they are the same."""
+        if receivers != self._crowd:
+            self._crowd = receivers
+        return self._crowd
 
     def forget(self, fd: int) -> None:
         """That connection ended: it waits for nobody."""
@@ -55,34 +66,39 @@ class Pacing:
     def settle(self) -> None:
         """Let those go on whose receivers have caught up."""
         free = []
-        for sender, receivers in self._waits_for.items():
-            if receivers.isdisjoint(self._over):
+        for sender, waits in self._waits_for.items():
+            while waits and self._caught_up(*waits[-1]):
+                waits.pop()
+            if not waits:
                 free.append(sender)
-            elif len(receivers) > 64:
-                receivers.intersection_update(self._over)
         for sender in free:
             del self._waits_for[sender]
             self._release(sender)
 
+    def _caught_up(self, receivers: list[int], first: int) -> bool:
+        while receivers and receivers[-1] not in self._over:
+            receivers.pop()
+        return len(receivers) <= first
+
     def judge(self, ranks: list[int], deliveries: Deliveries, tickets: array[int], peers: array[int]) -> None:
         """Those at `ranks` (rising) are over their limit and got something in this turn: who sent it, waits."""
-        fds = [peers[rank] for rank in ranks]
+        fds = self.crowd([peers[rank] for rank in ranks])
         for sender, _ in deliveries.steps:
             first = bisect_left(ranks, sender + 1)
             if first < len(ranks):
-                self.wait(peers[sender], fds[first:])
+                self.wait(peers[sender], fds, first)
         for rank, fd in zip(ranks, fds, strict=True):
-            for _, frame in deliveries.directed.get(rank, ()):
-                (sender,) = _SENDER_RANK.unpack_from(frame)
-                self.wait(peers[sender], (fd,))
+            senders = {_SENDER_RANK.unpack_from(frame)[0] for _, frame in deliveries.directed.get(rank, ())}
             ticket = tickets[rank]
             for executor in _executors(deliveries.routed.get(ticket, b"")):
                 at = bisect_left(tickets, executor)
                 if at < len(tickets) and tickets[at] == executor:
-                    self.wait(peers[at], (fd,))
+                    senders.add(at)
             own = (deliveries.accepted, deliveries.refused, deliveries.members, deliveries.pongs)
             if any(ticket in kind for kind in own):
-                self.wait(fd, (fd,))
+                senders.add(rank)
+            for sender in senders:
+                self.wait(peers[sender], [fd])
 
 
 def _executors(routed: bytes | bytearray) -> set[int]:

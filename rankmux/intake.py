@@ -114,9 +114,10 @@ class Intake:
         """Somebody is half-way to its hard limit: whoever could fill it further waits, known for that or not."""
         connections = self._connections
         full, tickets, left = connections.outbox.full, connections.links.tickets, []
+        receivers = connections.pacing.crowd(sorted(full))
         for fd, mask in ready:
             if tickets[fd] and mask & READABLE and fd not in full:
-                connections.pacing.wait(fd, full)
+                connections.pacing.wait(fd, receivers)
                 if mask & ~READABLE:
                     left.append((fd, mask & ~READABLE))
             else:
@@ -185,6 +186,8 @@ class Intake:
             try:
                 data = peer.sock.recv(size if peer.session.ticket else config.greeting_in_bytes)
             except (BlockingIOError, InterruptedError):
+                if peer.broken:  # that was all
+                    self._connections.fail(peer, 0, turn.now)
                 break
             except OSError as error:
                 self._connections.fail(
@@ -200,8 +203,9 @@ class Intake:
             self._left -= len(data)
             if peer.tls is None or peer.dead or peer.held or peer.session.state is not State.MEMBER:
                 break
-        if peer.tls is not None and not peer.dead:
-            self._connections.tune(peer)
+        if not peer.dead:
+            if peer.tls is not None:
+                self._connections.tune(peer)
             self._connections.look_again(peer)
 
     def _feed(self, peer: Peer, data: bytes, turn: Turn) -> None:

@@ -95,11 +95,13 @@ class Peer:
 
     `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O. `pings` went
     out since `pinged_at` without a sign of life in between. `held`: why it is not read from for now, 0 when it is.
+    `broken`: why it takes no more bytes, "" when it does; what had arrived from it is still read.
     `tls` is its socket again where TLS runs over it, and `shaking` until the handshake is done.
     """
 
     __slots__ = (
         "address",
+        "broken",
         "dead",
         "detail",
         "fd",
@@ -134,6 +136,7 @@ class Peer:
         self.detail = ""
         self.until = 0.0
         self.held = 0
+        self.broken = ""
         self.input_ended = False
         self.dead = False
 

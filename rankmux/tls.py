@@ -103,6 +103,8 @@ class TlsSocket:
         except ssl.SSLWantReadError:
             self.write_on = READABLE
             raise BlockingIOError from None
+        except ssl.SSLEOFError:  # nothing that TLS found wrong: the connection does not stand any more
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
         except (OSError, ValueError) as error:
             raise _plain(error) from None
         self.write_on = WRITABLE

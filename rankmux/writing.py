@@ -41,8 +41,8 @@ class Owner(Protocol):
     def end(self, peer: Peer, reason: CloseReason, detail: str, now: float, /) -> None:
         """Its life is over, for that reason."""
 
-    def fail(self, peer: Peer, error: int, now: float, detail: str = "", /) -> None:
-        """It broke with that errno."""
+    def broke(self, peer: Peer, error: int, now: float, detail: str = "", /) -> None:
+        """It can be written to no more, because of that errno."""
 
     def flushed(self, peer: Peer, now: float, /) -> None:
         """All is out that it was owed, and it is ending."""
@@ -72,6 +72,8 @@ class Writing:
 
     def write(self, peer: Peer, frame: bytes, now: float) -> None:
         """Send `frame` behind all that `peer` is owed."""
+        if peer.broken:
+            return
         sent = 0
         if peer.tls is None and peer.fd not in self.outbox.queues:
             try:
@@ -86,15 +88,16 @@ class Writing:
         self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
     ) -> None:
         """The hot loop could send `peer` only the first `sent` bytes of what a turn owes it, or met `error`."""
-        if not peer.dead and peer.reason is not CloseReason.SLOW and not self._owner.is_ending(peer):
-            self.fall_behind(peer, pieces, position, sent, error, now)
+        if peer.dead or peer.broken or peer.reason is CloseReason.SLOW or self._owner.is_ending(peer):
+            return
+        self.fall_behind(peer, pieces, position, sent, error, now)
 
     def fall_behind(
         self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
     ) -> None:
         """Of `pieces` only the first `sent` bytes could be sent, because of `error`."""
         if error not in _TRY_AGAIN:
-            self._owner.fail(peer, error, now)
+            self._owner.broke(peer, error, now)
             return
         if error in _STARVED:
             self.starved.add(peer.fd)
@@ -114,7 +117,7 @@ class Writing:
             except OSError as error:
                 code = error.errno or 0
                 if code not in _TRY_AGAIN:
-                    self._owner.fail(
+                    self._owner.broke(
                         peer,
                         code,
                         now,
@@ -186,7 +189,7 @@ class Writing:
         try:
             peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         except OSError as error:
-            self._owner.fail(peer, error.errno or 0, self._clock())
+            self._owner.broke(peer, error.errno or 0, self._clock())
             return
         if queue is not None:
             self.resume(peer, self._clock())

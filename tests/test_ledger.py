@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -246,3 +248,28 @@ def test_the_snapshot_stays_when_ranks_change(framing, opened):
     assert ledger.settle(answer(framing, (40, Result(7, Status.OK, b""))), tickets, loads, routed) == 0
     assert parse(bytes(routed[10])) == [Routed(5, 20, 1, Status.LEFT, b""), Routed(5, 40, 3, Status.OK, b"")]
     assert list(loads) == [0, 1, 0, 9]
+
+
+def test_one_executor_of_a_large_room_takes_no_memory_of_its_size(framing):
+    """Each command meets other members than the one before, for one has joined: not all of them are kept."""
+    ledger, tickets = framing.Ledger(), array("Q", range(10_000))
+    tracemalloc.start()
+    try:
+        for seq in range(100):
+            ledger.open(seq, 0, seq, tickets[:], 5, 6)
+        assert tracemalloc.get_traced_memory()[0] < 100 * 1000
+    finally:
+        tracemalloc.stop()
+
+
+def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
+    """Whoever left is looked for among the executors that a command may have, not among all in the room."""
+    size = 8000
+    ledger, tickets = framing.Ledger(), array("Q", range(1, size + 1))
+    for rank in range(size - 1):
+        ledger.open(rank + 1, tickets[rank], 1, tickets, rank + 1, rank + 2)
+    began = time.process_time()
+    routed: dict[int, bytearray] = {}
+    ledger.leave(list(range(2, size + 1, 2)), routed)
+    assert time.process_time() - began < 0.5, "looking for each at each takes some seconds in the pure twin"
+    assert len(routed) == size // 2

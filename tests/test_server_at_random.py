@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from rankmux.codes import Status, Target
 from rankmux.peers import CloseReason
-from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Result, Who
+from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Rank, Result, Who
 
 from .embedded import FIRST_OF_CLIENTS, Client, Embedded, embedded
 from .faults.certificates import Certificates
@@ -330,6 +330,24 @@ def test_many_on_one_descriptor_in_one_turn(transport: Transport) -> None:
         assert counts == {CloseReason.RESET: 6}
         for client in (member, late):
             rig.check(client)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport, how: str) -> None:
+    """More than a turn reads: the answers to its first part meet a reset, and the rest is read all the same."""
+    settings = {"seats": 4, "read_budget_bytes": 1024, **transport.server}
+    with embedded(None, transport.context, **settings) as rig:
+        going, *others = rig.crowd(3)
+        going.send(*(to_all(number, b"%d" % number) for number in range(1500)))
+        assert not going.outgoing
+        getattr(going, how)()
+        rig.until(lambda: all(isinstance(client.frames[-1], Rank) for client in others))
+        rig.settle()
+        for client in others:
+            rig.check(client)
+            executed = [frame.payload for frame in client.frames if isinstance(frame, Execute)]
+            assert executed == [b"%d" % number for number in range(1500)]
+        assert rig.server.connections.closes.counts == {CloseReason.RESET: 1}
 
 
 def test_behind_a_leave_that_waits_nothing_counts(transport: Transport) -> None:
