@@ -48,8 +48,9 @@ class Mutant:
     def tests(self) -> list[str]:
         return [f"tests/test_{name}.py" for name in TESTS[self.group].split()]
 
-    def apply(self, tree: Path) -> None:
-        path = tree / "rankmux" / self.file
+    def apply(self, package: Path) -> None:
+        """Put it into its file; raises LookupError when it does not fit there any more."""
+        path = package / self.file
         source = path.read_text()
         for old, new in self.changes:
             if not old or source.count(old) != 1:
@@ -87,7 +88,7 @@ def failing(
         for path in (*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *ROOT.glob("*.md")):
             shutil.copy(path, tree)
         if mutant is not None:
-            mutant.apply(tree)
+            mutant.apply(tree / "rankmux")
         settings = {"HYPOTHESIS_PROFILE": "mutants", "RANKMUX_EXTENSION": "1" if compiled else "0"}
         environ = os.environ | settings
         if compiled:
