@@ -209,7 +209,7 @@ class Server:
         """How long the next `poll` may wait, in seconds."""
         if self._intake.more() or self.connections.departing or self._expiring or self._onlookers.busy:
             return 0.0
-        deadline = self.room.next_deadline()
+        deadline = None if self._stopping else self.room.next_deadline()
         until = self._sweep_at if deadline is None else min(self._sweep_at, deadline)
         wait = max(0.0, until - self._reactor.clock())
         return wait if timeout is None else min(timeout, wait)
@@ -355,6 +355,7 @@ class Server:
             connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
             peer.until = self._stop_by
         connections.departing.clear()
+        self._expiring.clear()  # nothing is applied any more
         connections.reap(now)
 
     def _end_stop(self, now: float) -> None:

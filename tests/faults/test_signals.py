@@ -96,6 +96,23 @@ def test_g1_no_result_comes_after_the_error(rig: Rigging) -> None:
     assert [type(frame).__name__ for frame in sender.drain()] == ["Accepted", "Error"]
 
 
+def test_g1_the_drain_is_waited_for_asleep(rig: Rigging) -> None:
+    """Though a command's time is over, and nobody will hear of it."""
+    server = rig(4, "--shutdown-drain-s", "2")
+    sender, stalled = server.join(), server.join(receive_buffer=4096)
+    for ident in range(12):
+        sender.command(ident, payload=bytes(BIG), results=True, ttl_ms=500, quiet=True)
+    sender.ping(b"all is in")
+    server.signal(signal.SIGTERM)
+    sender.expect_error(Code.SHUTDOWN)
+    time.sleep(0.5)
+    before = server.cpu()
+    time.sleep(0.5)
+    assert server.cpu() - before < 0.1
+    assert server.wait() == 0
+    stalled.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_g2_a_second_signal(rig: Rigging, number: signal.Signals) -> None:
     server = rig(4, "--shutdown-drain-s", "60")
