@@ -129,7 +129,7 @@ def _dispatcher(
 
     def dispatch() -> Deliveries:
         deliveries = Deliveries()
-        twin.dispatch(batch, tickets, tickets, loads, ledger, deliveries, 0, 1024, 1 << 30, 60_000, None)
+        twin.dispatch(batch, tickets, loads, ledger, deliveries, 0, 1024, 1 << 30, 60_000, None)
         return deliveries
 
     return batch, dispatch

@@ -38,7 +38,6 @@ if RANK_FRAME_BYTES != HEAD + RANK_BODY:
 def dispatch(
     Batch batch,
     array tickets,
-    array snapshot,
     array loads,
     Ledger ledger,
     deliveries,
@@ -90,7 +89,7 @@ def dispatch(
         ttl_ms = command.ttl_ms
         if command.flags & RESULTS:
             ttl_ms = ttl_ms or result_ttl_ms
-            ledger.open(seq, ticket, command.id, snapshot, first, last)
+            ledger.open(seq, ticket, command.id, tickets, first, last)
             opened.append((seq, ttl_ms))
             add_load(loads, first, last)
         if command.target == ALL:

@@ -32,7 +32,6 @@ Observe = Callable[[int, int, int, int, int, int, bytes], None]
 def dispatch(
     batch: Batch,
     tickets: array[int],
-    snapshot: Sequence[int],
     loads: array[int],
     ledger: Ledger,
     deliveries: Deliveries,
@@ -44,8 +43,8 @@ def dispatch(
 ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
     """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
 
-    `tickets` and `loads` are the columns of the ranks; `snapshot` are the same tickets in an array that stays as it is.
-    Returns the last seq used, (seq, ttl_ms) of each command that waits for results, (ticket, code) of each refused.
+    `tickets` and `loads` are the columns of the ranks. Returns the last seq used, (seq, ttl_ms) of each command that
+    waits for results, (ticket, code) of each refused.
     """
     executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
     accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
@@ -90,7 +89,7 @@ def dispatch(
         ttl_ms = asked_ttl_ms
         if flags & 1:
             ttl_ms = ttl_ms or result_ttl_ms
-            ledger.open(seq, ticket, id_, snapshot, first, last)
+            ledger.open(seq, ticket, id_, tickets, first, last)
             opened.append((seq, ttl_ms))
             for executor in range(first, last):
                 loads[executor] += 1

@@ -33,11 +33,11 @@ cdef class Waiting:
     cdef uint8_t *answered
     cdef uint32_t[5] counts
 
-    def __cinit__(self, uint64_t seq, uint64_t sender, uint32_t id_, array snapshot, Py_ssize_t first, Py_ssize_t last):
+    def __cinit__(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
         self.seq = seq
         self.sender = sender
         self.id = id_
-        self.held = snapshot[first:last]  # no more: all of a large room is much to keep for one executor
+        self.held = tickets[first:last]  # no more: all of a large room is much to keep for one executor
         self.tickets = <const uint64_t *> self.held.data.as_ulonglongs
         self.first = first
         self.size = self.remaining = last - first

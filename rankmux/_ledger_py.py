@@ -68,7 +68,7 @@ class Ledger:
         return 0 if ids is None else len(ids)
 
     def open(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
-        """The command `seq` went to the ranks `first` to `last - 1` of the snapshot `tickets`."""
+        """The command `seq` went to the ranks `first` to `last - 1` of `tickets`, which may change afterwards."""
         self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
         self._by_sender.setdefault(sender, {})[id_] = seq
         self.owed += last - first

@@ -23,7 +23,7 @@ class Ranks:
     many commands with results wanted a member has not answered for good (PROTOCOL section 5).
     """
 
-    __slots__ = ("_snapshot", "addresses", "loads", "names", "peers", "tickets")
+    __slots__ = ("addresses", "loads", "names", "peers", "tickets")
 
     def __init__(self) -> None:
         self.tickets = array("Q")
@@ -31,7 +31,6 @@ class Ranks:
         self.loads = array("I")
         self.names: list[str] = []
         self.addresses: list[str] = []
-        self._snapshot: array[int] | None = None
 
     def __len__(self) -> int:
         return len(self.tickets)
@@ -45,7 +44,6 @@ class Ranks:
         self.loads.append(0)
         self.names.append(name)
         self.addresses.append(address)
-        self._snapshot = None
         return len(self.tickets) - 1
 
     def rank_of(self, ticket: int) -> int:
@@ -55,17 +53,10 @@ class Ranks:
             raise KeyError(ticket)
         return rank
 
-    def snapshot(self) -> array[int]:
-        """The tickets as they are now, in an array that never changes; the same one until somebody joins or departs."""
-        if self._snapshot is None:
-            self._snapshot = self.tickets[:]
-        return self._snapshot
-
     def clear(self) -> None:
         """Take out all members."""
         for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
             del column[:]
-        self._snapshot = None
 
     def remove(self, ranks: Iterable[int]) -> None:
         """Take out the members at `ranks` (ascending, each once), in one sweep however many they are."""
@@ -85,4 +76,3 @@ class Ranks:
             for to, start, end in runs:
                 column[to : to + end - start] = column[start:end]  # type: ignore[assignment]
             del column[write:]
-        self._snapshot = None

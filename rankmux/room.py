@@ -163,7 +163,6 @@ class Room:
         self.seq, opened, refused = dispatch(
             turn.batch,
             tickets,
-            ranks.snapshot(),
             ranks.loads,
             ledger,
             deliveries,

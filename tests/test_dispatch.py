@@ -50,10 +50,9 @@ class Dispatched:
         self.loads = array("I", loads)
         self.ledger = framing.Ledger()
         self.deliveries = Deliveries()
-        snapshot = array("Q", tickets)
         for w in waiting:
             ranks = sorted(w.ranks.values())
-            self.ledger.open(w.seq, w.sender, w.id, snapshot, ranks[0], ranks[-1] + 1)
+            self.ledger.open(w.seq, w.sender, w.id, array("Q", tickets), ranks[0], ranks[-1] + 1)
         batch = framing.Batch(max_payload)
         for ticket, command in commands:
             octets = command.encode()
@@ -61,7 +60,6 @@ class Dispatched:
         self.seq, self.opened, self.refused = framing.dispatch(
             batch,
             array("Q", tickets),
-            snapshot,
             self.loads,
             self.ledger,
             self.deliveries,

@@ -1,4 +1,4 @@
-"""The mistakes of mutants.txt fit the source: one that does not is tried nowhere. (`python tests/mutants.py` tries them.)"""
+"""The mistakes of mutants.txt fit the source: one that does not is tried nowhere. (tests/mutants.py tries them.)"""
 
 from __future__ import annotations
 

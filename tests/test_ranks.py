@@ -81,20 +81,6 @@ def test_tickets_only_grow(ticket):
     assert ranks.append(23, 9, "", "") == 5
 
 
-def test_a_snapshot_never_changes_and_is_shared():
-    ranks = crowd(3)
-    first = ranks.snapshot()
-    assert ranks.snapshot() is first
-    ranks.loads[0] += 1
-    ranks.remove([])
-    assert ranks.snapshot() is first
-    ranks.append(100, 9, "", "")
-    second = ranks.snapshot()
-    ranks.remove([0])
-    third = ranks.snapshot()
-    assert [list(s) for s in (first, second, third)] == [[10, 13, 16], [10, 13, 16, 100], [13, 16, 100]]
-
-
 def test_half_of_many_depart_in_one_sweep():
     ranks = crowd(20_000)
     expected = rows(ranks)[1::2]
