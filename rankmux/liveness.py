@@ -32,20 +32,24 @@ class Liveness:
             return _BUSY_S
         return min(_IDLE_S, self._ping_s / 8)
 
-    def forgive(self, gap: float) -> None:
-        """We were stopped for `gap` seconds: nobody is judged for that time."""
+    def forgive(self, gap: float, now: float) -> None:
+        """We were stopped for `gap` seconds until `now`: nobody is judged for that time."""
+
+        def later(moment: float) -> float:
+            return min(moment + gap, now)  # what has happened since then needs none of it
+
         c = self._connections
         for peer in c:
-            peer.opened_at += gap
+            peer.opened_at = later(peer.opened_at)
             peer.until += gap
-            c.links.heard[peer.fd] += gap
-            peer.pinged_at += gap
+            c.links.heard[peer.fd] = later(c.links.heard[peer.fd])
+            peer.pinged_at = later(peer.pinged_at)
         for fd in c.partial:
-            c.partial[fd] += gap
+            c.partial[fd] = later(c.partial[fd])
         for queue in c.outbox.queues.values():
-            queue.moved_at += gap
+            queue.moved_at = later(queue.moved_at)
             if queue.over_at is not None:
-                queue.over_at += gap
+                queue.over_at = later(queue.over_at)
 
     def sweep(self, now: float) -> None:
         """Judge all that is over its time at `now`."""

@@ -333,7 +333,7 @@ class Server:
         if late < _GAP_S:
             self._liveness.sweep(now)
         else:
-            self._liveness.forgive(late)
+            self._liveness.forgive(late, now)
         self._sweep_at = now + self._liveness.interval()
         connections = self.connections
         if connections.writing.bursts and not connections.outbox.held_bytes and not connections.partial:
