@@ -27,6 +27,7 @@ _COLUMNS = (
     ("silent", "activity"),
 )
 _WIDE = 90  # columns of the terminal from which on addresses and tickets are shown
+_NARROW = 60  # below that a name has no room beside every number: age and silence only show when sorted by
 
 
 class Screen:
@@ -110,9 +111,12 @@ class Screen:
         return head.append(f"   closed: {closed}")
 
     def _table(self, sort: str, rows: int) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), show_edge=False)
-        wide = self._console.width >= _WIDE
+        wide, narrow = self._console.width >= _WIDE, self._console.width < _NARROW
+        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 0 if narrow else 1), show_edge=False)
+        left_out = {"age", "activity"} - {sort} if narrow else set()
         for title, key in _COLUMNS:
+            if key in left_out:
+                continue
             style = "bold cyan" if key == sort else "dim"
             mark = " ▾" if key == sort else ""
             left = title == "name"
@@ -130,17 +134,15 @@ class Screen:
             table.add_row("", Text("nobody is here", "dim"))
         for row in self._rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
+            queue = _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-"
+            times = {"age": _span(row["age_s"]), "activity": _span(row["idle_s"])}
             table.add_row(
                 Text(str(row["rank"]), "bold"),
                 Text(row["name"] or "(no name)", overflow="ellipsis"),
                 *more,
                 Text(str(row["load"])),
-                Text(
-                    _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-",
-                    "yellow" if row["paced"] else "",
-                ),
-                Text(_span(row["age_s"])),
-                Text(_span(row["idle_s"])),
+                Text(queue, "yellow" if row["paced"] else ""),
+                *(Text(time) for key, time in times.items() if key not in left_out),
             )
         return table
 

@@ -70,6 +70,15 @@ def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
         assert word in "".join(head)
 
 
+@pytest.mark.parametrize(("sort", "column"), [("rank", ""), ("age", "age ▾"), ("activity", "silent ▾")])
+def test_names_are_in_sight_in_40_columns(where, capsys, monkeypatch, sort, column):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main([where, "--once", "--sort", sort]) == 0
+    text = capsys.readouterr().out
+    for shown in ("ada", "[bold]bob[/bold]", "日本", "(no name)", column):
+        assert shown in text
+
+
 def test_a_unix_socket(tmp_path, capsys):
     path = str(tmp_path / "admin")
     with Server(port=0, admin_unix=path, log_level="error"):
