@@ -9,7 +9,9 @@ import argparse
 import http.client
 import json
 import os
+import re
 import select
+import signal
 import socket
 import sys
 import termios
@@ -22,14 +24,32 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import ArgumentError
+from .client_words import escaped
+from .flags import number_from, seconds
 
 __all__ = ["main", "parser"]
 
 _DEFAULT = "http://127.0.0.1:7118/"
 _SORTS = ("rank", "load", "queue", "age", "activity")
-_KEYS = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
+_BY_KEY = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
+_STEPS = {  # lines and pages to move by; terminals write the arrow keys in two ways
+    "j": (1, 0),
+    "\x1b[B": (1, 0),
+    "\x1bOB": (1, 0),
+    "k": (-1, 0),
+    "\x1b[A": (-1, 0),
+    "\x1bOA": (-1, 0),
+    " ": (0, 1),
+    "\x1b[6~": (0, 1),
+    "b": (0, -1),
+    "\x1b[5~": (0, -1),
+}
+_BEGINNING = ("g", "\x1b[H", "\x1bOH", "\x1b[1~")
 _TIMEOUT_S = 5.0
 _OTHER_LINES = 8  # what stands above and below the rows
+_TYPED = re.compile(
+    r"\x1b(?:\[[0-9;]*[ -/]*[@-~]|O.)|.", re.DOTALL
+)  # a key each: those held down come several at a time
 _FAR = 10**12  # the page asks for what is new behind a number; nothing is
 
 
@@ -68,14 +88,16 @@ class _Endpoint:
                 response = self._connection.getresponse()
                 body = response.read()
                 if response.status != 200:
-                    raise _NoAnswer(f"{response.status}: {body[:200].decode(errors='replace').strip()}")
+                    raise _NoAnswer(
+                        f"{response.status}: {escaped(body[:200].decode(errors='replace').strip())}"
+                    )
                 news = json.loads(body)
                 if not isinstance(news, dict) or "totals" not in news:
                     raise _NoAnswer("that is no rankmux server")
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
-                    raise _NoAnswer(str(error) or type(error).__name__) from None
+                    raise _NoAnswer(escaped(str(error)) or type(error).__name__) from None
             else:
                 return news
         raise AssertionError
@@ -98,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     with closing(endpoint):
         if arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             return _once(endpoint, screen, arguments)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is given back either way
         try:
             with screen.live() as show, _keys() as keys:
                 return _watch(endpoint, screen, show, keys, arguments)
@@ -130,28 +153,22 @@ def _watch(endpoint: _Endpoint, screen: Any, show: Any, keys: int, arguments: ar
         show(screen.draw(sort, rows))
         if not select.select([keys], [], [], max(0.0, following - time.monotonic()))[0]:
             continue
-        typed = os.read(keys, 64).decode(errors="replace")
-        if not typed or typed in ("q", "\x03", "\x04"):
+        typed = _TYPED.findall(os.read(keys, 1024).decode(errors="replace"))
+        if not typed:
             return 0
-        steps = {
-            "j": 1,
-            "\x1b[B": 1,
-            "k": -1,
-            "\x1b[A": -1,
-            " ": rows,
-            "\x1b[6~": rows,
-            "b": -rows,
-            "\x1b[5~": -rows,
-        }
-        if typed in _KEYS:
-            sort, first = _KEYS[typed], 0
-        elif typed in ("g", "\x1b[H"):
-            first = 0
-        elif typed in steps:
-            first = max(0, min(first + steps[typed], screen.members - 1))
-        else:
-            continue
-        following = 0.0
+        for key in typed:
+            if key in ("q", "\x03", "\x04"):
+                return 0
+            if key in _BY_KEY:
+                sort, first = _BY_KEY[key], 0
+            elif key in _STEPS:
+                lines, pages = _STEPS[key]
+                first = max(0, min(first + lines + pages * rows, screen.members - 1))
+            elif key in _BEGINNING:
+                first = 0
+            else:
+                continue
+            following = 0.0
 
 
 @contextmanager
@@ -217,10 +234,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--once", action="store_true", help="show it once, as text, and stop")
     parser.add_argument("--sort", choices=_SORTS, default="rank", help="what comes first (default: rank)")
     parser.add_argument(
-        "--count", type=int, default=100, metavar="N", help="with --once: so many members (default: 100)"
+        "--count",
+        type=number_from(0),
+        default=100,
+        metavar="N",
+        help="with --once: so many members (default: 100)",
     )
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)"
+        "--interval", type=seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)"
     )
     return parser
 

@@ -6,8 +6,10 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -96,6 +98,32 @@ def test_what_is_no_address(where, capsys):
     assert "is expected" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [("--count", "-1"), ("--interval", "nan"), ("--interval", "0")])
+def test_a_number_that_is_none(flags, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["1", *flags])
+    assert stopped.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_what_a_stranger_answers_is_escaped(capsys):
+    """A port that speaks something else: its bytes are not for our terminal."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as sock:
+                sock.recv(4096)
+                sock.sendall(b"\x1b[2Jgone\r\n")
+
+        stranger = threading.Thread(target=answer)
+        stranger.start()
+        assert main([str(listener.getsockname()[1]), "--once"]) == 1
+        stranger.join()
+    said = capsys.readouterr().err
+    assert r"\x1b[2Jgone" in said
+    assert "\x1b" not in said
+
+
 def test_without_rich(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "rankmux.cli.top_screen", raising=False)
     monkeypatch.setitem(sys.modules, "rich", None)
@@ -104,37 +132,67 @@ def test_without_rich(monkeypatch, capsys):
     assert "rankmux[top]" in capsys.readouterr().err
 
 
-def test_keys_at_a_terminal(where):
-    master, slave = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "24"}
-    os.set_blocking(master, False)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rankmux.cli.top", where, "--interval", "0.1"],
-        stdin=slave,
-        stdout=slave,
-        env=environ,
-    )
-    os.close(slave)
-    seen = ""
+class AtTerminal:
+    """One run of it on a pseudo-terminal."""
 
-    def until(text: str) -> None:
-        nonlocal seen
+    def __init__(self, where: str) -> None:
+        self._master, slave = pty.openpty()
+        os.set_blocking(self._master, False)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rankmux.cli.top", where, "--interval", "0.1"],
+            stdin=slave,
+            stdout=slave,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "24"},
+        )
+        os.close(slave)
+        self._seen = ""
+
+    def __enter__(self) -> AtTerminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def until(self, text: str) -> None:
         deadline = time.monotonic() + DEADLINE_S
-        while text not in seen:
-            assert time.monotonic() < deadline, f"{text!r} did not come: {seen[-2000:]!r}"
-            if select.select([master], [], [], 0.1)[0]:
-                seen += os.read(master, 65_536).decode(errors="replace")
-        seen = ""
+        while text not in self._seen:
+            assert time.monotonic() < deadline, f"{text!r} did not come: {self._seen[-2000:]!r}"
+            if select.select([self._master], [], [], 0.1)[0]:
+                self._seen += os.read(self._master, 65_536).decode(errors="replace")
+        self._seen = ""
 
-    try:
-        until("rank ▾")
-        os.write(master, b"l")
-        until("load ▾")
-        os.write(master, b"t")
-        until("silent ▾")
-        os.write(master, b"q")
-        assert process.wait(DEADLINE_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+
+def test_keys_at_a_terminal(where):
+    with AtTerminal(where) as top:
+        top.until("rank ▾")
+        top.type(b"l")
+        top.until("load ▾")
+        top.type(b"t")
+        top.until("silent ▾")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_several_keys_at_once(where):
+    """As from a key that is held down, or over a slow line."""
+    with AtTerminal(where) as top:
+        top.until("ada")
+        top.type(b"\x1b[B\x1bOBjr")
+        top.until("ada")  # back at the beginning
+        top.type(b"\x1b[B\x1bOB")
+        top.until("日本")
+        top.type(b"\x1b[1~lu?q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_the_terminal_is_given_back_after_sigterm(where):
+    with AtTerminal(where) as top:
+        top.until("\x1b[?1049h")
+        top.process.terminate()
+        top.until("\x1b[?1049l")
+        assert top.process.wait(DEADLINE_S) == 0
