@@ -56,9 +56,9 @@ class Setting:
             return "a text is expected"
         number = "a whole number" if self.kind is int else "a number"
         if self.low is not None and self.high is not None:
-            return f"{number} from {self.low:g} to {self.high:g} is expected"
+            return f"{number} from {self.low:.10g} to {self.high:.10g} is expected"
         return (
-            f"{number} of at least {self.low:g} is expected"
+            f"{number} of at least {self.low:.10g} is expected"
             if self.low is not None
             else f"{number} is expected"
         )

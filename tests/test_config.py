@@ -100,7 +100,7 @@ def test_bounds(setting):
         assert setting.read("key", setting.kind(bound)) == bound
         with pytest.raises(ConfigError) as caught:
             setting.read("key", setting.kind(bound + outside))
-        assert f"{bound:g}" in str(caught.value)
+        assert f" {bound:.10g} " in str(caught.value), "as one would type it, not 1e+06"
     assert setting.low is not None, "every number has a lower bound"
 
 

@@ -7,6 +7,7 @@ signal n.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import resource
@@ -208,10 +209,17 @@ def _is_free(config: Config, tokens: tuple[bytes, ...]) -> bool:
 
 
 def _show(config: Config, sources: dict[str, str]) -> None:
+    """As lines of TOML; `| head` may have seen enough."""
+    shown = ""
     for setting in settings():
         value = getattr(config, setting.name)
-        text = str(value).lower() if setting.kind is bool else f'"{value}"' if setting.kind is str else value
-        print(f"{setting.name} = {text}  # {sources[setting.name]}")
+        text = json.dumps(value, ensure_ascii=False)  # of texts, numbers and booleans, TOML thinks the same
+        shown += f"{setting.name} = {text}  # {sources[setting.name]}\n"
+    try:
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not stumble over it
 
 
 def _selector() -> selectors.BaseSelector | None:

@@ -65,15 +65,27 @@ def test_a_flag_counts_before_a_variable_before_the_file(tmp_path: Path) -> None
     assert "seats = 11  # file" in again.splitlines()
 
 
-def test_what_check_config_shows_can_be_read_again(tmp_path: Path) -> None:
-    _, out, _ = run("--check-config", "-n", "9", "--insecure")
+def test_the_settings_as_they_are_shown_can_be_read_again(tmp_path: Path) -> None:
+    _, out, _ = run("--print-config", "-n", "9", "--insecure", "--token-file", r'a "b" \c')
     path = tmp_path / "shown.toml"
     path.write_text(out)
-    code, again, _ = run("--check-config", "--config", str(path))
+    code, again, _ = run("--print-config", "--config", str(path))
     assert code == 0
     assert [line.partition("  #")[0] for line in again.splitlines()] == [
         line.partition("  #")[0] for line in out.splitlines()
     ]
+
+
+def test_who_reads_the_settings_may_stop_early() -> None:
+    """As `rankmux-server --print-config | head` does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rankmux.cli.server", "--print-config"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()  # type: ignore[union-attr]
+    assert (process.communicate(timeout=30)[1], process.returncode) == ("", 0)
 
 
 @pytest.mark.parametrize(
