@@ -146,6 +146,10 @@ def test_nothing_sticks_out(page, width, dark):
     background = opened.run("return getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background[4:-1].split(","))) < 200) == dark
     pictures(opened, f"{width}-{'dark' if dark else 'light'}")
+    small = "const small = document.querySelector('#space .row small'); "
+    assert opened.run(small + "return small.scrollWidth <= small.clientWidth"), "none of it is cut off"
+    opened.run("rows = rows.map(row => ({...row, paced: true})); table()")
+    assert opened.run(small + "return small.innerText").startswith("paced · 127.0.0.1:")
     assert opened.complaints() == []
 
 
@@ -156,4 +160,8 @@ def test_it_says_when_nobody_answers():
             opened.open(server.admin_where[0])
             opened.wait_for("document.querySelector('#state').textContent === 'live'")
             assert opened.run("return document.querySelector('#empty').hidden") is False
+            opened.run("moves = 7")  # as if so many promotions had been seen
+            port = server.admin_where[0].rstrip("/").rpartition(":")[2]
         opened.wait_for("document.querySelector('#state').textContent === 'no answer'")
+        with Server(port=0, admin=port, log_level="error"):  # another one: nothing seen holds for it
+            opened.wait_for("document.querySelector('#state').textContent === 'live' && moves === 0")
