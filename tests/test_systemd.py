@@ -229,6 +229,7 @@ def test_the_units_fit_together(tmp_path):
     service = (DEPLOY / "rankmux-server.service").read_text()
     for line in (
         "Type=notify",
+        "StartLimitIntervalSec=0",
         "DynamicUser=yes",
         "ProtectSystem=strict",
         "LimitNOFILE=65536",
