@@ -93,6 +93,16 @@ def test_promtool_finds_nothing_to_say_of_the_rules():
     assert re.search(r"SUCCESS: \d+ rules found", said)
 
 
+def test_each_alert_says_how_urgent_it_is_and_is_explained():
+    """Alertmanager routes by severity; docs/howto-monitoring.md says what to do."""
+    rules = RULES.read_text().split("- alert: ")[1:]
+    assert [len(re.findall("severity: (?:critical|warning)$", rule, re.MULTILINE)) for rule in rules] == [
+        1
+    ] * len(rules)
+    page = (RULES.parent.parent / "docs" / "howto-monitoring.md").read_text()
+    assert re.findall(r"^\| (Rankmux\w+) ", page, re.MULTILINE) == [rule.split()[0] for rule in rules]
+
+
 def test_alert_rules_name_metrics_that_exist():
     """deploy/alerts.yml, held against the metrics."""
     with watched() as server:
