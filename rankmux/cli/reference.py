@@ -46,11 +46,11 @@ def _program(page: Page, left_out: frozenset[str]) -> Iterator[str]:
         yield from ("", *heading, "```text", text.rstrip("\n"), "```")
 
 
-_MADE = "Made from the program's own parsers by `python -m rankmux.cli.reference docs`."
+_MADE = "Generated from the program's own parsers by `python -m rankmux.cli.reference docs`."
 
 
 def _client() -> Iterator[str]:
-    yield from ("# rankmux-client, all of it", "", f"{_MADE} How it is used: [cli.md](cli.md).")
+    yield from ("# rankmux-client: reference", "", f"{_MADE} For how to use it, see [scripts](cli.md).")
     for page in pages():
         yield ""
         yield from _program(page, frozenset())
@@ -58,14 +58,14 @@ def _client() -> Iterator[str]:
 
 def _server() -> Iterator[str]:
     more = "Each of the [settings](settings.md) is a flag as well: `write_timeout_s` is `--write-timeout-s`."
-    yield from ("# rankmux-server, all of it", "", f"{_MADE} {more}", "")
+    yield from ("# rankmux-server: reference", "", f"{_MADE} {more}", "")
     left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
     yield from _program(program_page(server.parser), left_out)
 
 
 def _top() -> Iterator[str]:
     more = "It needs `rich`: `pip install 'rankmux[top]'`."
-    yield from ("# rankmux-top, all of it", "", f"{_MADE} {more}", "")
+    yield from ("# rankmux-top: reference", "", f"{_MADE} {more}", "")
     yield from _program(program_page(top.parser), frozenset())
 
 

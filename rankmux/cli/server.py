@@ -109,9 +109,9 @@ class _Stop:
 
 
 _EPILOG = """\
-Every setting is a flag, a variable (RANKMUX_SEATS=10), and a key of the TOML file of --config or RANKMUX_CONFIG
-(seats = 10); a flag counts before a variable, a variable before the file. The token may stand in RANKMUX_TOKEN
-instead of a file.
+Every setting can be given as a flag, as an environment variable (RANKMUX_SEATS=10), and as a key of the TOML file
+named by --config or RANKMUX_CONFIG (seats = 10). A flag takes precedence over a variable, a variable over the file.
+The token can be in RANKMUX_TOKEN instead of a file.
 
 examples:
   rankmux-server -n 10
@@ -119,13 +119,13 @@ examples:
   rankmux-server --config rankmux.toml --check-config
 
 signals:
-  SIGINT, SIGTERM  stop in order: no more members, what is queued goes out for up to --shutdown-drain-s;
+  SIGINT, SIGTERM  stop cleanly: admit nobody else, send what is queued for up to --shutdown-drain-s;
                    a second one stops at once
-  SIGHUP           read token and certificates again, for who comes from now on; settings stay
+  SIGHUP           read tokens and certificates again, for clients that join from now on; other settings stay
 
 exit codes:
-  0  stopped in order
-  2  usage or settings, an address that is taken too
+  0  stopped cleanly
+  2  wrong usage or settings, including an address in use
   130, 143  stopped at once, by a second SIGINT or SIGTERM
 """
 
@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     """Its flags, those of all settings among them."""
     parser = argparse.ArgumentParser(
         prog="rankmux-server",
-        description="Holds at most N clients, ranks them by arrival, and passes each command down the ranks.",
+        description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -148,11 +148,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check-config",
         action="store_true",
-        help="check all that a start would meet: settings, tokens, certificates, addresses, extras; show the settings "
-        "and stop. An address that is in use is told, and not taken for wrong",
+        help="check everything a start would: settings, tokens, certificates, addresses, extras; then show the "
+        "settings and exit. An address in use is reported, but is no error",
     )
     parser.add_argument(
-        "--print-config", action="store_true", help="show all settings and where each is from, and stop"
+        "--print-config",
+        action="store_true",
+        help="show all settings and where each value came from, and exit",
     )
     for setting in settings():
         _add(parser, setting)

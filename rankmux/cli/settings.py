@@ -13,84 +13,90 @@ __all__ = ["WHY", "settings_page"]
 
 WHY: dict[str, dict[str, str]] = {
     "Where it listens": {
-        "seats": "Each costs a file descriptor, and half a KiB at rest. The system's limit of open files, less"
-        " 96, is the most; that is checked at the start, not found out under load.",
-        "host": "Loopback, so that no door is left open by mistake. A name is resolved once, at the start.",
-        "port": "Below the ports that systems hand out by themselves. 0 is for tests: the first line of"
-        " output has the real one.",
-        "unix": "For members on one machine: who can open the file can join, and nobody else. Goes without"
+        "seats": "Each seat costs one file descriptor, and half a KiB of memory when idle. The maximum is the"
+        " system's limit of open files, less 96; this is checked at start, not discovered under load.",
+        "host": "Loopback by default, so that nothing is exposed by mistake. A name is resolved once, at start.",
+        "port": "The default is below the range from which systems assign ports automatically. 0 is for tests: the"
+        " first line of output shows the port in use.",
+        "unix": "For members on the same machine: whoever can open the file can join, and nobody else. Used without"
         " TLS.",
-        "insecure": "In the open it refuses to start without a token (or client certificates) and TLS; this says"
-        " aloud that it is meant.",
-        "max_payload": "Enough for a command line and for pieces of output, which results are cut into. A member may"
-        " have one incomplete frame of this size in the server's memory, and a large frame holds up"
-        " what is behind it.",
+        "insecure": "On an address that is not loopback, the server refuses to start without TLS and a token (or"
+        " client certificates), unless this says that it is intended.",
+        "max_payload": "Enough for a command line, and for the pieces that long results are cut into. A member may"
+        " have one incomplete frame of this size in the server's memory, and a large frame holds up everything"
+        " behind it.",
     },
     "Who may join": {
-        "token_file": "A file, never the command line, which everybody on the machine can read; it must be closed"
-        " to group and others. Two tokens, so that one can be changed without a moment at which"
-        " nobody can join. Read again on SIGHUP.",
-        "tls_cert": "With it, TLS from the first byte, 1.2 or 1.3. Read again on SIGHUP.",
-        "tls_key": "Where certificate and key are handed out as two files. Read again on SIGHUP.",
-        "tls_client_ca": "Tells members apart, where a token makes them all equals. Read again on SIGHUP.",
-        "tls_client_names": "Where the CA signs for more clients than those of this server.",
+        "token_file": "A file rather than a flag, because everyone on the machine can read command lines; it must"
+        " not be accessible to group or others. It may hold two tokens, so that a token can be changed without a"
+        " moment in which nobody can join. Read again on SIGHUP.",
+        "tls_cert": "If set, connections use TLS 1.2 or 1.3 from the first byte. Read again on SIGHUP.",
+        "tls_key": "For certificate and key in two files. Read again on SIGHUP.",
+        "tls_client_ca": "Lets the server tell members apart; with a token alone, all of them are equal. Read again"
+        " on SIGHUP.",
+        "tls_client_names": "For a CA that also signs for clients of other servers.",
     },
     "Who may look": {
-        "admin": "Off, since it shows names and addresses of members to whoever can connect; it asks for no"
-        " password, so it listens on loopback addresses alone unless `insecure` says otherwise.",
-        "admin_unix": "The same for who can open the file.",
-        "log_format": "One event a line in both; the JSON names are stable.",
-        "log_level": "`info` tells who joins, leaves and commands; `warning` what somebody should look at.",
-        "log_lines_per_s": "A flood of members or commands must not become a flood of lines; what is left out is"
+        "admin": "Off by default, because it asks for no password and shows names and addresses of members to anyone"
+        " who can connect. For the same reason it listens on loopback addresses only, unless `insecure` is set.",
+        "admin_unix": "The same, for anyone who can open the file.",
+        "log_format": "One event per line in both formats; the names in the JSON are stable.",
+        "log_level": "`info` logs who joins, leaves and sends commands; `warning` logs what somebody should look at.",
+        "log_lines_per_s": "A flood of members or commands must not become a flood of lines; lines left out are"
         " counted.",
-        "log_excerpt_bytes": "What peers sent is shown escaped and cut, so that no line is forged and none is long.",
+        "log_excerpt_bytes": "Text from peers is escaped and cut, so that no line can be forged and none is long.",
     },
     "Before HELLO": {
-        "greeting_max": "Strangers must not use up descriptors and memory; the newest is turned away with RESOURCE.",
-        "greeting_max_per_address": "One machine alone must not use all of `greeting_max`.",
-        "greeting_in_bytes": "A HELLO has at most 1,100 bytes; the rest is for what is sent right behind it.",
-        "greeting_out_bytes": "Only one ERROR is ever sent to a stranger.",
-        "handshake_timeout_s": "A client says HELLO at once; two seconds allow for a lost packet or two.",
-        "tls_handshake_timeout_s": "The handshake is a round trip or two more, and work for both sides.",
+        "greeting_max": "Strangers must not use up descriptors and memory; the newest connection is turned away with"
+        " RESOURCE.",
+        "greeting_max_per_address": "A single machine must not use up all of `greeting_max`.",
+        "greeting_in_bytes": "A HELLO has at most 1,100 bytes; the rest is room for frames sent right after it.",
+        "greeting_out_bytes": "A stranger is never sent more than one ERROR.",
+        "handshake_timeout_s": "A client sends HELLO at once; two seconds allow for a lost packet or two.",
+        "tls_handshake_timeout_s": "The TLS handshake adds one or two round trips, and work for both sides.",
     },
     "What a member is owed": {
-        "slow_consumer": "`pace` loses nobody anything while a member recovers, at the price that its seniors wait;"
-        " `evict` keeps the seniors' pace, at the price of the member.",
-        "outbox_soft_bytes": "Some bursts fit into it, so that pacing is for who really does not keep up.",
-        "outbox_hard_bytes": "What a turn or two can add on top of soft, before pacing shows. Where it is not set,"
-        " it is at least soft and two of the largest payloads.",
-        "outboxes_total_bytes": "Bounds the process, whatever the members do. What went to all is held once, and"
-        " counted once.",
-        "write_timeout_s": "How long one member may hold up its seniors. Long enough for a stop by a garbage collector"
+        "slow_consumer": "With `pace`, nobody loses anything while a slow member recovers, but its seniors have to"
+        " wait. With `evict`, the seniors keep their pace, and the slow member is disconnected.",
+        "outbox_soft_bytes": "Large enough for a few bursts, so that senders are paced only for members that really"
+        " do not keep up.",
+        "outbox_hard_bytes": "Leaves room for what a turn or two can add beyond the soft limit before pacing takes"
+        " effect. If not set, it is at least the soft limit plus two payloads of the largest size.",
+        "outboxes_total_bytes": "Bounds the memory of the process, whatever the members do. Data that went to"
+        " everyone is held once and counted once.",
+        "write_timeout_s": "How long one member may hold up its seniors: long enough for a garbage collector's pause"
         " or a lost packet, short enough for those who wait.",
-        "send_buffer_bytes": "The kernel's part of the queue: larger, and a slow member shows later; smaller, and a"
-        " turn's output does not fit in one call.",
+        "send_buffer_bytes": "The kernel's part of the queue. If larger, a slow member is noticed later; if smaller,"
+        " a turn's output does not fit into one call.",
     },
     "Silence": {
-        "ping_ms": "Who vanishes without a word is found after this times (`pings_missed` + 1), half a minute;"
-        " smaller finds it sooner, for a frame each way per member and interval.",
-        "pings_missed": "One may be lost in a stall; two in a row are a sign.",
-        "user_timeout_s": "The kernel's own view of a dead peer, for bytes that are under way; only where it knows"
+        "ping_ms": "A member that vanishes without a word is detected after this time multiplied by (`pings_missed`"
+        " + 1): half a minute by default. A smaller value detects it sooner, at the price of one frame each way per"
+        " member and interval.",
+        "pings_missed": "One ping may get lost in a stall; two in a row mean something.",
+        "user_timeout_s": "The kernel's own check for a dead peer, for bytes under way; only where it has"
         " TCP_USER_TIMEOUT (Linux).",
-        "frame_timeout_s": "Who stalls in the middle of a frame holds memory for it.",
+        "frame_timeout_s": "A member that stalls in the middle of a frame holds memory for it.",
     },
     "One turn": {
-        "read_budget_bytes": "So that who sends much does not keep the others waiting; the rest is read in the next"
-        " turn, first.",
-        "turn_budget_bytes": "Bounds how long a turn takes, and what it holds in memory.",
-        "accept_budget": "A storm of new connections must not stop those that are there.",
-        "tls_handshake_budget": "A step is mostly computing, and far more of it than anything else in a turn.",
-        "io_uring": "The way into the kernel is a third of what a send costs. Where the kernel is older than 6.1 or"
-        " forbids it, each send is a call of its own; `never` asks for that.",
+        "read_budget_bytes": "Keeps a busy sender from making the others wait; the rest is read first in the next"
+        " turn.",
+        "turn_budget_bytes": "Bounds how long a turn takes, and how much it holds in memory.",
+        "accept_budget": "A storm of new connections must not stall those already there.",
+        "tls_handshake_budget": "A step is mostly computation, and far more of it than anything else in a turn.",
+        "io_uring": "Entering the kernel is about a third of the cost of a send. If the kernel is older than 6.1 or"
+        " forbids io_uring, each send is a call of its own; `never` asks for that.",
     },
     "Results": {
-        "waiting_max": "Bounds what a sender can make the server remember; over it, REFUSED BUSY.",
-        "waiting_total_max": "A byte each, for all senders together.",
-        "result_ttl_ms": "A sender that gives no time must not wait for ever for an executor that never answers.",
+        "waiting_max": "Bounds how much a sender can make the server remember; beyond it, commands are refused with"
+        " BUSY.",
+        "waiting_total_max": "One byte each, for all senders together.",
+        "result_ttl_ms": "A sender that gives no time limit must not wait forever for an executor that never"
+        " answers.",
     },
     "The end": {
-        "drain_s": "Last words should arrive; but who is going must not hold a descriptor for long.",
-        "shutdown_drain_s": "What is queued should arrive before a restart. A service manager must wait for longer than"
+        "drain_s": "The last frames should arrive, but a departing client must not hold a descriptor for long.",
+        "shutdown_drain_s": "What is queued should arrive before a restart. A service manager must wait longer than"
         " this.",
     },
 }
@@ -103,10 +109,11 @@ _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _HEAD = """\
 # Settings
 
-Every setting of `rankmux-server` is a flag, an environment variable and a key of a TOML file, and is read in this
-order: flag, variable, file, default. `--config FILE` (or `RANKMUX_CONFIG`) names the file; `--check-config` checks them
-all with tokens and certificates, `--print-config` shows each with where it came from. A wrong value, or a key that does
-not exist, stops the start with exit code 2 and says what is allowed.
+Every setting of `rankmux-server` can be given as a flag, as an environment variable, and as a key of a TOML file. If
+it is given more than once, the flag takes precedence over the variable, and the variable over the file. `--config
+FILE` (or `RANKMUX_CONFIG`) names the file. `--print-config` shows every setting and where its value came from;
+`--check-config` also checks everything a start would, including tokens and certificates. With a wrong value or an
+unknown key, the server does not start; it exits with code 2 and says what is allowed.
 
 ```toml
 seats = 200
@@ -115,9 +122,8 @@ token_file = "/etc/rankmux/token"
 tls_cert = "/etc/rankmux/server.pem"
 ```
 
-The token itself may stand in `RANKMUX_TOKEN` instead of a file. In Python, the keys are the keyword arguments of
-[`rankmux.Server`](python.md#the-server). This page is made from the program by
-`python -m rankmux.cli.reference docs`."""
+The token itself can be in `RANKMUX_TOKEN` instead of a file. In Python, the keys are the keyword arguments of
+[`rankmux.Server`](python.md#the-server). This page is generated by `python -m rankmux.cli.reference docs`."""
 
 
 def settings_page() -> Iterator[str]:

@@ -199,7 +199,8 @@ def _connection(where: str) -> http.client.HTTPConnection:
 _EPILOG = """\
 keys:
   r, l, u, a, t  sort by rank, load, queue, age, activity
-  arrows, j, k, page keys, space, b, g  move; g is the beginning
+  arrows, j, k, page keys, space, b  scroll
+  g, Home  back to the beginning
   q  quit
 
 examples:
@@ -218,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     """Its flags."""
     parser = argparse.ArgumentParser(
         prog="rankmux-top",
-        description="Shows the room of a rankmux server that was started with --admin or --admin-unix.",
+        description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -231,17 +232,17 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("RANKMUX_ADMIN_URL", _DEFAULT),
         help=f"HOST:PORT, PORT, a URL, or unix:PATH of the admin endpoint (default: {_DEFAULT}, or RANKMUX_ADMIN_URL)",
     )
-    parser.add_argument("--once", action="store_true", help="show it once, as text, and stop")
-    parser.add_argument("--sort", choices=_SORTS, default="rank", help="what comes first (default: rank)")
+    parser.add_argument("--once", action="store_true", help="show everything once, as text, and exit")
+    parser.add_argument("--sort", choices=_SORTS, default="rank", help="what to sort by (default: rank)")
     parser.add_argument(
         "--count",
         type=number_from(0),
         default=100,
         metavar="N",
-        help="with --once: so many members (default: 100)",
+        help="with --once: how many members to show (default: 100)",
     )
     parser.add_argument(
-        "--interval", type=seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)"
+        "--interval", type=seconds, default=1.0, metavar="S", help="seconds between updates (default: 1)"
     )
     return parser
 
