@@ -17,12 +17,12 @@ from ..codes import Status
 from ..errors import ConnectionLost, LocalError, RankmuxError
 from .children import Children
 from .client_connection import Exit, address_of, token_reader
-from .client_lines import discard_output
 from .client_words import tell
 from .loop import Loop
 from .seat import Seat
 from .seat_requests import Requests
 from .seat_socket import SEAT_VARIABLE, SeatSocket
+from .streams import Unwritable, put
 from .words import complain, why
 
 __all__ = ["Holding", "held"]
@@ -84,14 +84,12 @@ class Holding:
         self.finish(Exit.INTERRUPTED)
 
     def say(self, *lines: str) -> None:
-        """Tell the one who watches; when nobody does any more, it ends."""
+        """Tell the one who watches; when nobody does any more, it ends. A full disk is no reason to."""
         try:
-            for line in lines:
-                self._output.write(line + "\n")
-            self._output.flush()
-        except BrokenPipeError:
-            discard_output()
-            self.finish(Exit.FAILED)
+            put(self._output, "".join(f"{line}\n" for line in lines))
+        except Unwritable as error:
+            if error.reader_gone:
+                self.finish(Exit.FAILED)
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""

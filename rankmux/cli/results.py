@@ -12,6 +12,7 @@ from base64 import b64encode
 
 from .client_words import shown
 from .seat_frames import Header
+from .streams import write_all
 
 __all__ = ["Results"]
 
@@ -19,7 +20,7 @@ _LINE_MAX_BYTES = 64 * 1024  # a longer line is shown in pieces
 
 
 class Results:
-    """Writes results to standard output as they come; raises BrokenPipeError. `single`: there is one executor."""
+    """Writes results to standard output as they come; raises Unwritable. `single`: there is one executor."""
 
     def __init__(self, as_json: bool, single: bool) -> None:
         self._as_json = as_json
@@ -62,9 +63,7 @@ class Results:
         self._write((b"" if self._single else b"%d: " % rank) + text + b"\n")
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._output_fd, view) :]
+        write_all(self._output_fd, data)
 
 
 def _json_line(status: object, rank: int, ticket: int, payload: bytes, command: bytes) -> bytes:

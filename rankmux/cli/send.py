@@ -12,14 +12,14 @@ from math import ceil
 from ..codes import U32_MAX
 from ..errors import ConnectionLost, LocalError, PayloadTooBig, RankmuxError
 from .client_connection import Exit
-from .client_lines import discard_output
 from .client_words import shown
 from .flags import add_joining_flags, add_seat_flag, seconds, subcommand_parser
 from .loop import READABLE, Loop
 from .results import Results
 from .seat_channel import Channel, open_channel
 from .seat_frames import Header
-from .words import brief, complain, counted, why
+from .streams import Unwritable
+from .words import brief, complain, counted, unwritten, why
 
 __all__ = ["main", "parser"]
 
@@ -31,7 +31,7 @@ _EXAMPLES = """\
 """
 _EXIT_CODES = """\
   0  all ok; without --wait: it is on its way
-  1  some failed, or left before they answered
+  1  some failed, or left before they answered; or standard output cannot be written
   2  usage, or a payload that is too large
   3  some did not answer in time
   4  refused, nobody below, or some rejected it
@@ -208,8 +208,8 @@ class _Sending:
         command = self._open[id_]
         try:
             self._tell(kind, header, payload, command)
-        except BrokenPipeError:
-            discard_output()
+        except Unwritable as error:
+            unwritten(error)
             self._finish(Exit.FAILED)
         if kind in {"done", "refused", "unsent", "lost"} or (kind == "accepted" and not self._arguments.wait):
             del self._open[id_]
@@ -283,9 +283,8 @@ class _Sending:
 def main(argv: Sequence[str] | None = None) -> int:
     """Send; the exit code."""
     arguments = parser().parse_args(argv)
-    input_fd = os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
     try:
-        return _Sending(arguments, input_fd).run()
+        return _Sending(arguments, sys.stdin.fileno()).run()
     except LocalError as error:
         complain(str(error))
         return Exit.USAGE
