@@ -222,6 +222,17 @@ def test_a_hook_that_runs_on_is_stopped_with_the_connection(tmp_path):
         assert worker.end(signal.SIGTERM) == 130
 
 
+def test_no_hook_begins_any_more_once_it_is_to_end(scene):
+    first, second = scene.client(), scene.client()
+    worker = scene.work("cat", "--hook-promoted", "sh -c 'echo began; exec sleep 100'")
+    worker.until("began")
+    for client in (first, second):  # a new rank waits for the hook to end
+        client.close()
+    worker.until("New rank: 0 of 1")
+    assert worker.end(signal.SIGTERM) == 130
+    assert worker.out.count("began") == 1
+
+
 def test_a_hook_that_cannot_be_run(scene):
     worker = scene.work("cat", "--hook-promoted", "/none")
     worker.until("the hook /none cannot be run")
