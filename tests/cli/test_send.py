@@ -119,6 +119,17 @@ def test_output_of_one_is_passed_on_as_it_is(scene):
     assert out.encode(errors="surrogateescape") == payload
 
 
+def test_json_keeps_a_character_whole_whose_bytes_come_in_two_parts(scene):
+    seat = scene.hold()
+    scene.work(r"printf 'one \342\202'; sleep 0.2; printf '\254 two \303'; exit 3")
+    code, out, _ = scene.run("send", "--seat", seat, "--wait", "--json", "print")
+    assert code == 1
+    first, second, rest, end = json_lines(out)
+    assert (first["output"], second["output"]) == ("one ", "\u20ac two ")
+    assert base64.b64decode(rest["output_base64"]) == b"\xc3", "what stays unfinished is not lost"
+    assert (end["status"], end["output"]) == ("failed", "exit code 3")
+
+
 def test_json(scene):
     seat = scene.hold()
     scene.work("printf '\\377'; exit 1")
