@@ -16,7 +16,7 @@ from .. import __version__
 from ..client_link import Link
 from ..client_session import ClientSession
 from ..client_stream import Stream, connected_socket
-from ..errors import ConfigError, ConnectionLost, LocalError
+from ..errors import ConnectionLost, LocalError
 from .client_connection import Exit, add_connection_flags, address_of, token_reader
 from .client_lines import Lines, interrupt_on_sigterm
 from .flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
@@ -50,7 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(f"{__package__}.{SUBCOMMANDS[arguments[0]]}")
         code: int = module.main(arguments[1:])
         return code
-    return _main(parser().parse_args(arguments))
+    plain = parser()
+    known, others = plain.parse_known_args(arguments)
+    if others:
+        plain.error(_misplaced(others))
+    return _main(known)
+
+
+def _misplaced(words: Sequence[str]) -> str:
+    """What is wrong with words that rankmux-client alone has no use for, and what to do about it."""
+    named = [word for word in words if word in SUBCOMMANDS]
+    if named:
+        return f"{named[0]} has to be the first word: rankmux-client {named[0]} ..."
+    if words[0].startswith("-"):
+        return f"unrecognized arguments: {' '.join(words)}"
+    return f"there is no subcommand {words[0]!r}, there are {', '.join(SUBCOMMANDS)}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +100,10 @@ def _main(arguments: argparse.Namespace) -> int:
         if not arguments.plain and (run := _prompt()) is not None:
             return run(arguments)
         if arguments.reconnect:
-            raise ConfigError("--reconnect", True, "it is for the prompt; in scripts, hold and work have it")
+            complain(
+                "--reconnect needs the prompt, and these are plain lines; in scripts, use hold or work with it"
+            )
+            return Exit.USAGE
         address = address_of(arguments)
         session = ClientSession(arguments.name, token_reader(arguments)())
         link = Link(session, Stream(connected_socket(address, arguments.timeout)))

@@ -352,6 +352,29 @@ def test_usage(flags):
     assert "rankmux-client: " in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["sned", "print"], "there is no subcommand 'sned', there are hold, send, work,"),
+        (["--port", "7117", "send", "print"], "send has to be the first word"),
+        (["send", "restart", "-f"], "unrecognized arguments: -f (our own flags go first, then --, "),
+        (["hold", "--tls-name", "here"], "--tls-name is 'here': it needs --tls or --tls-ca beside it"),
+        (["hold", "--tls-key", "here"], "--tls-key is 'here': it needs --tls-cert beside it"),
+    ],
+)
+def test_what_is_misplaced_is_told_where_it_belongs(arguments, advice):
+    code, out, err = run("", *arguments)
+    assert (code, out) == (2, "")
+    assert advice in err
+
+
+def test_help_fits_the_terminal():
+    _, out, _ = run("", "wait", "--help", env={"COLUMNS": "80"})
+    description = out.partition("\n\n")[2].partition("positional arguments")[0]
+    assert "Joins, and waits" in description
+    assert max(map(len, description.splitlines())) <= 80
+
+
 def test_help_and_version():
     code, out, _ = run("", "--help")
     assert code == 0

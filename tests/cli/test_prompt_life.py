@@ -186,4 +186,4 @@ def test_without_prompt_toolkit(stack, server, tmp_path):
 def test_reconnect_needs_a_prompt(server):
     code, _, err = run("--port", server.address[1], "--reconnect")
     assert code == 2
-    assert "it is for the prompt" in err
+    assert "--reconnect needs the prompt" in err
