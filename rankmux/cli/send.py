@@ -113,6 +113,7 @@ class _Sending:
         if not self._reads:
             self._lines.append(" ".join(arguments.command).encode(errors="surrogateescape"))
         self._rest = bytearray()
+        self._skipping = False
         self._at_end = not self._reads
         self._open: dict[int, bytes] = {}
         self._last_id = 0
@@ -189,11 +190,16 @@ class _Sending:
         self._rest += data or (b"\n" if self._rest else b"")  # a last line may lack its end
         *lines, rest = bytes(self._rest).split(b"\n")
         self._rest = bytearray(rest)
+        if self._skipping and lines:
+            del lines[0]
+            self._skipping = False
         self._lines += [stripped for line in lines if (stripped := line.strip())]
         limit = self._max_payload
-        if limit is not None and len(self._rest) > limit + _READ_BYTES:
-            self._note(Exit.USAGE, "not sent: a line of standard input is longer than a command may be")
-            self._at_end = True
+        if limit is not None and (self._skipping or len(self._rest) > limit + _READ_BYTES):
+            if not self._skipping:  # it cannot become a command any more
+                text = f"a line of standard input is longer than the {limit} bytes that the server allows"
+                self._note(Exit.USAGE, f"not sent: {text}")
+            self._skipping = True
             self._rest.clear()
 
     # what comes back

@@ -165,6 +165,15 @@ def test_commands_from_standard_input(scene):
     assert out.splitlines() == lines
 
 
+def test_lines_behind_one_that_is_too_long_are_sent(scene):
+    seat = scene.hold()
+    scene.work("cat; echo")
+    text = b"a" * 70_000 + b"\n" + b"b" * 300_000 + b"\nshort\n" + b"c" * 300_000
+    code, out, err = scene.run("send", "--seat", seat, "--wait", "--to", "next", "-", text=text)
+    assert (code, out) == (2, "short\n")
+    assert err.count("not sent: ") == 3
+
+
 def test_standard_input_is_read_after_joining(scene):
     """It joins, and then is held: what joins later is below it."""
     script = scene.start("send", "--wait", "-")
