@@ -18,7 +18,7 @@ from ..client_session import ClientSession
 from ..client_stream import Stream, connected_socket
 from ..errors import ConnectionLost, LocalError
 from .client_connection import Exit, add_connection_flags, address_of, token_reader
-from .client_lines import Lines, interrupt_on_sigterm
+from .client_lines import Lines, interrupt_on_signals
 from .flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
 from .streams import open_missing
 from .words import complain
@@ -115,7 +115,7 @@ def _main(arguments: argparse.Namespace) -> int:
         return Exit.NOT_CONNECTED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     return Lines(link, sys.stdin.fileno(), sys.stdout, arguments.timeout, seat=arguments.seat).run()
 
 

@@ -47,7 +47,7 @@ from .seat_socket import SeatSocket
 from .streams import Unwritable, put
 from .words import complain, unwritten
 
-__all__ = ["Lines", "interrupt_on_sigterm"]
+__all__ = ["Lines", "interrupt_on_signals"]
 
 _WAITING_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
 _UNSENT_MAX_BYTES = 256 * 1024
@@ -297,10 +297,12 @@ class Lines:
         put(self._output, "".join(f"{line}\n" for line in lines))
 
 
-def interrupt_on_sigterm() -> None:
-    """SIGTERM leaves the room as Ctrl-C does."""
+def interrupt_on_signals() -> None:
+    """SIGTERM leaves the room as Ctrl-C does, and SIGHUP too, but for nohup."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)

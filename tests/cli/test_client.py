@@ -438,11 +438,14 @@ def test_a_server_that_lets_juniors_command():
     assert "Executed" not in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_leave_the_room(joined, server, number):
-    ada, bob = joined(), joined()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_the_room(joined, server, tmp_path, number):
+    seat = tmp_path / "seat"
+    ada, bob = joined("--seat", str(seat)), joined()
+    ada.until("Seat: ")
     ada.process.send_signal(number)
     assert ada.end()[0] == 130
+    assert not seat.exists()
     bob.until(re.escape("New rank: 0 of 1, was 1 (a member before you left)"))
 
 
