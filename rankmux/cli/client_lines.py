@@ -45,7 +45,7 @@ from .seat_commands import Commands
 from .seat_requests import Requests
 from .seat_socket import SeatSocket
 from .streams import Unwritable, put
-from .words import complain, unwritten
+from .words import complain, unwritten, why
 
 __all__ = ["Lines", "interrupt_on_signals"]
 
@@ -284,7 +284,7 @@ class Lines:
             return
         self._note(Exit.NOT_CONNECTED)
         if isinstance(error, ServerError):
-            complain(f"the server ended the connection: {shown(error.text.encode())}")
+            complain(why(error))
         elif isinstance(error, ConnectionLost):
             complain(f"the connection is gone: {error.reason}")
         else:

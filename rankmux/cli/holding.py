@@ -28,6 +28,12 @@ from .words import complain, why
 __all__ = ["Holding", "held"]
 
 
+_TOLD = {
+    f"RANKMUX_{name}"
+    for name in ["RANK", "RANK_BEFORE", "TICKET", "MEMBERS", "SENDER_RANK", "SEQ", "DEADLINE", "REASON"]
+}
+"""What a program is told by its own seat alone: ours may itself run in one that was told of another."""
+
 _ANSWERS_MAX_BYTES = 16 * 1024 * 1024  # a server that leaves more than that unread gets no more of them
 
 
@@ -100,8 +106,9 @@ class Holding:
             if session is None
             else {"rank": session.rank, "ticket": session.ticket, "members": session.members}
         )
+        outer = {name: value for name, value in os.environ.items() if name not in _TOLD}
         told = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**about, **variables}.items()}
-        return {**os.environ, **told, SEAT_VARIABLE: str(self._offer.path)}
+        return {**outer, **told, SEAT_VARIABLE: str(self._offer.path)}
 
     # for subclasses
 

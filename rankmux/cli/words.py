@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-from ..errors import ConnectionLost, RankmuxError, ServerError
+from ..errors import AuthError, ConnectionLost, RankmuxError, ServerError
 from .client_words import shown
 from .streams import Unwritable, put
 
@@ -53,5 +53,6 @@ def counted(members: object) -> str:
 def why(error: RankmuxError) -> str:
     """Why there is no connection, in a line."""
     if isinstance(error, ServerError):
-        return f"the server ended the connection: {shown(error.text.encode())}"
+        where = "; --token-file names the one to show" if isinstance(error, AuthError) else ""
+        return f"the server ended the connection: {shown(error.text.encode())}{where}"
     return error.reason if isinstance(error, ConnectionLost) else str(error)

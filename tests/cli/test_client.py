@@ -322,7 +322,7 @@ def test_tokens(stage, tmp_path):
     for flags in ([], ["--token-file", wrong]):
         code, out, err = run("", "--port", port, *flags)
         assert (code, out) == (5, "")
-        assert "token" in err
+        assert "; --token-file names the one to show" in err
         assert "sesame" not in err
     for path in (empty, tmp_path / "missing"):
         code, _, err = run("", "--port", port, "--token-file", path)

@@ -139,7 +139,7 @@ def test_something_else_is_left_alone(scene, tmp_path):
     path.write_text("precious")
     code, _, err = scene.run("hold", "--seat", path)
     assert code == 2
-    assert "there is something else" in err
+    assert "something else is there" in err
     assert path.read_text() == "precious"
     assert scene.run("hold", "--seat", tmp_path / "x" / "y")[0] == 2
     assert scene.run("hold", "--seat", tmp_path / ("x" * 200))[0] == 2

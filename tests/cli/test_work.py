@@ -26,7 +26,8 @@ def test_the_program_gets_the_payload_and_its_circumstances(scene):
 def test_without_a_limit_there_is_no_deadline(scene, tmp_path):
     client = scene.client()
     told = tmp_path / "told"
-    scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}')
+    outer = {"RANKMUX_DEADLINE": "1.5"}  # as in a program of another `work`
+    scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}', env=outer)
     client.command("print")
     eventually(told.exists)
     assert told.read_text() == "none\n"
