@@ -162,7 +162,11 @@ def _fish(all_pages: list[Page]) -> Iterator[str]:
             if positional.kind is Kind.WORD:
                 yield f"{front} -a {_fish_text(' '.join(positional.words))}"
             elif positional.kind is Kind.COMMAND:
-                yield f"{front} -a '(__fish_complete_subcommand --)'"
+                valued = " ".join(
+                    name for flag in page.flags if flag.kind is not Kind.NONE for name in flag.flags
+                )
+                # two words in front, our flags and their values aside; the dash ends what is meant for fish itself
+                yield f"{front} -a '(__fish_complete_subcommand --fcs-skip=2 - {valued})'"
 
 
 def _fish_action(flag: Parameter) -> str:
