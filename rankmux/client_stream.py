@@ -47,7 +47,7 @@ def unreachable(address: Address, error: Exception) -> ConnectionLost:
     """Why there is no connection to `address`, with what to look at."""
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
-    return ConnectionLost(f"{address} cannot be reached: {error}")
+    return ConnectionLost(f"{address} cannot be reached: {getattr(error, 'strerror', None) or error}")
 
 
 def tls_failed(address: Address, error: Exception) -> ConnectionLost:

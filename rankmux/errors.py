@@ -83,7 +83,8 @@ class PayloadTooBig(LocalError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"the payload is {self.size} bytes, the server allows {self.limit}: send less, or raise --max-payload"
+        advice = "send less, or raise its --max-payload"
+        return f"the payload is {self.size} bytes, the server allows {self.limit}: {advice}"
 
 
 class StateError(LocalError):

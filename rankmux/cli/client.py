@@ -16,10 +16,12 @@ from .. import __version__
 from ..client_link import Link
 from ..client_session import ClientSession
 from ..client_stream import Stream, connected_socket
-from ..errors import ConfigError, ConnectionLost, LocalError
+from ..errors import ConnectionLost, LocalError
 from .client_connection import Exit, add_connection_flags, address_of, token_reader
-from .client_lines import Lines, discard_output, interrupt_on_sigterm
+from .client_lines import Lines, interrupt_on_signals
 from .flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
+from .streams import open_missing
+from .words import complain
 
 __all__ = ["main", "parser"]
 
@@ -42,12 +44,27 @@ subcommands, for scripts (each has --help):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
+    open_missing()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in SUBCOMMANDS:
         module = import_module(f"{__package__}.{SUBCOMMANDS[arguments[0]]}")
         code: int = module.main(arguments[1:])
         return code
-    return _main(parser().parse_args(arguments))
+    plain = parser()
+    known, others = plain.parse_known_args(arguments)
+    if others:
+        plain.error(_misplaced(others))
+    return _main(known)
+
+
+def _misplaced(words: Sequence[str]) -> str:
+    """What is wrong with words that rankmux-client alone has no use for, and what to do about it."""
+    named = [word for word in words if word in SUBCOMMANDS]
+    if named:
+        return f"{named[0]} has to be the first word: rankmux-client {named[0]} ..."
+    if words[0].startswith("-"):
+        return f"unrecognized arguments: {' '.join(words)}"
+    return f"there is no subcommand {words[0]!r}, there are {', '.join(SUBCOMMANDS)}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,32 +100,28 @@ def _main(arguments: argparse.Namespace) -> int:
         if not arguments.plain and (run := _prompt()) is not None:
             return run(arguments)
         if arguments.reconnect:
-            raise ConfigError("--reconnect", True, "it is for the prompt; in scripts, hold and work have it")
+            complain(
+                "--reconnect needs the prompt, and these are plain lines; in scripts, use hold or work with it"
+            )
+            return Exit.USAGE
         address = address_of(arguments)
         session = ClientSession(arguments.name, token_reader(arguments)())
         link = Link(session, Stream(connected_socket(address, arguments.timeout)))
     except LocalError as error:
-        print(f"rankmux-client: {error}", file=sys.stderr)
+        complain(str(error))
         return Exit.USAGE
     except ConnectionLost as error:
-        print(f"rankmux-client: {error.reason}", file=sys.stderr)
+        complain(error.reason)
         return Exit.NOT_CONNECTED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    interrupt_on_sigterm()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    input_fd = os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
-    code = Lines(link, input_fd, sys.stdout, sys.stderr, arguments.timeout, seat=arguments.seat).run()
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()
-    return code
+    interrupt_on_signals()
+    return Lines(link, sys.stdin.fileno(), sys.stdout, arguments.timeout, seat=arguments.seat).run()
 
 
 def _prompt() -> Callable[[argparse.Namespace], int] | None:
     """What runs the prompt, where there can be one."""
-    at_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if not at_terminal or os.environ.get("TERM", "dumb") in {"", "dumb"}:
         return None
     try:

@@ -105,6 +105,10 @@ def address_of(arguments: argparse.Namespace) -> Address:
     context = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert:
         context = _tls_context(arguments)
+    elif arguments.tls_name:  # who names a certificate does not want to speak in the clear
+        raise ConfigError("--tls-name", arguments.tls_name, "it needs --tls or --tls-ca beside it")
+    if arguments.tls_key and not arguments.tls_cert:
+        raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
     return Address(arguments.host, arguments.port, arguments.unix, context, arguments.tls_name)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,8 +44,10 @@ from .loop import READABLE, WRITABLE
 from .seat_commands import Commands
 from .seat_requests import Requests
 from .seat_socket import SeatSocket
+from .streams import Unwritable, put
+from .words import complain, unwritten, why
 
-__all__ = ["Lines", "discard_output", "interrupt_on_sigterm"]
+__all__ = ["Lines", "interrupt_on_signals"]
 
 _WAITING_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
 _UNSENT_MAX_BYTES = 256 * 1024
@@ -66,7 +67,6 @@ class Lines:
         link: Link,
         input_fd: int,
         output: TextIO,
-        errors: TextIO,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
         seat: str | None = None,
@@ -78,7 +78,6 @@ class Lines:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._input_fd = input_fd
         self._output = output
-        self._errors = errors
         self._clock = clock
         self._deadline_s: float | None = clock() + timeout_s
         self._timeout_s = timeout_s
@@ -100,7 +99,8 @@ class Lines:
             except KeyboardInterrupt:
                 self._code = Exit.INTERRUPTED
                 self._leave_now()
-            except BrokenPipeError:
+            except Unwritable as error:
+                unwritten(error)
                 self._code = Exit.FAILED
                 self._leave_now()
             finally:
@@ -163,7 +163,7 @@ class Lines:
                 self._seat, lambda reply: Requests(self._commands, self._joined, reply), self._watch_sender
             )
         except ConfigError as error:
-            self._errors.write(f"rankmux-client: {error}\n")
+            complain(str(error))
             self._note(Exit.USAGE)
             self._leave_now()
         else:
@@ -284,33 +284,25 @@ class Lines:
             return
         self._note(Exit.NOT_CONNECTED)
         if isinstance(error, ServerError):
-            self._errors.write(
-                f"rankmux-client: the server ended the connection: {shown(error.text.encode())}\n"
-            )
+            complain(why(error))
         elif isinstance(error, ConnectionLost):
-            self._errors.write(f"rankmux-client: the connection is gone: {error.reason}\n")
+            complain(f"the connection is gone: {error.reason}")
         else:
-            self._errors.write(f"rankmux-client: this is no rankmux server, or a broken one: {error}\n")
+            complain(f"this is no rankmux server, or a broken one: {error}")
 
     def _note(self, code: Exit) -> None:
         self._code = max(self._code, code)
 
     def _say(self, *lines: str) -> None:
-        for line in lines:
-            self._output.write(line + "\n")
-        self._output.flush()
+        put(self._output, "".join(f"{line}\n" for line in lines))
 
 
-def interrupt_on_sigterm() -> None:
-    """SIGTERM leaves the room as Ctrl-C does."""
+def interrupt_on_signals() -> None:
+    """SIGTERM leaves the room as Ctrl-C does, and SIGHUP too, but for nohup."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-
-
-def discard_output() -> None:
-    """Nobody reads our output any more: let Python's own flush at exit not stumble over that."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from .flags import subcommand_parser
 from .parsed import PROGRAM, Kind, Page, Parameter, pages
+from .words import printed
 
 __all__ = ["SHELLS", "main", "parser"]
 
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "completion",
         "Prints what makes a shell complete rankmux-client.",
         _EXAMPLES,
-        "  0  printed\n  2  usage\n",
+        "  0  printed\n  1  standard output cannot be written\n  2  usage\n",
     )
     parser.add_argument("shell", choices=tuple(SHELLS), metavar="SHELL", help="bash, zsh or fish")
     return parser
@@ -162,7 +162,11 @@ def _fish(all_pages: list[Page]) -> Iterator[str]:
             if positional.kind is Kind.WORD:
                 yield f"{front} -a {_fish_text(' '.join(positional.words))}"
             elif positional.kind is Kind.COMMAND:
-                yield f"{front} -a '(__fish_complete_subcommand --)'"
+                valued = " ".join(
+                    name for flag in page.flags if flag.kind is not Kind.NONE for name in flag.flags
+                )
+                # two words in front, our flags and their values aside; the dash ends what is meant for fish itself
+                yield f"{front} -a '(__fish_complete_subcommand --fcs-skip=2 - {valued})'"
 
 
 def _fish_action(flag: Parameter) -> str:
@@ -190,6 +194,4 @@ SHELLS: dict[str, Callable[[list[Page]], Iterator[str]]] = {"bash": _bash, "zsh"
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a completion script; the exit code."""
     arguments = parser().parse_args(argv)
-    for line in SHELLS[arguments.shell](pages()):
-        sys.stdout.write(line + "\n")
-    return 0
+    return printed("".join(f"{line}\n" for line in SHELLS[arguments.shell](pages())))

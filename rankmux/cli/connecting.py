@@ -30,7 +30,7 @@ try:
     found = socket.getaddrinfo(sys.argv[1], int(sys.argv[2]), type=socket.SOCK_STREAM)
     print(json.dumps([(family, address) for family, _, _, _, address in found]))
 except (OSError, UnicodeError) as error:
-    print(json.dumps(str(error)))
+    print(json.dumps(getattr(error, "strerror", None) or str(error)))
 """
 
 

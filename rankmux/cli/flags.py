@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from typing import NoReturn
 
 from .client_connection import add_connection_flags
 from .seat_socket import SEAT_VARIABLE
@@ -36,13 +37,33 @@ SUBCOMMANDS: dict[str, str] = {
 """Each subcommand and the module beside this one that has its `parser` and `main`."""
 
 
+class _Form(argparse.RawDescriptionHelpFormatter):
+    """Wraps a description, which is one line; what has lines of its own stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what to do about words that it has no place for."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments") and any(
+            action.nargs in {"+", "*"} for action in self._actions
+        ):
+            message += " (our own flags go first, then --, then all the rest as it is)"
+        super().error(message)
+
+
 def subcommand_parser(name: str, description: str, examples: str, exit_codes: str) -> argparse.ArgumentParser:
     """A parser of the usual form; `examples` and `exit_codes` are the end of its help."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"rankmux-client {name}",
         description=description,
         epilog=f"examples:\n{examples}\nexit codes:\n{exit_codes}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Form,
         allow_abbrev=False,
     )
 

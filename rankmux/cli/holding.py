@@ -17,16 +17,22 @@ from ..codes import Status
 from ..errors import ConnectionLost, LocalError, RankmuxError
 from .children import Children
 from .client_connection import Exit, address_of, token_reader
-from .client_lines import discard_output
 from .client_words import tell
 from .loop import Loop
 from .seat import Seat
 from .seat_requests import Requests
 from .seat_socket import SEAT_VARIABLE, SeatSocket
+from .streams import Unwritable, put
 from .words import complain, why
 
 __all__ = ["Holding", "held"]
 
+
+_TOLD = {
+    f"RANKMUX_{name}"
+    for name in ["RANK", "RANK_BEFORE", "TICKET", "MEMBERS", "SENDER_RANK", "SEQ", "DEADLINE", "REASON"]
+}
+"""What a program is told by its own seat alone: ours may itself run in one that was told of another."""
 
 _ANSWERS_MAX_BYTES = 16 * 1024 * 1024  # a server that leaves more than that unread gets no more of them
 
@@ -84,14 +90,12 @@ class Holding:
         self.finish(Exit.INTERRUPTED)
 
     def say(self, *lines: str) -> None:
-        """Tell the one who watches; when nobody does any more, it ends."""
+        """Tell the one who watches; when nobody does any more, it ends. A full disk is no reason to."""
         try:
-            for line in lines:
-                self._output.write(line + "\n")
-            self._output.flush()
-        except BrokenPipeError:
-            discard_output()
-            self.finish(Exit.FAILED)
+            put(self._output, "".join(f"{line}\n" for line in lines))
+        except Unwritable as error:
+            if error.reader_gone:
+                self.finish(Exit.FAILED)
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
@@ -102,8 +106,9 @@ class Holding:
             if session is None
             else {"rank": session.rank, "ticket": session.ticket, "members": session.members}
         )
+        outer = {name: value for name, value in os.environ.items() if name not in _TOLD}
         told = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**about, **variables}.items()}
-        return {**os.environ, **told, SEAT_VARIABLE: str(self._offer.path)}
+        return {**outer, **told, SEAT_VARIABLE: str(self._offer.path)}
 
     # for subclasses
 

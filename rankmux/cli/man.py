@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 
 from .flags import SUBCOMMANDS, subcommand_parser
 from .parsed import Page, Parameter, pages
+from .words import printed
 
 __all__ = ["main", "man_page", "parser"]
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         "man",
         "Prints the man page of rankmux-client, or of a subcommand.",
         _EXAMPLES,
-        "  0  printed\n  2  usage\n",
+        "  0  printed\n  1  standard output cannot be written\n  2  usage\n",
     )
     parser.add_argument(
         "subcommand", nargs="?", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="which one"
@@ -71,5 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     all_pages = pages()
     page = next(page for page in all_pages if page.subcommand == (arguments.subcommand or ""))
-    sys.stdout.write(man_page(page, all_pages))
-    return 0
+    return printed(man_page(page, all_pages))

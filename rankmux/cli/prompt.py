@@ -174,7 +174,7 @@ class Prompt:
         elif self._ending:
             self._end()
         elif self._sending.busy:
-            self._sending.stop("not waited for any more")
+            self._sending.stop("no longer waited for")
         else:
             self._screen.say([("dim", "Ctrl-D leaves.")])
 
@@ -256,7 +256,7 @@ class Prompt:
             self._end()
             return
         if reason != self._reason:  # a server may be away for hours: each reason is told once
-            self._screen.say([("bad", f"No connection, {reason}; trying again in {again_s:.1f} s…")])
+            self._screen.say([("bad", f"No connection: {reason}; trying again in {again_s:.1f} s…")])
         self._reason, self._retry = reason, f"trying again in {again_s:.1f} s: {reason}"
         self._screen.refresh()
 
@@ -267,7 +267,7 @@ class Prompt:
         self._note(code)
         if not self._ending:
             self._ending = True
-            self._sending.stop("not waited for any more")
+            self._sending.stop("no longer waited for")
             self._seat.leave(self._end)
             self._loop.settle_again()
 

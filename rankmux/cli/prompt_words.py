@@ -89,7 +89,8 @@ def _lines(head: bytes, size: int) -> Iterator[str]:
         yield f"{size:,} bytes"
         return
     if b"\0" in head:
-        yield f"{size:,} bytes, not text: {escaped(_text(head[:_BINARY_BYTES], False))}…"
+        more = "…" if size > _BINARY_BYTES else ""
+        yield f"{size:,} bytes, not text: {escaped(_text(head[:_BINARY_BYTES], False))}{more}"
         return
     rest = size - len(head)
     lines = _text(head, rest > 0).removesuffix("\n").split("\n")

@@ -12,6 +12,7 @@ from base64 import b64encode
 
 from .client_words import shown
 from .seat_frames import Header
+from .streams import write_all
 
 __all__ = ["Results"]
 
@@ -19,7 +20,7 @@ _LINE_MAX_BYTES = 64 * 1024  # a longer line is shown in pieces
 
 
 class Results:
-    """Writes results to standard output as they come; raises BrokenPipeError. `single`: there is one executor."""
+    """Writes results to standard output as they come; raises Unwritable. `single`: there is one executor."""
 
     def __init__(self, as_json: bool, single: bool) -> None:
         self._as_json = as_json
@@ -28,13 +29,24 @@ class Results:
         self._escapes = os.isatty(self._output_fd)  # nobody else writes on our terminal
         self._started: dict[tuple[object, int], tuple[int, bytes]] = {}
         """The line that each executor has begun for each command, and its rank."""
+        self._split: dict[tuple[object, int], bytes] = {}
+        """The beginning of a character whose rest comes with the next part."""
 
     def result(self, header: Header, payload: bytes, command: bytes) -> None:
         """Show one result of `command`."""
         status, rank, ticket = header["status"], header["rank"], header["ticket"]
         assert isinstance(rank, int)
         assert isinstance(ticket, int)
+        key = header["id"], ticket
         if self._as_json:
+            begun = self._split.pop(key, b"")
+            if status in {"ok", "part"}:
+                payload = begun + payload
+            elif begun:  # the end's own words are no output
+                self._write(_json_line("part", rank, ticket, begun, command))
+            cut = _unfinished(payload) if status == "part" else 0
+            if cut:
+                payload, self._split[key] = payload[:-cut], payload[-cut:]
             self._write(_json_line(status, rank, ticket, payload, command))
             return
         if status not in {"ok", "part"}:
@@ -42,7 +54,6 @@ class Results:
         if self._single and not self._escapes:
             self._write(payload)
             return
-        key = header["id"], ticket
         _, begun = self._started.pop(key, (rank, b""))
         *lines, rest = (begun + payload).split(b"\n")
         if rest and (status != "part" or len(rest) > _LINE_MAX_BYTES):
@@ -62,9 +73,19 @@ class Results:
         self._write((b"" if self._single else b"%d: " % rank) + text + b"\n")
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._output_fd, view) :]
+        write_all(self._output_fd, data)
+
+
+def _unfinished(payload: bytes) -> int:
+    """How many bytes at the end may be the beginning of a UTF-8 character: a part ends anywhere."""
+    for count in range(1, min(3, len(payload)) + 1):
+        lead = payload[-count]
+        if 0xC2 <= lead <= 0xF4:
+            length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return count if count < length else 0
+        if not 0x80 <= lead < 0xC0:
+            break
+    return 0
 
 
 def _json_line(status: object, rank: int, ticket: int, payload: bytes, command: bytes) -> bytes:

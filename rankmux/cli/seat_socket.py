@@ -192,6 +192,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _in_use(path: Path) -> ConfigError:
+    return ConfigError(
+        "--seat", str(path), "another seat is held there; give another path, or end its holder"
+    )
+
+
 def _unusable(path: Path, reason: str) -> ConfigError:
     return ConfigError("--seat", str(path), f"a path where a socket can be made is expected ({reason})")
 
@@ -203,7 +209,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise _unusable(path, "there is something else")
+        raise _unusable(path, "something else is there")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:
@@ -211,6 +217,6 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
         except BlockingIOError:
-            raise _unusable(path, "another seat is held there") from None
+            raise _in_use(path) from None
         else:
-            raise _unusable(path, "another seat is held there")
+            raise _in_use(path)

@@ -12,14 +12,14 @@ from math import ceil
 from ..codes import U32_MAX
 from ..errors import ConnectionLost, LocalError, PayloadTooBig, RankmuxError
 from .client_connection import Exit
-from .client_lines import discard_output
 from .client_words import shown
 from .flags import add_joining_flags, add_seat_flag, seconds, subcommand_parser
 from .loop import READABLE, Loop
 from .results import Results
 from .seat_channel import Channel, open_channel
 from .seat_frames import Header
-from .words import brief, complain, counted, why
+from .streams import Unwritable
+from .words import brief, complain, counted, unwritten, why
 
 __all__ = ["main", "parser"]
 
@@ -31,7 +31,7 @@ _EXAMPLES = """\
 """
 _EXIT_CODES = """\
   0  all ok; without --wait: it is on its way
-  1  some failed, or left before they answered
+  1  some failed, or left before they answered; or standard output cannot be written
   2  usage, or a payload that is too large
   3  some did not answer in time
   4  refused, nobody below, or some rejected it
@@ -113,6 +113,7 @@ class _Sending:
         if not self._reads:
             self._lines.append(" ".join(arguments.command).encode(errors="surrogateescape"))
         self._rest = bytearray()
+        self._skipping = False
         self._at_end = not self._reads
         self._open: dict[int, bytes] = {}
         self._last_id = 0
@@ -189,11 +190,16 @@ class _Sending:
         self._rest += data or (b"\n" if self._rest else b"")  # a last line may lack its end
         *lines, rest = bytes(self._rest).split(b"\n")
         self._rest = bytearray(rest)
+        if self._skipping and lines:
+            del lines[0]
+            self._skipping = False
         self._lines += [stripped for line in lines if (stripped := line.strip())]
         limit = self._max_payload
-        if limit is not None and len(self._rest) > limit + _READ_BYTES:
-            self._note(Exit.USAGE, "not sent: a line of standard input is longer than a command may be")
-            self._at_end = True
+        if limit is not None and (self._skipping or len(self._rest) > limit + _READ_BYTES):
+            if not self._skipping:  # it cannot become a command any more
+                text = f"a line of standard input is longer than the {limit} bytes that the server allows"
+                self._note(Exit.USAGE, f"not sent: {text}")
+            self._skipping = True
             self._rest.clear()
 
     # what comes back
@@ -208,8 +214,8 @@ class _Sending:
         command = self._open[id_]
         try:
             self._tell(kind, header, payload, command)
-        except BrokenPipeError:
-            discard_output()
+        except Unwritable as error:
+            unwritten(error)
             self._finish(Exit.FAILED)
         if kind in {"done", "refused", "unsent", "lost"} or (kind == "accepted" and not self._arguments.wait):
             del self._open[id_]
@@ -283,9 +289,8 @@ class _Sending:
 def main(argv: Sequence[str] | None = None) -> int:
     """Send; the exit code."""
     arguments = parser().parse_args(argv)
-    input_fd = os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
     try:
-        return _Sending(arguments, input_fd).run()
+        return _Sending(arguments, sys.stdin.fileno()).run()
     except LocalError as error:
         complain(str(error))
         return Exit.USAGE

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import ConnectionLost, LocalError, RankmuxError
 from .client_connection import Exit
-from .client_lines import discard_output
 from .client_words import shown
 from .flags import add_joining_flags, add_seat_flag, seconds, subcommand_parser
 from .loop import Loop
 from .seat_channel import Channel, open_channel
 from .seat_frames import Header
-from .words import complain, why
+from .streams import Unwritable, put
+from .words import complain, unwritten, why
 
 __all__ = ["main", "parser", "table"]
 
@@ -26,6 +26,7 @@ _EXAMPLES = """\
 """
 _EXIT_CODES = """\
   0  listed
+  1  standard output cannot be written
   2  usage
   3  no answer came in time
   5  could not connect, full, not let in, or the connection was lost
@@ -131,10 +132,9 @@ class _Who:
         )
         try:
             if text != self._shown:
-                sys.stdout.write("\n" * bool(self._shown and not self._arguments.json) + text)
-                sys.stdout.flush()
-        except BrokenPipeError:
-            discard_output()
+                put(sys.stdout, "\n" * bool(self._shown and not self._arguments.json) + text)
+        except Unwritable as error:
+            unwritten(error)
             self._finish(Exit.FAILED)
         self._shown = text
         self._asked += 1  # answered

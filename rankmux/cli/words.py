@@ -6,18 +6,37 @@ What others sent is shown in a line, shortened, with everything unprintable esca
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
-from ..errors import ConnectionLost, RankmuxError, ServerError
+from ..errors import AuthError, ConnectionLost, RankmuxError, ServerError
 from .client_words import shown
+from .streams import Unwritable, put
 
-__all__ = ["brief", "complain", "counted", "why"]
+__all__ = ["brief", "complain", "counted", "printed", "unwritten", "why"]
 
 _BRIEF_MAX = 80
 
 
 def complain(text: str) -> None:
-    """A line on standard error."""
-    print(f"rankmux-client: {text}", file=sys.stderr, flush=True)
+    """A line on standard error, if that takes any: what is done does not depend on who reads about it."""
+    with suppress(Unwritable):
+        put(sys.stderr, f"rankmux-client: {text}\n")
+
+
+def printed(text: str) -> int:
+    """Write `text` on standard output; the exit code."""
+    try:
+        put(sys.stdout, text)
+    except Unwritable as error:
+        unwritten(error)
+        return 1
+    return 0
+
+
+def unwritten(error: Unwritable) -> None:
+    """Say why standard output ends here; who has stopped reading it knows."""
+    if not error.reader_gone:
+        complain(f"standard output cannot be written: {error}")
 
 
 def brief(payload: bytes) -> str:
@@ -34,5 +53,6 @@ def counted(members: object) -> str:
 def why(error: RankmuxError) -> str:
     """Why there is no connection, in a line."""
     if isinstance(error, ServerError):
-        return f"the server ended the connection: {shown(error.text.encode())}"
+        where = "; --token-file names the one to show" if isinstance(error, AuthError) else ""
+        return f"the server ended the connection: {shown(error.text.encode())}{where}"
     return error.reason if isinstance(error, ConnectionLost) else str(error)

@@ -173,6 +173,8 @@ class _Work(Holding):
             super().given_up()
 
     def closing(self) -> None:
+        self._promoted.forget()  # one that began after the others were stopped would hold up our end
+        self._gone.forget()
         while self._waiting:
             event, _, _ = self._waiting.popleft()
             self.answer(event.seq, Status.REJECTED, b"this executor is leaving", event.wants_result)

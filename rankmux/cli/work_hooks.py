@@ -61,9 +61,13 @@ class Hook:
         except OSError as error:
             complain(f"the hook {self._program[0]} cannot be run: {error.strerror}")
 
+    def forget(self) -> None:
+        """Do not run it again after it has ended."""
+        self._next = None
+
     def stop(self) -> None:
         """Stop it, and run it no more until `run` is called again."""
-        self._next = None
+        self.forget()
         if self._running is not None:
             self._running.stop()
 

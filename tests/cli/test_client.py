@@ -322,7 +322,7 @@ def test_tokens(stage, tmp_path):
     for flags in ([], ["--token-file", wrong]):
         code, out, err = run("", "--port", port, *flags)
         assert (code, out) == (5, "")
-        assert "token" in err
+        assert "; --token-file names the one to show" in err
         assert "sesame" not in err
     for path in (empty, tmp_path / "missing"):
         code, _, err = run("", "--port", port, "--token-file", path)
@@ -350,6 +350,29 @@ def test_usage(flags):
     code, out, err = run("", *flags)
     assert (code, out) == (2, "")
     assert "rankmux-client: " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["sned", "print"], "there is no subcommand 'sned', there are hold, send, work,"),
+        (["--port", "7117", "send", "print"], "send has to be the first word"),
+        (["send", "restart", "-f"], "unrecognized arguments: -f (our own flags go first, then --, "),
+        (["hold", "--tls-name", "here"], "--tls-name is 'here': it needs --tls or --tls-ca beside it"),
+        (["hold", "--tls-key", "here"], "--tls-key is 'here': it needs --tls-cert beside it"),
+    ],
+)
+def test_what_is_misplaced_is_told_where_it_belongs(arguments, advice):
+    code, out, err = run("", *arguments)
+    assert (code, out) == (2, "")
+    assert advice in err
+
+
+def test_help_fits_the_terminal():
+    _, out, _ = run("", "wait", "--help", env={"COLUMNS": "80"})
+    description = out.partition("\n\n")[2].partition("positional arguments")[0]
+    assert "Joins, and waits" in description
+    assert max(map(len, description.splitlines())) <= 80
 
 
 def test_help_and_version():
@@ -415,11 +438,14 @@ def test_a_server_that_lets_juniors_command():
     assert "Executed" not in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_leave_the_room(joined, server, number):
-    ada, bob = joined(), joined()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_the_room(joined, server, tmp_path, number):
+    seat = tmp_path / "seat"
+    ada, bob = joined("--seat", str(seat)), joined()
+    ada.until("Seat: ")
     ada.process.send_signal(number)
     assert ada.end()[0] == 130
+    assert not seat.exists()
     bob.until(re.escape("New rank: 0 of 1, was 1 (a member before you left)"))
 
 

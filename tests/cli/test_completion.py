@@ -92,6 +92,13 @@ def test_fish(scripts, line):
     assert matches(line, found)
 
 
+@needs("fish")
+@pytest.mark.parametrize("front", ["wait", "wait --", "work --parallel 2 --grace 1 --", "work --with-errors"])
+def test_fish_completes_programs(scripts, front):
+    ask = f"source {scripts}/fish; complete -C 'rankmux-client {front} printen'"
+    assert said_by("fish", "--no-config", "-c", ask) == ["printenv"]
+
+
 @needs("zsh")
 @pytest.mark.parametrize("line", LINES)
 def test_zsh(scripts, line):

@@ -18,7 +18,7 @@ from rankmux.client import Client
 from rankmux.codes import Status
 from rankmux.server import Server
 
-from .script import ENDING, PATIENCE_S, Script, run
+from .script import ENDING, PATIENCE_S, Script, eventually, run
 
 
 class Sender:
@@ -139,7 +139,7 @@ def test_something_else_is_left_alone(scene, tmp_path):
     path.write_text("precious")
     code, _, err = scene.run("hold", "--seat", path)
     assert code == 2
-    assert "there is something else" in err
+    assert "something else is there" in err
     assert path.read_text() == "precious"
     assert scene.run("hold", "--seat", tmp_path / "x" / "y")[0] == 2
     assert scene.run("hold", "--seat", tmp_path / ("x" * 200))[0] == 2
@@ -267,3 +267,14 @@ def test_a_seat_that_hangs(scene, tmp_path):
     assert "was silent for 0.2 s" in err
     os.kill(holder.process.pid, signal.SIGCONT)
     assert scene.run("who", "--seat", path)[0] == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_does_not_end_it(scene):
+    with (
+        open("/dev/full", "wb") as full,
+        Script("hold", "--port", scene.port, "--seat", scene.directory / "held", stdout=full) as script,
+    ):
+        eventually(lambda: scene.run("who", "--seat", scene.directory / "held")[0] == 0)
+        assert script.end(signal.SIGTERM) == 130
+    assert script.err == ""

@@ -139,7 +139,7 @@ def test_ctrl_c_stops_waiting(at, below):
     ada.prompts("rank 0 of 3 > ")
     ada.shows("print: 1 ok; 1 waiting")
     ada.type(KEYS["C-c"])
-    ada.shows("Not waited for any more, 1 ok; 1 waiting: print")
+    ada.shows("No longer waited for, 1 ok; 1 waiting: print")
     ada.until(lambda: "print: 1 ok; 1 waiting" not in ada.lines)
     gate.set()
     ada.type("again\r")

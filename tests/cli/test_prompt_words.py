@@ -50,6 +50,7 @@ def test_results_are_printable_lines_and_not_too_many(payload, status, rest):
         (Group((1,), Status.OK, b"a\tb\r\nc", 6), ["1:", "  a       b", "  c"]),
         (Group((1,), Status.OK, "aé".encode()[:2], 9), ["1:", "  a", "  … 7 more bytes"]),
         (Group((1,), Status.OK, b"", 70_000), ["1: 70,000 bytes"]),
+        (Group((1,), Status.OK, b"a\0", 2), [r"1: 2 bytes, not text: a\x00"]),
         (Group((1,), Status.OK, b"\0\1" * 50, 100), ["1: 100 bytes, not text: " + r"\x00\x01" * 32 + "…"]),
         (
             Group(tuple(range(0, 400, 2)), Status.OK, b"x", 1),

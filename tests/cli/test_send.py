@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
+import shlex
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from rankmux.client import Client
 from rankmux.server import Server
 
-from .script import json_lines, run
+from .script import PATIENCE_S, Script, environment, json_lines, run
 
 
 def test_all_six_exit_codes(scene):
@@ -114,6 +119,17 @@ def test_output_of_one_is_passed_on_as_it_is(scene):
     assert out.encode(errors="surrogateescape") == payload
 
 
+def test_json_keeps_a_character_whole_whose_bytes_come_in_two_parts(scene):
+    seat = scene.hold()
+    scene.work(r"printf 'one \342\202'; sleep 0.2; printf '\254 two \303'; exit 3")
+    code, out, _ = scene.run("send", "--seat", seat, "--wait", "--json", "print")
+    assert code == 1
+    first, second, rest, end = json_lines(out)
+    assert (first["output"], second["output"]) == ("one ", "\u20ac two ")
+    assert base64.b64decode(rest["output_base64"]) == b"\xc3", "what stays unfinished is not lost"
+    assert (end["status"], end["output"]) == ("failed", "exit code 3")
+
+
 def test_json(scene):
     seat = scene.hold()
     scene.work("printf '\\377'; exit 1")
@@ -147,6 +163,15 @@ def test_commands_from_standard_input(scene):
     )
     assert code == 0
     assert out.splitlines() == lines
+
+
+def test_lines_behind_one_that_is_too_long_are_sent(scene):
+    seat = scene.hold()
+    scene.work("cat; echo")
+    text = b"a" * 70_000 + b"\n" + b"b" * 300_000 + b"\nshort\n" + b"c" * 300_000
+    code, out, err = scene.run("send", "--seat", seat, "--wait", "--to", "next", "-", text=text)
+    assert (code, out) == (2, "short\n")
+    assert err.count("not sent: ") == 3
 
 
 def test_standard_input_is_read_after_joining(scene):
@@ -236,3 +261,59 @@ def test_lines_of_commands_under_way_together_are_not_mixed(scene, tmp_path):
     scene.work(script, "--parallel", "2")
     code, out, _ = scene.run("send", "--seat", seat, "--wait", "-", text=b"a\nb\n")
     assert (code, sorted(out.splitlines())) == (0, ["1: aa", "1: bb"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--to", "next")])
+def test_an_output_that_takes_nothing_is_said_in_a_line(scene, flags):
+    seat = scene.hold()
+    scene.work("echo done")
+    with (
+        open("/dev/full", "wb") as full,
+        Script("send", "--seat", seat, "--wait", *flags, "print", stdout=full) as script,
+    ):
+        assert script.end() == 1
+    assert script.err == "rankmux-client: standard output cannot be written: No space left on device\n"
+
+
+def test_errors_that_nobody_takes_change_nothing(scene):
+    seat = scene.hold()
+    scene.work("echo done")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Script("send", "--seat", seat, "--wait", "print", stderr=writer) as script:
+        os.close(writer)
+        assert script.end() == 0
+    assert script.out == "1: done\n"
+
+
+def test_a_pipe_that_others_made_non_blocking_is_waited_for(scene):
+    seat = scene.hold()
+    scene.work("yes | head -c 1000000")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with Script("send", "--seat", seat, "--wait", "--to", "next", "print", stdout=writer) as script:
+        os.close(writer)
+        with open(reader, "rb") as output:
+            assert len(output.read()) == 1_000_000
+        assert script.end() == 0
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "arguments",
+    [("send", "--wait", "-"), ("who",), ("wait", "--", "true"), ("man",), ("completion", "bash"), ()],
+)
+def test_a_standard_stream_may_be_closed(scene, closed, arguments):
+    command = shlex.join([sys.executable, "-m", "rankmux", "client", *arguments])
+    redirected = f"exec {command} {'<' if closed == 0 else closed}{'>' * (closed > 0)}&-"
+    done = subprocess.run(
+        ["sh", "-c", redirected],
+        input=b"",
+        capture_output=True,
+        env=environment(RANKMUX_PORT=scene.port),
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr

@@ -57,3 +57,10 @@ def test_more_than_fit_into_a_frame(scene):
 def test_nobody_to_ask(tmp_path):
     assert run("who", "--seat", tmp_path / "none")[0] == 5
     assert run("who", "--interval", "0")[0] == 2
+
+
+def test_an_encoding_that_lacks_a_letter(scene):
+    scene.client(name="zoë")
+    code, out, err = scene.run("who", env={"PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "")
+    assert "zo\\xeb" in out

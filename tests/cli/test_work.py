@@ -26,7 +26,8 @@ def test_the_program_gets_the_payload_and_its_circumstances(scene):
 def test_without_a_limit_there_is_no_deadline(scene, tmp_path):
     client = scene.client()
     told = tmp_path / "told"
-    scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}')
+    outer = {"RANKMUX_DEADLINE": "1.5"}  # as in a program of another `work`
+    scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}', env=outer)
     client.command("print")
     eventually(told.exists)
     assert told.read_text() == "none\n"
@@ -220,6 +221,17 @@ def test_a_hook_that_runs_on_is_stopped_with_the_connection(tmp_path):
     with worker:
         eventually(lambda: not alive(pid))
         assert worker.end(signal.SIGTERM) == 130
+
+
+def test_no_hook_begins_any_more_once_it_is_to_end(scene):
+    first, second = scene.client(), scene.client()
+    worker = scene.work("cat", "--hook-promoted", "sh -c 'echo began; exec sleep 100'")
+    worker.until("began")
+    for client in (first, second):  # a new rank waits for the hook to end
+        client.close()
+    worker.until("New rank: 0 of 1")
+    assert worker.end(signal.SIGTERM) == 130
+    assert worker.out.count("began") == 1
 
 
 def test_a_hook_that_cannot_be_run(scene):
