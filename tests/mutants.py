@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 600
 SHOWN = 4
 TESTS = {
-    "room": "room dispatch deliveries ledger ranks server server_at_random",
+    "room": "room room_results room_at_random dispatch deliveries ledger ranks server server_at_random",
     "framing": "framing framing_io dispatch flush ledger server server_at_random",
     "streams": "framing framing_io session server server_at_random",
     "outbox": "outbox server server_at_random",
