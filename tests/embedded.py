@@ -19,10 +19,11 @@ from functools import partial
 from typing import Any, TypeVar
 from unittest import mock
 
+from rankmux.codes import Target
 from rankmux.framing import Observe, Ring
 from rankmux.room import Outcome, Room, Turn
 from rankmux.server import Server
-from rankmux.wire import Command, ErrorFrame, Frame, Hello, Ping, Pong, Refused, Result, Welcome
+from rankmux.wire import Command, ErrorFrame, Execute, Frame, Hello, Ping, Pong, Refused, Result, Welcome
 
 from .history import History, split
 from .room_model import ModelTurn, RoomModel
@@ -282,6 +283,15 @@ class Embedded:
         for client in self.clients:
             client.close()
         self.server.close()
+
+
+def to_all(id_: int, payload: bytes = b"", flags: int = 0) -> Command:
+    return Command(id_, Target.ALL, 0, flags, 0, payload)
+
+
+def executed(client: Client) -> list[bytes]:
+    """The payloads of all EXECUTEs that it has."""
+    return [frame.payload for frame in client.frames if isinstance(frame, Execute)]
 
 
 def open_descriptors() -> set[int]:

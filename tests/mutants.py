@@ -21,13 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 600
 SHOWN = 4
+SERVER = "server server_turns server_slow_readers server_clock"
 TESTS = {
-    "room": "room dispatch deliveries ledger ranks server server_at_random",
-    "framing": "framing framing_io dispatch flush ledger server server_at_random",
-    "streams": "framing framing_io session server server_at_random",
-    "outbox": "outbox server server_at_random",
-    "reactor": "reactor server",
-    "server": "server server_at_random limits",
+    "room": f"room room_results room_at_random dispatch deliveries ledger ranks {SERVER} server_at_random",
+    "framing": f"framing framing_io dispatch flush ledger {SERVER} server_at_random",
+    "streams": f"framing framing_io session {SERVER} server_at_random",
+    "outbox": f"outbox {SERVER} server_at_random",
+    "reactor": f"reactor {SERVER}",
+    "server": f"{SERVER} server_at_random limits",
 }
 
 

@@ -27,7 +27,7 @@ from rankmux.codes import Status, Target
 from rankmux.peers import CloseReason
 from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Rank, Result, Who
 
-from .embedded import FIRST_OF_CLIENTS, Client, Embedded, embedded
+from .embedded import FIRST_OF_CLIENTS, Client, Embedded, embedded, to_all
 from .faults.certificates import Certificates
 from .history import check_together
 
@@ -55,10 +55,6 @@ class Transport:
 def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Transport:
     tls = request.param == "tls"
     return Transport(Certificates(tmp_path_factory.mktemp("certificates")) if tls else None)
-
-
-def to_all(id_: int, payload: bytes = b"", flags: int = 0) -> Command:
-    return Command(id_, Target.ALL, 0, flags, 0, payload)
 
 
 def end_our_stream(client: Client) -> None:

@@ -17,7 +17,7 @@ from rankmux.server import Server
 from rankmux.session import State
 from rankmux.wire import Command, Execute, Hello, Leave, Members, Ping, Pong, Result, Who
 
-from .embedded import Client, open_descriptors
+from .embedded import Client, executed, open_descriptors
 
 RESULTS = CommandFlag.RESULTS
 TURNS = 300  # far more than any of this needs
@@ -135,10 +135,6 @@ class Stage:
         for client in self.clients:
             client.close()
         self.server.close()
-
-
-def executed(client: Client) -> list[bytes]:
-    return [frame.payload for frame in client.frames if isinstance(frame, Execute)]
 
 
 def failing(step: Callable[[], None], at: int) -> bool:
