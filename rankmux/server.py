@@ -30,6 +30,7 @@ from .peers import CloseReason, Peer
 from .reactor import Reactor
 from .room import Departure, Join, Outcome, Room, Turn
 from .session import State, Step
+from .shutdown import Shutdown
 from .stats import Stats
 from .view import View
 from .wire import Welcome
@@ -103,10 +104,8 @@ class Server:
         self._intake.guest = self._onlookers.ready
         self._unread_turns = 0
         self._expiring: list[int] = []
-        self._stop_asked: float | None = None
+        self._shutdown = Shutdown(self.connections, self._listener, self._view)
         self._reload_asked = False
-        self._stopping = False
-        self._stop_by = 0.0
         self._background: Background | None = None
         self._sweep_at = clock() + self._liveness.interval()
 
@@ -135,7 +134,7 @@ class Server:
 
         May be called from a signal handler or another thread, and again to shorten the time; returns at once.
         """
-        self._stop_asked = self.config.shutdown_drain_s if drain_s is None else drain_s
+        self._shutdown.ask(self.config.shutdown_drain_s if drain_s is None else drain_s)
         self._reactor.wake()
 
     def reload(self) -> None:
@@ -154,6 +153,10 @@ class Server:
             self.connections.drop(peer)
         self.connections.departing.clear()
         self.connections.reap(now)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """All connections are closed: close what is left."""
         self._onlookers.close()
         self._reactor.close()
         self._ring.close()
@@ -187,7 +190,7 @@ class Server:
         reactor, connections, now = self._reactor, self.connections, turn.now
         self._journal.tick(now)
         self._intake.read(ready, turn)
-        if not self._stopping:
+        if not self._shutdown.begun:
             self._apply(turn)
         self._judge(now)
         connections.writing.limit_all(now)
@@ -200,16 +203,22 @@ class Server:
         if self._reload_asked:
             self._reload_asked = False
             self._access.reload()
-        if self._stop_asked is not None:
-            self._begin_stop(now, self._stop_asked)
-        if self._stopping and (not len(connections) or now >= self._stop_by):
-            self._end_stop(now)
+        if self._shutdown.asked:
+            self._shut_down(now)
+
+    def _shut_down(self, now: float) -> None:
+        if self._shutdown.begin(now):
+            self._expiring.clear()  # nothing is applied any more
+        if self._shutdown.is_over(now):
+            self._shutdown.drop_all(now)
+            self._let_go()
+            self._shutdown.report()
 
     def _patience(self, timeout: float | None) -> float:
         """How long the next `poll` may wait, in seconds."""
         if self._intake.more() or self.connections.departing or self._expiring or self._onlookers.busy:
             return 0.0
-        deadline = None if self._stopping else self.room.next_deadline()
+        deadline = None if self._shutdown.begun else self.room.next_deadline()
         until = self._sweep_at if deadline is None else min(self._sweep_at, deadline)
         wait = max(0.0, until - self._reactor.clock())
         return wait if timeout is None else min(timeout, wait)
@@ -317,7 +326,7 @@ class Server:
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))
 
-    # The clock, and the end.
+    # The clock.
 
     def _all_read(self) -> bool:
         return not self._intake.unread or self._unread_turns >= _READ_FIRST_TURNS
@@ -339,40 +348,3 @@ class Server:
         if connections.writing.bursts and not connections.outbox.held_bytes and not connections.partial:
             connections.writing.bursts = 0
             give_back()
-
-    def _begin_stop(self, now: float, drain_s: float) -> None:
-        """No new connections, ranks frozen, ERROR SHUTDOWN to all; once more only to hurry."""
-        self._stop_asked = None
-        self._stop_by = now + drain_s if not self._stopping else min(self._stop_by, now + drain_s)
-        if self._stopping:
-            return
-        self._stopping = True
-        self._view.ready = False
-        self._listener.close()
-        connections = self.connections
-        connections.writing.undelivered_bytes = connections.undelivered_to = 0
-        for peer in connections:
-            connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
-            peer.until = self._stop_by
-        connections.departing.clear()
-        self._expiring.clear()  # nothing is applied any more
-        connections.reap(now)
-
-    def _end_stop(self, now: float) -> None:
-        connections = self.connections
-        for peer in connections:
-            connections.drop(peer)
-        connections.reap(now)
-        self._onlookers.close()
-        self._reactor.close()
-        self._ring.close()
-        self.stopped = True
-        owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
-        closes = connections.closes.counts
-        reasons = ", ".join(f"{reason.value} {count}" for reason, count in closes.most_common())
-        facts = tagged("summary", accepted=connections.accepted, **{r.value: n for r, n in closes.items()})
-        total, accepted = closes.total(), connections.accepted
-        log.info("closed: %d of %d connections: %s", total, accepted, reasons or "none", extra=facts)
-        level = logging.WARNING if owed else logging.INFO
-        text = "stopped: %d connections were still owed %d bytes, which were not delivered"
-        log.log(level, text, owed, left, extra=tagged("stopped", connections=owed, owed_bytes=left))

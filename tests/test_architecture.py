@@ -87,7 +87,8 @@ ABOVE = {
     "admin_routes": "metrics view admin_http",
     "admin": "admin_routes admin_sockets admin_http jsonlines view config reactor links",
     "onlookers": "admin view config reactor errors",
-    "server": "onlookers view stats jsonlines"
+    "shutdown": "view jsonlines connections listener peers",
+    "server": "shutdown onlookers view stats jsonlines"
     " access intake memory background config connections journal listener liveness peers reactor"
     " room session outbox deliveries ranks links framing wire codes errors",
     "client_stream": "codes errors",
