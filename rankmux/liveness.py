@@ -28,7 +28,7 @@ class Liveness:
     def interval(self) -> float:
         """How long the next sweep may wait."""
         c = self._connections
-        if c.greeting or c.ending or c.partial or c.outbox.queues:
+        if c.greeting or c.ending or c.interest.partial or c.outbox.queues:
             return _BUSY_S
         return min(_IDLE_S, self._ping_s / 8)
 
@@ -44,8 +44,8 @@ class Liveness:
             peer.until += gap
             c.links.heard[peer.fd] = later(c.links.heard[peer.fd])
             peer.pinged_at = later(peer.pinged_at)
-        for fd in c.partial:
-            c.partial[fd] = later(c.partial[fd])
+        for fd in c.interest.partial:
+            c.interest.partial[fd] = later(c.interest.partial[fd])
         for queue in c.outbox.queues.values():
             queue.moved_at = later(queue.moved_at)
             if queue.over_at is not None:
@@ -59,9 +59,9 @@ class Liveness:
             if now - peer.opened_at < limit_s:
                 break
             c.end(peer, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {limit_s:g} s", now)
-        for fd in list(c.writing.starved):
+        for fd in list(c.interest.starved):
             c.writing.resume(c.at(fd), now)
-        for fd, since in list(c.partial.items()):
+        for fd, since in list(c.interest.partial.items()):
             if now - since >= config.frame_timeout_s:
                 c.end(
                     c.at(fd),

@@ -307,9 +307,9 @@ class Server:
         connections.writing.write(peer, welcome.encode(), now)
         if peer.reason is None:
             if peer.session.pending:  # what came behind HELLO; it counts as unseen until then
-                connections.again.append(peer)
-            connections.look_again(peer)
-            connections.tune(peer)
+                connections.interest.again.append(peer)
+            connections.interest.look_again(peer)
+            connections.interest.tune(peer)
 
     def _start_over(self) -> None:
         """No memory, and not for one connection's own work, which ends that one: half a turn may have been applied.
@@ -345,6 +345,10 @@ class Server:
             self._liveness.forgive(late, now)
         self._sweep_at = now + self._liveness.interval()
         connections = self.connections
-        if connections.writing.bursts and not connections.outbox.held_bytes and not connections.partial:
+        if (
+            connections.writing.bursts
+            and not connections.outbox.held_bytes
+            and not connections.interest.partial
+        ):
             connections.writing.bursts = 0
             give_back()

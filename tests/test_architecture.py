@@ -68,8 +68,10 @@ ABOVE = {
     "listener": "jsonlines config reactor links errors",
     "flow": "deliveries codes",
     "memory": "",
-    "writing": "memory tls config peers outbox deliveries",
-    "connections": "jsonlines writing flow tls config reactor peers outbox deliveries links session wire codes errors",
+    "interest": "reactor peers outbox links",
+    "writing": "interest memory tls config peers outbox deliveries",
+    "connections": "jsonlines writing interest flow tls config reactor peers outbox deliveries links session"
+    " wire codes errors",
     "liveness": "config connections peers wire codes errors",
     "journal": "jsonlines peers room ranks wire codes errors",
     "access": "jsonlines tls config codes errors",
