@@ -37,10 +37,6 @@ from .wire import Welcome
 
 __all__ = ["Server"]
 
-_GAP_S = (
-    1.0  # a turn that comes so much later than planned: we were stopped, and judge nobody before all is read
-)
-_READ_FIRST_TURNS = 16  # but not for ever
 _EXPIRIES_PER_TURN = 65_536  # results that expire in one turn
 
 log = logging.getLogger("rankmux.server")
@@ -85,7 +81,7 @@ class Server:
             self._reactor.close()
             raise
         self.connections.links.reserve(self._listener.fd)
-        self._liveness = Liveness(config, self.connections)
+        self._liveness = Liveness(config, self.connections, clock())
         self._batch = Batch(config.max_payload)
         self._ring = Ring(config.io_uring == "auto")
         self._intake = Intake(
@@ -102,12 +98,10 @@ class Server:
             self._reactor.close()
             raise
         self._intake.guest = self._onlookers.ready
-        self._unread_turns = 0
         self._expiring: list[int] = []
         self._shutdown = Shutdown(self.connections, self._listener, self._view)
         self._reload_asked = False
         self._background: Background | None = None
-        self._sweep_at = clock() + self._liveness.interval()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -192,7 +186,9 @@ class Server:
         self._intake.read(ready, turn)
         if not self._shutdown.begun:
             self._apply(turn)
-        self._judge(now)
+        late = self._liveness.turn(now, bool(self._intake.unread))
+        if late is not None:
+            self._judged(late)
         connections.writing.limit_all(now)
         connections.outbox.settle()
         connections.pacing.settle()
@@ -219,9 +215,20 @@ class Server:
         if self._intake.more() or self.connections.departing or self._expiring or self._onlookers.busy:
             return 0.0
         deadline = None if self._shutdown.begun else self.room.next_deadline()
-        until = self._sweep_at if deadline is None else min(self._sweep_at, deadline)
+        until = self._liveness.next_at if deadline is None else min(self._liveness.next_at, deadline)
         wait = max(0.0, until - self._reactor.clock())
         return wait if timeout is None else min(timeout, wait)
+
+    def _judged(self, late: float) -> None:
+        self.stats.lag.add(late)
+        connections = self.connections
+        if (
+            connections.writing.bursts
+            and not connections.outbox.held_bytes
+            and not connections.interest.partial
+        ):
+            connections.writing.bursts = 0
+            give_back()
 
     # The turn: sequence it, apply it, send what it owes.
 
@@ -237,7 +244,7 @@ class Server:
         if intake.joining:
             joining = sorted(intake.joining, key=lambda peer: peer.serial)
             turn.joins = [Join(peer.fd, peer.name, peer.address) for peer in joining if peer.reason is None]
-        if (self.room.waiting or self._expiring) and self._all_read():
+        if (self.room.waiting or self._expiring) and self._liveness.may_judge(bool(self._intake.unread)):
             self._expiring += self.room.due(turn.now)
             count = max(1, _EXPIRIES_PER_TURN // max(1, len(self.room)))
             turn.expired, self._expiring = self._expiring[:count], self._expiring[count:]
@@ -325,30 +332,3 @@ class Server:
         give_back()
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))
-
-    # The clock.
-
-    def _all_read(self) -> bool:
-        return not self._intake.unread or self._unread_turns >= _READ_FIRST_TURNS
-
-    def _judge(self, now: float) -> None:
-        """Deadlines, once all that had arrived has been read: who was stopped with us has not been silent."""
-        self._unread_turns = self._unread_turns + 1 if self._intake.unread else 0
-        if now < self._sweep_at or not self._all_read():
-            self._sweep_at = min(self._sweep_at, now + self._liveness.interval())
-            return
-        late = now - self._sweep_at
-        self.stats.lag.add(late)
-        if late < _GAP_S:
-            self._liveness.sweep(now)
-        else:
-            self._liveness.forgive(late, now)
-        self._sweep_at = now + self._liveness.interval()
-        connections = self.connections
-        if (
-            connections.writing.bursts
-            and not connections.outbox.held_bytes
-            and not connections.interest.partial
-        ):
-            connections.writing.bursts = 0
-            give_back()
