@@ -1,6 +1,6 @@
-"""All connections of a server: opened, watched, ended, closed, each in one place. Knows no ranks and no commands.
+"""All connections of a server: opened, ended, closed, each in one place. Knows no ranks and no commands.
 
-What they are owed is written by `writing.py`; what is waited for is decided here alone. A connection that ends is
+What they are owed is written by `writing.py`; what is waited for is decided by `interest.py`. A connection that ends is
 marked with its one reason, gets what it is still owed and its last words, and is reaped at the end of a turn:
 unregistered, then closed, so that a descriptor is never handed out again while the turn, or the room, may meet it.
 """
@@ -18,8 +18,10 @@ from contextlib import suppress
 
 from .config import Config
 from .flow import Pacing
+from .interest import Interest
 from .jsonlines import tagged
-from .links import READ_DIRECT, READABLE, WRITABLE, WRITE_DIRECT, Links
+from .links import READABLE, Links
+from .outbox import Outbox
 from .peers import PACED, Close, CloseReason, Closes, Peer
 from .reactor import Reactor
 from .session import State, Step
@@ -39,22 +41,21 @@ log = logging.getLogger("rankmux.server")
 class Connections:
     """`peers[fd]` is the connection with that descriptor, or None; `greeting` those without HELLO, oldest first.
 
-    `departing` collects the members that ended since the server took them last; `again` hold bytes that no selector
-    sees. `closed` is told of each close.
+    `departing` collects the members that ended since the server took them last; `ending` have had their last words.
+    `closed` is told of each close.
     """
 
     def __init__(self, config: Config, reactor: Reactor, closed: Callable[[Close], None]) -> None:
         self.links = Links()
-        self.writing = Writing(config, self, reactor.clock)
-        self.outbox = self.writing.outbox
+        self.ending: dict[int, Peer] = {}
+        self.outbox = Outbox(config.outbox_soft_bytes, config.outbox_hard_bytes)
+        self.interest = Interest(reactor, self.links, self.outbox, self.ending)
+        self.writing = Writing(config, self, self.outbox, self.interest, reactor.clock)
         self.pacing = Pacing(self.outbox.over, self._pace, self._unpace)
         self.closes = Closes()
         self.peers: list[Peer | None] = []
         self.greeting: dict[int, Peer] = {}
-        self.ending: dict[int, Peer] = {}
-        self.partial: dict[int, float] = {}
         self.departing: list[Peer] = []
-        self.again: list[Peer] = []
         self.accepted = 0
         self.undelivered_to = 0
         self._config = config
@@ -142,77 +143,14 @@ class Connections:
             if not self._per_host[peer.host]:
                 del self._per_host[peer.host]
 
-    # What is waited for.
-
-    def tune(self, peer: Peer) -> None:
-        """What is waited for, and what the hot loop may do, from the state of `peer`: both are decided here alone."""
-        if peer.dead:
-            return
-        if peer.broken:  # it is in `again` until all is read that had arrived
-            self.links.modes[peer.fd] = 0
-            self._reactor.watch(peer.fd, 0)
-            return
-        fd, queued = peer.fd, peer.fd in self.outbox.queues
-        direct = 0
-        if (
-            peer.tls is None
-            and self.links.tickets[fd]
-            and peer.reason is not CloseReason.SLOW
-            and fd not in self.ending
-        ):
-            direct = 0 if queued else WRITE_DIRECT
-            if peer.reason is None and not peer.held and not peer.session.pending:
-                direct |= READ_DIRECT
-        self.links.modes[fd] = direct
-        if peer.shaking:
-            return  # its handshake says what it waits for
-        interest = 0
-        if not peer.input_ended and not peer.held:
-            interest = peer.tls.read_on if peer.tls is not None else READABLE
-        if queued and fd not in self.writing.starved:
-            interest |= peer.tls.write_on if peer.tls is not None else WRITABLE
-        self._reactor.watch(fd, interest)
-
-    def wait_for_handshake(self, peer: Peer, interest: int) -> None:
-        """Wait for what the TLS handshake of `peer` needs next."""
-        self._reactor.watch(peer.fd, interest)
-
-    def keep_partial(self, peer: Peer, fresh: bool, now: float) -> None:
-        """Note since when a frame of a member has been incomplete (`fresh`: since now), or that none is."""
-        if not peer.session.pending:
-            self.partial.pop(peer.fd, None)
-        elif fresh:
-            self.partial[peer.fd] = now
-        else:
-            self.partial.setdefault(peer.fd, now)
-        self.tune(peer)
+    # Held.
 
     def hold(self, peer: Peer, why: int) -> None:
-        """Do not read from it for now, and do not judge it for what has not been read."""
+        """Do not read from it for now. Who is broken was only read on, and ends at once."""
         if peer.broken:
             self.fail(peer, 0, self._reactor.clock())
-        elif peer.reason is None:
-            peer.held |= why
-            self.partial.pop(peer.fd, None)
-            self.tune(peer)
-
-    def release(self, peer: Peer, why: int) -> None:
-        """That reason is gone; without any other it is read from again, and judged from now on."""
-        if not peer.held & why:
-            return
-        peer.held &= ~why
-        if not peer.held and peer.reason is None:
-            now = self._reactor.clock()
-            self.links.heard[peer.fd] = now
-            peer.pings = 0
-            self.keep_partial(peer, True, now)
-            self.look_again(peer)
-
-    def look_again(self, peer: Peer) -> None:
-        """Have `peer` looked into in the next turn if there may be more of it than a selector tells."""
-        more = peer.broken or (peer.tls is not None and not peer.shaking and peer.tls.pending())
-        if more and peer.reason is None:
-            self.again.append(peer)
+        else:
+            self.interest.hold(peer, why)
 
     def _pace(self, fd: int) -> None:
         peer = self.peers[fd]
@@ -222,7 +160,7 @@ class Connections:
     def _unpace(self, fd: int) -> None:
         peer = self.peers[fd]
         if peer is not None:
-            self.release(peer, PACED)
+            self.interest.release(peer, PACED)
 
     # Ended.
 
@@ -239,9 +177,8 @@ class Connections:
         peer.reason, peer.detail = reason, detail
         peer.session.step(Step.END)
         self.greeted(peer)
-        self.partial.pop(peer.fd, None)
+        self.interest.forget(peer)
         self.pacing.forget(peer.fd)
-        peer.held = 0
         if peer.shaking or reason in (CloseReason.RESET, CloseReason.TLS, CloseReason.SILENT):
             self.drop(peer)
             return
@@ -250,7 +187,7 @@ class Connections:
             self.writing.make_room(peer)
         peer.until = now + self._config.drain_s
         self._farewells.append(peer)
-        self.tune(peer)
+        self.interest.tune(peer)
 
     def fail(self, peer: Peer, error: int, now: float, detail: str = "") -> None:
         """The connection broke with that errno; EPROTO stands for TLS."""
@@ -272,8 +209,8 @@ class Connections:
         elif not peer.broken:
             peer.broken = detail or errno.errorcode.get(error, str(error))
             self.writing.undelivered_bytes += self.outbox.drop(peer.fd)
-            self.again.append(peer)
-            self.tune(peer)
+            self.interest.again.append(peer)
+            self.interest.tune(peer)
 
     def blame(self, peer: Peer, error: Exception, now: float) -> None:
         """Something failed for want of memory, or by a mistake of ours: it ends this connection, and no other.
@@ -296,7 +233,7 @@ class Connections:
         if peer.fd in self.ending and peer.fd not in self.outbox.queues:
             self.drop(peer)
         else:
-            self.tune(peer)
+            self.interest.tune(peer)
 
     def flushed(self, peer: Peer, now: float) -> None:
         """All is out that an ended peer was owed: say so, and wait for its end, lest a reset overtake the bytes."""
@@ -309,7 +246,7 @@ class Connections:
         except OSError:
             self.drop(peer)
         else:
-            self.tune(peer)
+            self.interest.tune(peer)
 
     def drop(self, peer: Peer) -> None:
         """To be closed at the end of the turn, whatever it is owed."""
@@ -323,9 +260,8 @@ class Connections:
         self._farewells.clear()
         self._dead.clear()
         self.departing.clear()
-        self.again.clear()
         self.greeting.clear()
-        self.partial.clear()
+        self.interest.clear()
         self._per_host.clear()
         count = 0
         for peer in self:
@@ -371,7 +307,7 @@ class Connections:
         self.writing.undelivered_bytes += left
         self.undelivered_to += left > 0
         self.ending.pop(peer.fd, None)
-        self.writing.starved.discard(peer.fd)
+        self.interest.starved.discard(peer.fd)
         self.pacing.forget(peer.fd)
         self._reactor.watch(peer.fd, 0)
         self.links.close(peer.fd)

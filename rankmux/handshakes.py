@@ -45,9 +45,9 @@ class Handshakes:
                     self._connections.fail(peer, error.errno or 0, now)
                 continue
             if interest:
-                self._connections.wait_for_handshake(peer, interest)
+                self._connections.interest.wait_for_handshake(peer, interest)
             else:
                 peer.shaking = False
-                self._connections.tune(peer)
+                self._connections.interest.tune(peer)
                 done.append(peer)
         return done

@@ -50,6 +50,7 @@ class Intake:
         self._reactor = reactor
         self._listener = listener
         self._connections = connections
+        self._interest = connections.interest
         self._access = access
         self._room = room
         self._batch = batch
@@ -60,7 +61,7 @@ class Intake:
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
         over = self._connections.outbox.over
-        return bool(self.unread or self._connections.again or self._handshakes or self._asking.waits(over))
+        return bool(self.unread or self._interest.again or self._handshakes or self._asking.waits(over))
 
     def forget(self) -> None:
         """All connections are gone: nothing waits to be read or answered."""
@@ -89,7 +90,7 @@ class Intake:
                 self._on_event(peer, event, turn)
             except Exception as error:  # noqa: BLE001 - told there
                 connections.blame(peer, error, turn.now)
-        again, connections.again = connections.again, []
+        again, self._interest.again = self._interest.again, []
         for peer in again:
             self._look(peer, READABLE, turn)
         self._left = budget  # the hot loop has had as much
@@ -160,7 +161,7 @@ class Intake:
             if (
                 peer.session.pending
                 and peer.session.state is State.MEMBER
-                and peer.fd not in connections.partial
+                and peer.fd not in self._interest.partial
             ):
                 self._feed(peer, b"", turn)
             if peer.tls is not None or mask & (READABLE | HUNG_UP):
@@ -205,8 +206,8 @@ class Intake:
                 break
         if not peer.dead:
             if peer.tls is not None:
-                self._connections.tune(peer)
-            self._connections.look_again(peer)
+                self._interest.tune(peer)
+            self._interest.look_again(peer)
 
     def _feed(self, peer: Peer, data: bytes, turn: Turn) -> None:
         session = peer.session
@@ -215,7 +216,7 @@ class Intake:
             self._on_event(peer, event, turn)
         held = len(session.pending or b"")
         if session.state is State.MEMBER:
-            self._connections.keep_partial(peer, held < before + len(data), turn.now)
+            self._interest.keep_partial(peer, held < before + len(data), turn.now)
         elif session.state is State.GREETING and held > self._config.greeting_in_bytes:
             text = f"more than {self._config.greeting_in_bytes} bytes came before HELLO was whole"
             self._connections.end(peer, CloseReason.TOO_BIG, text, turn.now)
@@ -229,12 +230,12 @@ class Intake:
                 self._connections.blame(peer, error, turn.now)
             if not events:
                 self._asking.done(peer)
-                self._connections.release(peer, ASKING)
+                self._interest.release(peer, ASKING)
 
     def _on_event(self, peer: Peer, event: Event, turn: Turn) -> None:
         if isinstance(event, bytes):
             peer.session.pending = bytearray(event)
-            self._connections.keep_partial(peer, True, turn.now)
+            self._interest.keep_partial(peer, True, turn.now)
         elif peer in self._asking or not self._take(peer, event, turn):
             self._asking.postpone(peer, event)
             self._connections.hold(peer, ASKING)

@@ -30,16 +30,13 @@ from .peers import CloseReason, Peer
 from .reactor import Reactor
 from .room import Departure, Join, Outcome, Room, Turn
 from .session import State, Step
+from .shutdown import Shutdown
 from .stats import Stats
 from .view import View
 from .wire import Welcome
 
 __all__ = ["Server"]
 
-_GAP_S = (
-    1.0  # a turn that comes so much later than planned: we were stopped, and judge nobody before all is read
-)
-_READ_FIRST_TURNS = 16  # but not for ever
 _EXPIRIES_PER_TURN = 65_536  # results that expire in one turn
 
 log = logging.getLogger("rankmux.server")
@@ -84,7 +81,7 @@ class Server:
             self._reactor.close()
             raise
         self.connections.links.reserve(self._listener.fd)
-        self._liveness = Liveness(config, self.connections)
+        self._liveness = Liveness(config, self.connections, clock())
         self._batch = Batch(config.max_payload)
         self._ring = Ring(config.io_uring == "auto")
         self._intake = Intake(
@@ -101,14 +98,10 @@ class Server:
             self._reactor.close()
             raise
         self._intake.guest = self._onlookers.ready
-        self._unread_turns = 0
         self._expiring: list[int] = []
-        self._stop_asked: float | None = None
+        self._shutdown = Shutdown(self.connections, self._listener, self._view)
         self._reload_asked = False
-        self._stopping = False
-        self._stop_by = 0.0
         self._background: Background | None = None
-        self._sweep_at = clock() + self._liveness.interval()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -135,7 +128,7 @@ class Server:
 
         May be called from a signal handler or another thread, and again to shorten the time; returns at once.
         """
-        self._stop_asked = self.config.shutdown_drain_s if drain_s is None else drain_s
+        self._shutdown.ask(self.config.shutdown_drain_s if drain_s is None else drain_s)
         self._reactor.wake()
 
     def reload(self) -> None:
@@ -154,6 +147,10 @@ class Server:
             self.connections.drop(peer)
         self.connections.departing.clear()
         self.connections.reap(now)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """All connections are closed: close what is left."""
         self._onlookers.close()
         self._reactor.close()
         self._ring.close()
@@ -187,9 +184,11 @@ class Server:
         reactor, connections, now = self._reactor, self.connections, turn.now
         self._journal.tick(now)
         self._intake.read(ready, turn)
-        if not self._stopping:
+        if not self._shutdown.begun:
             self._apply(turn)
-        self._judge(now)
+        late = self._liveness.turn(now, bool(self._intake.unread))
+        if late is not None:
+            self._judged(late)
         connections.writing.limit_all(now)
         connections.outbox.settle()
         connections.pacing.settle()
@@ -200,19 +199,36 @@ class Server:
         if self._reload_asked:
             self._reload_asked = False
             self._access.reload()
-        if self._stop_asked is not None:
-            self._begin_stop(now, self._stop_asked)
-        if self._stopping and (not len(connections) or now >= self._stop_by):
-            self._end_stop(now)
+        if self._shutdown.asked:
+            self._shut_down(now)
+
+    def _shut_down(self, now: float) -> None:
+        if self._shutdown.begin(now):
+            self._expiring.clear()  # nothing is applied any more
+        if self._shutdown.is_over(now):
+            self._shutdown.drop_all(now)
+            self._let_go()
+            self._shutdown.report()
 
     def _patience(self, timeout: float | None) -> float:
         """How long the next `poll` may wait, in seconds."""
         if self._intake.more() or self.connections.departing or self._expiring or self._onlookers.busy:
             return 0.0
-        deadline = None if self._stopping else self.room.next_deadline()
-        until = self._sweep_at if deadline is None else min(self._sweep_at, deadline)
+        deadline = None if self._shutdown.begun else self.room.next_deadline()
+        until = self._liveness.next_at if deadline is None else min(self._liveness.next_at, deadline)
         wait = max(0.0, until - self._reactor.clock())
         return wait if timeout is None else min(timeout, wait)
+
+    def _judged(self, late: float) -> None:
+        self.stats.lag.add(late)
+        connections = self.connections
+        if (
+            connections.writing.bursts
+            and not connections.outbox.held_bytes
+            and not connections.interest.partial
+        ):
+            connections.writing.bursts = 0
+            give_back()
 
     # The turn: sequence it, apply it, send what it owes.
 
@@ -228,7 +244,7 @@ class Server:
         if intake.joining:
             joining = sorted(intake.joining, key=lambda peer: peer.serial)
             turn.joins = [Join(peer.fd, peer.name, peer.address) for peer in joining if peer.reason is None]
-        if (self.room.waiting or self._expiring) and self._all_read():
+        if (self.room.waiting or self._expiring) and self._liveness.may_judge(bool(self._intake.unread)):
             self._expiring += self.room.due(turn.now)
             count = max(1, _EXPIRIES_PER_TURN // max(1, len(self.room)))
             turn.expired, self._expiring = self._expiring[:count], self._expiring[count:]
@@ -298,9 +314,9 @@ class Server:
         connections.writing.write(peer, welcome.encode(), now)
         if peer.reason is None:
             if peer.session.pending:  # what came behind HELLO; it counts as unseen until then
-                connections.again.append(peer)
-            connections.look_again(peer)
-            connections.tune(peer)
+                connections.interest.again.append(peer)
+            connections.interest.look_again(peer)
+            connections.interest.tune(peer)
 
     def _start_over(self) -> None:
         """No memory, and not for one connection's own work, which ends that one: half a turn may have been applied.
@@ -316,63 +332,3 @@ class Server:
         give_back()
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))
-
-    # The clock, and the end.
-
-    def _all_read(self) -> bool:
-        return not self._intake.unread or self._unread_turns >= _READ_FIRST_TURNS
-
-    def _judge(self, now: float) -> None:
-        """Deadlines, once all that had arrived has been read: who was stopped with us has not been silent."""
-        self._unread_turns = self._unread_turns + 1 if self._intake.unread else 0
-        if now < self._sweep_at or not self._all_read():
-            self._sweep_at = min(self._sweep_at, now + self._liveness.interval())
-            return
-        late = now - self._sweep_at
-        self.stats.lag.add(late)
-        if late < _GAP_S:
-            self._liveness.sweep(now)
-        else:
-            self._liveness.forgive(late, now)
-        self._sweep_at = now + self._liveness.interval()
-        connections = self.connections
-        if connections.writing.bursts and not connections.outbox.held_bytes and not connections.partial:
-            connections.writing.bursts = 0
-            give_back()
-
-    def _begin_stop(self, now: float, drain_s: float) -> None:
-        """No new connections, ranks frozen, ERROR SHUTDOWN to all; once more only to hurry."""
-        self._stop_asked = None
-        self._stop_by = now + drain_s if not self._stopping else min(self._stop_by, now + drain_s)
-        if self._stopping:
-            return
-        self._stopping = True
-        self._view.ready = False
-        self._listener.close()
-        connections = self.connections
-        connections.writing.undelivered_bytes = connections.undelivered_to = 0
-        for peer in connections:
-            connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
-            peer.until = self._stop_by
-        connections.departing.clear()
-        self._expiring.clear()  # nothing is applied any more
-        connections.reap(now)
-
-    def _end_stop(self, now: float) -> None:
-        connections = self.connections
-        for peer in connections:
-            connections.drop(peer)
-        connections.reap(now)
-        self._onlookers.close()
-        self._reactor.close()
-        self._ring.close()
-        self.stopped = True
-        owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
-        closes = connections.closes.counts
-        reasons = ", ".join(f"{reason.value} {count}" for reason, count in closes.most_common())
-        facts = tagged("summary", accepted=connections.accepted, **{r.value: n for r, n in closes.items()})
-        total, accepted = closes.total(), connections.accepted
-        log.info("closed: %d of %d connections: %s", total, accepted, reasons or "none", extra=facts)
-        level = logging.WARNING if owed else logging.INFO
-        text = "stopped: %d connections were still owed %d bytes, which were not delivered"
-        log.log(level, text, owed, left, extra=tagged("stopped", connections=owed, owed_bytes=left))

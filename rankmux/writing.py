@@ -12,6 +12,7 @@ from typing import Protocol
 
 from .config import Config
 from .deliveries import Piece
+from .interest import Interest
 from .memory import available
 from .outbox import Outbox
 from .peers import CloseReason, Peer
@@ -50,23 +51,22 @@ class Owner(Protocol):
     def drop(self, peer: Peer, /) -> None:
         """To be closed, whatever it is owed."""
 
-    def tune(self, peer: Peer, /) -> None:
-        """Its state has changed: decide anew what is waited for."""
-
 
 class Writing:
-    """`outbox` holds what could not be sent at once; `starved` are owed bytes that the system has no memory to send.
+    """`outbox` holds what could not be sent at once.
 
     `bursts` counts what took memory that can be given back, `undelivered_bytes` what was owed to who was let go.
     """
 
-    def __init__(self, config: Config, owner: Owner, clock: Callable[[], float]) -> None:
-        self.outbox = Outbox(config.outbox_soft_bytes, config.outbox_hard_bytes)
-        self.starved: set[int] = set()
+    def __init__(
+        self, config: Config, owner: Owner, outbox: Outbox, interest: Interest, clock: Callable[[], float]
+    ) -> None:
+        self.outbox = outbox
         self.bursts = 0
         self.undelivered_bytes = 0
         self._config = config
         self._owner = owner
+        self._interest = interest
         self._clock = clock
         self._headroom_at = _PROBE_BYTES
 
@@ -100,13 +100,13 @@ class Writing:
             self._owner.broke(peer, error, now)
             return
         if error in _STARVED:
-            self.starved.add(peer.fd)
+            self._interest.starved.add(peer.fd)
         self._queue(peer, pieces, position, sent, now)
 
     def resume(self, peer: Peer, now: float) -> None:
         """`peer` can take bytes again."""
         outbox, fd = self.outbox, peer.fd
-        self.starved.discard(fd)
+        self._interest.starved.discard(fd)
         if peer.dead:
             return
         while (queue := outbox.queues.get(fd)) is not None:
@@ -125,7 +125,7 @@ class Writing:
                     )
                     return
                 if code in _STARVED:
-                    self.starved.add(fd)
+                    self._interest.starved.add(fd)
                 elif peer.tls is not None:
                     queue.offered = offered
                 break
@@ -138,7 +138,7 @@ class Writing:
                 break
         if self._owner.is_ending(peer) and fd not in outbox.queues:
             self._owner.flushed(peer, now)
-        self._owner.tune(peer)
+        self._interest.tune(peer)
 
     def limit_all(self, now: float) -> None:
         """When all outboxes together are over their limit, or memory gets short, who is owed the most goes first."""
@@ -180,7 +180,7 @@ class Writing:
             self._owner.end(peer, CloseReason.SLOW, f"is owed more than {self.outbox.soft} bytes", now)
         if fresh and peer.tls is not None and not peer.dead:
             self.resume(peer, now)
-        self._owner.tune(peer)
+        self._interest.tune(peer)
 
     def make_room(self, peer: Peer) -> None:
         """Let the kernel take the rest of the frame under way and the ERROR: the stream ends whole, read or not."""

@@ -68,8 +68,10 @@ ABOVE = {
     "listener": "jsonlines config reactor links errors",
     "flow": "deliveries codes",
     "memory": "",
-    "writing": "memory tls config peers outbox deliveries",
-    "connections": "jsonlines writing flow tls config reactor peers outbox deliveries links session wire codes errors",
+    "interest": "reactor peers outbox links",
+    "writing": "interest memory tls config peers outbox deliveries",
+    "connections": "jsonlines writing interest flow tls config reactor peers outbox deliveries links session"
+    " wire codes errors",
     "liveness": "config connections peers wire codes errors",
     "journal": "jsonlines peers room ranks wire codes errors",
     "access": "jsonlines tls config codes errors",
@@ -87,7 +89,8 @@ ABOVE = {
     "admin_routes": "metrics view admin_http",
     "admin": "admin_routes admin_sockets admin_http jsonlines view config reactor links",
     "onlookers": "admin view config reactor errors",
-    "server": "onlookers view stats jsonlines"
+    "shutdown": "view jsonlines connections listener peers",
+    "server": "shutdown onlookers view stats jsonlines"
     " access intake memory background config connections journal listener liveness peers reactor"
     " room session outbox deliveries ranks links framing wire codes errors",
     "client_stream": "codes errors",

@@ -6,6 +6,7 @@ The allocator's own hook makes the k-th allocation of a turn fail, for k = 0, 1,
 from __future__ import annotations
 
 import gc
+import sys
 from _testcapi import remove_mem_hooks, set_nomemory
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,9 @@ from rankmux.session import State
 from rankmux.wire import Command, Execute, Hello, Leave, Members, Ping, Pong, Result, Who
 
 from .embedded import Client, executed, open_descriptors
+
+# There the interpreter itself crashes when the making of a closure finds no memory (seen with 3.13.0, either twin).
+pytestmark = pytest.mark.skipif(sys.version_info >= (3, 13), reason="this interpreter does not survive it")
 
 RESULTS = CommandFlag.RESULTS
 TURNS = 300  # far more than any of this needs
