@@ -8,7 +8,7 @@ from typing import Any
 
 from rankmux.codes import CommandFlag, ErrorCode, Status, Target
 from rankmux.peers import CloseReason
-from rankmux.wire import Accepted, Command, ErrorFrame, Leave, Rank, Result, Routed
+from rankmux.wire import Accepted, Command, ErrorFrame, Hello, Leave, Ping, Rank, Result, Routed, Welcome
 
 from .embedded import Client, Embedded, embedded, to_all
 
@@ -58,6 +58,25 @@ def test_behind_an_error_comes_nothing():
         assert isinstance(slow.frames[-1], ErrorFrame)
         assert slow.frames[-1].code == ErrorCode.TIMEOUT
         assert slow.own == rig.room.owed[slow.ticket][: len(slow.own)]
+
+
+def test_who_is_lost_by_the_clock_keeps_its_descriptor_until_the_room_knows():
+    """The turn between: a command still goes to its rank, and somebody new comes, who must not get it."""
+    context, now = ticking(seats=4, ping_ms=1000)
+    with context as rig:
+        sender, _silent = rig.crowd(2)
+        while not rig.server.connections.departing:
+            assert now[0] < 1010.0
+            sender.send(Ping(b"here"))
+            pass_time(rig, now, 0.1, sender)
+        newcomer = rig.connect()
+        newcomer.send(Hello("newcomer"))
+        sender.send(to_all(1, b"for the rank of who is lost", CommandFlag.QUIET))
+        rig.until(lambda: newcomer.welcome, newcomer, sender)
+        rig.settle(sender, newcomer)
+        assert isinstance(newcomer.frames[0], Welcome)
+        assert newcomer.own == rig.room.owed[newcomer.ticket]
+        assert rig.server.connections.closes.counts == {CloseReason.SILENT: 1}
 
 
 def test_at_shutdown_error_is_the_last_and_ranks_are_frozen():
