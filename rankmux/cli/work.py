@@ -72,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
         "--allow",
         action="append",
         metavar="PATTERN",
-        help="run only commands that match this whole pattern, in which * ? [abc] stand for text as in file names;"
-        " may be given several times. Others are answered REJECTED",
+        help="run only commands that match this whole pattern, in which * ? [abc] stand for text within a line,"
+        " as in file names; may be given several times. Others are answered REJECTED",
     )
     parser.add_argument(
         "--with-errors",
@@ -152,8 +152,13 @@ class _Work(Holding):
 
     def _allowed(self, payload: bytes) -> bool:
         patterns = self._arguments.allow
-        text = payload.decode(errors="surrogateescape")
-        return patterns is None or any(fnmatchcase(text, pattern) for pattern in patterns)
+        if patterns is None:
+            return True
+        text = payload.decode(errors="surrogateescape").removesuffix("\n")
+        # A program that reads lines would run the second one of "deploy x\nanything": no wildcard stands for a new line.
+        return any(
+            fnmatchcase(text, pattern) and text.count("\n") == pattern.count("\n") for pattern in patterns
+        )
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         self._promoted.run(**({"rank_before": event.before} if isinstance(event, Promoted) else {}))

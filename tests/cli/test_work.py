@@ -168,10 +168,10 @@ def test_allow(scene):
     client = scene.client()
     scene.work("cat", "--allow", "deploy *", "--allow", "status")
     answers = {}
-    for command in ("deploy 3", "status", "status now", "rm", ""):
+    for command in ("deploy 3", "deploy 3\n", "deploy 3\nrm", "status", "status\n", "status now", "rm", ""):
         [result] = client.command(command, results=True).gather()
         answers[command] = result.status
-    ok = {"deploy 3", "status"}
+    ok = {"deploy 3", "deploy 3\n", "status", "status\n"}
     assert answers == {c: Status.OK if c in ok else Status.REJECTED for c in answers}
 
 
