@@ -15,7 +15,8 @@ TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
     """They leave, close, reset, are refused, say nothing; no descriptor stays, and under 1 KiB of 1,000 of them."""
-    figures = leaks.check(50_000, seed=4, transport=transport, certificates=certificates, warm_up=10_000)
+    # The first 40,000 are for what comes to rest: a few pages, which over a short run look like a slope.
+    figures = leaks.check(100_000, seed=4, transport=transport, certificates=certificates, warm_up=40_000)
     assert figures.went.keys() >= leaks.WAYS.keys()
     assert figures.went["finds no seat"] > 100
     assert figures.done > 500
