@@ -155,7 +155,7 @@ class _Work(Holding):
         if patterns is None:
             return True
         text = payload.decode(errors="surrogateescape").removesuffix("\n")
-        # A program that reads lines would run the second one of "deploy x\nanything": no wildcard stands for a new line.
+        # Of "deploy x\nanything" a program that reads lines would run both: no wildcard stands for a line break.
         return any(
             fnmatchcase(text, pattern) and text.count("\n") == pattern.count("\n") for pattern in patterns
         )
