@@ -200,6 +200,7 @@ class Connections:
 
         So it is read on, a turn's budget at a time, until there is no more; but who is held is not, and ends at once.
         """
+        self._end_with_reset(peer)  # a frame may have been under way
         if (
             peer.session.state is not State.MEMBER
             or peer.held
@@ -224,8 +225,7 @@ class Connections:
             text = "a mistake in the server, the connection %s ends for it"
             log.error(text, peer.address, exc_info=error, extra=facts)
             self.end(peer, CloseReason.INTERNAL, "a mistake in the server", now)
-        self._reset(peer)
-        self.drop(peer)
+        self.reset(peer)
 
     def input_ended(self, peer: Peer) -> None:
         """The peer sends nothing more."""
@@ -255,6 +255,11 @@ class Connections:
             self.links.modes[peer.fd] = 0
             self._dead.append(peer)
 
+    def reset(self, peer: Peer) -> None:
+        """The same, and its stream ends with a reset: what it got may stop inside a frame."""
+        self._end_with_reset(peer)
+        self.drop(peer)
+
     def abandon(self, now: float) -> int:
         """Reset all connections at once, whatever they are owed; returns how many."""
         self._farewells.clear()
@@ -267,7 +272,7 @@ class Connections:
         for peer in self:
             if peer.reason is None:
                 peer.reason, peer.detail = CloseReason.RESOURCE, "there was no memory to finish a turn"
-            self._reset(peer)
+            self._end_with_reset(peer)
             self._close(peer, now)
             count += 1
         return count
@@ -314,14 +319,14 @@ class Connections:
         self.peers[peer.fd] = None
         self._open -= 1
         if left:  # a stream that stops inside a frame must not look as if it had come to its end
-            self._reset(peer)
+            self._end_with_reset(peer)
         try:
             peer.sock.close()
         except OSError:  # the descriptor is gone all the same
             self.closes.close_errors += 1
         self._count(close)
 
-    def _reset(self, peer: Peer) -> None:
+    def _end_with_reset(self, peer: Peer) -> None:
         """Have its close end the stream with a reset."""
         with suppress(OSError):  # then it is broken already
             peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

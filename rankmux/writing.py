@@ -48,8 +48,8 @@ class Owner(Protocol):
     def flushed(self, peer: Peer, now: float, /) -> None:
         """All is out that it was owed, and it is ending."""
 
-    def drop(self, peer: Peer, /) -> None:
-        """To be closed, whatever it is owed."""
+    def reset(self, peer: Peer, /) -> None:
+        """To be closed, whatever it is owed; its stream ends with a reset."""
 
 
 class Writing:
@@ -156,7 +156,7 @@ class Writing:
                 self._owner.end(peer, CloseReason.SLOW, why, now)
             else:
                 self.undelivered_bytes += self.outbox.drop(peer.fd)
-                self._owner.drop(peer)
+                self._owner.reset(peer)
             self.outbox.trim()
 
     def _has_headroom(self) -> bool:

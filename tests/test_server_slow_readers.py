@@ -73,3 +73,25 @@ def test_senders_wait_for_who_does_not_keep_up():
         rig.settle()
         for client in (sender, healthy, slow):
             rig.check(client)
+
+
+def test_who_is_let_go_inside_a_frame_is_reset():
+    """All outboxes are full, and who is owed the most has left already: its stream must not look as if it were whole."""
+    with embedded(seats=5, outboxes_total_bytes=100_000, send_buffer_bytes=4096, drain_s=30.0) as rig:
+        sender = rig.join()
+        leaver, other = (rig.join(name, receive_buffer=4096) for name in ("leaver", "other"))
+
+        def send(rank: int, count: int) -> None:
+            for i in range(count):
+                sender.send(Command(i, Target.ONE, rank, CommandFlag.QUIET, 0, bytes(3000)))
+                rig.settle(sender)
+
+        send(1, 25)
+        leaver.send(Leave())
+        rig.settle(sender)
+        assert rig.server.connections.ending
+        send(1, 20)  # for the other one now
+        rig.until(lambda: leaver.ended, leaver)
+        assert leaver.ended == "reset"
+        assert other.ended is None
+        assert rig.server.connections.writing.undelivered_bytes > 0

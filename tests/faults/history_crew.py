@@ -320,8 +320,10 @@ class Crew:
                 member.sock.sendall(member.outgoing)
                 member.sock.shutdown(socket.SHUT_WR)
                 member.log("L", member.number)
-            except OSError:
+            except TimeoutError:
                 pass
+            except OSError:  # the reading end would say "end of stream" from now on
+                member.broken = True
             member.outgoing.clear()
             member.leaving = True
             member.sock.setblocking(False)
