@@ -76,7 +76,7 @@ def test_senders_wait_for_who_does_not_keep_up():
 
 
 def test_who_is_let_go_inside_a_frame_is_reset():
-    """All outboxes are full, and who is owed the most has left already: its stream must not look as if it were whole."""
+    """All outboxes are full, and who is owed the most has left already: its stream must not look whole."""
     with embedded(seats=5, outboxes_total_bytes=100_000, send_buffer_bytes=4096, drain_s=30.0) as rig:
         sender = rig.join()
         leaver, other = (rig.join(name, receive_buffer=4096) for name in ("leaver", "other"))
