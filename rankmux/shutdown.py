@@ -50,6 +50,9 @@ class Shutdown:
         connections = self._connections
         connections.writing.undelivered_bytes = connections.undelivered_to = 0
         for peer in connections:
+            if peer.reason is not None:  # it had ended before, and keeps its own time
+                peer.until = min(peer.until, self._until)
+                continue
             connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
             peer.until = self._until
         connections.departing.clear()

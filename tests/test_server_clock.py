@@ -103,6 +103,21 @@ def test_at_shutdown_error_is_the_last_and_ranks_are_frozen():
         assert rig.server.connections.closes.counts == {CloseReason.SHUTDOWN: 3}
 
 
+def test_who_had_ended_before_does_not_hold_up_the_end():
+    """A refused connection that is never closed by its peer has its second, not the whole drain."""
+    context, now = ticking(seats=1, shutdown_drain_s=10.0, drain_s=1.0)
+    with context as rig:
+        member, refused = rig.join(), rig.connect()
+        refused.send(Hello())
+        rig.until(lambda: refused.ended, refused)
+        rig.server.stop()
+        rig.step(member)
+        member.close()
+        pass_time(rig, now, 1.5)
+        assert rig.server.stopped
+        assert rig.server.connections.closes.counts == {CloseReason.FULL: 1, CloseReason.SHUTDOWN: 1}
+
+
 class Watching(selectors.SelectSelector):
     """Remembers how long each turn was ready to wait."""
 
