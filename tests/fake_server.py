@@ -88,7 +88,8 @@ class FakeServer:
         self._thread.join(10)
         self._listener.close()
         assert not self._thread.is_alive()
-        assert self.errors == []
+        if self.errors:
+            raise self.errors[0]
 
     def _run(self) -> None:
         while True:
