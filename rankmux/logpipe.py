@@ -1,20 +1,16 @@
-"""Log lines to a descriptor that nobody may be reading: written when it takes them, else dropped and counted.
+"""The server's log on a descriptor that nobody may be reading: what it does not take at once is dropped and counted.
 
-A server must not wait for who reads its log. Nothing of it can raise or block.
+Nothing of it can raise or block.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import select
 
 from .jsonlines import tagged
+from .linepipe import LinePipe
 
 __all__ = ["PipeHandler"]
-
-_LINE_BYTES = 4096  # PIPE_BUF: what a pipe that is ready at all takes at once
-_HEAD_BYTES = 1024
 
 
 class PipeHandler(logging.Handler):
@@ -24,9 +20,7 @@ class PipeHandler(logging.Handler):
         super().__init__()
         self.dropped = 0
         self._told = 0
-        self._fd = fd
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._pipe = LinePipe(fd)
 
     def emit(self, record: logging.LogRecord) -> None:
         """As of Handler."""
@@ -44,13 +38,7 @@ class PipeHandler(logging.Handler):
         return self.format(logging.makeLogRecord({"msg": f"{count} log lines were dropped", **facts}))
 
     def _write(self, line: bytes) -> bool:
-        if len(line) >= _LINE_BYTES:
-            line = line[:_HEAD_BYTES] + b" ... " + line[len(line) - _LINE_BYTES + _HEAD_BYTES + 6 :]
         try:
-            ready = self._poll.poll(0)
-            if not ready or not ready[0][1] & select.POLLOUT:
-                return False
-            os.write(self._fd, line + b"\n")
+            return self._pipe.write(line)
         except OSError:
             return False
-        return True

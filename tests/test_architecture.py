@@ -79,7 +79,8 @@ ABOVE = {
     "handshakes": "connections peers",
     "intake": "access asking handshakes listener connections config reactor peers room session framing tls links"
     " wire codes errors",
-    "logpipe": "jsonlines",
+    "linepipe": "",
+    "logpipe": "jsonlines linepipe",
     "systemd": "errors",
     "stats": "room ranks",
     "view": "stats config connections listener peers room",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
@@ -19,11 +20,12 @@ from .children import Children
 from .client_connection import Exit, address_of, token_reader
 from .client_words import tell
 from .loop import Loop
+from .saying import Saying
 from .seat import Seat
 from .seat_requests import Requests
 from .seat_socket import SEAT_VARIABLE, SeatSocket
-from .streams import Unwritable, put
-from .words import complain, why
+from .streams import Unwritable
+from .words import PROGRAM, complain, why
 
 __all__ = ["Holding", "held"]
 
@@ -58,7 +60,8 @@ class Holding:
         self.ending = False
         self._joined = False
         self._path = arguments.seat
-        self._output = output
+        self._output = Saying(output)
+        self._errors = Saying(sys.stderr, f"{PROGRAM}: ")
         self._offer: SeatSocket | None = None
         self._code = Exit.OK.value
         self.loop.on_interrupt = self._interrupted
@@ -92,10 +95,15 @@ class Holding:
     def say(self, *lines: str) -> None:
         """Tell the one who watches; when nobody does any more, it ends. A full disk is no reason to."""
         try:
-            put(self._output, "".join(f"{line}\n" for line in lines))
+            self._output.say(*lines)
         except Unwritable as error:
             if error.reader_gone:
                 self.finish(Exit.FAILED)
+
+    def complain(self, text: str) -> None:
+        """As `words.complain`, but without waiting for who reads it."""
+        with suppress(Unwritable):
+            self._errors.say(text)
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
@@ -165,7 +173,7 @@ class Holding:
                 self.loop.watch,
             )
         except LocalError as error:
-            complain(str(error))
+            self.complain(str(error))
             self.finish(Exit.USAGE)
             return False
         if self._path:
@@ -173,7 +181,7 @@ class Holding:
         return True
 
     def _lost(self, error: RankmuxError, again_s: float | None) -> None:
-        complain(f"{why(error)}{'' if again_s is None else '; trying again'}")
+        self.complain(f"{why(error)}{'' if again_s is None else '; trying again'}")
         if self._joined:
             self._joined = False
             self.lost(error)

@@ -12,7 +12,7 @@ from .children import exit_code_of
 from .client_connection import Exit
 from .flags import add_joining_flags, add_offer_flag, number_from, seconds, subcommand_parser
 from .holding import Holding, held
-from .words import complain, why
+from .words import why
 
 __all__ = ["main", "parser"]
 
@@ -94,16 +94,16 @@ class _Wait(Holding):
                 on_end=lambda returncode: self.finish(exit_code_of(returncode)),
             )
         except OSError as error:
-            complain(f"{self._program[0]} cannot be run: {error.strerror}")
+            self.complain(f"{self._program[0]} cannot be run: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)
 
     def lost(self, error: RankmuxError) -> None:
         if self._reached and self._program:
-            complain(f"the program is stopped, the rank may be another's now ({why(error)})")
+            self.complain(f"the program is stopped, the rank may be another's now ({why(error)})")
 
     def _overdue(self) -> None:
         if not self._reached:
-            complain(f"rank {self._rank} was not reached in time")
+            self.complain(f"rank {self._rank} was not reached in time")
             self.finish(Exit.TIMED_OUT)
 
 

@@ -12,15 +12,16 @@ from ..errors import AuthError, ConnectionLost, RankmuxError, ServerError
 from .client_words import shown
 from .streams import Unwritable, put
 
-__all__ = ["brief", "complain", "counted", "printed", "unwritten", "why"]
+__all__ = ["PROGRAM", "brief", "complain", "counted", "printed", "unwritten", "why"]
 
+PROGRAM = "rankmux-client"
 _BRIEF_MAX = 80
 
 
 def complain(text: str) -> None:
     """A line on standard error, if that takes any: what is done does not depend on who reads about it."""
     with suppress(Unwritable):
-        put(sys.stderr, f"rankmux-client: {text}\n")
+        put(sys.stderr, f"{PROGRAM}: {text}\n")
 
 
 def printed(text: str) -> int:

@@ -25,7 +25,7 @@ from .flags import (
     subcommand_parser,
 )
 from .holding import Holding, held
-from .words import brief, complain
+from .words import brief
 from .work_hooks import Hook, program_of
 from .work_program import ProgramRun
 
@@ -126,8 +126,8 @@ class _Work(Holding):
         self._runs = 0
         hook_promoted = program_of("--hook-promoted", arguments.hook_promoted)
         hook_lost = program_of("--hook-lost", arguments.hook_lost)
-        self._promoted = Hook(self.children, hook_promoted, self.environment)
-        self._gone = Hook(self.children, hook_lost, self.environment)
+        self._promoted = Hook(self.children, hook_promoted, self.environment, self.complain)
+        self._gone = Hook(self.children, hook_lost, self.environment, self.complain)
         self.loop.settlers.append(self._regulate)
 
     # what comes
@@ -227,7 +227,7 @@ class _Work(Holding):
             )
         except OSError as error:
             text = f"{self._arguments.program[0]} cannot be run: {error.strerror}"
-            complain(text)
+            self.complain(text)
             self.answer(event.seq, Status.FAILED, text.encode(), event.wants_result)
 
     def _regulate(self) -> None:

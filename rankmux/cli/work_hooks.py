@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from ..errors import ConfigError
 from .children import Child, Children
-from .words import complain
 
 __all__ = ["Hook", "program_of"]
 
@@ -33,11 +32,16 @@ class Hook:
     """A program that is run at each of certain moments; nothing where `program` is empty."""
 
     def __init__(
-        self, children: Children, program: list[str], environment: Callable[..., dict[str, str]]
+        self,
+        children: Children,
+        program: list[str],
+        environment: Callable[..., dict[str, str]],
+        complain: Callable[[str], None],
     ) -> None:
         self._children = children
         self._program = program
         self._environment = environment
+        self._complain = complain
         self._running: Child | None = None
         self._next: dict[str, object] | None = None
         self.on_end: Callable[[], None] = lambda: None
@@ -59,7 +63,7 @@ class Hook:
                 self._program, self._environment(**variables), on_end=self._ended
             )
         except OSError as error:
-            complain(f"the hook {self._program[0]} cannot be run: {error.strerror}")
+            self._complain(f"the hook {self._program[0]} cannot be run: {error.strerror}")
 
     def forget(self) -> None:
         """Do not run it again after it has ended."""
@@ -74,7 +78,7 @@ class Hook:
     def _ended(self, returncode: int) -> None:
         self._running = None
         if returncode > 0:
-            complain(f"the hook {self._program[0]} failed: exit code {returncode}")
+            self._complain(f"the hook {self._program[0]} failed: exit code {returncode}")
         self.on_end()
         if self._next is not None:
             variables, self._next = self._next, None

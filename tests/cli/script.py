@@ -90,6 +90,14 @@ class Running:
             assert self._poller.get_map(), f"it ended without {pattern!r}: {self.said}"
             self._read(deadline)
 
+    def stop_reading(self, stream: str) -> None:
+        """Close our end of that stream."""
+        [key] = [key for key in self._poller.get_map().values() if key.data == stream]
+        self._poller.unregister(key.fd)
+        file = {"out": self.process.stdout, "err": self.process.stderr}[stream]
+        assert file is not None
+        file.close()
+
     def end(self, number: int | None = None) -> int:
         """Send the signal `number`, read all, wait; the exit code."""
         if number is not None:

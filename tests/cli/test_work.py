@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from rankmux.client import Client
 from rankmux.codes import Status
 from rankmux.server import Server
 
-from .script import ENDING, Script, alive, eventually, run
+from .script import ENDING, PATIENCE_S, Script, alive, eventually, run
 
 
 def test_the_program_gets_the_payload_and_its_circumstances(scene):
@@ -237,6 +238,30 @@ def test_no_hook_begins_any_more_once_it_is_to_end(scene):
 def test_a_hook_that_cannot_be_run(scene):
     worker = scene.work("cat", "--hook-promoted", "/none")
     worker.until("the hook /none cannot be run")
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
+def test_nobody_has_to_read_what_it_says(scene):
+    """It works on, keeps its seat, and tells later what was missed; the program's own errors do not matter here."""
+    client = scene.client()
+    worker = scene.work("cat 2>/dev/null")
+    fcntl.fcntl(worker.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+    receipts = [client.command(f"print {number}", results=True) for number in range(60)]
+    assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == [
+        f"print {number}" for number in range(60)
+    ]
+    worker.until("Command", "err")
+    client.command("print", results=True).gather(PATIENCE_S)
+    worker.until(r"\d\d+ lines were dropped, since nobody read them\n", "err")
+
+
+def test_when_nobody_can_read_it_any_more_it_ends(scene):
+    client = scene.client()
+    worker = scene.work("cat")
+    worker.stop_reading("err")
+    receipt = client.command("print", results=True)
+    assert worker.end() == 1
+    assert receipt.wait(PATIENCE_S).total == 1
 
 
 @pytest.mark.parametrize("number", ENDING)
