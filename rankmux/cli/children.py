@@ -90,6 +90,10 @@ class Child:
         if self._output_fd >= 0:
             self._loop.watch(self._output_fd, READABLE if wanted else 0, self._readable)
 
+    def suspend(self, stopped: bool) -> None:
+        """Stop it and its group for now, or have them go on."""
+        self._signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
     def kill(self) -> None:
         """End it and its group at once."""
         self._stopping = True
@@ -228,6 +232,14 @@ class Children:
         for child in list(self._children):
             child.look()
         self._children = [child for child in self._children if not child.gone]
+
+    def suspend_with_us(self) -> None:
+        """Stop what runs, and ourselves; returns when somebody has us go on, and they do."""
+        for child in self._children:
+            child.suspend(True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        for child in self._children:
+            child.suspend(False)
 
     def kill_all(self) -> None:
         """End what runs at once."""

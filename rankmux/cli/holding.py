@@ -65,6 +65,7 @@ class Holding:
         self._offer: SeatSocket | None = None
         self._code = Exit.OK.value
         self.loop.on_interrupt = self._interrupted
+        self.loop.on_suspend = self.children.suspend_with_us
 
     def run(self) -> int:
         """Hold the seat until it is given up or lost; the exit code. Raises LocalError, ConnectionLost."""

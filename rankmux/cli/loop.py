@@ -52,6 +52,8 @@ class Driver(Protocol):
 class Loop:
     """Runs until `stop`. `on_interrupt()` is called for SIGINT, SIGTERM and SIGHUP, `on_child()` for SIGCHLD.
 
+    `on_suspend()`, if there is one, is called for SIGTSTP (Ctrl-Z) instead of being stopped.
+
     Each of `settlers` is called before the loop sleeps: it does what is left to do, and returns for how many seconds
     the loop may sleep at most, None for ever.
     """
@@ -60,6 +62,7 @@ class Loop:
         self._clock = clock
         self.on_interrupt: Callable[[], None] = lambda: self.stop(130)
         self.on_child: Callable[[], None] = lambda: None
+        self.on_suspend: Callable[[], None] | None = None
         self.settlers: list[Callable[[], float | None]] = []
         # epoll takes no plain files, which standard input may be
         selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
@@ -123,6 +126,8 @@ class Loop:
             self.on_child()
         if numbers & set(_ENDING):
             self.on_interrupt()
+        if signal.SIGTSTP in numbers and self.on_suspend is not None:
+            self.on_suspend()
 
     def _caught(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
@@ -140,7 +145,8 @@ class Loop:
                         pass
 
             self.watch(reader.fileno(), READABLE, drain)
-            before = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGCHLD)}
+            caught = (*_ENDING, signal.SIGCHLD, *((signal.SIGTSTP,) if self.on_suspend is not None else ()))
+            before = {number: signal.getsignal(number) for number in caught}
             previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
             for number, handler in before.items():
                 if handler is not signal.SIG_IGN or number == signal.SIGCHLD:  # nohup stays nohup

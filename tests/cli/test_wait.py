@@ -167,6 +167,24 @@ def test_a_second_signal_kills_at_once(scene):
     assert script.end(signal.SIGINT) == 130
 
 
+def state_of(pid):
+    """R, S, T (stopped)..., as in /proc."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
+def test_its_program_does_not_go_on_alone(scene):
+    """Ctrl-Z: the rank is another's as soon as the server has missed us, so what acts for it must not run on."""
+    script = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait")
+    pids = [script.process.pid, *(int(pid) for pid in script.until(r"pids (\d+) (\d+)\n").groups())]
+    for _ in range(2):
+        script.process.send_signal(signal.SIGTSTP)
+        eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
+        script.process.send_signal(signal.SIGCONT)
+        eventually(lambda: "T" not in [state_of(pid) for pid in pids])
+    assert script.end(signal.SIGTERM) == 130
+
+
 def test_its_seat_executes_nothing(scene):
     with Client(*scene.server.address) as client:
         script = scene.joined("wait")
