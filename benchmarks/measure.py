@@ -16,9 +16,8 @@ from benchmarks.session import SessionError
 from benchmarks.subjects import Subject
 
 REFERENCE = "bare"
-OTHERS_ROUNDS = 2
 STEADY_ROUNDS = 3
-PATIENCE_S = 20.0
+OTHERS_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,15 @@ def run_cell(
     """Measure one cell.
 
     A subject that fails is noted, and left out of the rounds that follow. The others, who are there for orientation,
-    take part in two rounds; in one, if that takes over 20 s. What is no CPU time per unit varies little: three rounds.
+    take part until their runs have taken 10 s. What is no CPU time per unit varies little: three rounds.
     """
     cell = Cell(scenario.name, members)
     if scenario.kind != "µs":
         rounds = min(rounds, STEADY_ROUNDS)
     taking_part = [subject for subject in subjects if scenario.fits(subject)]
+    spent_s = dict.fromkeys([subject.name for subject in taking_part], 0.0)
     for number in range(rounds):
         for subject in list(taking_part):
-            if number >= OTHERS_ROUNDS and not subject.is_ours:
-                continue
             started = time.monotonic()
             try:
                 sample = scenarios.sample(scenario, subject, members, seconds)
@@ -90,7 +88,8 @@ def run_cell(
                 print(error, file=sys.stderr)
                 continue
             cell.samples.setdefault(subject.name, []).append(sample)
-            if time.monotonic() - started > PATIENCE_S and not subject.is_ours:
+            spent_s[subject.name] += time.monotonic() - started
+            if spent_s[subject.name] > OTHERS_S and not subject.is_ours:
                 taking_part.remove(subject)
             if loud:
                 shown = f"{sample.cost:.4g} {scenario.kind}"

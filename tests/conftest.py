@@ -30,6 +30,8 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For what has met them all before, and only runs somewhere else now.
+settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
 settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 # For tests/mutants.py: whether it fails counts, not how small the example can be made.
 settings.register_profile(

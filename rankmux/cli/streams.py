@@ -11,7 +11,7 @@ import select
 import sys
 from typing import TextIO
 
-__all__ = ["Unwritable", "open_missing", "put", "write_all"]
+__all__ = ["Unwritable", "open_missing", "put", "reader_gone", "write_all"]
 
 
 class Unwritable(Exception):
@@ -44,6 +44,13 @@ def write_all(fd: int, data: bytes) -> None:
             select.select([], [fd], [])
         except OSError as error:
             raise Unwritable(error) from error
+
+
+def reader_gone(stream: TextIO) -> bool:
+    """Whether nobody can read what is written there any more: a closed pipe, a terminal that has hung up."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def put(stream: TextIO, text: str) -> None:

@@ -14,7 +14,7 @@ from .flags import add_joining_flags, add_seat_flag, seconds, subcommand_parser
 from .loop import Loop
 from .seat_channel import Channel, open_channel
 from .seat_frames import Header
-from .streams import Unwritable, put
+from .streams import Unwritable, put, reader_gone
 from .words import complain, unwritten, why
 
 __all__ = ["main", "parser", "table"]
@@ -133,6 +133,8 @@ class _Who:
         try:
             if text != self._shown:
                 put(sys.stdout, "\n" * bool(self._shown and not self._arguments.json) + text)
+            elif reader_gone(sys.stdout):  # nothing new is written that would tell
+                self._finish(Exit.FAILED)
         except Unwritable as error:
             unwritten(error)
             self._finish(Exit.FAILED)

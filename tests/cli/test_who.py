@@ -41,6 +41,15 @@ def test_watching(scene):
     assert names == [["ada"], ["ada", "bob"], ["ada"]]
 
 
+def test_watching_ends_when_nobody_reads_it(scene):
+    """Though there is nothing new to write: it would keep its seat until somebody comes or goes."""
+    script = scene.start("who", "--watch", "--interval", "0.05")
+    script.until(r"NAME\n.*\n", "out")
+    script.stop_reading("out")
+    assert script.end() == 1
+    assert script.err == ""
+
+
 def test_more_than_fit_into_a_frame(scene):
     """Names and addresses of 8 members do not, in frames of 64 bytes; the listing is put together."""
     with Server(port=0, seats=8, max_payload=64) as server:
