@@ -59,7 +59,7 @@ def test_a_line_being_typed_survives_a_hundred_commands_a_second(senior, at):
 def test_more_than_the_terminal_takes_is_left_out_and_it_says_so(senior, at, server):
     bob = at()
     bob.look()
-    count = 40_000
+    count = 25_000
     for number in range(count):
         senior.command(f"command {number}", quiet=True)
     bob_waits = time.monotonic() + PATIENCE_S

@@ -221,7 +221,7 @@ def test_nobody_else_is_restarted_while_one_is_missing(stack: ExitStack) -> None
 
 def test_a_roll_stops_when_one_does_not_come_back(stack: ExitStack) -> None:
     stage = Stage(stack)
-    crew = [stage.start("rolling_restart", name, "--patience", 1) for name in ("ada", "bob", "cyd")]
+    crew = [stage.start("rolling_restart", name, "--patience", 4) for name in ("ada", "bob", "cyd")]
     crew[1].process.send_signal(signal.SIGSTOP)
     crew[0].process.send_signal(signal.SIGHUP)
     crew[0].until("restarting ada, bob, cyd")

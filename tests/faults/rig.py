@@ -289,6 +289,14 @@ def _until_members(probe: Peer, first: int) -> Iterable[Members]:
             return
 
 
+def start_s() -> float:
+    """How long a server needs to start here and now, without doing anything: some of it is the machine's own."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "rankmux", "server", "--version"]
+    subprocess.run(command, cwd=ROOT, env=environment(False), capture_output=True, check=True)
+    return time.monotonic() - began
+
+
 def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str] | str) -> float:
     """Wait until that is true, `seconds` at most; returns how long it took."""
     began = time.monotonic()
