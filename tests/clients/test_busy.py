@@ -146,6 +146,7 @@ def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
         go_on.set()
         for thread in threads:
             thread.join(PATIENCE_S)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_reading_goes_on_when_there_is_room_again_though_the_server_does_not_read(connect, monkeypatch):
