@@ -12,6 +12,7 @@ from .witness import figure
 TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 
 
+@pytest.mark.timeout(1200)  # 100,000 handshakes of TLS take their time
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
     """They leave, close, reset, are refused, say nothing; no descriptor stays, and under 1 KiB of 1,000 of them."""
