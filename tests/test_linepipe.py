@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import select
+import tty
 
 import pytest
 from hypothesis import given
@@ -78,6 +80,38 @@ def test_a_terminal_that_has_gone():
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         lines.write(b"gone")
     os.close(theirs)
+
+
+def read_out(terminal):
+    """What it shows, until there is nothing more for a while."""
+    got = b""
+    while select.select([terminal], [], [], 0.2)[0]:
+        got += os.read(terminal, 65536)
+    return got
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("size", [9, 80, 3000])
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "cooked"])
+def test_a_terminal_that_nobody_looks_at(raw, size):
+    """It takes what fits, nobody waits, and what it had begun comes whole before the next."""
+    ours, theirs = pty.openpty()
+    if raw:
+        tty.setraw(theirs)
+    lines = LinePipe(theirs)
+    taken = 0
+    while lines.write(b"%0*d" % (size, taken)):
+        taken += 1
+    assert os.get_blocking(theirs)
+    assert taken > 1
+    got = read_out(ours)
+    while not lines.write(b"the last"):
+        got += read_out(ours)
+    got += read_out(ours)
+    os.close(ours)
+    os.close(theirs)
+    expected = [*(b"%0*d" % (size, number) for number in range(taken)), b"the last"]
+    assert got.replace(b"\r\n", b"\n").splitlines() == expected
 
 
 def test_a_file(tmp_path):
