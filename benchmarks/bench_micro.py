@@ -10,10 +10,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from rankmux.codes import CommandFlag, Status, Target
-from rankmux.deliveries import Deliveries
-from rankmux.ranks import Ranks
+from rankmux.core.room.deliveries import Deliveries
+from rankmux.core.room.ranks import Ranks
 from rankmux.wire import Command, Result
-from tests.twins import TWINS
+from tests.support.twins import TWINS
 
 MAX_PAYLOAD = 65_536
 MEMBERS = 10_000

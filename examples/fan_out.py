@@ -16,7 +16,7 @@ import os
 import socket
 
 from rankmux import Client
-from rankmux.client import ReceivedCommand, Rejected, RoutedResult, Status
+from rankmux.client.client import ReceivedCommand, Rejected, RoutedResult, Status
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

@@ -20,7 +20,7 @@ import time
 from contextlib import suppress
 
 from rankmux import Client
-from rankmux.client import ReceivedCommand, Status
+from rankmux.client.client import ReceivedCommand, Status
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

@@ -22,7 +22,7 @@ import random
 import time
 
 from rankmux import Client
-from rankmux.client import Promoted, ReceivedCommand
+from rankmux.client.client import Promoted, ReceivedCommand
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

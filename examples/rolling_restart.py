@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 from rankmux import Client
-from rankmux.client import ReceivedCommand, Rejected
+from rankmux.client.client import ReceivedCommand, Rejected
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

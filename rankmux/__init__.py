@@ -13,8 +13,8 @@ from .errors import RankmuxError
 
 if TYPE_CHECKING:
     from . import aio
-    from .client import Client
-    from .server import Server
+    from .client.client import Client
+    from .server.server import Server
 
 __all__ = ["Client", "RankmuxError", "Server", "__version__", "aio"]
 
@@ -23,11 +23,11 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "Client":
-        from .client import Client
+        from .client.client import Client
 
         return Client
     if name == "Server":
-        from .server import Server
+        from .server.server import Server
 
         return Server
     if name == "aio":

@@ -17,9 +17,9 @@ from ._ledger cimport Ledger
 from ._ranks cimport rank_now
 
 from ._dispatch_py import Observe
-from .codes import CommandFlag, FrameType, RefusedCode, Target
-from .deliveries import RANK_FRAME_BYTES
-from .verdicts import overload, refusal
+from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Target
+from .core.room.deliveries import RANK_FRAME_BYTES
+from .core.wire.violations import overload, refusal
 
 __all__ = ["Observe", "dispatch", "rank_frames"]
 

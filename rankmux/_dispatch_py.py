@@ -10,9 +10,9 @@ from struct import Struct
 
 from ._framing_py import Batch
 from ._ledger_py import Ledger
-from .codes import FrameType, RefusedCode, Target
-from .deliveries import Deliveries
-from .verdicts import overload, refusal
+from .core.room.deliveries import Deliveries
+from .core.wire.codes import FrameType, RefusedCode, Target
+from .core.wire.violations import overload, refusal
 
 __all__ = ["Observe", "dispatch", "rank_frames"]
 

@@ -18,7 +18,7 @@ from ._layout cimport HEAD, RANK_BODY, extend
 from ._ranks cimport rank_now
 from ._uring cimport URING_ENTRIES, URING_NOT_SENT, uring, uring_close, uring_open, uring_put, uring_run
 
-from .links import WRITE_DIRECT as _WRITE_DIRECT
+from .server.sockets.descriptors import WRITE_DIRECT as _WRITE_DIRECT
 
 cdef extern from "<sys/socket.h>" nogil:
     struct iovec:

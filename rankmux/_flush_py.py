@@ -8,8 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from .deliveries import Deliveries
-from .links import WRITE_DIRECT, Links
+from .core.room.deliveries import Deliveries
+from .server.sockets.descriptors import WRITE_DIRECT, Links
 
 __all__ = ["Ring", "flush"]
 

@@ -23,13 +23,14 @@ from libc.string cimport memcpy
 
 from ._layout cimport COMMAND_BODY, HEAD, RESULT_BODY, get_u32, get_u64
 
-from . import codes
+from .core.wire import codes
 from ._framing_py import Event
-from .codes import FrameType, Status, Target
+from .core.wire.codes import FrameType, Status, Target
 from .errors import ProtocolViolation
-from .links import HUNG_UP as _HUNG_UP, READ_DIRECT as _READ_DIRECT, READABLE as _READABLE, WRITABLE as _WRITABLE
-from .verdicts import bad_length, member_frame
-from .wire import Leave, Pong
+from .server.sockets.descriptors import READ_DIRECT as _READ_DIRECT
+from .system.reactor import HUNG_UP as _HUNG_UP, READABLE as _READABLE, WRITABLE as _WRITABLE
+from .core.wire.violations import bad_length, member_frame
+from .core.wire.frames import Leave, Pong
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from errno import ENOMEM
 from struct import Struct
 
-from .codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType
+from .core.wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType
+from .core.wire.frames import Frame, Leave, Pong
+from .core.wire.violations import bad_length, member_frame
 from .errors import ProtocolViolation
-from .links import HUNG_UP, READ_DIRECT, READABLE, WRITABLE, Links
-from .verdicts import bad_length, member_frame
-from .wire import Frame, Leave, Pong
+from .server.sockets.descriptors import READ_DIRECT, Links
+from .system.reactor import HUNG_UP, READABLE, WRITABLE
 
 __all__ = ["Batch", "Event", "cut", "receive"]
 

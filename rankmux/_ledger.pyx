@@ -13,7 +13,7 @@ from ._framing cimport Batch, ResultEntry
 from ._layout cimport DONE_BODY, HEAD, ROUTED_BODY, answer, put_head, put_u32, put_u64
 from ._ranks cimport find, rank_now
 
-from .codes import FrameType, Status
+from .core.wire.codes import FrameType, Status
 
 __all__ = ["Ledger"]
 

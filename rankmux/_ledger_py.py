@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from ._framing_py import Batch
-from .codes import FrameType, Status
+from .core.wire.codes import FrameType, Status
 
 __all__ = ["Ledger"]
 

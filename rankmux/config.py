@@ -14,7 +14,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from .codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
+from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError
 
 __all__ = ["Config", "Setting", "load", "settings"]

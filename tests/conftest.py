@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 import rankmux
 import rankmux.framing
 
-from .drivers import DRIVERS, driven
-from .twins import TWINS
+from .support.drivers import DRIVERS, driven
+from .support.twins import TWINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ settings.register_profile(
 # For what has met them all before, and only runs somewhere else now.
 settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
 settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-# For tests/mutants.py: whether it fails counts, not how small the example can be made.
+# For tests/mutation/mutants.py: whether it fails counts, not how small the example can be made.
 settings.register_profile(
     "mutants",
     deadline=None,

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..client_link import Link
-from ..client_session import ClientSession
-from ..client_stream import Stream, connected_socket
+from ..client.link import Link
+from ..client.stream import Stream, connected_socket
+from ..core.client.session import ClientSession
 from ..errors import ConnectionLost, LocalError
-from .client_connection import Exit, add_connection_flags, address_of, token_reader
-from .client_lines import Lines, interrupt_on_signals
-from .flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
-from .streams import open_missing
-from .words import complain
+from .commands.lines import Lines, interrupt_on_signals
+from .shared.connection_flags import Exit, add_connection_flags, address_of, token_reader
+from .shared.flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
+from .shared.streams import open_missing
+from .shared.wording import complain
 
 __all__ = ["main", "parser"]
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_missing()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in SUBCOMMANDS:
-        module = import_module(f"{__package__}.{SUBCOMMANDS[arguments[0]]}")
+        module = import_module(SUBCOMMANDS[arguments[0]])
         code: int = module.main(arguments[1:])
         return code
     plain = parser()
@@ -125,7 +125,7 @@ def _prompt() -> Callable[[argparse.Namespace], int] | None:
     if not at_terminal or os.environ.get("TERM", "dumb") in {"", "dumb"}:
         return None
     try:
-        from .prompt import prompted
+        from .prompt.prompt import prompted
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise

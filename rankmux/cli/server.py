@@ -20,14 +20,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from .. import __version__
-from ..access import read_tokens
 from ..config import Config, Setting, load, settings
 from ..errors import AddressInUse, ConfigError
 from ..framing import TWIN
-from ..jsonlines import JsonFormatter, tagged
-from ..logpipe import PipeHandler
-from ..server import Server
-from ..systemd import Notifier, handed_sockets
+from ..server.intake.auth import read_tokens
+from ..server.server import Server
+from ..system.json_lines import JsonFormatter, tagged
+from ..system.log_pipe import PipeHandler
+from ..system.service_manager import Notifier, handed_sockets
 
 __all__ = ["main", "parser"]
 
@@ -73,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
         os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
-        logging.getLogger("rankmux.admin").info("for people and monitors: %s", where, extra=facts)
+        logging.getLogger("rankmux.server.admin.endpoint").info(
+            "for people and monitors: %s", where, extra=facts
+        )
     notifier.ready(f"listening on {server.where} for {config.seats} clients")
     _run(server, notifier)
     return stop.code

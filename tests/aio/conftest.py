@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import rankmux.aio
-from rankmux.client_reconnect import Backoff
-from rankmux.server import Server
+from rankmux.core.client.backoff import Backoff
+from rankmux.server.server import Server
 
-from ..drivers import PATIENCE_S, new_loop
+from ..support.drivers import PATIENCE_S, new_loop
 from .words import open_sockets, others, until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -53,4 +53,4 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def at_once(monkeypatch) -> None:
     """Back-off without the waiting; its delays have tests of their own."""
-    monkeypatch.setattr(rankmux.aio, "Backoff", lambda: Backoff(lambda low, _: low))
+    monkeypatch.setattr(rankmux.aio.client, "Backoff", lambda: Backoff(lambda low, _: low))

@@ -18,10 +18,10 @@ import pytest
 
 from rankmux.aio import Client, ReceivedCommand
 from rankmux.errors import ConnectionLost
-from rankmux.server import Server
+from rankmux.server.server import Server
 
-from ..drivers import PATIENCE_S
-from ..test_client_stream import Relay
+from ..client.test_stream import Relay
+from ..support.drivers import PATIENCE_S
 from .words import open_sockets, others, shout, until
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 import rankmux.aio
-import rankmux.aio_connection
+import rankmux.aio.connection
 from rankmux.aio import Client
-from rankmux.aio_link import Link
-from rankmux.aio_stream import open_transport
+from rankmux.aio.connect import open_transport
+from rankmux.aio.link import Link
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
-from rankmux.server import Server
+from rankmux.server.server import Server
 
-from ..drivers import PATIENCE_S, new_loop
-from ..fake_server import Connection, FakeServer
+from ..support.drivers import PATIENCE_S, new_loop
+from ..support.fake_server import Connection, FakeServer
 from .words import everything, others, shout, until
 
 
@@ -84,7 +84,7 @@ def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, ser
             await until(lambda: link.session.rank is not None)
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(rankmux.aio_connection, "open_transport", interrupted)
+    monkeypatch.setattr(rankmux.aio.connection, "open_transport", interrupted)
 
     async def main() -> None:
         client = Client(*server.address, reconnect=True)

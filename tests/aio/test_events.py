@@ -10,11 +10,11 @@ import pytest
 
 from rankmux.aio import Client, Ended, Promoted, Welcomed
 from rankmux.errors import ConnectionLost, RankmuxError, ServerError
-from rankmux.server import Server
+from rankmux.server.server import Server
 from rankmux.wire import Rank
 
-from ..drivers import PATIENCE_S
-from ..fake_server import Connection, FakeServer
+from ..support.drivers import PATIENCE_S
+from ..support.fake_server import Connection, FakeServer
 from .words import everything, shout, until
 
 

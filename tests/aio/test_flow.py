@@ -11,13 +11,13 @@ import time
 import pytest
 
 import rankmux.aio
-import rankmux.client_inbox
+import rankmux.core.client.inbox
 from rankmux.aio import Client, Status
 from rankmux.errors import StateError
 from rankmux.wire import Accepted, Done, Ping, Pong, Rank, Routed
 
-from ..drivers import PATIENCE_S
-from ..fake_server import Connection, FakeServer
+from ..support.drivers import PATIENCE_S
+from ..support.fake_server import Connection, FakeServer
 from .words import until
 
 
@@ -92,7 +92,7 @@ def test_a_server_that_sends_pings_and_reads_nothing_does_not_fill_memory(run):
 
 def test_results_that_were_dropped_make_room_again(run, monkeypatch):
     """Reading goes on when the receipt that held it up is gone, even if nobody says so."""
-    monkeypatch.setattr(rankmux.client_inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
 
     def script(connection: Connection) -> None:
         connection.welcome(ping_ms=1000)

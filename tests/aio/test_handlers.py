@@ -8,13 +8,13 @@ import time
 import pytest
 
 import rankmux.aio
-import rankmux.client_inbox
+import rankmux.core.client.inbox
 from rankmux.aio import Client, ReceivedCommand, Status, reject
 from rankmux.errors import ArgumentError
 from rankmux.wire import Execute
 
-from ..drivers import PATIENCE_S
-from ..fake_server import Connection, FakeServer
+from ..support.drivers import PATIENCE_S
+from ..support.fake_server import Connection, FakeServer
 from .words import others, shout, until
 
 
@@ -242,7 +242,7 @@ def test_a_client_closed_from_within(run, server, way):
 
 def test_handlers_that_wait_for_their_own_commands_do_not_stop_reading(run, server, monkeypatch):
     """However many commands wait behind them."""
-    monkeypatch.setattr(rankmux.client_inbox, "_COMMANDS_SOFT", 3)
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
 
     async def main() -> None:
         async def forward(command: ReceivedCommand) -> str:

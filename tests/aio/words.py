@@ -10,7 +10,7 @@ from typing import Any
 
 from rankmux.aio import ReceivedCommand
 
-from ..drivers import PATIENCE_S
+from ..support.drivers import PATIENCE_S
 
 
 async def until(condition: Callable[[], object]) -> None:

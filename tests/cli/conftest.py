@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client import Client
-from rankmux.server import Server
+from rankmux.client.client import Client
+from rankmux.server.server import Server
 
-from .script import PATIENCE_S, Stage, staged
-from .terminal import SIGN, Terminal
+from ..support.script import PATIENCE_S, Stage, staged
+from ..support.terminal import SIGN, Terminal
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client import Client, Rejected
-from rankmux.server import Server
+from rankmux.client.client import Client, Rejected
+from rankmux.server.server import Server
 from rankmux.wire import Execute, Refused
 
-from ..fake_server import Connection, FakeServer
+from ..support.fake_server import Connection, FakeServer
 
 PATIENCE_S = 30.0
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client import Client, ReceivedCommand
+from rankmux.client.client import Client, ReceivedCommand
 
-from ..cli.script import PATIENCE_S, Running, environment, eventually
-from ..conformance.process import ROOT, Server
+from ..protocol.process import ROOT, Server
+from ..support.script import PATIENCE_S, Running, environment, eventually
 
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))

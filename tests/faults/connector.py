@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from tests.conformance.frames import Hello, Leave, encode_all
+from ..protocol.frames import Hello, Leave, encode_all
 
 AT_ONCE = 8
 BOTH = encode_all(Hello(), Leave())

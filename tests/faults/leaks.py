@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conformance.frames import (
+from ..protocol.frames import (
     RESULTS,
     Command,
     Done,
@@ -32,8 +32,7 @@ from tests.conformance.frames import (
     Result,
     encode,
 )
-from tests.conformance.peer import Peer
-
+from ..protocol.peer import Peer
 from .certificates import Certificates
 from .rig import BACK_S, Ground, Rig, until
 

@@ -1,6 +1,6 @@
 """A server process under test and what must hold after every fault: U1 to U6, checked in one place.
 
-The server is one of `tests.conformance.process`, over plain TCP, TLS or mTLS, with any selector, under strace or with
+The server is one of `tests.protocol.process`, over plain TCP, TLS or mTLS, with any selector, under strace or with
 limits where a test says so. Its closes are read from the line in which it counts them at its end.
 """
 
@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.frames import Execute, Members, Who
-from tests.conformance.peer import DEADLINE_S, Peer
-from tests.conformance.process import ROOT, Server, environment, has_extension
-
+from ..protocol.frames import Execute, Members, Who
+from ..protocol.peer import DEADLINE_S, Peer
+from ..protocol.process import ROOT, Server, environment, has_extension
 from .certificates import Certificates
 from .tried_peers import TlsPeer, UnixPeer
 

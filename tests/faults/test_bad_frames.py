@@ -1,4 +1,4 @@
-"""Rows F: frames that drip, stall, lie about their length or are none. (What is decided below: tests/conformance.)"""
+"""Rows F: frames that drip, stall, lie about their length or are none. (What is decided below: tests/protocol.)"""
 
 from __future__ import annotations
 
@@ -8,20 +8,8 @@ import time
 
 import pytest
 
-from tests.conformance.frames import (
-    QUIET,
-    Code,
-    Command,
-    Execute,
-    Hello,
-    Ping,
-    Rank,
-    Result,
-    encode,
-    envelope,
-)
-from tests.conformance.peer import Peer
-
+from ..protocol.frames import QUIET, Code, Command, Execute, Hello, Ping, Rank, Result, encode, envelope
+from ..protocol.peer import Peer
 from .conftest import Rigging, anywhere, everywhere
 from .rig import Rig
 from .test_slow_peers import numbers

@@ -1,4 +1,4 @@
-"""Rows C: who comes and goes, and when, and what the others see of it. (C2, C8, C9 in detail: tests/conformance.)"""
+"""Rows C: who comes and goes, and when, and what the others see of it. (C2, C8, C9 in detail: tests/protocol.)"""
 
 from __future__ import annotations
 
@@ -8,21 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.conformance.frames import (
-    QUIET,
-    Cause,
-    Command,
-    Execute,
-    Hello,
-    Rank,
-    Refusal,
-    Refused,
-    Welcome,
-    encode,
-)
-from tests.conformance.peer import ClosedError, Peer, SilenceError
-
-from . import history
+from ..protocol.frames import QUIET, Cause, Command, Execute, Hello, Rank, Refusal, Refused, Welcome, encode
+from ..protocol.peer import ClosedError, Peer, SilenceError
+from . import nemesis as history
 from .conftest import FULL, Rigging, anywhere, everywhere
 from .test_resources import many_files  # noqa: F401 - a fixture
 from .witness import Witness, figure
@@ -175,7 +163,7 @@ def test_c8_one_leaves_and_one_comes_in_the_same_turn(rig: Rigging) -> None:
 
 
 def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:  # noqa: F811
-    """1,000 here, 10,000 in tests/conformance/test_scale.py; one sweep, and the rest know within 2 s."""
+    """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest know within 2 s."""
     count = 1000
     server = rig(count + 10, "--ping-ms", "60000")
     members = server.line(count)

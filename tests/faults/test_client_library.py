@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 
-from rankmux.client import Client
-from tests.conformance.process import Server
+from rankmux.client.client import Client
 
+from ..protocol.process import Server
 from .conftest import Rigging
 from .rig import EXTENSION, until
 from .witness import figure

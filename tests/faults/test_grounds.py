@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.frames import (
+from ..protocol.frames import (
     QUIET,
     Accepted,
     Cause,
@@ -19,7 +19,6 @@ from tests.conformance.frames import (
     Welcome,
     encode,
 )
-
 from .conftest import ALL, Rigging
 from .test_slow_peers import BIG, flood, last_words, numbers
 from .witness import expect_end

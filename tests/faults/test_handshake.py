@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from tests.conformance.frames import Code, Command, Hello, Ping, Welcome, encode
-
+from ..protocol.frames import Code, Command, Hello, Ping, Welcome, encode
 from .conftest import Rigging, anywhere, everywhere
 from .test_bad_frames import _read_out
 from .witness import Witness

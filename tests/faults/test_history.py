@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from . import history
-from .history_check import History
+from . import nemesis as history
+from .checker import History
 
 Lines = list[list[str]]
 

@@ -1,4 +1,4 @@
-"""Row R5: the system has no more memory to give. Each single allocation: `tests/test_server_memory.py`."""
+"""Row R5: the system has no more memory to give. Each single allocation: `tests/server/test_server_memory.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import resource
 import threading
 from pathlib import Path
 
-from tests.conformance.frames import QUIET, Command, encode
-from tests.conformance.peer import Peer
-
+from ..protocol.frames import QUIET, Command, encode
+from ..protocol.peer import Peer
 from .conftest import Rigging
 from .rig import until
 from .test_slow_peers import BIG

@@ -12,10 +12,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.conformance.frames import QUIET, Code, Command, Error, Hello, encode
-from tests.conformance.peer import ClosedError, Peer
-from tests.conformance.process import ROOT
-
+from ..protocol.frames import QUIET, Code, Command, Error, Hello, encode
+from ..protocol.peer import ClosedError, Peer
+from ..protocol.process import ROOT
 from .conftest import FULL, Rigging, anywhere
 from .rig import until
 from .test_slow_peers import BIG, flood, numbers

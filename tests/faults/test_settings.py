@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.access import Access, read_tokens
 from rankmux.config import Config
 from rankmux.errors import ConfigError
-from tests.conformance.frames import Code, Hello
-from tests.conformance.process import ROOT, environment
+from rankmux.server.intake.auth import Access, read_tokens
 
+from ..protocol.frames import Code, Hello
+from ..protocol.process import ROOT, environment
 from .certificates import Certificates
 from .conftest import Rigging
 from .rig import Rig

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import rankmux.server
-from tests.conformance.frames import QUIET, Cause, Code, Command, Error, Execute, Hello, Rank, Welcome, encode
-from tests.conformance.peer import Peer
+import rankmux.server.server
 
+from ..protocol.frames import QUIET, Cause, Code, Command, Error, Execute, Hello, Rank, Welcome, encode
+from ..protocol.peer import Peer
 from .certificates import Certificates
 from .conftest import Rigging, everywhere
 from .rig import STOPPED, Ground, Rig, start_s, until
@@ -274,7 +274,7 @@ def test_k1_the_wall_clock_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     jump = [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + jump[0])
-    with rankmux.server.Server(port=0, ping_ms=200, handshake_timeout_s=1.0) as server:
+    with rankmux.server.server.Server(port=0, ping_ms=200, handshake_timeout_s=1.0) as server:
         members = [Peer(*server.address) for _ in range(3)]
         for member in members:
             member.hello()

@@ -11,9 +11,8 @@ import time
 
 import pytest
 
-from tests.conformance.frames import QUIET, Cause, Code, Command, Error, Execute, Leave, Rank, encode
-from tests.conformance.peer import ClosedError, Peer
-
+from ..protocol.frames import QUIET, Cause, Code, Command, Error, Execute, Leave, Rank, encode
+from ..protocol.peer import ClosedError, Peer
 from .conftest import Rigging, anywhere, everywhere
 from .rig import until
 from .witness import Witness, figure

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.frames import Cause, Execute, Rank
-from tests.conformance.peer import Peer
-from tests.conformance.process import ROOT, environment
-
+from ..protocol.frames import Cause, Execute, Rank
+from ..protocol.peer import Peer
+from ..protocol.process import ROOT, environment
 from .conftest import Rigging
 from .rig import Rig, start_s, until
 from .witness import Witness

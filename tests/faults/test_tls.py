@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from tests.conformance.frames import Code, Command, Execute, Hello, Welcome, decode, encode, encode_all
-
+from ..protocol.frames import Code, Command, Execute, Hello, Welcome, decode, encode, encode_all
 from .certificates import Certificates
 from .conftest import Rigging
 from .rig import Ground, Rig, until

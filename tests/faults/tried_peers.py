@@ -6,7 +6,7 @@ import socket
 import ssl
 from contextlib import suppress
 
-from tests.conformance.peer import DEADLINE_S, Peer
+from ..protocol.peer import DEADLINE_S, Peer
 
 
 class TlsPeer(Peer):

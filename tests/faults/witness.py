@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conformance.frames import QUIET, Code, Command, Error, Execute, Rank, encode
-from tests.conformance.peer import ClosedError, Peer, SilenceError
+from ..protocol.frames import QUIET, Code, Command, Error, Execute, Rank, encode
+from ..protocol.peer import ClosedError, Peer, SilenceError
 
 
 def figure(row: str, what: str, value: str) -> None:

@@ -52,8 +52,8 @@ def _fuzz(name: str, seconds: float, seed: int, corpus: str | None) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["rankmux"]):  # nothing of rankmux may have been imported before
-        from tests.fuzz.seeds import SEEDS
-        from tests.fuzz.targets import TARGETS
+        from .seeds import SEEDS
+        from .targets import TARGETS
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(corpus or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ def _fuzz(name: str, seconds: float, seed: int, corpus: str | None) -> None:
 
 
 def _at_random(name: str, seconds: float, seed: int) -> None:
-    from tests.fuzz.seeds import SEEDS
-    from tests.fuzz.targets import TARGETS
+    from .seeds import SEEDS
+    from .targets import TARGETS
 
     draw, until, tries = random.Random(seed), time.monotonic() + seconds, 0
     while time.monotonic() < until:

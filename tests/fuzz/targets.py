@@ -12,13 +12,13 @@ import random
 from typing import Any
 
 from rankmux import _framing_py as pure
-from rankmux.client_events import Ended, Event
-from rankmux.client_session import ClientSession
-from rankmux.client_session import State as ClientState
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
+from rankmux.core.client.events import Ended, Event
+from rankmux.core.client.session import ClientSession
+from rankmux.core.client.session import State as ClientState
+from rankmux.core.server_session import HELLO_MAX_BYTES, Session, State, Step
 from rankmux.errors import ProtocolViolation
 from rankmux.framing import FrameDecoder
-from rankmux.session import HELLO_MAX_BYTES, Session, State, Step
 from rankmux.wire import Hello, Leave, Welcome
 
 __all__ = ["TARGETS", "client", "decoder", "session"]

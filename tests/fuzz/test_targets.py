@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankmux import _framing_py as pure
-from rankmux.client_session import ClientSession
+from rankmux.core.client.session import ClientSession
 
 from .__main__ import mangled
 from .seeds import SEEDS

@@ -1,0 +1,74 @@
+"""Opening a connection to a server from an asyncio loop: TCP, TLS over it, or a Unix socket.
+
+It knows addresses and transports, and nothing of what the bytes mean. Numeric hosts are connected to without a thread;
+names go through the loop's own resolver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from os import fspath
+from typing import Any
+
+from ..client.stream import TLS_ERRORS, Address, tls_failed, unreachable
+
+__all__ = ["open_transport"]
+
+
+async def open_transport(address: Address, protocol: asyncio.Protocol, timeout_s: float) -> None:
+    """Connect `protocol` to `address`, its TLS handshake done. Raises ConnectionLost, with what to look at."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            sock = await _connected(address)
+    except (OSError, UnicodeError) as error:
+        raise unreachable(address, TimeoutError("timed out") if limit.expired() else error) from error
+    loop = asyncio.get_running_loop()
+    tls: dict[str, Any] = {}
+    if address.ssl_context is not None:
+        name = address.server_hostname or address.host
+        tls = {"ssl": address.ssl_context, "server_hostname": name, "ssl_handshake_timeout": timeout_s}
+    try:
+        if address.unix is None:
+            await loop.create_connection(lambda: protocol, sock=sock, **tls)
+        else:
+            await loop.create_unix_connection(lambda: protocol, sock=sock, **tls)
+    except TLS_ERRORS as error:
+        sock.close()
+        raise tls_failed(address, error) if tls else unreachable(address, error) from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connected(address: Address) -> socket.socket:
+    if address.unix is not None:
+        return await _connect(socket.AF_UNIX, fspath(address.unix))
+    refused: OSError | None = None
+    for family, _, _, _, found in await _look_up(address.host, address.port):
+        try:
+            sock = await _connect(family, found)
+        except OSError as error:
+            refused = error
+            continue
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    raise refused or OSError("the name has no address")
+
+
+async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
+    with suppress(socket.gaierror):
+        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)]
+    return [*await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+async def _connect(family: int, to: Any) -> socket.socket:
+    sock = socket.socket(family)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, to)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

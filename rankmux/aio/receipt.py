@@ -1,0 +1,117 @@
+"""What the asyncio client hands to its user: the receipt of a command sent, and a command received.
+
+Both are thin: they wait through their client's connection, and keep nothing that its inbox does not keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from ..core.client.arguments import Payload
+from ..core.client.events import ExecuteReceived
+from ..core.client.received import ExecutedCommand
+from ..core.client.sent import Counts, Progress, RoutedResult, SentCommand, gathered
+from ..core.wire.codes import Status
+from .connection import Connection
+
+__all__ = ["Receipt", "ReceivedCommand"]
+
+
+class Receipt(SentCommand):
+    """A command that was sent: what the server said of it, and its results as they come.
+
+    `async for` over it gives the results (`RoutedResult`); the iteration ends when every executor has ended, and
+    `counts` is there then. Each result is given once. A receipt that is dropped takes its unread results with it.
+    """
+
+    def __init__(self, connection: Connection, progress: Progress) -> None:
+        super().__init__(progress)
+        self._connection = connection
+
+    def __aiter__(self) -> AsyncIterator[RoutedResult]:
+        """The results, each as it comes. Raises ConnectionLost when the connection goes before the end."""
+        return self.results()
+
+    def results(self, timeout: float | None = None) -> AsyncIterator[RoutedResult]:
+        """The results as they come; raises TimeoutError when none has come for `timeout` seconds."""
+        self._must_want_results("reading results")
+        return _Results(self._connection, self._progress, timeout)
+
+    async def wait(self, timeout: float | None = None) -> Counts:  # noqa: ASYNC109 the word of the blocking client
+        """Wait until every executor has ended. The results can still be iterated over then.
+
+        Raises TimeoutError after `timeout` seconds, ConnectionLost when the connection goes first.
+        """
+        self._must_want_results("waiting for results")
+        progress = self._progress
+        if not await self._connection.until(progress.id, lambda: progress.over, timeout):
+            raise TimeoutError(f"command {self.id} was not done within {timeout:g} s")
+        if progress.counts is None:
+            assert progress.error is not None
+            raise progress.error
+        return progress.counts
+
+    async def gather(self, timeout: float | None = None) -> list[RoutedResult]:  # noqa: ASYNC109
+        """Wait for all results; one for each executor in rank order, its partial output joined in front of its end."""
+        await self.wait(timeout)
+        return gathered([result async for result in self])
+
+
+class _Results:
+    """An iterator rather than an async generator: one that is left half-way needs no task to end it."""
+
+    def __init__(self, connection: Connection, progress: Progress, timeout_s: float | None) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._timeout_s = timeout_s
+
+    def __aiter__(self) -> _Results:
+        return self
+
+    async def __anext__(self) -> RoutedResult:
+        progress = self._progress
+        if not await self._connection.until(
+            progress.id, lambda: bool(progress.results) or progress.over, self._timeout_s
+        ):
+            raise TimeoutError(f"no result of command {progress.id} came for {self._timeout_s:g} s")
+        result = progress.take()
+        self._connection.regulate()
+        if result is not None:
+            return result
+        if progress.error is not None:
+            raise progress.error
+        raise StopAsyncIteration
+
+
+class ReceivedCommand(ExecutedCommand):
+    """A command to run. What the handler returns becomes its RESULT; `emit` sends output before that."""
+
+    def __init__(
+        self,
+        event: ExecuteReceived,
+        received_s: float,
+        max_payload: int,
+        send_result: Callable[[int, Status, bytes], Awaitable[None]],
+    ) -> None:
+        super().__init__(event, received_s, max_payload, time.monotonic)
+        self._send_result = send_result
+
+    async def emit(self, output: Payload) -> None:
+        """Send `output` now, as a partial result; nothing where no result is wanted. More than a frame carries is cut.
+
+        Raises ConnectionLost when the sender can no longer be reached over the connection that the command came by.
+        """
+        for status, piece in self._partial(output):
+            await self._send(status, piece)
+            await asyncio.sleep(0)  # who emits much lets others run
+
+    async def finish(self, status: Status = Status.OK, output: Payload = b"") -> None:
+        """Send the final result. Who returns from the handler need not call it. Raises as `emit` does."""
+        for final, piece in self._final(status, output):
+            await self._send(final, piece)
+
+    async def _send(self, status: Status, piece: bytes) -> None:
+        if self.seconds_left() != 0.0:  # nothing is answered late
+            await self._send_result(self.seq, status, piece)

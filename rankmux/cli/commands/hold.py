@@ -1,0 +1,43 @@
+"""`rankmux-client hold`: holds a seat for `send` and `who` to use. It executes nothing itself."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..shared.flags import add_joining_flags, add_offer_flag, add_reconnect_flag, subcommand_parser
+from .holding import Holding, held
+
+__all__ = ["main", "parser"]
+
+_EXAMPLES = """\
+  rankmux-client hold --seat /run/user/1000/rankmux &
+  rankmux-client send --seat /run/user/1000/rankmux --wait status
+"""
+_EXIT_CODES = """\
+  2  usage, or --seat is in use
+  5  could not connect, full, not let in, or the connection was lost
+  130  ended by Ctrl-C or SIGTERM
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its flags."""
+    parser = subcommand_parser(
+        "hold",
+        "Joins, and holds the seat for `send` and `who`. It executes nothing: commands are answered REJECTED."
+        " The socket is there once the first line, `Seat: PATH`, has been printed.",
+        _EXAMPLES,
+        _EXIT_CODES,
+    )
+    add_offer_flag(parser)
+    add_reconnect_flag(parser)
+    add_joining_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hold a seat; the exit code."""
+    arguments = parser().parse_args(argv)
+    return held(lambda: Holding(arguments, sys.stdout, reconnect=arguments.reconnect))

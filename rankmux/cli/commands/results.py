@@ -1,0 +1,102 @@
+"""How results look on standard output: raw from one executor, behind its rank from several, or JSON.
+
+It knows replies as `seat_frames` has them, and no connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from base64 import b64encode
+
+from ..seat.protocol import Header
+from ..shared.client_words import shown
+from ..shared.streams import write_all
+
+__all__ = ["Results"]
+
+_LINE_MAX_BYTES = 64 * 1024  # a longer line is shown in pieces
+
+
+class Results:
+    """Writes results to standard output as they come; raises Unwritable. `single`: there is one executor."""
+
+    def __init__(self, as_json: bool, single: bool) -> None:
+        self._as_json = as_json
+        self._single = single
+        self._output_fd = sys.stdout.fileno()
+        self._escapes = os.isatty(self._output_fd)  # nobody else writes on our terminal
+        self._started: dict[tuple[object, int], tuple[int, bytes]] = {}
+        """The line that each executor has begun for each command, and its rank."""
+        self._split: dict[tuple[object, int], bytes] = {}
+        """The beginning of a character whose rest comes with the next part."""
+
+    def result(self, header: Header, payload: bytes, command: bytes) -> None:
+        """Show one result of `command`."""
+        status, rank, ticket = header["status"], header["rank"], header["ticket"]
+        assert isinstance(rank, int)
+        assert isinstance(ticket, int)
+        key = header["id"], ticket
+        if self._as_json:
+            begun = self._split.pop(key, b"")
+            if status in {"ok", "part"}:
+                payload = begun + payload
+            elif begun:  # the end's own words are no output
+                self._write(_json_line("part", rank, ticket, begun, command))
+            cut = _unfinished(payload) if status == "part" else 0
+            if cut:
+                payload, self._split[key] = payload[:-cut], payload[-cut:]
+            self._write(_json_line(status, rank, ticket, payload, command))
+            return
+        if status not in {"ok", "part"}:
+            payload = b""  # the end's own words go to standard error
+        if self._single and not self._escapes:
+            self._write(payload)
+            return
+        _, begun = self._started.pop(key, (rank, b""))
+        *lines, rest = (begun + payload).split(b"\n")
+        if rest and (status != "part" or len(rest) > _LINE_MAX_BYTES):
+            lines.append(rest)
+        elif rest:
+            self._started[key] = rank, rest
+        for line in lines:
+            self._line(rank, line)
+
+    def end(self, header: Header) -> None:
+        """A command is done: show what lacks the end of its line, of those who left or were too late."""
+        for key in [key for key in self._started if key[0] == header["id"]]:
+            self._line(*self._started.pop(key))
+
+    def _line(self, rank: int, line: bytes) -> None:
+        text = shown(line).encode() if self._escapes else line
+        self._write((b"" if self._single else b"%d: " % rank) + text + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        write_all(self._output_fd, data)
+
+
+def _unfinished(payload: bytes) -> int:
+    """How many bytes at the end may be the beginning of a UTF-8 character: a part ends anywhere."""
+    for count in range(1, min(3, len(payload)) + 1):
+        lead = payload[-count]
+        if 0xC2 <= lead <= 0xF4:
+            length = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return count if count < length else 0
+        if not 0x80 <= lead < 0xC0:
+            break
+    return 0
+
+
+def _json_line(status: object, rank: int, ticket: int, payload: bytes, command: bytes) -> bytes:
+    row: dict[str, object] = {
+        "command": command.decode(errors="backslashreplace"),
+        "rank": rank,
+        "ticket": ticket,
+        "status": status,
+    }
+    try:
+        row["output"] = payload.decode()
+    except UnicodeDecodeError:
+        row["output_base64"] = b64encode(payload).decode()
+    return json.dumps(row).encode() + b"\n"

@@ -1,0 +1,1 @@
+"""Completion, man pages and reference pages, generated from the parsers."""

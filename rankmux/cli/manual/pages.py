@@ -1,0 +1,161 @@
+"""What the parsers of the programs know, as plain facts: for shell completion, man pages and the reference.
+
+It knows no shell and no markup. Where the environment sets a default, the facts are those of an empty environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from ..client import parser as client_parser
+from ..shared.flags import subcommand_parsers
+
+__all__ = ["PROGRAM", "Kind", "Page", "Parameter", "pages", "program_page"]
+
+PROGRAM = "rankmux-client"
+
+_FILES = {"PATH", "FILE"}
+_COMMANDS = {"PROGRAM"}
+
+
+class Kind(Enum):
+    """What stands for a parameter's value."""
+
+    NONE = "nothing, it is a switch"
+    TEXT = "any text"
+    WORD = "one of certain words"
+    FILE = "a path"
+    COMMAND = "a program"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A flag, or, without `flags`, a positional argument. `words` are those that its value may be."""
+
+    flags: tuple[str, ...]
+    metavar: str
+    kind: Kind
+    words: tuple[str, ...]
+    repeated: bool
+    required: bool
+    help: str
+
+    @property
+    def brief(self) -> str:
+        """The help's beginning, for a menu."""
+        return re.split(r"[;.:(] ?", self.help, maxsplit=1)[0].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A parser. `sections` are the titled parts of its epilog, as they stand there; the title may be empty."""
+
+    program: str
+    subcommand: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    sections: tuple[tuple[str, str], ...]
+
+    @property
+    def command(self) -> str:
+        """How it is called."""
+        return f"{self.program} {self.subcommand}".rstrip()
+
+    @property
+    def brief(self) -> str:
+        """The description's first sentence, without its end."""
+        return re.split(r"[.:;](?: |$)", self.description, maxsplit=1)[0]
+
+    @property
+    def flags(self) -> tuple[Parameter, ...]:
+        """Its flags."""
+        return tuple(parameter for parameter in self.parameters if parameter.flags)
+
+    @property
+    def positionals(self) -> tuple[Parameter, ...]:
+        """Its positional arguments."""
+        return tuple(parameter for parameter in self.parameters if not parameter.flags)
+
+    @property
+    def usage(self) -> str:
+        """`rankmux-client hold [--seat PATH] ...` in one line."""
+        words = [self.command]
+        for flag in self.flags:
+            value = f" {flag.metavar}" if flag.metavar else ""
+            words.append(f"[{flag.flags[-1]}{value}]")
+        for positional in self.positionals:
+            dots = " ..." if positional.repeated else ""
+            words.append(
+                f"{positional.metavar}{dots}" if positional.required else f"[{positional.metavar}{dots}]"
+            )
+        return " ".join(words)
+
+
+def _parameter(parser: argparse.ArgumentParser, action: argparse.Action) -> Parameter:
+    metavar = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    words = tuple(map(str, action.choices or ()))
+    if not words and (named := re.fullmatch(r"\{(.*)\}", metavar)):
+        words = tuple(word for word in named[1].split(",") if word.islower())
+    if action.nargs == 0:
+        kind = Kind.NONE
+    elif words:
+        kind = Kind.WORD
+    elif metavar in _FILES:
+        kind = Kind.FILE
+    else:
+        kind = Kind.COMMAND if metavar in _COMMANDS else Kind.TEXT
+    return Parameter(
+        tuple(action.option_strings),
+        metavar,
+        kind,
+        words,
+        repeated=action.nargs in {"+", "*"} or isinstance(action, argparse._AppendAction),
+        required=action.nargs not in {"*", "?"},
+        help=(action.help or "") % {**vars(action), "prog": parser.prog},
+    )
+
+
+def _page(program: str, subcommand: str, parser: argparse.ArgumentParser) -> Page:
+    sections: list[tuple[str, str]] = []
+    for line in (parser.epilog or "").splitlines():
+        title = re.fullmatch(r"(\S.*):", line)
+        if title or not sections:
+            sections.append((title[1], "") if title else ("", line + "\n"))
+        else:
+            sections[-1] = sections[-1][0], sections[-1][1] + line + "\n"
+    return Page(
+        program,
+        subcommand,
+        parser.description or "",
+        tuple(_parameter(parser, action) for action in parser._actions),
+        tuple((title, text.strip("\n") + "\n") for title, text in sections),
+    )
+
+
+@contextmanager
+def _no_variables() -> Iterator[None]:
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("RANKMUX_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def pages() -> list[Page]:
+    """That of rankmux-client itself, then one for each subcommand."""
+    with _no_variables():
+        subcommands = [_page(PROGRAM, name, parser) for name, parser in subcommand_parsers().items()]
+        return [_page(PROGRAM, "", client_parser()), *subcommands]
+
+
+def program_page(make_parser: Callable[[], argparse.ArgumentParser]) -> Page:
+    """That of a program without subcommands."""
+    with _no_variables():
+        parser = make_parser()
+    return _page(parser.prog, "", parser)

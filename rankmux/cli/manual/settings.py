@@ -1,0 +1,175 @@
+"""Every setting of the server in words for docs/settings.md: what it is for, its unit, its range, and why its value.
+
+Names, defaults and ranges come from `Config`; the reasons stand here. Knows no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...config import Setting, settings
+
+__all__ = ["WHY", "settings_page"]
+
+WHY: dict[str, dict[str, str]] = {
+    "Where it listens": {
+        "seats": "Each seat costs one file descriptor, and half a KiB of memory when idle. The maximum is the"
+        " system's limit of open files, less 96; this is checked at start, not discovered under load.",
+        "host": "Loopback by default, so that nothing is exposed by mistake. A name is resolved once, at start.",
+        "port": "The default is below the range from which systems assign ports automatically. 0 is for tests: the"
+        " first line of output shows the port in use.",
+        "unix": "For members on the same machine: whoever can open the file can join, and nobody else. Used without"
+        " TLS.",
+        "insecure": "On an address that is not loopback, the server refuses to start without TLS and a token (or"
+        " client certificates), unless this says that it is intended.",
+        "max_payload": "Enough for a command line, and for the pieces that long results are cut into. A member may"
+        " have one incomplete frame of this size in the server's memory, and a large frame holds up everything"
+        " behind it.",
+    },
+    "Who may join": {
+        "token_file": "A file rather than a flag, because everyone on the machine can read command lines; it must"
+        " not be accessible to group or others. It may hold two tokens, so that a token can be changed without a"
+        " moment in which nobody can join. Read again on SIGHUP.",
+        "tls_cert": "If set, connections use TLS 1.2 or 1.3 from the first byte. Read again on SIGHUP.",
+        "tls_key": "For certificate and key in two files. Read again on SIGHUP.",
+        "tls_client_ca": "Lets the server tell members apart; with a token alone, all of them are equal. Read again"
+        " on SIGHUP.",
+        "tls_client_names": "For a CA that also signs for clients of other servers.",
+    },
+    "Who may look": {
+        "admin": "Off by default, because it asks for no password and shows names and addresses of members to anyone"
+        " who can connect. For the same reason it listens on loopback addresses only, unless `insecure` is set.",
+        "admin_unix": "The same, for anyone who can open the file.",
+        "log_format": "One event per line in both formats; the names in the JSON are stable.",
+        "log_level": "`info` logs who joins, leaves and sends commands; `warning` logs what somebody should look at.",
+        "log_lines_per_s": "A flood of members or commands must not become a flood of lines; lines left out are"
+        " counted.",
+        "log_excerpt_bytes": "Text from peers is escaped and cut, so that no line can be forged and none is long.",
+    },
+    "Before HELLO": {
+        "greeting_max": "Strangers must not use up descriptors and memory; the newest connection is turned away with"
+        " RESOURCE.",
+        "greeting_max_per_address": "A single machine must not use up all of `greeting_max`.",
+        "greeting_in_bytes": "A HELLO has at most 1,100 bytes; the rest is room for frames sent right after it.",
+        "greeting_out_bytes": "A stranger is never sent more than one ERROR.",
+        "handshake_timeout_s": "A client sends HELLO at once; two seconds allow for a lost packet or two.",
+        "tls_handshake_timeout_s": "The TLS handshake adds one or two round trips, and work for both sides.",
+    },
+    "What a member is owed": {
+        "slow_consumer": "With `pace`, nobody loses anything while a slow member recovers, but its seniors have to"
+        " wait. With `evict`, the seniors keep their pace, and the slow member is disconnected.",
+        "outbox_soft_bytes": "Large enough for a few bursts, so that senders are paced only for members that really"
+        " do not keep up.",
+        "outbox_hard_bytes": "Leaves room for what a turn or two can add beyond the soft limit before pacing takes"
+        " effect. If not set, it is at least the soft limit plus two payloads of the largest size.",
+        "outboxes_total_bytes": "Bounds the memory of the process, whatever the members do. Data that went to"
+        " everyone is held once and counted once.",
+        "write_timeout_s": "How long one member may hold up its seniors: long enough for a garbage collector's pause"
+        " or a lost packet, short enough for those who wait.",
+        "send_buffer_bytes": "The kernel's part of the queue. If larger, a slow member is noticed later; if smaller,"
+        " a turn's output does not fit into one call.",
+    },
+    "Silence": {
+        "ping_ms": "A member that vanishes without a word is detected after this time multiplied by (`pings_missed`"
+        " + 1): half a minute by default. A smaller value detects it sooner, at the price of one frame each way per"
+        " member and interval.",
+        "pings_missed": "One ping may get lost in a stall; two in a row mean something.",
+        "user_timeout_s": "The kernel's own check for a dead peer, for bytes under way; only where it has"
+        " TCP_USER_TIMEOUT (Linux).",
+        "frame_timeout_s": "A member that stalls in the middle of a frame holds memory for it.",
+    },
+    "One turn": {
+        "read_budget_bytes": "Keeps a busy sender from making the others wait; the rest is read first in the next"
+        " turn.",
+        "turn_budget_bytes": "Bounds how long a turn takes, and how much it holds in memory.",
+        "accept_budget": "A storm of new connections must not stall those already there.",
+        "tls_handshake_budget": "A step is mostly computation, and far more of it than anything else in a turn.",
+        "io_uring": "Entering the kernel is about a third of the cost of a send. If the kernel is older than 6.1 or"
+        " forbids io_uring, each send is a call of its own; `never` asks for that.",
+    },
+    "Results": {
+        "waiting_max": "Bounds how much a sender can make the server remember; beyond it, commands are refused with"
+        " BUSY.",
+        "waiting_total_max": "One byte each, for all senders together.",
+        "result_ttl_ms": "A sender that gives no time limit must not wait forever for an executor that never"
+        " answers.",
+    },
+    "The end": {
+        "drain_s": "The last frames should arrive, but a departing client must not hold a descriptor for long.",
+        "shutdown_drain_s": "What is queued should arrive before a restart. A service manager must wait longer than"
+        " this.",
+    },
+}
+"""By section of the page: each setting, and why it is as it is."""
+
+_UNITS = {"_s": "s", "_ms": "ms", "_bytes": "bytes"}
+_OTHER_UNITS = {"max_payload": "bytes", "log_lines_per_s": "lines a second"}
+_SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+_HEAD = """\
+# Settings
+
+Every setting of `rankmux-server` can be given as a flag, as an environment variable, and as a key of a TOML file. If
+it is given more than once, the flag takes precedence over the variable, and the variable over the file. `--config
+FILE` (or `RANKMUX_CONFIG`) names the file. `--print-config` shows every setting and where its value came from;
+`--check-config` also checks everything a start would, including tokens and certificates. With a wrong value or an
+unknown key, the server does not start; it exits with code 2 and says what is allowed.
+
+```toml
+seats = 200
+host = "0.0.0.0"
+token_file = "/etc/rankmux/token"
+tls_cert = "/etc/rankmux/server.pem"
+```
+
+The token itself can be in `RANKMUX_TOKEN` instead of a file. In Python, the keys are the keyword arguments of
+[`rankmux.Server`](python.md#the-server). This page is generated by `python -m rankmux.cli.manual.reference docs`."""
+
+
+def settings_page() -> Iterator[str]:
+    """The lines of docs/settings.md."""
+    known = {setting.name: setting for setting in settings()}
+    yield _HEAD
+    for title, names in WHY.items():
+        yield from ("", f"## {title}")
+        for name, why in names.items():
+            setting = known[name]
+            facts = [f"`{_flag(setting)}`", f"`{setting.variable}`", _default(setting), _allowed(setting)]
+            what = setting.help[0].upper() + setting.help[1:]
+            yield from ("", f"### {name}", "", f"{what}.", "", " · ".join(facts), "", why)
+
+
+def _unit(setting: Setting) -> str:
+    suffix = "_" + setting.name.rpartition("_")[2]
+    unit = _OTHER_UNITS.get(setting.name) or _UNITS.get(suffix, "")
+    return f" {unit}" if unit else ""
+
+
+def _flag(setting: Setting) -> str:
+    if setting.kind is bool:
+        return setting.flag
+    return f"{setting.flag} {'N' if setting.kind is not str else 'TEXT'}"
+
+
+def _number(setting: Setting, value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) or setting.name == "port" else f"{value:,}"
+
+
+def _default(setting: Setting) -> str:
+    value = setting.default
+    if isinstance(value, bool):
+        return f"default {str(value).lower()}"
+    if isinstance(value, int | float):
+        whole = next((f" ({value // size} {unit})" for size, unit in _SIZES if value % size == 0), "")
+        return f"default **{_number(setting, value)}{_unit(setting)}**{whole if _unit(setting) == ' bytes' else ''}"
+    return f"default **{value}**" if value else "default: not set"
+
+
+def _allowed(setting: Setting) -> str:
+    if setting.choices:
+        return "one of " + ", ".join(f"`{choice}`" for choice in setting.choices)
+    if setting.low is not None and setting.high is not None:
+        return f"{_number(setting, setting.low)} to {_number(setting, setting.high)}{_unit(setting)}"
+    if setting.low is not None:
+        return f"at least {_number(setting, setting.low)}{_unit(setting)}"
+    return "true or false" if setting.kind is bool else "a text"

@@ -1,0 +1,1 @@
+"""The programs that a held seat starts."""

@@ -1,0 +1,126 @@
+"""What the executors of one command answered, gathered until it is shown, with equal outputs folded into one.
+
+Of a long output its beginning is kept, and how long it is; memory is bounded whatever comes. It knows no terminal, no
+clock and no connection: its owner says when to take what has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import groupby
+
+from ...core.client.events import CommandAccepted, ResultRouted
+from ...core.wire.codes import Status
+
+__all__ = ["Gathering", "Group", "ranges"]
+
+_HEAD_BYTES = 16 * 1024
+"""So much of an output is kept; what a person reads of one at a prompt is less."""
+_KEPT_BYTES = 4 * 1024 * 1024
+"""Of all outputs of a command together; of more, only the length is kept."""
+_WORDS = {
+    Status.OK: "ok",
+    Status.FAILED: "failed",
+    Status.REJECTED: "rejected",
+    Status.EXPIRED: "expired",
+    Status.LEFT: "left",
+}
+
+
+def ranges(ranks: Iterable[int]) -> str:
+    """Ranks in short: `1-4, 7`."""
+    runs = []
+    for _, run in groupby(enumerate(sorted(set(ranks))), lambda pair: pair[1] - pair[0]):
+        members = [rank for _, rank in run]
+        runs.append(str(members[0]) if len(members) == 1 else f"{members[0]}-{members[-1]}")
+    return ", ".join(runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What those `ranks` gave alike: `head` is the beginning of `size` bytes; PART while they have not ended."""
+
+    ranks: tuple[int, ...]
+    status: Status
+    head: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class _Output:
+    """What an executor gave since it was last shown. Two are alike when head, size and the digest of the rest are."""
+
+    rank: int
+    head: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    rest: blake2b | None = None
+
+    def add(self, payload: bytes, room: int) -> int:
+        kept = b"" if self.rest else payload[: max(0, min(room, _HEAD_BYTES - len(self.head)))]
+        self.head += kept
+        self.size += len(payload)
+        if len(kept) < len(payload):
+            self.rest = self.rest or blake2b()
+            self.rest.update(payload[len(kept) :])
+        return len(kept)
+
+
+class Gathering:
+    """One command's. `command` is its text."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.executors: int | None = None
+        self._ends = dict.fromkeys(_WORDS, 0)
+        self._running: dict[int, _Output] = {}
+        self._ended: list[tuple[Status, _Output]] = []
+        self._kept = 0
+
+    def accepted(self, event: CommandAccepted) -> None:
+        """It went to so many."""
+        self.executors = event.executors
+
+    def routed(self, event: ResultRouted) -> None:
+        """An executor answered something."""
+        output = self._running.get(event.ticket)
+        if output is None:
+            output = self._running[event.ticket] = _Output(event.rank)
+        self._kept += output.add(event.payload, _KEPT_BYTES - self._kept)
+        if event.status is not Status.PART:
+            self._ends[event.status] += 1
+            self._ended.append((event.status, self._running.pop(event.ticket)))
+
+    def take(self, *, all_of_it: bool = False) -> list[Group]:
+        """What came since the last time, the highest ranks first; unended lines only with `all_of_it`.
+
+        Nothing is said of those who ended well and gave nothing.
+        """
+        taken = [(status, output) for status, output in self._ended if status is not Status.OK or output.size]
+        self._ended.clear()
+        for ticket, output in list(self._running.items()):
+            end = len(output.head) if all_of_it or output.rest else output.head.rfind(b"\n") + 1
+            if output.size and end:
+                rest = output.head[end:]
+                del output.head[end:]
+                output.size -= len(rest)
+                taken.append((Status.PART, output))
+                self._running[ticket] = _Output(output.rank, rest, len(rest))
+            elif output.rest and not output.head:  # nothing of it could be kept
+                taken.append((Status.PART, self._running.pop(ticket)))
+        self._kept = sum(len(output.head) for output in self._running.values())
+        alike: dict[tuple[Status, bytes, int, bytes], list[int]] = {}
+        for status, output in taken:
+            digest = output.rest.digest() if output.rest else b""
+            alike.setdefault((status, bytes(output.head), output.size, digest), []).append(output.rank)
+        groups = [Group(tuple(sorted(ranks)), key[0], key[1], key[2]) for key, ranks in alike.items()]
+        return sorted(groups, key=lambda group: group.ranks)
+
+    def __str__(self) -> str:
+        """`3 ok, 1 failed, 1 left; 2 waiting`."""
+        ended = ", ".join(f"{number} {_WORDS[end]}" for end, number in self._ends.items() if number)
+        if self.executors is None:
+            return "sent"
+        waiting = self.executors - sum(self._ends.values())
+        return "; ".join(filter(None, (ended, f"{waiting} waiting" if waiting or not ended else "")))

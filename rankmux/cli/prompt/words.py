@@ -1,0 +1,167 @@
+"""What the prompt says, in words and colours: lines for `prompt_screen` out of what has happened.
+
+What others sent is cut where it is long, and escaped where it is unprintable. It knows no terminal and no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prompt_toolkit.utils import get_cwidth
+
+from ...core.client.events import CommandDone, ExecuteReceived, ExecuteRejected, Promoted, Welcomed
+from ...core.wire.codes import Cause, Status
+from ..shared.client_words import counts, escaped
+from .folding import Group, ranges
+from .screen import Line
+
+__all__ = [
+    "HELP",
+    "answered",
+    "done",
+    "fitted",
+    "met",
+    "outline",
+    "place",
+    "promoted",
+    "received",
+    "rejected",
+]
+
+HELP = """\
+COMMAND          for all below you
+@next COMMAND    for the one directly below; @least: the least loaded one; @2: the one with rank 2
+@@..., //...     a command that begins with @ or /
+/who             who is here
+/quit, Ctrl-D    leave
+Ctrl-C           clears the line; on an empty one, stops waiting for results
+Tab              completes targets, names and earlier commands; Ctrl-R searches them
+""".splitlines()
+"""The lines of /help."""
+
+_PAYLOAD_BYTES = 1000
+_LINE_CHARACTERS = 2000
+_OUTPUT_LINES = 200
+_BINARY_BYTES = 64
+_RANGES_CHARACTERS = 60
+_CAUSES = {
+    Cause.LEFT: "the member before you left",
+    Cause.LOST: "the member before you was lost",
+    Cause.EVICTED: "the member before you was thrown out",
+}
+_ENDS = {
+    Status.FAILED: ("bad", "failed"),
+    Status.REJECTED: ("warn", "rejected it"),
+    Status.EXPIRED: ("warn", "did not answer in time"),
+    Status.LEFT: ("warn", "left before it answered"),
+}
+
+
+def fitted(text: str, columns: int) -> str:
+    """`text`, cut to so many columns."""
+    if get_cwidth(text) <= columns:
+        return text
+    kept, width = "", 1
+    for character in text:
+        width += get_cwidth(character)
+        if width > columns:
+            break
+        kept += character
+    return kept + "…" if columns > 0 else ""
+
+
+def outline(payload: bytes) -> str:
+    """A command in one line, the rest of a long one as a number."""
+    rest = len(payload) - _PAYLOAD_BYTES
+    text = escaped(_text(payload[:_PAYLOAD_BYTES], rest > 0))
+    return f"{text}… {rest:,} more bytes" if rest > 0 else text
+
+
+def _text(head: bytes, cut: bool) -> str:
+    if cut:  # in the middle of a character, perhaps
+        start = next((i for i in range(1, 4) if len(head) >= i and head[-i] >= 0xC0), 0)
+        head = head[:-start] if start else head
+    return head.decode(errors="backslashreplace")
+
+
+def _lines(head: bytes, size: int) -> Iterator[str]:
+    if not head:
+        yield f"{size:,} bytes"
+        return
+    if b"\0" in head:
+        more = "…" if size > _BINARY_BYTES else ""
+        yield f"{size:,} bytes, not text: {escaped(_text(head[:_BINARY_BYTES], False))}{more}"
+        return
+    rest = size - len(head)
+    lines = _text(head, rest > 0).removesuffix("\n").split("\n")
+    for line in lines[:_OUTPUT_LINES]:
+        text = escaped(line.removesuffix("\r").expandtabs())
+        over = len(text) - _LINE_CHARACTERS
+        yield f"{text[:_LINE_CHARACTERS]}… {over:,} more characters" if over > 0 else text
+    if len(lines) > _OUTPUT_LINES:
+        yield f"… {len(lines) - _OUTPUT_LINES:,} more lines" + (f" and {rest:,} bytes" if rest else "")
+    elif rest:
+        yield f"… {rest:,} more bytes"
+
+
+def place(rank: int, members: int) -> str:
+    """Where one stands."""
+    if members == 1:
+        return "you are alone here"
+    return "nobody is above you" if rank == 0 else "nobody is below you" if rank == members - 1 else ""
+
+
+def met(event: Welcomed, again: bool) -> Line:
+    """We are in."""
+    where = place(event.rank, event.members)
+    front = "Connected again: you are" if again else "You are"
+    return [("news", f"{front} rank {event.rank} of {event.members}{': ' * bool(where)}{where}.")]
+
+
+def promoted(event: Promoted) -> Line:
+    """`You are rank 0 now, of 7: nobody is above you.`"""
+    where = place(event.rank, event.members) if event.rank == 0 else ""
+    told = f": {where}" if where else ""
+    return [
+        ("news", f"You are rank {event.rank} now, of {event.members}{told}."),
+        ("dim", f" ({_CAUSES[event.cause]})"),
+    ]
+
+
+def received(event: ExecuteReceived) -> Line:
+    """A command of a senior; showing it is how a prompt executes it."""
+    return [("rank", f"From rank {event.sender_rank}: "), ("", outline(event.payload))]
+
+
+def rejected(event: ExecuteRejected) -> Line:
+    """A command of somebody who may not command us."""
+    return [
+        ("warn", f"Rejected, rank {event.sender_rank} does not outrank you: "),
+        ("", outline(event.payload)),
+    ]
+
+
+def answered(group: Group) -> Iterator[Line]:
+    """What a group of executors gave."""
+    who = ranges(group.ranks)
+    if len(who) > _RANGES_CHARACTERS:
+        who = f"{who[:_RANGES_CHARACTERS].rpartition(',')[0]}, … ({len(group.ranks):,} in all)"
+    style, end = _ENDS.get(group.status, ("", ""))
+    front: Line = [("rank", who)]
+    if end:
+        front.append((style, f" {end}"))
+    lines = list(_lines(group.head, group.size)) if group.size else []
+    if not lines:
+        yield front
+    elif len(lines) == 1:
+        yield [*front, ("", f": {lines[0]}")]
+    else:
+        yield [*front, ("", ":")]
+        yield from ([("", f"  {line}")] for line in lines)
+
+
+def done(event: CommandDone, command: str) -> Line:
+    """All have ended."""
+    bad = event.failed + event.left
+    style = "bad" if bad else "warn" if event.rejected + event.expired else "good"
+    return [(style, counts(event)), ("dim", f": {command}")]

@@ -1,0 +1,1 @@
+"""A held seat and its control socket."""

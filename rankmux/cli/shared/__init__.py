@@ -1,0 +1,1 @@
+"""Flags, exit codes and wording that the programs share."""

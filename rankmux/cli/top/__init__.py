@@ -1,0 +1,1 @@
+"""rankmux-top, the room in a terminal."""

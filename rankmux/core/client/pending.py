@@ -1,0 +1,183 @@
+"""What a client waits for: its commands until they are settled, its WHO until they are answered, its PINGs.
+
+It checks what the server says about them: every command is settled exactly once, with the counts that its results add
+up to (PROTOCOL sections 5 and 6). What it holds is a few numbers for each command, whatever the server sends. It knows
+no bytes, no socket and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ...errors import StateError
+from ..wire.codes import U32_MAX, Status
+from ..wire.fields import violation
+from ..wire.frames import Accepted, Done, Members, Refused, Routed
+
+__all__ = ["SILENT_ID", "Waiting"]
+
+SILENT_ID = 0x8000_0000
+"""Ids with this bit belong to commands of which only a REFUSED may come back: QUIET, and no results wanted."""
+_OPEN_PINGS_MAX = 16  # one is enough to find a dead server; more than a few say that it does not read
+_ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
+
+
+class _Command:
+    """One command that waits: what was asked for, and how many executors ended in which way."""
+
+    __slots__ = ("accepted", "ends", "executors", "quiet", "results")
+
+    def __init__(self, results: bool, quiet: bool) -> None:
+        self.results = results
+        self.quiet = quiet
+        self.accepted = False
+        self.executors = 0
+        self.ends = [0] * len(_ENDS)
+
+
+class Waiting:
+    """The open questions of one connection; at most `limit` commands and as many WHO at a time."""
+
+    __slots__ = (
+        "_commands",
+        "_last_id",
+        "_open_pings",
+        "_pings",
+        "_silent_last_id",
+        "_silent_open",
+        "_who",
+        "limit",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._commands: dict[int, _Command] = {}
+        self._who: dict[int, int] = {}
+        self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal ones, and how long they are
+        self._open_pings = 0
+        self._last_id = 0
+        self._silent_last_id = 0
+        self._silent_open = 0
+
+    @property
+    def commands(self) -> tuple[int, ...]:
+        """The ids of the commands that are not settled yet, the oldest first."""
+        return tuple(self._commands)
+
+    @property
+    def who(self) -> tuple[int, ...]:
+        """The ids of the WHO that are not answered yet, the oldest first."""
+        return tuple(self._who)
+
+    def _next_id(self) -> int:
+        while True:  # ends: fewer than `limit` ids are taken
+            self._last_id = self._last_id % (SILENT_ID - 1) + 1
+            if self._last_id not in self._commands and self._last_id not in self._who:
+                return self._last_id
+
+    def add_command(self, results: bool, quiet: bool) -> int:
+        """The id for a new command; raises StateError when `limit` commands wait already."""
+        if quiet and not results:
+            self._silent_open = min(self._silent_open + 1, U32_MAX)
+            self._silent_last_id = self._silent_last_id % (SILENT_ID - 1) + 1
+            return SILENT_ID | self._silent_last_id
+        if len(self._commands) >= self.limit:
+            raise StateError("sending one more command", f"{self.limit} commands wait for their answers")
+        id_ = self._next_id()
+        self._commands[id_] = _Command(results, quiet)
+        return id_
+
+    def add_who(self, count: int) -> int:
+        """The id for a new WHO that asks for `count` members; raises StateError when `limit` wait already."""
+        if len(self._who) >= self.limit:
+            raise StateError("sending one more WHO", f"{self.limit} of them wait for their answers")
+        id_ = self._next_id()
+        self._who[id_] = count
+        return id_
+
+    def add_ping(self, payload: bytes, *, patient: bool = False) -> None:
+        """Remember a PING; raises StateError when the server owes too many PONGs, unless `patient`: we do not read."""
+        if self._open_pings >= _OPEN_PINGS_MAX and not patient:
+            raise StateError("sending one more PING", f"{_OPEN_PINGS_MAX} of them wait for their PONGs")
+        self._open_pings += 1
+        if self._pings and self._pings[-1][0] == payload:
+            self._pings[-1] = payload, self._pings[-1][1] + 1
+        else:
+            self._pings.append((payload, 1))
+
+    def _command(self, id_: int, frame: str) -> _Command:
+        command = self._commands.get(id_)
+        if command is None:
+            raise violation(f"{frame} came for the command {id_}, which waits for nothing")
+        return command
+
+    def accepted(self, frame: Accepted) -> None:
+        """Check ACCEPTED; it settles a command that wants no results."""
+        command = self._command(frame.id, "ACCEPTED")
+        if command.quiet:
+            raise violation(f"ACCEPTED came for the command {frame.id}, which is QUIET")
+        if command.accepted:
+            raise violation(f"ACCEPTED came twice for the command {frame.id}")
+        if not command.results:
+            del self._commands[frame.id]
+            return
+        command.accepted = True
+        command.executors = frame.executors
+
+    def refused(self, frame: Refused) -> None:
+        """Check REFUSED; it settles every kind of command."""
+        if frame.id & SILENT_ID:
+            if not self._silent_open:
+                raise violation(f"REFUSED came for the command {frame.id}, which was never sent")
+            self._silent_open -= 1
+            return
+        command = self._command(frame.id, "REFUSED")
+        if command.accepted or any(command.ends):
+            raise violation(f"REFUSED came for the command {frame.id}, which was dispatched")
+        del self._commands[frame.id]
+
+    def routed(self, frame: Routed) -> Status:
+        """Check ROUTED and count it; the status it brings."""
+        command = self._command(frame.id, "ROUTED")
+        if not command.results:
+            raise violation(f"ROUTED came for the command {frame.id}, which wants no results")
+        if not command.accepted and not command.quiet:
+            raise violation(f"ROUTED came for the command {frame.id} before it was ACCEPTED")
+        status = Status(frame.status)
+        if status is not Status.PART:
+            command.ends[status] += 1
+        if command.accepted and sum(command.ends) > command.executors:
+            raise violation(f"the command {frame.id} went to {command.executors}, and more than that ended")
+        return status
+
+    def done(self, frame: Done) -> None:
+        """Check DONE against what was routed; it settles the command."""
+        command = self._command(frame.id, "DONE")
+        told = list(frame[1:])
+        if not command.results or not (command.accepted or command.quiet):
+            raise violation(f"DONE came for the command {frame.id}, which does not wait for it")
+        if told != command.ends:
+            raise violation(f"DONE of the command {frame.id} counts {told}, its results make {command.ends}")
+        if command.accepted and sum(told) != command.executors:
+            raise violation(
+                f"DONE of the command {frame.id} counts {sum(told)} executors of {command.executors}"
+            )
+        del self._commands[frame.id]
+
+    def members(self, frame: Members) -> None:
+        """Check MEMBERS; it answers its WHO."""
+        count = self._who.pop(frame.id, None)
+        if count is None:
+            raise violation(f"MEMBERS came for the WHO {frame.id}, which does not wait for it")
+        if len(frame.members) > count:
+            raise violation(f"MEMBERS lists {len(frame.members)} members, at most {count} were asked for")
+
+    def pong(self, payload: bytes) -> None:
+        """Check PONG: it answers the oldest open PING, with the same bytes."""
+        if not self._pings or self._pings[0][0] != payload:
+            raise violation("a PONG came that answers no PING of ours")
+        self._open_pings -= 1
+        if self._pings[0][1] == 1:
+            self._pings.popleft()
+        else:
+            self._pings[0] = payload, self._pings[0][1] - 1

@@ -1,0 +1,1 @@
+"""The room: ranks, turns and what each turn owes whom."""

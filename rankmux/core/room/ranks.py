@@ -1,0 +1,78 @@
+"""The ranks: parallel columns in rank order, compacted in one sweep when members depart (PROTOCOL section 1).
+
+Tickets only grow and a newcomer always comes last, so the column of tickets is sorted: joining is appending, the rank
+of a ticket is a bisection, the juniors of rank r are the slice behind r. No member stores its rank, so none goes stale.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import pairwise
+
+from ...errors import StateError
+
+__all__ = ["Ranks"]
+
+
+class Ranks:
+    """Who holds which rank: `tickets[r]`, `peers[r]`, `loads[r]`, `names[r]`, `addresses[r]` belong to rank r.
+
+    `tickets` are u64, `peers` the int handles of the connections (the room never looks into them), `loads` u32: how
+    many commands with results wanted a member has not answered for good (PROTOCOL section 5).
+    """
+
+    __slots__ = ("addresses", "loads", "names", "peers", "tickets")
+
+    def __init__(self) -> None:
+        self.tickets = array("Q")
+        self.peers = array("i")
+        self.loads = array("I")
+        self.names: list[str] = []
+        self.addresses: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.tickets)
+
+    def append(self, ticket: int, peer: int, name: str, address: str) -> int:
+        """Give `ticket` the last rank and return it. Raises StateError when the ticket is not the largest so far."""
+        if self.tickets and ticket <= self.tickets[-1]:
+            raise StateError(f"joining with ticket {ticket}", f"ticket {self.tickets[-1]} holds a rank")
+        self.tickets.append(ticket)
+        self.peers.append(peer)
+        self.loads.append(0)
+        self.names.append(name)
+        self.addresses.append(address)
+        return len(self.tickets) - 1
+
+    def rank_of(self, ticket: int) -> int:
+        """The rank of `ticket`; KeyError when it holds none."""
+        rank = bisect_left(self.tickets, ticket)
+        if rank == len(self.tickets) or self.tickets[rank] != ticket:
+            raise KeyError(ticket)
+        return rank
+
+    def clear(self) -> None:
+        """Take out all members."""
+        for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
+            del column[:]
+
+    def remove(self, ranks: Iterable[int]) -> None:
+        """Take out the members at `ranks` (ascending, each once), in one sweep however many they are."""
+        gone = list(ranks)
+        if not gone:
+            return
+        size = len(self.tickets)
+        if gone[-1] >= size or gone[0] < 0 or any(a >= b for a, b in pairwise(gone)):
+            raise StateError(f"removing the ranks {gone[:8]}", f"there are {size} members")
+        runs = []  # (where it goes, where it starts, where it ends): the survivors between two departures
+        write = gone[0]
+        for rank, following in zip(gone, [*gone[1:], size], strict=True):
+            if rank + 1 < following:
+                runs.append((write, rank + 1, following))
+                write += following - rank - 1
+        for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
+            for to, start, end in runs:
+                column[to : to + end - start] = column[start:end]  # type: ignore[assignment]
+            del column[write:]

@@ -1,0 +1,1 @@
+"""The numbers, layouts and frames of the protocol."""

@@ -1,0 +1,135 @@
+"""The numbers of the wire: frame types, codes, flags and limits (PROTOCOL sections 2 to 7). Nothing but numbers."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+__all__ = [
+    "ADDRESS_MAX_BYTES",
+    "CLIENT_FRAMES",
+    "CLIENT_STATUSES",
+    "DEFAULT_MAX_PAYLOAD",
+    "DEFAULT_PORT",
+    "FRAME_OVERHEAD",
+    "NAME_MAX_BYTES",
+    "PING_MAX_BYTES",
+    "SERVER_FRAMES",
+    "TOKEN_MAX_BYTES",
+    "U32_MAX",
+    "VERSION",
+    "Cause",
+    "CommandFlag",
+    "ErrorCode",
+    "ExecuteFlag",
+    "FrameType",
+    "RefusedCode",
+    "Status",
+    "Target",
+]
+
+VERSION = 1
+DEFAULT_PORT = 7117
+DEFAULT_MAX_PAYLOAD = 65_536
+FRAME_OVERHEAD = 64  # a frame's length may be at most max_payload + this (section 2)
+NAME_MAX_BYTES = 64
+ADDRESS_MAX_BYTES = 255  # MEMBERS has one byte for its length
+TOKEN_MAX_BYTES = 1024
+PING_MAX_BYTES = 64
+U32_MAX = 0xFFFF_FFFF
+
+
+class FrameType(IntEnum):
+    """Section 2. The upper bit tells the direction, but PING and PONG go both ways."""
+
+    HELLO = 0x01
+    COMMAND = 0x02
+    RESULT = 0x03
+    WHO = 0x05
+    PING = 0x06
+    PONG = 0x07
+    LEAVE = 0x08
+    WELCOME = 0x81
+    EXECUTE = 0x82
+    RANK = 0x83
+    ACCEPTED = 0x84
+    REFUSED = 0x85
+    ROUTED = 0x86
+    DONE = 0x87
+    MEMBERS = 0x88
+    ERROR = 0x89
+
+
+class Target(IntEnum):
+    """Section 5: who executes a command."""
+
+    ALL = 0
+    ONE = 1
+    NEXT = 2
+    LEAST = 3
+
+
+class CommandFlag(IntFlag):
+    """Section 5."""
+
+    RESULTS = 1
+    QUIET = 2
+
+
+class ExecuteFlag(IntFlag):
+    """Section 5."""
+
+    RESULT_WANTED = 1
+
+
+class Status(IntEnum):
+    """Section 6. EXPIRED and LEFT come from the server only; PART is not an end."""
+
+    OK = 0
+    FAILED = 1
+    REJECTED = 2
+    EXPIRED = 3
+    LEFT = 4
+    PART = 16
+
+
+class Cause(IntEnum):
+    """Section 4: why the member before went."""
+
+    LEFT = 1
+    LOST = 2
+    EVICTED = 3
+
+
+class RefusedCode(IntEnum):
+    """Section 5: why a command was not dispatched."""
+
+    NO_TARGET = 1
+    NOT_LOWER = 2
+    NO_SUCH_RANK = 3
+    BUSY = 4
+    DUPLICATE = 5
+    TOO_BIG = 6
+
+
+class ErrorCode(IntEnum):
+    """Section 7: why the server closes a connection."""
+
+    PROTOCOL = 1
+    TOO_BIG = 2
+    UNSUPPORTED = 3
+    AUTH = 4
+    FULL = 5
+    TIMEOUT = 6
+    SLOW = 7
+    SHUTDOWN = 8
+    RESOURCE = 9
+    KICKED = 10
+    INTERNAL = 11
+
+
+CLIENT_STATUSES = frozenset((Status.OK, Status.FAILED, Status.REJECTED, Status.PART))
+"""The statuses that a client may send (section 6)."""
+CLIENT_FRAMES = frozenset(t for t in FrameType if t < 0x80)
+"""The types that a client sends (section 2)."""
+SERVER_FRAMES = frozenset(t for t in FrameType if t >= 0x80) | {FrameType.PING, FrameType.PONG}
+"""The types that a server sends (section 2)."""

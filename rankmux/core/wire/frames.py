@@ -1,0 +1,76 @@
+"""The wire of rankmux, version 1: every frame by its type (PROTOCOL sections 2 to 7).
+
+The frames are laid out in `client_frames` and `server_frames`; here they come together. Nothing here knows a socket, a
+clock, a member or how a stream is cut into frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .client_frames import Command, Hello, Leave, Ping, Pong, Result, Who, valid_name
+from .codes import ErrorCode, FrameType
+from .fields import Frame, violation
+from .server_frames import (
+    Accepted,
+    Done,
+    ErrorFrame,
+    Execute,
+    MemberInfo,
+    Members,
+    Rank,
+    Refused,
+    Routed,
+    Welcome,
+)
+
+__all__ = [
+    "Accepted",
+    "Command",
+    "Done",
+    "ErrorFrame",
+    "Execute",
+    "Frame",
+    "Hello",
+    "Leave",
+    "MemberInfo",
+    "Members",
+    "Ping",
+    "Pong",
+    "Rank",
+    "Refused",
+    "Result",
+    "Routed",
+    "Welcome",
+    "Who",
+    "decode",
+    "valid_name",
+]
+
+_DECODERS: dict[FrameType, Callable[[bytes], Frame]] = {
+    FrameType.HELLO: Hello.decode,
+    FrameType.COMMAND: Command.decode,
+    FrameType.RESULT: Result.decode,
+    FrameType.WHO: Who.decode,
+    FrameType.PING: Ping.decode,
+    FrameType.PONG: Pong.decode,
+    FrameType.LEAVE: Leave.decode,
+    FrameType.WELCOME: Welcome.decode,
+    FrameType.EXECUTE: Execute.decode,
+    FrameType.RANK: Rank.decode,
+    FrameType.ACCEPTED: Accepted.decode,
+    FrameType.REFUSED: Refused.decode,
+    FrameType.ROUTED: Routed.decode,
+    FrameType.DONE: Done.decode,
+    FrameType.MEMBERS: Members.decode,
+    FrameType.ERROR: ErrorFrame.decode,
+}
+
+
+def decode(type_: int, body: bytes, allowed: frozenset[FrameType]) -> Frame:
+    """Decode the frame of `type_` with `body`; UNSUPPORTED when the type is not one of `allowed` (section 3.3)."""
+    if type_ not in allowed:
+        raise violation(
+            f"frame type {type_:#04x} is unknown, reserved or of the other direction", ErrorCode.UNSUPPORTED
+        )
+    return _DECODERS[FrameType(type_)](body)

@@ -1,0 +1,1 @@
+"""The admin endpoint: health, metrics, members and the page."""

@@ -1,0 +1,289 @@
+"""The server's window for people and monitors, served from the same loop: so much a turn, so many connections, no more.
+
+Whoever looks in here never holds up a member. Sockets and limits are here; HTTP is in `admin_http`, what is answered in
+`admin_routes`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from ...config import Config
+from ...system.json_lines import tagged
+from ...system.reactor import READABLE, WRITABLE, Reactor
+from .http import Answer, Exchange, Request, text_answer
+from .routes import Routes, Work
+from .sockets import AdminSocket, open_admin_sockets
+from .status import View
+
+__all__ = ["CONNECTIONS_MAX", "Admin"]
+
+CONNECTIONS_MAX = 32
+"""At most so many connections; one more takes the place of the one that has been idle for longest, if one is."""
+
+_TURN_S = 0.0005  # what a turn spends here; what has been begun is finished, so it may be a bit more
+_READ_BYTES = 4096
+_REQUEST_TIMEOUT_S = 5.0  # from the first byte of a request to its last
+_IDLE_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 10.0  # without any byte taken
+_SWEEP_S = 1.0
+_REFUSED_MAX = 8  # who is over that and is being told so; more are not even told
+_PAUSE_S = 1.0  # when the system has no connection to give
+
+log = logging.getLogger("rankmux.server.admin.endpoint")
+
+
+class _Channel:
+    """One connection: it waits for a request (`idle`: not even begun), is worked for, or is being answered (`out`)."""
+
+    __slots__ = ("deadline", "exchange", "fd", "idle", "out", "said", "sock", "work")
+
+    def __init__(self, sock: socket.socket, exchange: Exchange, now: float) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.exchange = exchange
+        self.work: Work | None = None
+        self.said: Request | Answer | None = None  # what came behind the request that has been answered
+        self.out = memoryview(b"")
+        self.idle = True
+        self.deadline = now + _REQUEST_TIMEOUT_S
+
+
+class Admin:
+    """Listens where `config` says, and on the socket that was `handed` to us. Raises ConfigError.
+
+    `reserve(fd)` is called for each descriptor that may come up in the reactor's `poll`; hand those to `ready`, and
+    call `turn` once a turn. `busy`: there is something to do without waiting.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        view: View,
+        reactor: Reactor,
+        reserve: Callable[[int], None],
+        handed: socket.socket | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._reserve = reserve
+        self._routes = Routes(view)
+        self._ready: set[int] = set()
+        self._working: deque[_Channel] = deque()
+        self._channels: dict[int, _Channel] = {}
+        self._sweeping = False
+        self._listeners = {one.sock.fileno(): one for one in open_admin_sockets(config, handed)}
+        self.requests = 0
+        for fd in self._listeners:
+            reserve(fd)
+            reactor.watch(fd, READABLE)
+
+    @property
+    def where(self) -> list[str]:
+        """The addresses to type: `http://127.0.0.1:7118/`, `unix:/run/rankmux/admin.sock`."""
+        return [one.where for one in self._listeners.values()]
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is left over from the last turn."""
+        return bool(self._working)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def ready(self, fd: int) -> None:
+        """Something can be done with this descriptor, if it is one of ours."""
+        if fd in self._channels or fd in self._listeners:
+            self._ready.add(fd)
+
+    def turn(self, now: float) -> None:
+        """Do what can be done, for a short time; what is not reached comes up again."""
+        if not self._ready and not self._working:
+            return
+        clock = self._reactor.clock
+        until = clock() + _TURN_S
+        while self._ready:
+            self._guarded(self._serve, self._ready.pop(), now)
+            if clock() >= until:
+                break
+        self._ready.clear()
+        while self._working:
+            self._guarded(self._work, self._working.popleft().fd, now)
+            if clock() >= until:
+                break
+
+    def close(self) -> None:
+        """Give up all sockets."""
+        for channel in list(self._channels.values()):
+            self._drop(channel)
+        for fd, one in self._listeners.items():
+            self._reactor.watch(fd, 0)
+            one.close()
+        self._listeners.clear()
+
+    def _guarded(self, step: Callable[[int, float], None], fd: int, now: float) -> None:
+        """A mistake in here ends one onlooker's connection, and nothing else."""
+        try:
+            step(fd, now)
+        except Exception as error:
+            facts = tagged("mistake", where="admin")
+            log.error("a mistake in the admin endpoint", exc_info=error, extra=facts)
+            if (channel := self._channels.get(fd)) is not None:
+                self._drop(channel)
+
+    # Connections.
+
+    def _accept(self, fd: int, listener: AdminSocket, now: float) -> None:
+        try:
+            sock, _ = listener.sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError as error:
+            facts = tagged("admin_accept_paused", error=error.strerror)
+            log.warning("no connection for an onlooker: %s", error.strerror, extra=facts)
+            self._reactor.watch(fd, 0)
+            self._reactor.call_at(now + _PAUSE_S, lambda _: self._listen_again(fd))
+            return
+        try:
+            sock.setblocking(False)
+            channel = _Channel(sock, Exchange(listener.local_names_only), now)
+            self._reserve(channel.fd)
+            self._reactor.watch(channel.fd, READABLE)
+        except OSError:
+            sock.close()
+            return
+        self._channels[channel.fd] = channel
+        if len(self._channels) > CONNECTIONS_MAX + _REFUSED_MAX:
+            self._drop(channel)
+        elif len(self._channels) > CONNECTIONS_MAX and not self._make_room(channel):
+            channel.exchange.closing = True
+            self._send(channel, text_answer(503, "too many connections"), now)
+        self._sweep_later(now)
+
+    def _make_room(self, newcomer: _Channel) -> bool:
+        idle = [channel for channel in self._channels.values() if channel.idle and channel is not newcomer]
+        if idle:
+            self._drop(min(idle, key=lambda channel: channel.deadline))
+        return bool(idle)
+
+    def _listen_again(self, fd: int) -> None:
+        if fd in self._listeners:
+            self._reactor.watch(fd, READABLE)
+
+    def _drop(self, channel: _Channel) -> None:
+        if self._channels.pop(channel.fd, None) is not None:
+            self._reactor.watch(channel.fd, 0)
+            channel.sock.close()
+
+    def _sweep_later(self, now: float) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self._reactor.call_at(now + _SWEEP_S, self._sweep)
+
+    def _sweep(self, now: float) -> None:
+        self._sweeping = False
+        for channel in [
+            c for c in self._channels.values() if now >= c.deadline and c.work is None and c.said is None
+        ]:
+            self._drop(channel)
+        if self._channels:
+            self._sweep_later(now)
+
+    # Requests and answers.
+
+    def _serve(self, fd: int, now: float) -> None:
+        channel = self._channels.get(fd)
+        if channel is None:
+            if fd in self._listeners:
+                self._accept(fd, self._listeners[fd], now)
+        elif channel.out:
+            self._flush(channel, now)
+        elif channel.work is None and channel.said is None:
+            self._read(channel, now)
+
+    def _read(self, channel: _Channel, now: float) -> None:
+        try:
+            data = channel.sock.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data or channel.exchange.closing:  # after a refusal only the end is waited for
+            if not data:
+                self._drop(channel)
+            return
+        if channel.idle:
+            channel.idle = False
+            channel.deadline = now + _REQUEST_TIMEOUT_S
+        self._respond(channel, channel.exchange.receive_data(data), now)
+
+    def _respond(self, channel: _Channel, said: Request | Answer | None, now: float) -> None:
+        if said is None:
+            return
+        if isinstance(said, Request):
+            self.requests += 1
+            answer = self._routes.answer(said)
+        else:
+            answer = said
+        if isinstance(answer, Answer):
+            self._send(channel, answer, now)
+        else:
+            channel.work = answer
+            self._reactor.watch(channel.fd, 0)
+            self._working.append(channel)
+
+    def _work(self, fd: int, now: float) -> None:
+        channel = self._channels.get(fd)
+        if channel is None:
+            return
+        if channel.work is None:
+            said, channel.said = channel.said, None
+            self._respond(channel, said, now)
+            return
+        answer = next(channel.work)
+        if answer is None:
+            self._working.append(channel)
+        else:
+            channel.work = None
+            self._send(channel, answer, now)
+
+    def _send(self, channel: _Channel, answer: Answer, now: float) -> None:
+        channel.idle = False
+        channel.deadline = now + _ANSWER_TIMEOUT_S
+        channel.out = memoryview(channel.exchange.send(answer))
+        self._flush(channel, now)
+
+    def _flush(self, channel: _Channel, now: float) -> None:
+        try:
+            sent = channel.sock.send(channel.out)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._drop(channel)
+            return
+        if sent:
+            channel.out = channel.out[sent:]
+            channel.deadline = now + _ANSWER_TIMEOUT_S
+        if channel.out:
+            self._reactor.watch(channel.fd, WRITABLE)
+            return
+        self._reactor.watch(channel.fd, READABLE)
+        if channel.exchange.closing:
+            self._shut(channel, now)
+            return
+        channel.idle = True
+        channel.deadline = now + _IDLE_TIMEOUT_S
+        channel.said = channel.exchange.next_request()
+        if channel.said is not None:
+            channel.idle = False
+            self._working.append(channel)
+
+    def _shut(self, channel: _Channel, now: float) -> None:
+        """All is said: wait for the other side's end, so that a reset does not overtake the answer."""
+        channel.deadline = now + _SWEEP_S
+        try:
+            channel.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(channel)

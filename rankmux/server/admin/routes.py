@@ -1,0 +1,169 @@
+"""What is answered to which path: health, metrics, members, closes, the page. Work that takes long comes in steps.
+
+What many ask for at once is worked out once: rows and metrics are good for a fraction of a second. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Generator, Iterator
+from importlib import resources
+
+from .http import Answer, Request, text_answer
+from .metrics import CONTENT_TYPE, Exposition
+from .status import COUNT_MAX, SORTS, View
+
+__all__ = ["Routes", "Work"]
+
+Work = Iterator[Answer | None]
+"""None as long as there is more to do, then the answer."""
+
+_JSON = "application/json"
+_FRESH_S = 0.25
+_KEPT_MAX = 16
+_CLOSES = 100
+_CLOSES_LIVE = 50
+_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+_STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
+
+
+class _BadQuery(Exception):
+    pass
+
+
+class Routes:
+    """The answers about what `view` shows."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._exposition = Exposition(view)
+        self._kept: dict[object, tuple[float, bytes]] = {}
+        self._page = _page()
+        self._routes: dict[str, Callable[[dict[str, str]], Answer | Work]] = {
+            "/": lambda _: self._page,
+            "/healthz": lambda _: text_answer(200, "ok"),
+            "/readyz": lambda _: self._ready(),
+            "/metrics": lambda _: self._metrics(),
+            "/room.json": self._room,
+            "/closed.json": self._closed,
+            "/live.json": self._live,
+        }
+
+    def answer(self, request: Request) -> Answer | Work:
+        """The answer, or the work that leads to it."""
+        route = self._routes.get(request.path)
+        if route is None:
+            return text_answer(404, f"there are {' '.join(self._routes)}")
+        try:
+            return route(request.query)
+        except _BadQuery as error:
+            return text_answer(400, str(error))
+
+    def _ready(self) -> Answer:
+        return text_answer(200, "ready") if self._view.ready else text_answer(503, "shutting down")
+
+    def _metrics(self) -> Answer:
+        body = self._get("metrics")
+        if body is None:
+            body = self._keep("metrics", self._exposition.text())
+        return Answer(200, CONTENT_TYPE, body)
+
+    def _room(self, query: dict[str, str]) -> Work:
+        window = _window(query, COUNT_MAX)
+        return self._room_in_steps(*window)
+
+    def _room_in_steps(self, first: int, count: int, sort: str) -> Work:
+        view = self._view
+        head = {
+            "instance": f"{view.instance:016x}",
+            "seq": view.room.seq,
+            "total": len(view.room),
+            "seats": view.config.seats,
+            "first": first,
+            "sort": sort,
+        }
+        rows = yield from self._rows(first, count, sort)
+        yield Answer(200, _JSON, _dump(head)[:-1] + b',"members":' + rows + b"}")
+
+    def _live(self, query: dict[str, str]) -> Work:
+        window = _window(query, 0)
+        return self._live_in_steps(*window, _number(query, "after", 0), _number(query, "closed_after", 0))
+
+    def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
+        """What the page asks for again and again: rows, totals, and what is new behind two numbers."""
+        view = self._view
+        rows = yield from self._rows(first, count, sort)
+        closed = view.connections.closes.counts.total()
+        news = {
+            "totals": view.totals(),
+            "first": first,
+            "happened": view.stats.happened,
+            "events": view.events(after),
+            "closed": closed,
+            "closes": view.closes(min(max(0, closed - closed_after), _CLOSES_LIVE)),
+        }
+        yield Answer(200, _JSON, _dump(news)[:-1] + b',"members":' + rows + b"}")
+
+    def _closed(self, query: dict[str, str]) -> Answer:
+        counts = self._view.connections.closes.counts
+        closes = self._view.closes(min(_number(query, "count", _CLOSES), COUNT_MAX))
+        by_reason = {reason.value: count for reason, count in counts.most_common()}
+        return Answer(200, _JSON, _dump({"total": counts.total(), "by_reason": by_reason, "last": closes}))
+
+    def _rows(self, first: int, count: int, sort: str) -> Generator[None, None, bytes]:
+        key = (first, count, sort)
+        kept = self._get(key)
+        if kept is not None:
+            return kept
+        slices: list[bytes] = []
+        for rows in self._view.members(first, count, sort):
+            if slices:
+                yield
+            slices.append(_dump(rows)[1:-1])
+        return self._keep(key, b"[" + b",".join(slices) + b"]")
+
+    def _get(self, key: object) -> bytes | None:
+        until, body = self._kept.get(key, (0.0, b""))
+        return body if self._view.clock() < until else None
+
+    def _keep(self, key: object, body: bytes) -> bytes:
+        if len(self._kept) >= _KEPT_MAX:
+            self._kept.clear()
+        self._kept[key] = (self._view.clock() + _FRESH_S, body)
+        return body
+
+
+def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
+    sort = query.get("sort", "rank")
+    if sort not in SORTS:
+        raise _BadQuery(f"sort: one of {' '.join(SORTS)} is expected")
+    return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
+
+
+def _number(query: dict[str, str], key: str, default: int) -> int:
+    text = query.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise _BadQuery(f"{key}: a whole number is expected")
+    return int(text)
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _page() -> Answer:
+    """The page, and a policy that lets it run its own script, talk to us, and nothing else."""
+    body = resources.files(__package__).joinpath("page.html").read_bytes()
+    policy = (
+        f"default-src 'none'; script-src {_hashes(_SCRIPT, body)}; style-src {_hashes(_STYLE, body)}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return Answer(200, "text/html; charset=utf-8", body, ((b"Content-Security-Policy", policy.encode()),))
+
+
+def _hashes(pattern: re.Pattern[bytes], body: bytes) -> str:
+    digests = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in pattern.findall(body)]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)

@@ -1,0 +1,161 @@
+"""What a server counts for who watches it: plain numbers, brought up to date once per turn and never per receiver.
+
+What is counted elsewhere (closes by reason, accepted connections, bytes owed) stays there. No I/O, no clock; nothing of
+how the numbers are shown.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping
+from itertools import islice
+from operator import itemgetter
+from struct import Struct
+from typing import NamedTuple
+
+from ...core.room.ranks import Ranks
+from ...core.room.room import Outcome
+
+__all__ = ["BOUNDS_S", "EVENTS_MAX", "Happening", "Histogram", "Stats"]
+
+BOUNDS_S = (50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""The upper bounds of a histogram's buckets, in seconds."""
+EVENTS_MAX = 256
+"""So many of the last joins, departures and promotions are kept."""
+
+_STATUSES = ("ok", "failed", "rejected", "expired", "left")
+_DONE = Struct("!9x5I")  # a DONE frame: length, type and id passed over, then one number for each status
+
+
+class Histogram:
+    """How many durations fell into which bucket, and their `sum`. The last bucket is for what is over all bounds."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.sum += seconds
+
+
+class Happening(NamedTuple):
+    """The `number`th thing that happened to the room, from 1 on: `what` is joined, left or promoted.
+
+    `rank` is the one taken, given up, or from which on members moved up; `moved` is how many did; `name` is whose it
+    is, and of a promotion the name of who is rank 0 now if that changed.
+    """
+
+    number: int
+    at: float
+    what: str
+    rank: int
+    ticket: int
+    name: str
+    cause: str
+    moved: int
+
+
+class Stats:
+    """Totals since the start. `turns` and `lag` tell of the loop: how long turns take, how late it comes to deadlines.
+
+    `results` (executors by how they ended, counted when their command is done) and `recent` are kept only while
+    `watched` is set, so that who is not watched pays nothing for them.
+    """
+
+    __slots__ = (
+        "_paced",
+        "_since",
+        "commands",
+        "deliveries",
+        "done",
+        "dropped_results",
+        "happened",
+        "joins",
+        "lag",
+        "paced_s",
+        "recent",
+        "refused",
+        "results",
+        "turns",
+        "watched",
+    )
+
+    def __init__(self) -> None:
+        self.watched = False
+        self.joins = 0
+        self.commands = 0
+        self.deliveries = 0
+        self.done = 0
+        self.dropped_results = 0
+        self.refused: Counter[int] = Counter()
+        self.results = dict.fromkeys(_STATUSES, 0)
+        self.paced_s = 0.0
+        self.turns = Histogram()
+        self.lag = Histogram()
+        self.happened = 0
+        self.recent: deque[Happening] = deque(maxlen=EVENTS_MAX)
+        self._paced = 0
+        self._since = 0.0
+
+    def count(self, outcome: Outcome, ranks: Ranks, now: float) -> None:
+        """A turn was applied; `ranks` are those after it."""
+        self.commands += outcome.commands
+        self.deliveries += outcome.deliveries.executions
+        self.dropped_results += outcome.dropped_results
+        self.done += outcome.settled
+        self.joins += len(outcome.joined)
+        if outcome.refused:
+            self.refused.update(map(itemgetter(1), outcome.refused))
+        if not self.watched:
+            return
+        if outcome.settled:
+            self._count_results(outcome.deliveries.done)
+        if outcome.departed or outcome.joined:
+            self._remember(outcome, ranks, now)
+
+    def turn(self, began: float, ended: float, paced: int) -> None:
+        """A turn is over, and `paced` senders wait for slow receivers until the next one ends."""
+        self.turns.add(ended - began)
+        self.paced_s += self._paced * (ended - self._since)
+        self._paced, self._since = paced, ended
+
+    def since(self, number: int) -> list[Happening]:
+        """What is still known of what happened after `number`, in order."""
+        fresh = min(len(self.recent), max(0, self.happened - number))
+        return list(islice(self.recent, len(self.recent) - fresh, None))
+
+    def _count_results(self, done: Mapping[int, bytes | bytearray]) -> None:
+        ok = failed = rejected = expired = left = 0
+        for frames in done.values():
+            for counts in _DONE.iter_unpack(frames):
+                ok += counts[0]
+                failed += counts[1]
+                rejected += counts[2]
+                expired += counts[3]
+                left += counts[4]
+        for status, count in zip(_STATUSES, (ok, failed, rejected, expired, left), strict=True):
+            self.results[status] += count
+
+    def _remember(self, outcome: Outcome, ranks: Ranks, now: float) -> None:
+        departed, joined = outcome.departed, outcome.joined
+        self.happened += max(0, len(departed) - EVENTS_MAX)  # what would fall out of `recent` at once
+        for gone in departed[-EVENTS_MAX:]:
+            self._add(now, "left", gone.rank, gone.ticket, gone.name, gone.cause.name.lower(), 0)
+        if departed:
+            first = departed[0].rank
+            moved = len(outcome.tickets) - len(departed) - first
+            if moved > 0:
+                ticket, name = (ranks.tickets[0], ranks.names[0]) if not first else (0, "")
+                self._add(now, "promoted", first, ticket, name, "", moved)
+        self.happened += max(0, len(joined) - EVENTS_MAX)
+        for one in joined[-EVENTS_MAX:]:
+            self._add(now, "joined", one.rank, one.ticket, one.name, "", 0)
+
+    def _add(self, now: float, what: str, rank: int, ticket: int, name: str, cause: str, moved: int) -> None:
+        self.happened += 1
+        self.recent.append(Happening(self.happened, now, what, rank, ticket, name, cause, moved))

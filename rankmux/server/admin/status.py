@@ -1,0 +1,187 @@
+"""The state of a server as plain data, for pages and monitors: members, closes, totals. It looks and changes nothing.
+
+A list of members is taken at one moment, and put into words in slices, so that a turn pays for one slice. Texts of
+peers come as they are; who shows them escapes them. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from itertools import islice
+from typing import Any
+
+from ...config import Config
+from ...core.room.room import Room
+from ..connections.connection import Peer
+from ..connections.registry import Connections
+from ..sockets.listener import Listener
+from .stats import BOUNDS_S, Happening, Stats
+
+__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "View"]
+
+COUNT_MAX = 1000
+"""Members in one answer at most."""
+SLICE = 100
+"""Members that are put into words at once."""
+SORTS = ("rank", "load", "queue", "age", "activity")
+"""What members can be sorted by; load and queue: the most first; age, activity: the latest. Of equals, the senior."""
+
+Row = dict[str, Any]
+
+
+class View:
+    """Looks at the parts of one server. `ready`: it takes members; the server says when it doesn't any more."""
+
+    def __init__(
+        self,
+        config: Config,
+        instance: int,
+        room: Room,
+        connections: Connections,
+        listener: Listener,
+        stats: Stats,
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.instance = instance
+        self.room = room
+        self.connections = connections
+        self.listener = listener
+        self.stats = stats
+        self.clock = clock
+        self.ready = True
+        self.started_at = clock()
+        self.version = _version()
+
+    def queued_max(self) -> int:
+        """What the member is owed that is owed the most, in bytes."""
+        return max((queue.size for queue in self.connections.outbox.queues.values()), default=0)
+
+    def totals(self) -> Row:
+        """What was counted since the start, and what is now."""
+        stats, connections, now = self.stats, self.connections, self.clock()
+        outbox = connections.outbox
+        return {
+            "at": now,
+            "instance": f"{self.instance:016x}",
+            "version": self.version,
+            "ready": self.ready,
+            "where": self.listener.where,
+            "uptime_s": now - self.started_at,
+            "members": len(self.room),
+            "seats": self.config.seats,
+            "connections": len(connections),
+            "greeting": len(connections.greeting),
+            "accepted": connections.accepted,
+            "seq": self.room.seq,
+            "waiting": self.room.waiting,
+            "joins": stats.joins,
+            "commands": stats.commands,
+            "deliveries": stats.deliveries,
+            "refused": stats.refused.total(),
+            "results": dict(stats.results),
+            "dropped_results": stats.dropped_results,
+            "queued_bytes": outbox.size,
+            "queued_bytes_max": self.queued_max(),
+            "held_bytes": outbox.held_bytes,
+            "paced": len(connections.pacing),
+            "paced_s": stats.paced_s,
+            "turn_counts": stats.turns.counts,
+            "turn_bounds_s": BOUNDS_S,
+            "turn_s": stats.turns.sum,
+            "closed": {reason.value: count for reason, count in connections.closes.counts.most_common()},
+        }
+
+    def members(self, first: int, count: int, sort: str = "rank") -> Iterator[list[Row]]:
+        """The `count` members from `first` on in that order, all as of the first call of `next`, SLICE at a time."""
+        ranks, connections, now = self.room.ranks, self.connections, self.clock()
+        order = self._order(sort, now)[first : first + min(count, COUNT_MAX)]
+        tickets, fds, loads, names, addresses = (
+            ranks.tickets,
+            ranks.peers,
+            ranks.loads,
+            ranks.names,
+            ranks.addresses,
+        )
+        taken = [
+            (
+                rank,
+                tickets[rank],
+                fds[rank],
+                loads[rank],
+                names[rank],
+                addresses[rank],
+                connections.get(fds[rank]),
+            )
+            for rank in order
+        ]
+        heard, queues = connections.links.heard, connections.outbox.queues
+        for start in range(0, len(taken), SLICE):
+            rows = []
+            for rank, ticket, fd, load, name, address, peer in taken[start : start + SLICE]:
+                same = peer is not None and connections.get(fd) is peer  # a later slice may find it gone
+                queue = queues.get(fd) if same else None
+                row: Row = {"rank": rank, "ticket": ticket, "name": name, "address": address, "load": load}
+                row["age_s"] = round(now - peer.opened_at, 3) if peer is not None else 0.0
+                row["idle_s"] = round(max(0.0, now - heard[fd]), 3) if same else 0.0
+                row["queued_bytes"] = queue.size if queue is not None else 0
+                row["paced"] = peer is not None and bool(peer.held)
+                rows.append(row)
+            yield rows
+
+    def closes(self, count: int) -> list[Row]:
+        """The last closes, the latest first."""
+        now = self.clock()
+        return [
+            {
+                "ago_s": round(now - close.at, 3),
+                "reason": close.reason.value,
+                "detail": close.detail,
+                "name": close.name,
+                "address": close.address,
+                "ticket": close.ticket,
+            }
+            for close in islice(reversed(self.connections.closes.last), count)
+        ]
+
+    def events(self, after: int) -> list[Row]:
+        """What happened to the room behind the number `after`, as far as it is still known."""
+        now = self.clock()
+        return [_event(happening, now) for happening in self.stats.since(after)]
+
+    def _order(self, sort: str, now: float) -> list[int] | range:
+        """The ranks of all members in that order."""
+        ranks, connections = self.room.ranks, self.connections
+        everybody = range(len(ranks))
+        if sort == "rank":
+            return everybody
+        if sort == "load":
+            return sorted(everybody, key=ranks.loads.__getitem__, reverse=True)
+        if sort == "queue":
+            queues = connections.outbox.queues
+            sizes = [queues[fd].size if fd in queues else 0 for fd in ranks.peers]
+            return sorted(everybody, key=sizes.__getitem__, reverse=True)
+        if sort == "activity":
+            heard = connections.links.heard
+            times = [heard[fd] for fd in ranks.peers]
+        else:
+            times = [_opened_at(connections.get(fd), now) for fd in ranks.peers]
+        return sorted(everybody, key=times.__getitem__, reverse=True)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("rankmux")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _opened_at(peer: Peer | None, now: float) -> float:
+    return now if peer is None else peer.opened_at
+
+
+def _event(happening: Happening, now: float) -> Row:
+    row: Row = happening._asdict()
+    row["ago_s"] = round(now - row.pop("at"), 3)
+    return row

@@ -1,0 +1,1 @@
+"""Connections: their lives, what they are owed, and their deadlines."""

@@ -1,0 +1,157 @@
+"""What a person wants to see of a server, as log lines: who came, who went and why, the ranking, who commanded what.
+
+At most so many lines of a kind in a second; the rest is counted, and told with the next line. What peers sent is shown
+escaped and cut. When nobody listens at INFO, all of it costs one comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ..core.room.ranks import Ranks
+from ..core.room.room import Departed, Joined
+from ..core.wire.codes import RefusedCode, Target
+from ..system.json_lines import tagged
+from .connections.connection import Close
+
+__all__ = ["Journal", "excerpt"]
+
+_RANKING_MAX = 20
+_EXCERPT_BYTES = 128
+
+log = logging.getLogger("rankmux.server")
+
+
+def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
+    """Printable, in one line, at most `limit` characters: fit for a log whatever a peer sent."""
+    raw = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
+    text = raw[:limit].decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown if len(raw) <= limit and len(shown) <= limit else shown[:limit] + "…"
+
+
+class Journal:
+    """At most `lines_per_s` lines of each kind, by the `now` that `tick` was told last."""
+
+    def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:
+        self._ranks = ranks
+        self._lines_per_s = lines_per_s
+        self._excerpt_bytes = excerpt_bytes
+        self._second = 0.0
+        self._used: dict[str, int] = {}
+
+    def listens(self) -> bool:
+        """Whether anybody reads these lines."""
+        return log.isEnabledFor(logging.INFO)
+
+    def tick(self, now: float) -> None:
+        """A turn begins."""
+        if now - self._second >= 1.0:
+            self._second = now
+            for kind, used in self._used.items():
+                if used > self._lines_per_s:
+                    more = used - self._lines_per_s
+                    facts = tagged("suppressed", kind=kind, count=more)
+                    log.info("%s: %d more in the last second", kind, more, extra=facts)
+            self._used.clear()
+
+    def left(self, kind: str) -> bool:
+        """Whether a line of `kind` may still be written in this second."""
+        return self._used.get(kind, 0) < self._lines_per_s
+
+    def skip(self, kind: str, count: int) -> None:
+        """So many were not even offered."""
+        self._used[kind] = self._used.get(kind, 0) + count
+
+    def joined(self, joined: list[Joined]) -> None:
+        """Who joined with which rank."""
+        for one in joined:
+            if self._may("joined"):
+                facts = tagged(
+                    "joined",
+                    name=excerpt(one.name),
+                    rank=one.rank,
+                    ticket=one.ticket,
+                    seq=one.seq,
+                    address=self._ranks.addresses[one.rank],
+                )
+                log.info(
+                    "joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket, extra=facts
+                )
+
+    def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
+        """Who left and why (`reasons` by ticket), then the new ranking."""
+        for one in departed:
+            if self._may("left"):
+                why = reasons.get(one.ticket, "unknown")
+                facts = tagged("left", name=excerpt(one.name), rank=one.rank, ticket=one.ticket, reason=why)
+                log.info("left: %s had rank %d: %s", _who(one.name), one.rank, why, extra=facts)
+        if departed and self._may("ranking"):
+            log.info("ranking: %s", self._ranking(), extra=tagged("ranking", members=len(self._ranks)))
+
+    def command(
+        self, rank: int, target: int, arg: int, seq: int, executors: int, rejected: int, payload: bytes
+    ) -> None:
+        """Who commanded what to how many, and how many were rejected."""
+        if self._may("command"):
+            to = f"rank {arg}" if target == Target.ONE else Target(target).name.lower()
+            name = _who(self._ranks.names[rank])
+            shown = excerpt(payload, self._excerpt_bytes)
+            log.info(
+                'command %d: rank %d %s to %s: "%s": %d execute, %d rejected',
+                seq,
+                rank,
+                name,
+                to,
+                shown,
+                executors,
+                rejected,
+                extra=tagged(
+                    "command",
+                    seq=seq,
+                    rank=rank,
+                    ticket=self._ranks.tickets[rank],
+                    name=excerpt(self._ranks.names[rank]),
+                    target=Target(target).name.lower(),
+                    arg=arg,
+                    payload=shown,
+                    executors=executors,
+                    rejected=rejected,
+                ),
+            )
+
+    def refused(self, refused: list[tuple[int, int]]) -> None:
+        """Whose command was refused, and why."""
+        for ticket, code in refused:
+            if self._may("refused"):
+                name = RefusedCode(code).name
+                facts = tagged("refused", ticket=ticket, code=name.lower())
+                log.info("refused: ticket %d: %s", ticket, name, extra=facts)
+
+    def closed(self, close: Close) -> None:
+        """A connection that was no member ended."""
+        if not close.ticket and self.listens() and self._may("closed"):
+            reason, detail = close.reason.value, close.detail
+            facts = tagged("closed", address=close.address, reason=reason, detail=excerpt(detail))
+            log.info("closed: %s was no member: %s%s", close.address, reason, _because(detail), extra=facts)
+
+    def _may(self, kind: str) -> bool:
+        used = self._used[kind] = self._used.get(kind, 0) + 1
+        return used <= self._lines_per_s
+
+    def _ranking(self) -> str:
+        members = len(self._ranks)
+        if members > _RANKING_MAX:
+            return f"{members} members"
+        return (
+            ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names))
+            or "nobody is left"
+        )
+
+
+def _who(name: str) -> str:
+    return excerpt(name) or "(no name)"
+
+
+def _because(detail: str) -> str:
+    return f" ({excerpt(detail)})" if detail else ""

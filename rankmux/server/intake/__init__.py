@@ -1,0 +1,1 @@
+"""Intake: accepting, greeting and reading."""

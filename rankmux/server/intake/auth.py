@@ -1,0 +1,127 @@
+"""Who may come in: the tokens, the certificates, and whether the door may stand where it does.
+
+Tokens are kept as digests and compared in constant time; none of this shows one, not in an error, a log or a repr.
+`reload` reads the same files again, and changes nothing when one of them is broken.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+
+from ...config import Config
+from ...core.wire.codes import TOKEN_MAX_BYTES
+from ...errors import ConfigError
+from ...system.json_lines import tagged
+from ..sockets.tls import make_context
+
+__all__ = ["TOKENS_MAX", "Access", "read_tokens"]
+
+TOKENS_MAX = 2
+"""So many are valid at once: the one that is going out of use, and the one that is coming."""
+_TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not a token
+
+log = logging.getLogger("rankmux.server.intake.auth")
+
+
+class Access:
+    """The door of a server with `config`. `tokens` are those that its files do not hold. Raises ConfigError."""
+
+    __slots__ = ("_config", "_digests", "_tokens", "context")
+
+    def __init__(self, config: Config, tokens: tuple[bytes, ...] = ()) -> None:
+        self._config = config
+        self._tokens = tokens
+        self._digests, self.context = self._read()
+
+    def reload(self) -> bool:
+        """Read the files again, for who comes from now on. False, and a log line, when one is broken: all stays."""
+        try:
+            self._digests, self.context = self._read()
+        except ConfigError as error:
+            text = "not reloaded, what was read before stays valid: %s"
+            log.error(text, error, extra=tagged("not_reloaded", key=error.key, error=str(error)))
+            return False
+        tokens, certificates = len(self._digests), self.context is not None
+        facts = tagged("reloaded", tokens=tokens, certificates=certificates)
+        log.info("reloaded: %d token(s)%s", tokens, ", certificates" if certificates else "", extra=facts)
+        return True
+
+    def admits(self, token: bytes) -> bool:
+        """Whether a HELLO with `token` is let in; takes as long whatever the token is."""
+        if not self._digests:
+            return True
+        digest = sha256(token).digest()
+        matches = sum(
+            hmac.compare_digest(digest, known) for known in self._digests
+        )  # all of them, whichever matches
+        return matches > 0
+
+    def admits_names(self, names: frozenset[str]) -> bool:
+        """Whether who showed a certificate with these `names` is let in."""
+        allowed = self._config.client_names
+        return not allowed or not allowed.isdisjoint(names)
+
+    def check_address(self, address: str) -> None:
+        """Refuse to listen on `address` when the door would stand open there. Raises ConfigError."""
+        if self._config.insecure or ip_address(address.partition("%")[0]).is_loopback:
+            return
+        authenticated = bool(self._digests) or bool(
+            self.context and self.context.verify_mode == ssl.CERT_REQUIRED
+        )
+        missing = [] if authenticated else ["a token (token_file) or client certificates (tls_client_ca)"]
+        if self.context is None:
+            missing.append("TLS (tls_cert)")
+        if missing:
+            expected = f"a loopback address is expected, or {' and '.join(missing)} with it, or insecure to go without"
+            raise ConfigError("host", self._config.host, expected)
+
+    def _read(self) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
+        tokens = self._tokens + (_read_file(self._config.token_file) if self._config.token_file else ())
+        return tuple(sha256(token).digest() for token in tokens), make_context(self._config)
+
+
+def read_tokens(config: Config, environ: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The tokens of RANKMUX_TOKEN, one a line. Raises ConfigError, also when there is a token file as well."""
+    text = environ.get(_TOKEN_VARIABLE)
+    if text is None:
+        return ()
+    if config.token_file:
+        raise ConfigError(
+            _TOKEN_VARIABLE, "(hidden)", f"only one of it and token_file ({config.token_file}) is expected"
+        )
+    return _split(_TOKEN_VARIABLE, "(hidden)", text.encode("utf-8", "surrogateescape"))
+
+
+def _read_file(path: str) -> tuple[bytes, ...]:
+    try:
+        with Path(path).open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                expected = f"a file that only its owner can open is expected, its mode is {mode & 0o777:o}: chmod 600"
+                raise ConfigError("token_file", path, expected)
+            return _split("token_file", path, file.read(16 * TOKEN_MAX_BYTES))
+    except OSError as error:
+        raise ConfigError(
+            "token_file", path, f"a file that can be read is expected ({error.strerror})"
+        ) from None
+
+
+def _split(key: str, value: str, data: bytes) -> tuple[bytes, ...]:
+    tokens = tuple(line for line in (line.rstrip(b"\r") for line in data.split(b"\n")) if line)
+    if not 0 < len(tokens) <= TOKENS_MAX:
+        raise ConfigError(
+            key,
+            value,
+            f"1 or {TOKENS_MAX} tokens, one a line, are expected, there are {len(tokens)}",
+        )
+    if max(map(len, tokens)) > TOKEN_MAX_BYTES:
+        raise ConfigError(key, value, f"tokens of at most {TOKEN_MAX_BYTES} bytes are expected")
+    return tokens

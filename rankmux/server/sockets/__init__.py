@@ -1,0 +1,1 @@
+"""Sockets: listening, TLS, and the tables indexed by file descriptor."""

@@ -1,0 +1,80 @@
+"""What the hot loops must know of a connection, in tables indexed by its file descriptor. No protocol, no system call.
+
+The descriptor is a small number that the kernel hands out densely, so a table of 20,000 of them is small and a look-up
+needs no hashing. `_framing` and `_flush` read and write these tables in place.
+"""
+
+from __future__ import annotations
+
+from array import array
+from errno import EBADF
+from typing import Protocol
+
+__all__ = ["READ_DIRECT", "WRITE_DIRECT", "Links", "PlainSocket"]
+
+READ_DIRECT = 1
+"""A member on a plain socket with no incomplete frame: the hot loop may read it."""
+WRITE_DIRECT = 2
+"""A plain socket with nothing queued: the hot loop may send to it."""
+
+
+class PlainSocket(Protocol):
+    """The two calls of a socket that the pure twin makes."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """As of socket.socket."""
+
+    def send(self, data: memoryview | bytes, /) -> int:
+        """As of socket.socket."""
+
+
+class _Closed:
+    """Stands where no connection is."""
+
+    def recv_into(self, _: memoryview, /) -> int:
+        raise OSError(EBADF, "this connection is closed")
+
+    def send(self, _: memoryview | bytes, /) -> int:
+        raise OSError(EBADF, "this connection is closed")
+
+
+_CLOSED = _Closed()
+
+
+class Links:
+    """`modes[fd]`: READ_DIRECT and WRITE_DIRECT; `tickets[fd]`: 0 for none.
+
+    `heard[fd]`: when bytes last came, in seconds.
+    """
+
+    __slots__ = ("heard", "modes", "sockets", "tickets")
+
+    def __init__(self) -> None:
+        self.modes = bytearray()
+        self.tickets = array("Q")
+        self.heard = array("d")
+        self.sockets: list[PlainSocket] = []
+
+    def reserve(self, fd: int) -> None:
+        """Make the tables long enough for `fd`, which may come up in `ready`."""
+        more = fd + 1 - len(self.modes)
+        if more > 0:
+            more = max(more, len(self.modes), 64)
+            self.modes.extend(bytes(more))
+            self.tickets.frombytes(bytes(more * self.tickets.itemsize))
+            self.heard.frombytes(bytes(more * self.heard.itemsize))
+            self.sockets.extend([_CLOSED] * more)
+
+    def open(self, fd: int, sock: PlainSocket, now: float) -> None:
+        """Enter a connection that is not a member yet."""
+        self.reserve(fd)
+        self.modes[fd] = 0
+        self.tickets[fd] = 0
+        self.heard[fd] = now
+        self.sockets[fd] = sock
+
+    def close(self, fd: int) -> None:
+        """Forget the connection; its descriptor may be handed out again from now on."""
+        self.modes[fd] = 0
+        self.tickets[fd] = 0
+        self.sockets[fd] = _CLOSED

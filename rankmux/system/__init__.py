@@ -1,0 +1,1 @@
+"""The operating system as rankmux uses it; nothing here knows the protocol."""

@@ -1,0 +1,208 @@
+"""rankmux-client wait: a leader lock for scripts."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rankmux.client.client import Client
+from rankmux.server.server import Server
+
+from ...support.script import ENDING, Script, alive, eventually, run
+
+SEND = f"{sys.executable} -m rankmux client send"
+
+
+def test_it_returns_when_the_rank_is_reached(scene):
+    code, out, err = scene.run("wait")
+    assert (code, out, err) == (0, "", "Assigned rank: 0\n")
+
+
+def test_it_waits_its_turn(scene):
+    first = scene.client()
+    script = scene.joined("wait", "--rank", "0")
+    client = scene.client()
+    assert [member.rank for member in client.who()] == [0, 1, 2]
+    assert script.process.poll() is None
+    first.close()
+    assert script.end() == 0
+    assert "New rank: 0 of 2, was 1" in script.err
+
+
+def test_another_rank(scene):
+    scene.client()
+    assert scene.run("wait", "--rank", 1)[0] == 0
+    assert scene.run("wait", "--rank", 7)[0] == 0, "a higher one will do"
+
+
+def test_it_gives_up_in_time(scene):
+    scene.client()
+    code, _, err = scene.run("wait", "--timeout", "0.1")
+    assert code == 3
+    assert "rank 0 was not reached in time" in err
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137)])
+def test_the_exit_code_is_the_programs(scene, script, code):
+    assert scene.run("wait", "--", "sh", "-c", script)[0] == code
+
+
+def test_a_program_that_cannot_be_run(scene, tmp_path):
+    file = tmp_path / "file"
+    file.touch(0o600)
+    assert scene.run("wait", "--", tmp_path / "none")[0] == 127
+    assert scene.run("wait", "--", file)[0] == 126
+
+
+def test_the_program_has_our_standard_input_and_output(scene):
+    code, out, _ = scene.run("wait", "--", "cat", text=b"through")
+    assert (code, out) == (0, "through")
+
+
+def test_the_program_is_told_where_it_stands(scene):
+    script = 'echo "$RANKMUX_RANK $RANKMUX_TICKET $RANKMUX_MEMBERS"; [ -S "$RANKMUX_SEAT" ] && echo "$RANKMUX_SEAT"'
+    code, out, _ = scene.run("wait", "--", "sh", "-c", script)
+    assert code == 0
+    told, seat = out.splitlines()
+    assert told == "0 1 1"
+    assert not Path(seat).exists()
+    assert not Path(seat).parent.exists(), "its private directory goes too"
+
+
+def test_the_lock_moves_within_a_second_when_its_holder_is_killed(scene, tmp_path):
+    """And the program of the new holder commands the others through the held seat."""
+    leads = "echo leads; exec sleep 100"
+    first = scene.start("wait", "--rank", "0", "--", "sh", "-c", leads)
+    first.until("leads")
+    then = f"echo leads; {SEND} --wait --to next status; exec sleep 100"
+    second = scene.joined("wait", "--rank", "0", "--", "sh", "-c", then)
+    scene.work('echo "done for rank $RANKMUX_SENDER_RANK"')
+    assert "leads" not in second.out
+    killed_at = time.monotonic()
+    first.process.kill()
+    second.until("leads", "out")
+    took_s = time.monotonic() - killed_at
+    assert took_s < 1
+    second.until("done for rank 0\n", "out")
+    print(f"the lock moved in {took_s * 1000:.0f} ms")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_holder_that_is_killed_takes_its_program_along(scene, tmp_path):
+    holder = scene.start("wait", "--", "sh", "-c", "echo pid $$; exec sleep 100")
+    pid = int(holder.until(r"pid (\d+)\n")[1])
+    holder.process.kill()
+    eventually(lambda: not alive(pid))
+
+
+def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):
+    with Server(port=0, seats=4) as server:
+        script = Script(
+            "wait",
+            "--port",
+            server.address[1],
+            "--",
+            "sh",
+            "-c",
+            "trap 'echo cleaned; exit 9' TERM; echo ready; while :; do sleep 0.01; done",
+        )
+        script.until("ready")
+    with script:
+        assert script.end() == 5
+        assert "cleaned" in script.out
+        assert "the program is stopped" in script.err
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_stops_the_program_then_leaves(scene, number):
+    """The seat is held until the program has ended, so that nobody else begins before."""
+    script = scene.start(
+        "wait",
+        "--",
+        "sh",
+        "-c",
+        "trap 'sleep 0.3; echo cleaned; exit 9' TERM; echo ready; while :; do sleep 0.01; done",
+    )
+    script.until("ready")
+    second = scene.start("wait", "--", "sh", "-c", "date +%s.%N")
+    second.until("Assigned rank: 1")
+    assert script.end(number) == 130
+    assert "cleaned" in script.out
+    assert second.end() == 0
+    assert "(a member before you left)" in second.err
+
+
+def test_what_does_not_end_at_sigterm_is_killed_with_its_group(scene):
+    script = scene.start(
+        "wait",
+        "--grace",
+        "0.2",
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; sleep 100 & echo pids $$ $!; while :; do sleep 100; done",
+    )
+    pids = [int(pid) for pid in script.until(r"pids (\d+) (\d+)\n").groups()]
+    assert script.end(signal.SIGTERM) == 130
+    eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_second_signal_kills_at_once(scene):
+    script = scene.start(
+        "wait",
+        "--grace",
+        "100",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo no' TERM; echo ready; while :; do sleep 0.01; done",
+    )
+    script.until("ready")
+    script.process.send_signal(signal.SIGTERM)
+    script.until("no\n", "out")
+    assert script.end(signal.SIGINT) == 130
+
+
+def state_of(pid):
+    """R, S, T (stopped)..., as in /proc."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
+def test_its_program_does_not_go_on_alone(scene):
+    """Ctrl-Z: the rank is another's as soon as the server has missed us, so what acts for it must not run on."""
+    script = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait")
+    pids = [script.process.pid, *(int(pid) for pid in script.until(r"pids (\d+) (\d+)\n").groups())]
+    for _ in range(2):
+        script.process.send_signal(signal.SIGTSTP)
+        eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
+        script.process.send_signal(signal.SIGCONT)
+        eventually(lambda: "T" not in [state_of(pid) for pid in pids])
+    assert script.end(signal.SIGTERM) == 130
+
+
+def test_its_seat_executes_nothing(scene):
+    with Client(*scene.server.address) as client:
+        script = scene.joined("wait")
+        receipt = client.command("print", results=True)
+        assert receipt.wait().rejected == 1
+        assert [result.text for result in receipt] == ["this seat executes nothing"]
+    assert script.end() == 0
+
+
+def test_full():
+    with Server(port=0, seats=1) as server, Client(*server.address):
+        code, _, err = run("wait", "--port", server.address[1])
+    assert code == 5
+    assert "no seat is free" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rank", "-1"], ["--rank", "x"], ["--grace", "0"], ["--timeout", "0"]]
+)
+def test_usage(arguments):
+    assert run("wait", *arguments)[0] == 2

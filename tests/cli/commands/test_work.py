@@ -1,0 +1,302 @@
+"""rankmux-client work: programs for commands, their deadlines, hooks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+
+import pytest
+
+from rankmux.client.client import Client
+from rankmux.codes import Status
+from rankmux.server.server import Server
+
+from ...support.script import ENDING, PATIENCE_S, Script, alive, eventually, run
+
+
+def test_the_program_gets_the_payload_and_its_circumstances(scene):
+    client = scene.client()
+    scene.work('cat; echo " $RANKMUX_RANK $RANKMUX_SENDER_RANK $RANKMUX_SEQ ${RANKMUX_DEADLINE%%.*}"')
+    receipt = client.command("print", results=True, timeout=8.5)
+    [result] = receipt.gather()
+    assert (result.status, result.text) == (Status.OK, f"print 1 0 {receipt.seq} 8\n")
+
+
+def test_without_a_limit_there_is_no_deadline(scene, tmp_path):
+    client = scene.client()
+    told = tmp_path / "told"
+    outer = {"RANKMUX_DEADLINE": "1.5"}  # as in a program of another `work`
+    scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}', env=outer)
+    client.command("print")
+    eventually(told.exists)
+    assert told.read_text() == "none\n"
+
+
+def test_the_payload_never_goes_through_a_shell(scene, tmp_path):
+    client = scene.client()
+    trap = tmp_path / "trap"
+    payload = (
+        f"$(touch {trap}); `touch {trap}`\n; touch {trap} | touch {trap} && touch {trap} '\" > {trap}\0$IFS"
+    )
+    scene.joined("work", "--", sys.executable, "-c", "import sys; sys.stdout.write(sys.stdin.read())")
+    scene.joined("work", "--", "cat")
+    results = client.command(payload, results=True).gather()
+    assert [(result.status, result.text) for result in results] == [(Status.OK, payload)] * 2
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (["sh", "-c", "exit 3"], "exit code 3"),
+        (["sh", "-c", "kill -9 $$"], "ended by SIGKILL"),
+        (["/none"], "/none cannot be run: No such file or directory"),
+    ],
+)
+def test_failures(scene, program, words):
+    client = scene.client()
+    scene.joined("work", "--", *program)
+    [result] = client.command("print", results=True).gather()
+    assert (result.status, result.text) == (Status.FAILED, words)
+
+
+def test_output_comes_while_it_runs(scene, tmp_path):
+    client = scene.client()
+    gate = tmp_path / "gate"
+    scene.work(f"echo first; while [ ! -e {gate} ]; do sleep 0.01; done; echo second")
+    results = client.command("print", results=True).results(timeout=20)
+    first = next(results)
+    assert (first.status, first.text) == (Status.PART, "first\n")
+    gate.touch()
+    assert [(result.status, result.text) for result in results] == [
+        (Status.PART, "second\n"),
+        (Status.OK, ""),
+    ]
+
+
+def test_errors_go_back_when_asked(scene):
+    client = scene.client()
+    scene.work("echo oops >&2", "--with-errors")
+    worker = scene.work("echo oops >&2")
+    assert [result.text for result in client.command("print", results=True).gather()] == ["oops\n", ""]
+    worker.until("oops", "err")
+
+
+def test_output_is_bounded(scene):
+    client = scene.client()
+    scene.work("yes | head -c 5000000; exit 3", "--max-output", "100000")
+    [result] = client.command("print", results=True).gather()
+    note = b"exit code 3; the output was too long and has been cut"
+    assert (result.status, len(result.payload), result.payload[-len(note) :]) == (
+        Status.FAILED,
+        100_000 + len(note),
+        note,
+    )
+
+
+def test_a_program_that_reads_nothing(scene):
+    client = scene.client()
+    scene.work("exit 0")
+    scene.work("exec <&-; echo done")
+    results = client.command(b"x" * 65536, results=True).gather()
+    assert [(result.status, result.text) for result in results] == [(Status.OK, ""), (Status.OK, "done\n")]
+
+
+def test_what_it_leaves_running_does_not_hold_up_its_result(scene):
+    client = scene.client()
+    scene.work("sleep 100 & echo $!")
+    [result] = client.command("print", results=True, timeout=20).gather()
+    assert result.status is Status.OK
+    pid = int(result.text)
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_at_the_deadline_its_process_group_is_ended(scene, tmp_path):
+    client = scene.client()
+    polite, stubborn = tmp_path / "polite", tmp_path / "stubborn"
+    scene.work(
+        f"trap 'echo bye > {polite}.bye; exit' TERM; sleep 100 & echo $$ $! > {polite}; while :; do sleep 0.01; done"
+    )
+    worker = scene.work(
+        f"trap '' TERM; sleep 100 & echo $$ $! > {stubborn}; while :; do sleep 1; done", "--grace", "0.2"
+    )
+    counts = client.command("print", results=True, timeout=1).wait()
+    assert counts.expired == 2
+    pids = [int(pid) for file in (polite, stubborn) for pid in file.read_text().split()]
+    assert len(pids) == 4
+    took_s = eventually(lambda: not any(alive(pid) for pid in pids), within_s=10)
+    assert took_s < 3
+    assert (tmp_path / "polite.bye").exists(), "SIGTERM came first"
+    worker.until("stopped at its deadline")
+
+
+def test_a_late_program_makes_room_for_the_next(scene):
+    client = scene.client()
+    scene.work('read c; case $c in slow) exec sleep 100;; esac; echo "$c"', "--grace", "0.2")
+    slow = client.command("slow\n", results=True, timeout=0.5)
+    late = client.command("late\n", results=True, timeout=0.4)
+    quick = client.command("quick\n", results=True, timeout=20)
+    assert (slow.wait().expired, late.wait().expired) == (1, 1)
+    assert [result.text for result in quick.gather()] == ["quick\n"]
+
+
+MEET = "read me; : > {0}/$me; while [ $(ls {0} | wc -l) -lt 2 ]; do sleep 0.01; done; echo met"
+
+
+def test_parallel(scene, tmp_path):
+    """Each program waits for the other one: only together they get on."""
+    client = scene.client()
+    place = tmp_path / "place"
+    place.mkdir()
+    scene.work(MEET.format(place), "--parallel", "2")
+    receipts = [client.command(f"{name}\n", results=True, timeout=20) for name in "ab"]
+    assert [receipt.gather()[0].text for receipt in receipts] == ["met\n", "met\n"]
+
+
+def test_one_at_a_time_and_in_order_otherwise(scene, tmp_path):
+    client = scene.client()
+    log = tmp_path / "log"
+    scene.work(f'read c; echo "begin $c" >> {log}; sleep 0.02; echo "end $c" >> {log}')
+    receipts = [client.command(f"{n}\n", results=True) for n in range(6)]
+    assert all(receipt.wait().ok == 1 for receipt in receipts)
+    assert log.read_text().split("\n")[:-1] == [f"{what} {n}" for n in range(6) for what in ("begin", "end")]
+
+
+def test_allow(scene):
+    client = scene.client()
+    scene.work("cat", "--allow", "deploy *", "--allow", "status")
+    answers = {}
+    for command in ("deploy 3", "deploy 3\n", "deploy 3\nrm", "status", "status\n", "status now", "rm", ""):
+        [result] = client.command(command, results=True).gather()
+        answers[command] = result.status
+    ok = {"deploy 3", "deploy 3\n", "status", "status\n"}
+    assert answers == {c: Status.OK if c in ok else Status.REJECTED for c in answers}
+
+
+def test_its_programs_command_through_its_seat(scene):
+    client = scene.client()
+    scene.work(f"{sys.executable} -m rankmux client send --wait --to next pass")
+    scene.work('cat; echo " from $RANKMUX_SENDER_RANK"')
+    [result] = client.command("go", to=1, results=True).gather()
+    assert (result.status, result.text.strip()) == (Status.OK, "pass from 1")
+
+
+def test_hooks(tmp_path):
+    ranks = tmp_path / "ranks"
+    hook = tmp_path / "hook"
+    hook.write_text(
+        f'#!/bin/sh\necho "$1 $RANKMUX_RANK ${{RANKMUX_RANK_BEFORE-none}} $RANKMUX_TICKET" >> {ranks}\n'
+    )
+    hook.chmod(0o700)
+    lost = tmp_path / "lost"
+    gone = f"sh -c 'sleep 0.2; echo \"$RANKMUX_REASON\" > {lost}'"
+    with Server(port=0, seats=4) as server:
+        hooks = ("--hook-promoted", f"{hook} 'the rank'", "--hook-lost", gone)
+        with Client(*server.address):
+            worker = Script("work", "--port", server.address[1], *hooks, "--", "cat")
+            eventually(lambda: ranks.exists() and ranks.read_text() == "the rank 1 none 2\n")
+        eventually(lambda: ranks.read_text() == "the rank 1 none 2\nthe rank 0 1 2\n")
+        assert not lost.exists()
+    with worker:
+        assert worker.end() == 5, "once the hook has ended"
+    assert "the server is going away" in lost.read_text()
+
+
+def test_a_hook_that_runs_on_is_stopped_with_the_connection(tmp_path):
+    with Server(port=0, seats=4) as server:
+        worker = Script(
+            "work",
+            "--reconnect",
+            "--port",
+            server.address[1],
+            "--hook-promoted",
+            "sh -c 'echo service $$; exec sleep 100'",
+            "--",
+            "cat",
+        )
+        pid = int(worker.until(r"service (\d+)\n")[1])
+        assert alive(pid)
+    with worker:
+        eventually(lambda: not alive(pid))
+        assert worker.end(signal.SIGTERM) == 130
+
+
+def test_no_hook_begins_any_more_once_it_is_to_end(scene):
+    first, second = scene.client(), scene.client()
+    worker = scene.work("cat", "--hook-promoted", "sh -c 'echo began; exec sleep 100'")
+    worker.until("began")
+    for client in (first, second):  # a new rank waits for the hook to end
+        client.close()
+    worker.until("New rank: 0 of 1")
+    assert worker.end(signal.SIGTERM) == 130
+    assert worker.out.count("began") == 1
+
+
+def test_a_hook_that_cannot_be_run(scene):
+    worker = scene.work("cat", "--hook-promoted", "/none")
+    worker.until("the hook /none cannot be run")
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
+def test_nobody_has_to_read_what_it_says(scene):
+    """It works on, keeps its seat, and tells later what was missed; the program's own errors do not matter here."""
+    client = scene.client()
+    worker = scene.work("cat 2>/dev/null")
+    fcntl.fcntl(worker.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+    receipts = [client.command(f"print {number}", results=True) for number in range(60)]
+    assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == [
+        f"print {number}" for number in range(60)
+    ]
+    worker.until("Command", "err")
+    client.command("print", results=True).gather(PATIENCE_S)
+    worker.until(r"\d\d+ lines were dropped, since nobody read them\n", "err")
+
+
+def test_when_nobody_can_read_it_any_more_it_ends(scene):
+    client = scene.client()
+    worker = scene.work("cat")
+    worker.stop_reading("err")
+    receipt = client.command("print", results=True)
+    assert worker.end() == 1
+    assert receipt.wait(PATIENCE_S).total == 1
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_the_programs_and_leaves(scene, number):
+    client = scene.client()
+    worker = scene.work("echo pid $$ >&2; sleep 100 & echo pid $! >&2; wait")
+    running = client.command("print", results=True)
+    waiting = client.command("print", results=True)
+    pids = [int(worker.until(rf"(?s)(?:pid \d+\n.*){{{n}}}pid (\d+)\n", "err")[1]) for n in range(2)]
+    assert worker.end(number) == 130
+    assert (running.wait().failed, waiting.wait().rejected) == (1, 1)
+    eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_it_reconnects_and_works_on(tmp_path):
+    with Server(port=0, seats=4) as server:
+        port = server.address[1]
+        worker = Script("work", "--reconnect", "--port", port, "--", "cat")
+        worker.until("Assigned rank: 0")
+    with worker, Server(port=port, seats=4) as server, Client(*server.address) as client:
+        eventually(lambda: len(client.who()) == 2)
+        if client.rank == 0:
+            [result] = client.command("print", results=True).gather()
+            assert result.text == "print"
+        assert worker.end(signal.SIGTERM) == 130
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--parallel", "0", "--", "cat"],
+        ["--hook-lost", "'", "--", "cat"],
+        ["--hook-promoted", "", "--", "cat"],
+    ],
+)
+def test_usage(arguments):
+    assert run("work", *arguments)[0] == 2

@@ -1,0 +1,201 @@
+"""Shell completion, man pages: all made from the parsers, and understood by the shells themselves."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rankmux.cli.manual.completion import SHELLS
+from rankmux.cli.manual.man import man_page
+from rankmux.cli.manual.pages import Kind, pages
+
+from ...support.script import PATIENCE_S, environment, run
+
+PAGES = pages()
+SUBCOMMANDS = [page.subcommand for page in PAGES if page.subcommand]
+
+LINES = {
+    "ho": ["hold"],
+    "w": ["wait", "who", "work"],
+    "--tls-c": ["--tls-ca", "--tls-cert"],
+    "hold --re": ["--reconnect"],
+    "send --to ": ["all", "least", "next"],
+    "work --par": ["--parallel"],
+    "completion ": ["bash", "fish", "zsh"],
+    "hold --seat /etc/host": ["/etc/host.conf", "/etc/hostname", "/etc/hosts"],
+}
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory) -> Path:
+    """A directory with the completion script of each shell."""
+    directory = tmp_path_factory.mktemp("completion")
+    for shell in SHELLS:
+        code, out, _ = run("completion", shell)
+        assert code == 0
+        (directory / shell).write_text(out)
+    return directory
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+def said_by(*command: str) -> list[str]:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment()
+    )
+    assert done.stderr == ""
+    return sorted(line.partition("\t")[0] for line in done.stdout.split("\n") if line)
+
+
+def matches(line: str, found: list[str]) -> bool:
+    wanted = LINES[line]
+    if "/etc/" in line:
+        return set(found) & set(wanted) != set() and all(name.startswith("/etc/host") for name in found)
+    return [word for word in found if not word.startswith("-") or line[-1] != " "] == wanted
+
+
+def bash_says(scripts: Path, *words: str) -> list[str]:
+    ask = """
+        . "$1"/bash; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rankmux_client
+        [ ${#COMPREPLY[@]} -eq 0 ] || printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    return said_by("bash", "-c", ask, "bash", str(scripts), "rankmux-client", *words)
+
+
+@needs("bash")
+@pytest.mark.parametrize("line", LINES)
+def test_bash(scripts, line):
+    assert matches(line, bash_says(scripts, *line.split(" ")))
+
+
+@needs("bash")
+def test_bash_behind_the_dashes_completes_programs(scripts):
+    assert set(bash_says(scripts, "work", "--", "printen")) == {"printenv"}
+    assert bash_says(scripts, "work", "--", "printenv", "/etc/hostn") == ["/etc/hostname"]
+
+
+@needs("fish")
+@pytest.mark.parametrize("line", LINES)
+def test_fish(scripts, line):
+    found = said_by(
+        "fish", "--no-config", "-c", f"source {scripts}/fish; complete -C 'rankmux-client {line}'"
+    )
+    assert matches(line, found)
+
+
+@needs("fish")
+@pytest.mark.parametrize("front", ["wait", "wait --", "work --parallel 2 --grace 1 --", "work --with-errors"])
+def test_fish_completes_programs(scripts, front):
+    ask = f"source {scripts}/fish; complete -C 'rankmux-client {front} printen'"
+    assert said_by("fish", "--no-config", "-c", ask) == ["printenv"]
+
+
+@needs("zsh")
+@pytest.mark.parametrize("line", LINES)
+def test_zsh(scripts, line):
+    """At a terminal: zsh completes nowhere else."""
+    controller, end = os.openpty()
+    process = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        env={**environment(), "TERM": "dumb", "PS1": "> "},
+    )
+    os.close(end)
+    seen = ""
+
+    def until(condition: Callable[[str], bool]) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + PATIENCE_S
+        with selectors.DefaultSelector() as poller:
+            poller.register(controller, selectors.EVENT_READ)
+            while not condition(seen.replace("\a", "")):
+                assert poller.select(max(0.0, deadline - time.monotonic())), f"it says no more: {seen!r}"
+                seen += os.read(controller, 65536).decode(errors="replace")
+
+    try:
+        set_up = (
+            "unset zle_bracketed_paste; autoload -Uz compinit; compinit -u -D",
+            f". {scripts}/zsh; zstyle ':completion:*' verbose no; print 'READY'' NOW'",
+        )
+        for command in set_up:
+            os.write(controller, command.encode() + b"\n")
+        until(lambda text: "READY NOW\r" in text)
+        seen = ""
+        os.write(controller, f"rankmux-client {line}\t".encode())
+        wanted = {word.rpartition("/")[2] for word in LINES[line] if "/" not in word or Path(word).exists()}
+        until(lambda text: all(word in text for word in wanted))
+    finally:
+        process.kill()
+        process.wait()
+        os.close(controller)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_flag_is_offered(scripts, shell):
+    text = (scripts / shell).read_text()
+    for page in PAGES:
+        assert page.subcommand in text
+        for flag in page.flags:
+            assert all(name.lstrip("-") in text for name in flag.flags)
+
+
+def test_the_facts_are_those_of_the_parsers():
+    by_name = {page.subcommand: page for page in PAGES}
+    to = next(flag for flag in by_name["send"].flags if "--to" in flag.flags)
+    assert (to.kind, to.words) == (Kind.WORD, ("all", "next", "least"))
+    seat = next(flag for flag in by_name["hold"].flags if "--seat" in flag.flags)
+    assert seat.kind is Kind.FILE
+    assert [page.positionals[0].kind for page in (by_name["work"], by_name["wait"])] == [Kind.COMMAND] * 2
+
+
+def test_the_environment_does_not_change_the_manual(monkeypatch):
+    monkeypatch.setenv("RANKMUX_PORT", "12345")
+    assert pages() == PAGES
+    assert os.environ["RANKMUX_PORT"] == "12345"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.subcommand or "client")
+def test_man_pages(page):
+    text = man_page(page, PAGES)
+    plain = text.replace("\\-", "-")
+    for flag in page.flags:
+        assert all(name in plain for name in flag.flags)
+    if shutil.which("groff"):
+        done = subprocess.run(
+            ["groff", "-man", "-Tutf8", "-ww", "-b"],
+            input=text.encode(),
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        assert done.stderr == b""
+
+
+@pytest.mark.parametrize("subcommand", ["", *SUBCOMMANDS])
+def test_man_and_help_run(subcommand):
+    code, out, err = run("man", *filter(None, [subcommand]))
+    assert (code, err) == (0, "")
+    assert out.startswith(".TH ")
+    code, out, err = run(*filter(None, [subcommand]), "--help")
+    assert (code, err) == (0, "")
+    assert "examples:" in out
+    if subcommand:
+        assert "exit codes:" in out
+
+
+def test_usage():
+    assert run("completion")[0] == 2
+    assert run("completion", "csh")[0] == 2
+    assert run("man", "nothing")[0] == 2

@@ -1,0 +1,198 @@
+"""`rankmux-top`, against a real server: as text, and at a terminal with keys."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from rankmux.cli.top.program import main
+from rankmux.server.server import Server
+from rankmux.server.thread import Background
+from rankmux.wire import Command
+
+from ...support.admin_client import DEADLINE_S, join, turns_until, watched
+
+NAMES = ("ada", "[bold]bob[/bold]", "日本", "")
+
+
+@pytest.fixture
+def where():
+    """A server of its own thread with four members; the last has the highest load."""
+    with watched(seats=4) as prepared:
+        socks = [join(prepared, name) for name in NAMES]
+        socks[2].sendall(Command(1, 0, 0, 1, 60_000, b"x").encode())
+        turns_until(prepared, lambda: prepared.stats.commands)
+        running = Background(prepared.serve_forever)
+        yield prepared.admin_where[0]
+        prepared.stop(0.0)
+        running.join()
+        for sock in socks:
+            sock.close()
+
+
+def names(text: str) -> list[str]:
+    return re.findall(r"^ +\d+ +(.*?)  ", text, re.MULTILINE)
+
+
+def test_once(where, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([where, "--once"]) == 0
+    text = capsys.readouterr().out
+    assert "4 of 4 seats" in text
+    assert names(text) == ["ada", "[bold]bob[/bold]", "日本", "(no name)"]
+    assert main([where.removeprefix("http://").rstrip("/"), "--once", "--sort", "load", "--count", "2"]) == 0
+    assert names(capsys.readouterr().out) == ["(no name)", "ada"]
+
+
+def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([where, "--once"]) == 0
+    head = capsys.readouterr().out.splitlines()[:4]
+    assert "…" not in "".join(head)
+    for word in (
+        "seats",
+        "deliveries/s",
+        "loop busy",
+        "queued",
+        "paced",
+        "waiting",
+        "refused",
+        "not",
+        "closed",
+    ):
+        assert word in "".join(head)
+
+
+@pytest.mark.parametrize(("sort", "column"), [("rank", ""), ("age", "age ▾"), ("activity", "silent ▾")])
+def test_names_are_in_sight_in_40_columns(where, capsys, monkeypatch, sort, column):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main([where, "--once", "--sort", sort]) == 0
+    text = capsys.readouterr().out
+    for shown in ("ada", "[bold]bob", "日本", "(no name)", column):
+        assert shown in text
+
+
+def test_a_unix_socket(tmp_path, capsys):
+    path = str(tmp_path / "admin")
+    with Server(port=0, admin_unix=path, log_level="error"):
+        assert main([f"unix:{path}", "--once"]) == 0
+    out = capsys.readouterr().out
+    assert "0 of 64 seats" in out
+    assert "nobody is here" in out
+    assert main([f"unix:{path}", "--once"]) == 1
+    assert "no answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["ftp://127.0.0.1:1/", "http://", "1x:y"])
+def test_what_is_no_address(where, capsys):
+    assert main([where, "--once"]) == 2
+    assert "is expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--count", "-1"), ("--interval", "nan"), ("--interval", "0")])
+def test_a_number_that_is_none(flags, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["1", *flags])
+    assert stopped.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_what_a_stranger_answers_is_escaped(capsys):
+    """A port that speaks something else: its bytes are not for our terminal."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as sock:
+                sock.recv(4096)
+                sock.sendall(b"\x1b[2Jgone\r\n")
+
+        stranger = threading.Thread(target=answer)
+        stranger.start()
+        assert main([str(listener.getsockname()[1]), "--once"]) == 1
+        stranger.join()
+    said = capsys.readouterr().err
+    assert r"\x1b[2Jgone" in said
+    assert "\x1b" not in said
+
+
+def test_without_rich(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "rankmux.cli.top.screen", raising=False)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.box", None)
+    assert main(["1", "--once"]) == 2
+    assert "rankmux[top]" in capsys.readouterr().err
+
+
+class AtTerminal:
+    """One run of it on a pseudo-terminal."""
+
+    def __init__(self, where: str) -> None:
+        self._master, slave = pty.openpty()
+        os.set_blocking(self._master, False)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rankmux.cli.top.program", where, "--interval", "0.1"],
+            stdin=slave,
+            stdout=slave,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "24"},
+        )
+        os.close(slave)
+        self._seen = ""
+
+    def __enter__(self) -> AtTerminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def until(self, text: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in self._seen:
+            assert time.monotonic() < deadline, f"{text!r} did not come: {self._seen[-2000:]!r}"
+            if select.select([self._master], [], [], 0.1)[0]:
+                self._seen += os.read(self._master, 65_536).decode(errors="replace")
+        self._seen = ""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+
+def test_keys_at_a_terminal(where):
+    with AtTerminal(where) as top:
+        top.until("rank ▾")
+        top.type(b"l")
+        top.until("load ▾")
+        top.type(b"t")
+        top.until("silent ▾")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_several_keys_at_once(where):
+    """As from a key that is held down, or over a slow line."""
+    with AtTerminal(where) as top:
+        top.until("ada")
+        top.type(b"\x1b[B\x1bOBjr")
+        top.until("ada")  # back at the beginning
+        top.type(b"\x1b[B\x1bOB")
+        top.until("日本")
+        top.type(b"\x1b[1~lu?q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_the_terminal_is_given_back_after_sigterm(where):
+    with AtTerminal(where) as top:
+        top.until("ada")
+        top.process.terminate()
+        top.until("\x1b[?1049l")
+        assert top.process.wait(DEADLINE_S) == 0

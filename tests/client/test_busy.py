@@ -1,0 +1,191 @@
+"""Workers whose handlers take long (L7): who reads meanwhile, what piles up, and that nobody takes them for dead."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+import rankmux.client.client
+import rankmux.core.client.inbox
+from rankmux.errors import ConnectionLost
+from rankmux.server.server import Server
+from rankmux.wire import Execute, Pong, Rank
+
+from ..support.drivers import PATIENCE_S, serving
+from ..support.fake_server import Connection, FakeServer
+from .words import shout, until
+
+
+def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog):
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_HARD", 2)
+    ada, bob = join(), join()
+    receipts = [ada.command(str(n), results=True) for n in range(4)]
+    bob.who()
+    bob.poll()
+    assert sum(map(int, re.findall("([0-9]+) commands were turned away", caplog.text))) == 2
+    assert [receipt.gather(PATIENCE_S)[0].payload for receipt in receipts[2:]] == [
+        b"2 commands wait here already"
+    ] * 2
+    stage.enter_context(serving(bob, lambda command: command.payload))
+    assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts[:2]] == ["0", "1"]
+
+
+def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
+    """Who runs them receives no more than can wait; TCP, and then the server, slow their sender down."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 10)
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_HARD", 700)  # one read brings 260
+    ada, bob = join(), join()
+    ran: list[bytes] = []
+    go_on = threading.Event()
+
+    def handler(command: rankmux.client.client.ReceivedCommand) -> None:
+        assert go_on.wait(PATIENCE_S)
+        ran.append(command.payload)
+
+    stage.enter_context(serving(bob, handler))
+    reader = threading.Thread(target=bob.keep_reading)
+    reader.start()
+    filler = b"x" * 1000
+    for number in range(6_000):
+        ada.command(b"%d " % number + filler, quiet=True)
+        if number == 1500:
+            go_on.set()
+    receipt = ada.command("last", results=True, timeout=PATIENCE_S)
+    assert receipt.wait(PATIENCE_S * 2).ok == 1
+    assert [int(payload.split()[0]) for payload in ran[:-1]] == list(range(6_000))
+    bob.close()
+    reader.join(PATIENCE_S)
+
+
+def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
+    """L7: with `keep_reading` in a thread of the caller's own, a server that is quick to judge keeps the client."""
+    server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
+    ada = stage.enter_context(connect(*server.address))
+    bob = stage.enter_context(connect(*server.address))
+    go_on = threading.Event()
+    stage.enter_context(serving(bob, lambda _: str(go_on.wait(PATIENCE_S))))
+    reader = threading.Thread(target=bob.keep_reading)
+    reader.start()
+    receipt = ada.command("block", results=True, timeout=PATIENCE_S)
+    with pytest.raises(TimeoutError):
+        receipt.wait(1.6)  # several ping intervals
+    assert bob.rank == 1
+    go_on.set()
+    assert receipt.gather(PATIENCE_S)[0].text == "True"
+    bob.close()
+    reader.join(PATIENCE_S)
+    assert not reader.is_alive()
+
+
+def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
+    """Behind a handler that takes long so much has piled up that nothing more is read, the server's PINGs neither."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+    server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
+    ada = stage.enter_context(connect(*server.address))
+    bob = stage.enter_context(connect(*server.address))
+    go_on = threading.Event()
+    stage.enter_context(serving(bob, lambda _: str(go_on.wait(PATIENCE_S))))
+    for client in (ada, bob):
+        threading.Thread(target=client.keep_reading, daemon=True).start()
+    receipts = [ada.command("block", results=True, timeout=PATIENCE_S) for _ in range(10)]
+    with pytest.raises(TimeoutError):
+        receipts[0].wait(2)  # such a server waits 1.1 s for a sign of life
+    go_on.set()
+    assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == ["True"] * 10
+    assert bob.rank == 1
+
+
+def test_a_busy_worker_shows_that_it_lives_for_as_long_as_it_takes(connect, monkeypatch):
+    """More often than PONGs may be owed otherwise; and all of them are taken when it reads on."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+    go_on = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.welcome(ping_ms=1)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        for _ in range(20):
+            assert connection.read_until(0x06) == b""
+        go_on.set()
+        connection.send(*[Pong(b"")] * 20, Rank(16, 1, 2, 1))
+        connection.until_gone()
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
+        with serving(client, lambda _: str(go_on.wait(PATIENCE_S))):
+            reader = threading.Thread(target=client.keep_reading)
+            reader.start()
+            assert client.wait_for_rank(1, PATIENCE_S)
+        reader.join(PATIENCE_S)
+
+
+def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+
+    def script(connection: Connection) -> None:
+        connection.welcome(ping_ms=50)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        connection.read_until(0x06)
+        connection.reset()
+
+    go_on = threading.Event()
+
+    def work(call: Callable[[], None]) -> None:
+        with suppress(ConnectionLost):
+            call()
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
+        calls = (client.keep_reading, lambda: client.serve(lambda _: str(go_on.wait(PATIENCE_S))))
+        threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        until(lambda: client.rank is None)
+        go_on.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_reading_goes_on_when_there_is_room_again_though_the_server_does_not_read(connect, monkeypatch):
+    """Who sleeps until it can write must learn that it may read; the ping interval is far too long to wait for."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+    go_on, told = threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.welcome(ping_ms=3_600_000)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        assert go_on.wait(PATIENCE_S)
+        connection.send(Rank(16, 1, 2, 1))
+        assert told.wait(PATIENCE_S)
+
+    def fill() -> None:
+        with suppress(TimeoutError):
+            for _ in range(200):
+                client.command(bytes(60_000), quiet=True)
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port, timeout=0.2) as client:
+        with serving(client, lambda _: str(go_on.wait(PATIENCE_S))):
+            reader = threading.Thread(target=client.keep_reading)
+            reader.start()
+            fill()
+            go_on.set()
+            until(lambda: client.rank == 1)
+            told.set()
+        reader.join(PATIENCE_S)
+
+
+def test_keep_reading_reads_for_others(stage, join):
+    ada, bob = join(), join()
+    stage.enter_context(serving(bob, shout))
+    reader = threading.Thread(target=ada.keep_reading)
+    reader.start()
+    assert [ada.command(str(n), results=True).gather(PATIENCE_S)[0].text for n in range(20)] == [
+        *map(str, range(20))
+    ]
+    ada.close()
+    reader.join(PATIENCE_S)
+    assert not reader.is_alive()

@@ -1,0 +1,159 @@
+"""Sending commands to a real server, what comes back for them, and who is there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from rankmux.client.client import Client, Counts
+from rankmux.codes import RefusedCode, Status
+from rankmux.errors import ArgumentError, CommandRefused, PayloadTooBig, StateError
+from rankmux.server.server import Server
+
+from ..support.drivers import PATIENCE_S, serving
+from .words import shout, until
+
+
+def test_a_command_to_all(stage, join):
+    ada, bob, cyd = join("ada"), join("bob"), join("cyd")
+    for client in (bob, cyd):
+        stage.enter_context(serving(client, shout))
+    receipt = ada.command("print", results=True)
+    assert (receipt.executors, receipt.rejected) == (2, 0)
+    assert receipt.seq == 4  # three have joined
+    results = list(receipt)
+    assert sorted((r.rank, r.ticket, r.text) for r in results) == [
+        (1, bob.ticket, "PRINT"),
+        (2, cyd.ticket, "PRINT"),
+    ]
+    assert all(r.final and r.status is Status.OK for r in results)
+    assert receipt.counts == Counts(ok=2, failed=0, rejected=0, expired=0, left=0)
+    assert list(receipt) == []
+    assert receipt.wait() == receipt.counts
+
+
+def test_targets(stage, join):
+    clients = [join() for _ in range(4)]
+    for client in clients[1:]:
+        stage.enter_context(serving(client, lambda command: str(command.rank)))
+
+    def ranks(sender: Client, to: object) -> list[int]:
+        return [int(result.text) for result in sender.command("?", to=to, results=True).gather(PATIENCE_S)]
+
+    assert ranks(clients[0], "all") == [1, 2, 3]
+    assert ranks(clients[1], "all") == [2, 3]
+    assert ranks(clients[1], "next") == [2]
+    assert ranks(clients[0], 3) == [3]
+    assert ranks(clients[0], "least") == [1]
+
+
+def test_a_command_without_results(stage, join):
+    ran = threading.Event()
+    ada, bob = join(), join()
+    stage.enter_context(serving(bob, lambda _: ran.set()))
+    receipt = ada.command(b"\xff\0", to="next")
+    assert (receipt.executors, receipt.counts) == (1, None)
+    assert ran.wait(PATIENCE_S)
+    with pytest.raises(StateError, match="results=True"):
+        receipt.wait()
+    with pytest.raises(StateError, match="results=True"):
+        next(iter(receipt))
+
+
+@pytest.mark.parametrize(
+    ("to", "code"),
+    [
+        ("all", RefusedCode.NO_TARGET),
+        ("next", RefusedCode.NO_TARGET),
+        ("least", RefusedCode.NO_TARGET),
+        (0, RefusedCode.NOT_LOWER),
+        (1, RefusedCode.NOT_LOWER),
+        (2, RefusedCode.NO_SUCH_RANK),
+    ],
+)
+@pytest.mark.parametrize("results", [False, True])
+def test_refusals(join, to, code, results):
+    _, bob = join(), join()
+    with pytest.raises(CommandRefused) as caught:
+        bob.command("print", to=to, results=results)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("to", ["everybody", -1, 1 << 32, True, None, 1.0, ""])
+def test_targets_that_are_none(join, to):
+    with pytest.raises(ArgumentError, match="a rank is expected"):
+        join().command("print", to=to)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e10, "5"])
+def test_timeouts_that_are_none(join, timeout):
+    with pytest.raises(ArgumentError, match="seconds"):
+        join().command("print", timeout=timeout)
+
+
+def test_a_payload_that_is_too_big_sends_nothing(stage, join):
+    ada, bob = join(), join()
+    stage.enter_context(serving(bob, lambda command: str(len(command.payload))))
+    with pytest.raises(PayloadTooBig):
+        ada.command(bytes(65537))
+    (result,) = ada.command(bytes(65536), results=True)
+    assert result.text == "65536"
+
+
+def test_a_command_expires(join):
+    ada, _ = join(), join()
+    receipt = ada.command("print", results=True, timeout=0.01)
+    assert receipt.wait(PATIENCE_S) == Counts(0, 0, 0, 1, 0)
+    (result,) = receipt
+    assert (result.status, result.rank, result.payload) == (Status.EXPIRED, 1, b"")
+
+
+def test_an_executor_leaves(join):
+    ada, bob = join(), join()
+    receipt = ada.command("print", results=True)
+    bob.close()
+    assert [result.status for result in receipt] == [Status.LEFT]
+
+
+def test_waiting_for_results_can_be_given_up(join):
+    ada, _bob = join(), join()
+    receipt = ada.command("print", results=True)
+    with pytest.raises(TimeoutError, match="was not done"):
+        receipt.wait(0.01)
+    with pytest.raises(TimeoutError, match="no result"):
+        next(receipt.results(0.01))
+    assert ada.command("print").executors == 1
+
+
+def test_quiet_commands(stage, join, caplog):
+    ran: list[str] = []
+    ada, bob = join(), join()
+    thread = stage.enter_context(serving(bob, lambda command: ran.append(command.text)))
+    for number in range(2000):
+        assert ada.command(str(number), quiet=True).seq is None
+    receipt = ada.command("last", quiet=True, results=True)
+    assert receipt.executors is None
+    assert receipt.wait(PATIENCE_S).ok == receipt.executors == 1
+    assert ran == [*map(str, range(2000)), "last"]
+    bob.close()
+    thread.join(PATIENCE_S)
+    until(lambda: not ada.poll() and ada.who() and len(ada.who()) == 1)
+    with pytest.raises(CommandRefused):
+        ada.command("nobody there", quiet=True, results=True).wait(PATIENCE_S)
+    with caplog.at_level(logging.WARNING):
+        ada.command("nobody there", quiet=True)
+        ada.who()
+        ada.poll()
+    assert "the command was refused" in caplog.text
+
+
+def test_who_over_many_pages(stage, connect):
+    server = stage.enter_context(Server(port=0, seats=40, max_payload=200))
+    clients = [stage.enter_context(connect(*server.address, name="x" * 60 + f"{n}")) for n in range(40)]
+    members = clients[7].who()
+    assert [member.rank for member in members] == list(range(40))
+    assert [member.ticket for member in members] == [client.ticket for client in clients]
+    assert [member.name for member in members] == [client.name for client in clients]
+    assert clients[7].members == 40

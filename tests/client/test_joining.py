@@ -1,0 +1,108 @@
+"""Joining a room: what a client knows of itself, who is not let in, what it must not be made with."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from rankmux.codes import ErrorCode
+from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ServerError
+from rankmux.server.server import Server
+
+from ..support.fake_server import Connection, FakeServer
+
+
+def test_what_a_client_knows_of_itself(join, server):
+    ada = join("ada")
+    bob = join("bob")
+    assert (ada.rank, ada.members, ada.capacity, ada.name) == (0, 1, 10, "ada")
+    assert (bob.rank, bob.members) == (1, 2)
+    assert bob.ticket > ada.ticket
+    assert bob.max_payload == 65536
+    assert bob.address == f"127.0.0.1:{server.address[1]}"
+    assert repr(bob) == f"<rankmux.Client 'bob' at {bob.address}: rank 1 of 2>"
+    bob.close()
+    assert (bob.rank, bob.ticket, bob.members) == (None, None, None)
+    assert repr(bob).endswith("not connected>")
+
+
+def test_a_full_server_says_so(stage, connect):
+    server = stage.enter_context(Server(port=0, seats=1))
+    stage.enter_context(connect(*server.address))
+    with pytest.raises(ServerError) as caught:
+        connect(*server.address)
+    assert caught.value.code == ErrorCode.FULL
+
+
+@pytest.mark.parametrize("token", [None, b"", b"secre", "secret\0", b"secrets"])
+def test_a_wrong_token(stage, token, connect):
+    server = stage.enter_context(Server(port=0, seats=1, tokens=(b"secret",)))
+    with pytest.raises(AuthError) as caught:
+        connect(*server.address, token=token)
+    assert "secret" not in f"{caught.value} {caught.value!r}"
+    for right in (b"secret", "secret", lambda: b"secret", lambda: "secret"):
+        with connect(*server.address, token=right) as client:
+            assert client.rank == 0
+            assert "secret" not in repr(client)
+
+
+def test_nobody_listens(connect):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(ConnectionLost, match="is rankmux-server running there"):
+        connect(port=port)
+
+
+def test_a_host_that_does_not_exist(connect):
+    with pytest.raises(ConnectionLost, match="cannot be reached"):
+        connect("no.such.host.invalid", timeout=5)
+
+
+def test_a_server_that_never_answers(connect):
+    with (
+        FakeServer(Connection.until_gone) as fake,
+        pytest.raises(ConnectionLost, match=r"did not answer within 0\.1"),
+    ):
+        connect(fake.host, fake.port, timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "two\nlines"},
+        {"name": 5},
+        {"name": b"ada"},
+        {"token": bytes(1025)},
+        {"token": 5},
+        {"token": "secret\ud800"},
+        {"host": None},
+        {"port": "7117"},
+        {"port": 65536 + 7117},  # the resolver would make 7117 of it
+        {"port": -1},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": None},
+        {"timeout": float("nan")},
+        {"timeout": "5"},
+        {"handler": "shout"},
+        {"on_promoted": 5},
+        {"on_joined": 5},
+        {"on_lost": 5},
+    ],
+    ids=repr,
+)
+def test_arguments_that_are_wrong(server, options, connect):
+    """They are told of before anything is opened, and a token is not shown."""
+    host, port = server.address
+    with pytest.raises(ArgumentError, match=f"^{next(iter(options))} is ") as caught:
+        connect(**{"host": host, "port": port, **options})
+    error: BaseException | None = caught.value
+    assert "secret" not in f"{error} {error!r}"
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("payload", [5, None, ["print"], "\ud800"])
+def test_payloads_that_are_none(join, payload):
+    with pytest.raises(ArgumentError, match=r"^payload is "):
+        join().command(payload)

@@ -1,0 +1,222 @@
+"""A session on a stream: what is written when, what silence means, what failing sockets say. The clock is a number."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from rankmux.client.link import Link
+from rankmux.client.stream import Stream
+from rankmux.codes import ErrorCode
+from rankmux.core.client.events import Ended, PingReceived, Welcomed
+from rankmux.core.client.session import ClientSession, State
+from rankmux.errors import ConnectionLost, ServerError
+from rankmux.wire import ErrorFrame, Hello, Ping, Pong
+
+from ..support.fake_server import WELCOME
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(10)
+        yield ours, theirs
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def theirs(pair: tuple[socket.socket, socket.socket]) -> socket.socket:
+    return pair[1]
+
+
+@pytest.fixture
+def link(pair: tuple[socket.socket, socket.socket], clock: Clock) -> Link:
+    """Welcomed, with a ping interval of 10 s."""
+    link = Link(ClientSession(), Stream(pair[0]), clock)
+    link.run(False)
+    assert pair[1].recv(1000) == Hello().encode()
+    pair[1].sendall(WELCOME.encode())
+    link.run(True)
+    assert isinstance(link.events()[0], Welcomed)
+    return link
+
+
+def last_error(link: Link) -> Exception | None:
+    *_, last = link.events()
+    assert isinstance(last, Ended)
+    assert link.ended
+    return last.error
+
+
+def test_a_ping_is_answered_in_the_same_run(link, theirs):
+    theirs.sendall(Ping(b"a").encode())
+    link.run(True)
+    assert link.events() == [PingReceived(b"a")]
+    assert theirs.recv(1000) == Pong(b"a").encode()
+
+
+def test_nothing_to_read_is_nothing(link):
+    link.run(True)
+    assert link.events() == []
+    assert not link.ended
+
+
+def test_output_that_the_socket_does_not_take_is_kept(link, theirs):
+    whole = b""
+    while not link.stream.waits_for_write:
+        link.session.send_command(bytes(60_000))
+        link.flush()
+    assert link.wants_write
+    for _ in range(3):
+        link.session.send_command(b"more")
+    received = b""
+    theirs.setblocking(False)
+    while link.wants_write:
+        received += theirs.recv(1 << 20)
+        link.flush()
+    while True:
+        try:
+            received += theirs.recv(1 << 20)
+        except BlockingIOError:
+            break
+    whole = received
+    sizes = []
+    while whole:
+        size = 4 + int.from_bytes(whole[:4])
+        sizes.append(size)
+        whole = whole[size:]
+    assert set(sizes[:-3]) == {60_000 + 19}
+    assert sizes[-3:] == [4 + 19] * 3
+
+
+def test_silence_is_asked_about_and_then_ends_it(link, theirs, clock):
+    clock.now += 4
+    assert link.patience_s() == pytest.approx(6)
+    link.run(False)
+    clock.now += 6
+    assert link.patience_s() == 0
+    link.run(False)
+    assert theirs.recv(1000) == Ping(b"").encode()
+    assert link.patience_s() == pytest.approx(10)
+    clock.now += 10
+    link.run(False)
+    assert theirs.recv(1000) == Ping(b"").encode()
+    clock.now += 9.9
+    link.run(False)
+    assert not link.ended
+    clock.now += 0.1
+    link.run(False)
+    assert isinstance(last_error(link), ConnectionLost)
+    assert link.patience_s() is None
+
+
+def test_any_byte_is_a_sign_of_life(link, theirs, clock):
+    for _ in range(5):
+        clock.now += 10
+        link.run(False)
+        assert theirs.recv(1000) == Ping(b"").encode()
+        theirs.sendall(Pong(b"").encode())
+        link.run(True)
+    assert not link.ended
+
+
+def test_who_was_away_reads_before_it_judges(link, theirs, clock):
+    """A program that computed for an hour, or a laptop that slept (G4): what has arrived meanwhile counts."""
+    clock.now += 3600
+    theirs.sendall(Ping(b"are you there").encode())
+    assert link.patience_s() == 0
+    link.run(True)
+    assert link.patience_s() == pytest.approx(10)
+    assert not link.ended
+
+
+def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, clock):
+    """Its server's PINGs are not read either; a PING of its own in each interval is what the server hears."""
+    theirs.sendall(Ping(b"?").encode())
+    for _ in range(20):
+        clock.now += 9
+        link.run_unread()
+        assert link.patience_s(reading=False) == pytest.approx(1)
+        clock.now += 1
+        assert link.patience_s(reading=False) == 0
+        link.run_unread()
+        assert theirs.recv(1000) == Ping(b"").encode()
+    clock.now += 1000
+    link.run_unread()
+    assert theirs.recv(1000) == Ping(b"").encode()
+    theirs.sendall(Pong(b"").encode() * 21)
+    link.run(True)
+    assert theirs.recv(1000) == Pong(b"?").encode()
+    assert not link.ended
+    assert link.patience_s() == pytest.approx(10)
+
+
+def test_a_server_that_is_quick_to_judge_hears_of_who_reads_nothing(pair, clock):
+    """Sooner than such a one would be asked for signs of its own; up to a bound."""
+    link = Link(ClientSession(), Stream(pair[0]), clock)
+    pair[1].sendall(WELCOME._replace(ping_ms=400).encode())
+    link.run(True)
+    assert link.patience_s(reading=False) == pytest.approx(0.4)
+    assert link.patience_s() == pytest.approx(1)
+    link.session.ping_ms = 1
+    assert link.patience_s(reading=False) == pytest.approx(0.05)
+
+
+def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):
+    link = Link(ClientSession(), Stream(pair[0]), clock)
+    pair[1].sendall(WELCOME._replace(ping_ms=0).encode())
+    link.run(True)
+    assert link.patience_s() is None
+
+
+def test_the_servers_last_word_counts_more_than_our_errno(link, theirs):
+    """It said why and closed, with bytes of ours unread: our send fails, and the reason still lies in the socket."""
+    theirs.sendall(ErrorFrame(ErrorCode.SLOW, "too slow").encode())
+    theirs.shutdown(socket.SHUT_RDWR)
+    theirs.close()
+    link.session.send_command(b"x")
+    link.flush()
+    error = last_error(link)
+    assert isinstance(error, ServerError)
+    assert error.code == ErrorCode.SLOW
+
+
+def test_a_reset_is_told_by_its_name(clock):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    link = Link(ClientSession(), Stream(ours), clock)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    link.run(True)
+    error = last_error(link)
+    assert isinstance(error, ConnectionLost)
+    assert error.reason == "Connection reset by peer before it said WELCOME"
+    link.run(True)
+    assert link.events() == []
+    link.close()
+    link.close()
+    assert link.fileno() == -1
+
+
+def test_the_end_of_the_stream(link, theirs):
+    theirs.close()
+    link.run(True)
+    assert isinstance(last_error(link), ConnectionLost)
+    assert link.session.state is State.ENDED
+    assert not link.wants_write

@@ -1,0 +1,22 @@
+"""What the tests of both clients say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import rankmux.client.client
+
+from ..support.drivers import PATIENCE_S
+
+
+def shout(command: rankmux.client.client.ReceivedCommand) -> str:
+    return command.text.upper()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """For what no call can wait for, because it happens in the server."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

@@ -1,0 +1,318 @@
+"""Cutting streams, on both twins: whole, byte by byte, at every split point, with trailing bytes, and any bytes at all.
+
+What is expected is computed one frame after the other, by the slow path of `wire` and `verdicts`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rankmux.framing
+from rankmux.codes import ErrorCode, FrameType, Status, Target
+from rankmux.core.wire.violations import bad_length, member_frame
+from rankmux.errors import ProtocolViolation
+from rankmux.framing import FrameDecoder
+from rankmux.wire import Command, Hello, Leave, Ping, Pong, Result, Welcome, Who
+
+from ...support.strategies import chunkings, streams, with_length
+from ...support.twins import TWINS
+
+TICKET = 2**63 + 5
+Taken = tuple[list[Any], list[Any], list[Any], int]
+"""Commands, results, other events, bytes that were taken."""
+
+
+def comparable(event: Any) -> Any:
+    """Frames with their type (a Ping equals a Pong), breaches by what they say."""
+    if isinstance(event, ProtocolViolation):
+        return "breach", event.code, event.text
+    return type(event).__name__, event
+
+
+def expected_cut(data: bytes, max_length: int) -> tuple[list[tuple[int, bytes]], int, Any]:
+    frames, cursor = [], 0
+    while len(data) - cursor >= 4:
+        length = int.from_bytes(data[cursor : cursor + 4])
+        if length == 0 or length > max_length:
+            return frames, cursor, comparable(bad_length(length, max_length))
+        if len(data) < cursor + 4 + length:
+            break
+        frames.append((data[cursor + 4], data[cursor + 5 : cursor + 4 + length]))
+        cursor += 4 + length
+    return frames, cursor, None
+
+
+def expected_feed(data: bytes, max_payload: int) -> Taken:
+    commands, results, events = [], [], []
+    frames, taken, breach = expected_cut(data, max_payload + 64)
+    for type_, body in frames:
+        try:
+            frame = member_frame(type_, body, max_payload)
+        except ProtocolViolation as error:
+            return commands, results, [*events, comparable(error)], len(data)
+        match frame:
+            case Command():
+                commands.append((TICKET, *frame))
+            case Result():
+                results.append((TICKET, *frame))
+            case Leave():
+                return commands, results, [*events, comparable(frame)], len(data)
+            case Pong():
+                pass
+            case _:
+                events.append(comparable(frame))
+    if breach:
+        return commands, results, [*events, breach], len(data)
+    return commands, results, events, taken
+
+
+def feed(framing: ModuleType, chunks: list[bytes], max_payload: int) -> Taken:
+    """Feed the chunks as a session does: what was not taken comes again, with more behind it."""
+    batch = framing.Batch(max_payload)
+    events: list[Any] = []
+    held, total = b"", 0
+    for chunk in chunks:
+        held += chunk
+        if events and events[-1][0] in ("breach", "Leave"):
+            total += len(chunk)
+            continue
+        taken, found = batch.feed(TICKET, held)
+        events += map(comparable, found)
+        held = held[taken:]
+        total += taken
+    commands, results = batch.entries()
+    assert len(batch) == len(commands) + len(results)
+    return commands, results, events, total
+
+
+def cut_chunks(framing: ModuleType, chunks: list[bytes], max_length: int) -> tuple[list[Any], int, Any]:
+    frames: list[Any] = []
+    held, total = bytearray(), 0
+    for chunk in chunks:
+        held += chunk
+        found, taken, breach = framing.cut(held, max_length)
+        frames += found
+        total += taken
+        del held[:taken]
+        if breach:
+            return frames, total, comparable(breach)
+    return frames, total, None
+
+
+def single(stream: bytes) -> list[bytes]:
+    return [stream[i : i + 1] for i in range(len(stream))]
+
+
+@given(data=st.data())
+def test_cut_any_stream_in_any_chunks(framing, data):
+    stream = data.draw(streams())
+    max_length = data.draw(st.sampled_from([1, 15, 40, 65_600]))
+    expected = expected_cut(stream, max_length)
+    for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
+        assert cut_chunks(framing, chunks, max_length) == expected
+
+
+@given(data=st.data())
+def test_feed_any_stream_in_any_chunks(framing, data):
+    stream = data.draw(streams())
+    max_payload = data.draw(st.sampled_from([1, 20, 40, 65_536]))
+    expected = expected_feed(stream, max_payload)
+    for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
+        assert feed(framing, chunks, max_payload) == expected
+
+
+@given(stream=st.binary(max_size=200))
+def test_feed_any_bytes(framing, stream):
+    expected = expected_feed(stream, 65_536)
+    for chunks in ([stream], single(stream)):
+        assert feed(framing, chunks, 65_536) == expected
+
+
+SMALL = b"".join(
+    frame.encode()
+    for frame in (
+        Command(7, Target.ALL, 0, 1, 5000, b"print"),
+        Result(42, Status.OK, b"done"),
+        Ping(b"hi"),
+        Pong(b"unasked"),
+        Who(9, 0, 100),
+        Command(8, Target.ONE, 2, 0, 0, b""),
+    )
+)
+ENDINGS = {
+    "nothing": b"",
+    "part of a length": b"\0\0",
+    "part of a frame": Result(43, Status.PART, b"more").encode()[:9],
+    "LEAVE and more": Leave().encode() + SMALL,
+    "length 0 and more": bytes(4) + SMALL,
+    "too long and more": b"\xff\xff\xff\xff" + SMALL,
+    "a second HELLO": Hello().encode(),
+    "reserved CANCEL": with_length(b"\x04\0\0\0\1"),
+    "reserved YIELD": with_length(b"\x09"),
+    "the other direction": Welcome(1, 2, 3, 4, 5, 6, 7, 8).encode(),
+    "an unknown target": with_length(b"\x02" + bytes(4) + b"\x04" + bytes(9)),
+    "an arg that is not 0": with_length(b"\x02" + bytes(8) + b"\x01" + bytes(5)),
+    "a reserved flag": with_length(b"\x02" + bytes(9) + b"\x04" + bytes(4)),
+    "a server's status": with_length(b"\x03" + bytes(8) + b"\x03"),
+    "a COMMAND too short": with_length(b"\x02" + bytes(13)),
+    "a RESULT too short": with_length(b"\x03" + bytes(8)),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_split_point(framing, ending):
+    stream = SMALL + ENDINGS[ending]
+    expected = expected_feed(stream, 65_536)
+    assert expected[0][:2] == [(TICKET, 7, 0, 0, 1, 5000, b"print"), (TICKET, 8, 1, 2, 0, 0, b"")]
+    for at in range(len(stream) + 1):
+        assert feed(framing, [stream[:at], stream[at:]], 65_536) == expected
+    cut = expected_cut(stream, 65_600)
+    for at in range(len(stream) + 1):
+        assert cut_chunks(framing, [stream[:at], stream[at:]], 65_600) == cut
+
+
+def test_every_pair_of_split_points(framing):
+    stream = SMALL[:80] + bytes(4)
+    expected = expected_feed(stream, 65_536)
+    for a, b in itertools.combinations(range(len(stream) + 1), 2):
+        assert feed(framing, [stream[:a], stream[a:b], stream[b:]], 65_536) == expected
+
+
+@pytest.mark.parametrize("max_payload", [1, 100, 65_536])
+def test_a_length_is_judged_by_its_four_bytes(framing, max_payload):
+    bound = max_payload + 64
+    for length, code in [
+        (0, ErrorCode.PROTOCOL),
+        (bound + 1, ErrorCode.TOO_BIG),
+        (0xFFFF_FFDA, ErrorCode.TOO_BIG),
+    ]:
+        octets = length.to_bytes(4)
+        taken, (breach,) = framing.Batch(max_payload).feed(1, octets)
+        assert (taken, breach.code) == (4, code)
+        frames, taken, breach = framing.cut(octets, bound)
+        assert (frames, taken, breach.code) == ([], 0, code)
+        assert framing.Batch(max_payload).feed(1, octets[:3]) == (0, [])
+        assert framing.cut(octets[:3], bound) == ([], 0, None)
+    octets = bound.to_bytes(4)
+    assert framing.Batch(max_payload).feed(1, octets) == (0, [])
+    assert framing.cut(octets, bound) == ([], 0, None)
+    whole = octets + bytes(bound)
+    assert framing.cut(whole, bound) == ([(0, bytes(bound - 1))], 4 + bound, None)
+
+
+@pytest.mark.parametrize("max_payload", [1, 100, 65_536])
+def test_payloads_at_their_bound(framing, max_payload):
+    """A RESULT over max_payload ends the connection, a COMMAND is taken, to be refused."""
+    batch = framing.Batch(max_payload)
+    at, over = bytes(max_payload), bytes(max_payload + 1)
+    for frame in (Result(1, Status.OK, at), Command(1, 0, 0, 0, 0, at), Command(2, 0, 0, 0, 0, over)):
+        octets = frame.encode()
+        assert batch.feed(1, octets) == (len(octets), [])
+    commands, results = batch.entries()
+    assert [command[-1] for command in commands] == [at, over]
+    assert results == [(1, 1, 0, at)]
+    _, (breach,) = batch.feed(1, Result(1, Status.OK, over).encode())
+    assert breach.code == ErrorCode.TOO_BIG
+    assert len(batch) == 3
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_may_be_fed(framing, kind):
+    batch = framing.Batch(100)
+    assert batch.feed(1, kind(SMALL + b"\0"))[0] == len(SMALL)
+    assert framing.cut(kind(SMALL + b"\0"), 100)[1] == len(SMALL)
+    assert batch.feed(1, kind(b"")) == (0, [])
+
+
+def test_nothing_points_into_what_was_fed(framing):
+    """The buffer is used again for the next peer."""
+    batch = framing.Batch(100)
+    buffer = bytearray(SMALL)
+    _, events = batch.feed(1, memoryview(buffer))
+    frames, _, _ = framing.cut(buffer, 100)
+    buffer[:] = bytes(len(buffer))
+    buffer.clear()
+    commands, results = batch.entries()
+    assert [c[-1] for c in commands] + [r[-1] for r in results] == [b"print", b"", b"done"]
+    assert events == [Ping(b"hi"), Who(9, 0, 100)]
+    assert frames[2] == (FrameType.PING, b"hi")
+
+
+def test_a_batch_holds_all_members_of_a_turn_until_cleared(framing):
+    batch = framing.Batch(100)
+    for ticket in (5, 3, 5):
+        batch.feed(ticket, Command(ticket, 0, 0, 0, 0, b"x" * ticket).encode())
+        batch.feed(ticket, Result(ticket, 0, b"y" * ticket).encode() + b"\0\0\0")
+    commands, results = batch.entries()
+    assert [(c[0], c[-1]) for c in commands] == [(5, b"xxxxx"), (3, b"xxx"), (5, b"xxxxx")]
+    assert [(r[0], r[-1]) for r in results] == [(5, b"yyyyy"), (3, b"yyy"), (5, b"yyyyy")]
+    assert (len(batch), batch.max_payload) == (6, 100)
+    batch.clear()
+    assert (len(batch), batch.entries()) == (0, ([], []))
+    batch.feed(9, Command(1, 0, 0, 0, 0, b"").encode())
+    assert batch.entries() == ([(9, 1, 0, 0, 0, 0, b"")], [])
+
+
+def test_ten_thousand_in_one_piece(framing):
+    batch = framing.Batch(100)
+    octets = b"".join(Command(i, 0, 0, 0, 0, i.to_bytes(4)).encode() for i in range(10_000))
+    assert batch.feed(1, octets) == (len(octets), [])
+    assert [int.from_bytes(c[-1]) for c in batch.entries()[0]] == list(range(10_000))
+
+
+def test_the_largest_numbers(framing):
+    batch = framing.Batch(100)
+    batch.feed(2**64 - 1, Command(2**32 - 1, 1, 2**32 - 1, 3, 2**32 - 1, b"").encode())
+    batch.feed(2**64 - 1, Result(2**64 - 1, 16, b"").encode())
+    commands, results = batch.entries()
+    assert commands == [(2**64 - 1, 2**32 - 1, 1, 2**32 - 1, 3, 2**32 - 1, b"")]
+    assert results == [(2**64 - 1, 2**64 - 1, 16, b"")]
+
+
+def test_breaches_are_the_same_class(framing):
+    _, (breach,) = framing.Batch(1).feed(1, bytes(4))
+    assert type(breach) is ProtocolViolation
+
+
+# The decoder of a single stream, with whichever twin runs.
+
+
+def test_the_twin_that_was_asked_for_runs():
+    (twin,) = [twin for twin in TWINS if twin.__name__ == rankmux.framing.TWIN]
+    for name in rankmux.framing.__all__:
+        if name not in {"TWIN", "FrameDecoder"}:  # all of it, or none
+            assert getattr(rankmux.framing, name) is getattr(twin, name)
+
+
+@given(data=st.data())
+def test_decoder_in_any_chunks(data):
+    stream = data.draw(streams())
+    max_length = data.draw(st.sampled_from([1, 15, 40, 65_600]))
+    expected, taken, breach = expected_cut(stream, max_length)
+    for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
+        decoder = FrameDecoder(max_length)
+        frames, found = [], None
+        for chunk in chunks:
+            more, found = decoder.receive_data(chunk)
+            frames += more
+            if found:
+                break
+        assert (frames, found and comparable(found)) == (expected, breach)
+        if not breach:
+            assert decoder.pending == len(stream) - taken
+
+
+def test_decoder_holds_what_came_not_what_was_announced():
+    decoder = FrameDecoder(65_600)
+    for octets in single(with_length(bytes(3000))[:-1]):
+        assert decoder.receive_data(octets) == ([], None)
+    assert decoder.pending == 3003
+    assert decoder.receive_data(b"") == ([], None)
+    assert decoder.receive_data(b"\0\0\0") == ([(0, bytes(2999))], None)
+    assert decoder.pending == 2

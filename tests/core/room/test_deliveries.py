@@ -1,0 +1,87 @@
+"""How a turn is laid out: shared prefixes, frames for one alone at their place, answers by kind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries, Piece
+from rankmux.wire import Rank
+
+from ...support.laid import Laid, laid_turns
+
+
+def join(deliveries: Deliveries, pieces: list[Piece]) -> bytes:
+    return b"".join(p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces)
+
+
+@given(laid_turns())
+def test_every_rank_gets_its_frames_in_their_order(laid):
+    deliveries = laid.deliveries()
+    for rank in range(laid.members):
+        pieces = deliveries.pieces(rank, laid.own_tails.get(rank))
+        assert join(deliveries, pieces) == laid.expected(rank)
+        assert deliveries.rank_frame(rank) == laid.rank_frame(rank)
+        shared = [piece for piece in pieces if not isinstance(piece, bytes)]
+        assert all(start < end for start, end in shared)
+        assert all(a[1] == b[0] for a, b in pairwise(shared)), "a gap, or something twice"
+        assert not shared or (shared[0][0], shared[-1][1]) == (0, deliveries.prefix(rank))
+        assert b"" not in pieces
+
+
+@given(laid_turns())
+def test_what_is_for_all_lies_there_once(laid):
+    everything = b"".join(octets for _, receiver, octets in laid.frames if receiver is None)
+    assert laid.deliveries().executes == everything
+
+
+def test_a_prefix_ends_before_the_first_sender_that_is_not_senior():
+    deliveries = Laid(
+        6, [(0, None, b"aa"), (2, None, b"bb"), (2, None, b"b"), (4, None, b"c")], [], {}
+    ).deliveries()
+    assert deliveries.steps == [(0, 2), (2, 5), (4, 6)]
+    assert [deliveries.prefix(rank) for rank in range(6)] == [0, 2, 2, 5, 5, 6]
+
+
+def test_a_directed_frame_splits_the_prefix():
+    laid = Laid(
+        3,
+        [(0, 2, b"x"), (0, None, b"aa"), (0, 2, b"y"), (1, 2, b"z"), (1, None, b"bb"), (1, 2, b"w")],
+        [],
+        {},
+    )
+    pieces = laid.deliveries().pieces(2, b"tail")
+    assert pieces == [b"x", (0, 2), b"y", b"z", (2, 4), b"w", b"tail"]
+    assert laid.deliveries().pieces(1, None) == [(0, 2)]
+    assert laid.deliveries().pieces(0, None) == []
+
+
+def test_the_size_of_a_rank_frame():
+    assert len(Rank(1, 2, 3, 1).encode()) == RANK_FRAME_BYTES
+
+
+def test_who_departed_has_no_rank_frame():
+    deliveries = Laid(5, [], [1, 3], {}).deliveries()
+    assert [bool(deliveries.rank_frame(rank)) for rank in range(5)] == [False, False, True, False, True]
+
+
+KINDS = ["accepted", "refused", "routed", "done", "members", "pongs"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KINDS), st.integers(1, 3), st.binary(min_size=1, max_size=3)), max_size=12
+    )
+)
+def test_answers_stand_by_kind_then_in_the_order_given(answers):
+    deliveries = Deliveries()
+    expected: dict[int, bytes] = {}
+    for kind, ticket, octets in answers:
+        deliveries.answer(getattr(deliveries, kind), ticket, octets)
+    for kind in KINDS:
+        for also, ticket, octets in answers:
+            if also == kind:
+                expected[ticket] = expected.get(ticket, b"") + octets
+    assert {ticket: bytes(tail) for ticket, tail in deliveries.tails().items()} == expected

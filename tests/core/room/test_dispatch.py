@@ -1,0 +1,201 @@
+"""What both twins make of a turn's commands and departures, against the model of the room."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankmux.codes import Cause, CommandFlag, RefusedCode, Target
+from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
+from rankmux.wire import Accepted, Command, Execute, Rank, Refused
+
+from ...support.history import parse
+from ...support.room_model import Member, RoomModel, Waiting
+from ...support.strategies import U32
+
+COMMANDS = st.builds(
+    lambda id_, to, arg, flags, ttl_ms, payload: Command(
+        id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, payload
+    ),
+    st.integers(0, 3),
+    st.sampled_from([int(target) for target in Target]),
+    st.integers(0, 8),
+    st.sampled_from([0, 1, 1, 2, 3]),
+    U32,
+    st.binary(max_size=5),
+)
+
+
+class Dispatched:
+    """`dispatch` called as the room calls it."""
+
+    def __init__(
+        self,
+        framing: ModuleType,
+        tickets: list[int],
+        loads: list[int],
+        commands: list[tuple[int, Command]],
+        waiting: Sequence[Waiting] = (),
+        max_payload: int = 3,
+        waiting_max: int = 2,
+        waiting_total_max: int = 1000,
+    ) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.loads = array("I", loads)
+        self.ledger = framing.Ledger()
+        self.deliveries = Deliveries()
+        for w in waiting:
+            ranks = sorted(w.ranks.values())
+            self.ledger.open(w.seq, w.sender, w.id, array("Q", tickets), ranks[0], ranks[-1] + 1)
+        batch = framing.Batch(max_payload)
+        for ticket, command in commands:
+            octets = command.encode()
+            assert batch.feed(ticket, octets) == (len(octets), [])
+        self.seq, self.opened, self.refused = framing.dispatch(
+            batch,
+            array("Q", tickets),
+            self.loads,
+            self.ledger,
+            self.deliveries,
+            1000,
+            waiting_max,
+            waiting_total_max,
+            60_000,
+            lambda *args: self.told.append(args),
+        )
+
+    def owed(self, rank: int, ticket: int) -> list[Any]:
+        """The frames of that rank in order, the texts of refusals left out."""
+        deliveries = self.deliveries
+        pieces = deliveries.pieces(rank, deliveries.tails().get(ticket))
+        octets = b"".join(
+            p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces
+        )
+        return [f._replace(text="") if isinstance(f, Refused) else f for f in parse(octets)]
+
+
+@given(data=st.data())
+def test_dispatch_against_the_model(framing, data):
+    tickets = data.draw(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=7, unique=True).map(sorted))
+    senders = st.sampled_from(tickets)
+    commands = data.draw(st.lists(st.tuples(senders, COMMANDS), max_size=12))
+    total = data.draw(st.sampled_from([5, 1000]))
+    model = RoomModel(10, 3, 2, 60_000, total)
+    model.members = [Member(ticket, rank, "", "") for rank, ticket in enumerate(tickets)]
+    model.seq = 1000
+    if len(tickets) > 2:  # something waits already
+        last = len(tickets) - 1
+        model.waiting = [Waiting(5, tickets[0], 1, 0.0, {tickets[r]: r for r in range(1, last)})]
+    loads = [model.load(ticket) for ticket in tickets]
+    model.owed = {ticket: [] for ticket in tickets}
+    found = Dispatched(framing, tickets, loads, commands, list(model.waiting), waiting_total_max=total)
+    opened_before = len(model.waiting)
+    for member in model.members:
+        for sender, command in commands:
+            if sender == member.ticket:
+                model._command(0.0, sender, command)
+    for rank, ticket in enumerate(tickets):
+        kinds = (Execute, Accepted, Refused)
+        expected = sorted(model.owed[ticket], key=lambda frame: kinds.index(type(frame)))
+        assert found.owed(rank, ticket) == expected
+    assert list(found.loads) == [model.load(ticket) for ticket in tickets]
+    assert found.seq == model.seq
+    assert found.refused == model.refused
+    assert found.opened == [(w.seq, round(w.deadline * 1000)) for w in model.waiting[opened_before:]]
+    assert len(found.ledger) == len(model.waiting)
+    assert [told[3] for told in found.told] == list(range(1001, model.seq + 1))
+    # what all share is laid once, and each rank's share is a prefix that ends with a frame
+    steps = found.deliveries.steps
+    assert [rank for rank, _ in steps] == sorted({rank for rank, _ in steps})
+    assert [end for _, end in steps] == sorted({end for _, end in steps})
+    assert not steps or steps[-1][1] == len(found.deliveries.executes)
+    shared = parse(bytes(found.deliveries.executes))
+    assert [frame.seq for frame in shared] == sorted(frame.seq for frame in shared)
+
+
+def test_a_dispatch_tells_who_watches(framing):
+    commands = [(20, Command(1, Target.ALL, 0, 0, 0, b"all")), (10, Command(2, Target.ONE, 2, 1, 0, b"one"))]
+    found = Dispatched(framing, [10, 20, 30], [0, 0, 0], commands)
+    assert found.told == [(0, Target.ONE, 2, 1001, 1, 0, b"one"), (1, Target.ALL, 0, 1002, 1, 1, b"all")]
+    assert found.opened == [(1001, 60_000)]
+    assert found.deliveries.executions == 2
+
+
+def test_the_least_of_loads(framing):
+    for loads, rank in [
+        ([0, 3, 2, 2, 5], 2),
+        ([0, 0, 0, 0, 0], 1),
+        ([9, 1, 1, 1, 0], 4),
+        ([0, 4_000_000_000, 4_000_000_000, 4_294_967_295, 4_000_000_001], 1),
+    ]:
+        found = Dispatched(framing, [1, 2, 3, 4, 5], loads, [(1, Command(1, Target.LEAST, 0, 0, 0, b""))])
+        assert [found.deliveries.directed[rank][0][0], len(found.deliveries.directed)] == [0, 1]
+        assert list(found.loads) == loads, "no result is wanted, so it is no load"
+
+
+def test_a_refusal_says_why(framing):
+    members = [1, 2, 3]
+    for command, code, words in [
+        (Command(9, Target.ALL, 0, 0, 0, b"abcd"), RefusedCode.TOO_BIG, "4 bytes, at most 3"),
+        (Command(9, Target.ONE, 7, 0, 0, b""), RefusedCode.NO_SUCH_RANK, "no rank 7, the last one is 2"),
+        (Command(9, Target.ONE, 1, 0, 0, b""), RefusedCode.NOT_LOWER, "rank 1 is not below you"),
+    ]:
+        found = Dispatched(framing, members, [0, 0, 0], [(2, command)])
+        (refused,) = parse(bytes(found.deliveries.refused[2]))
+        assert (refused.id, refused.code) == (9, code)
+        assert words in refused.text
+    waiting = [Waiting(5, 1, 1, 0.0, {2: 1}), Waiting(6, 1, 2, 0.0, {2: 1})]
+    for id_, waiting_max, total, code, words in [
+        (2, 2, 1000, RefusedCode.DUPLICATE, "id 2 waits"),
+        (3, 2, 1000, RefusedCode.BUSY, "2 commands of yours"),
+        (3, 3, 3, RefusedCode.BUSY, "3 "),
+    ]:
+        command = Command(id_, Target.ALL, 0, 1, 0, b"")
+        found = Dispatched(framing, members, [0, 2, 0], [(1, command)], waiting, 3, waiting_max, total)
+        (refused,) = parse(bytes(found.deliveries.refused[1]))
+        assert (refused.id, refused.code) == (id_, code)
+        assert words in refused.text
+
+
+@given(data=st.data())
+def test_rank_frames_against_the_model(framing, data):
+    members = data.draw(st.integers(1, 40))
+    departed = sorted(data.draw(st.sets(st.integers(0, members - 1), min_size=1)))
+    causes = data.draw(st.lists(st.sampled_from(Cause), min_size=len(departed), max_size=len(departed)))
+    survivors = members - len(departed)
+    octets = bytes(framing.rank_frames(departed, causes, survivors, 2**40))
+    expected = []
+    for rank in range(members):
+        ahead = [cause for gone, cause in zip(departed, causes, strict=True) if gone < rank]
+        if ahead and rank not in departed:
+            expected.append(Rank(2**40, rank - len(ahead), survivors, ahead[-1]))
+    assert parse(octets) == expected
+    assert len(octets) == RANK_FRAME_BYTES * len(expected)
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 6])
+def test_rank_frames_for_every_set_of_departures(framing, members):
+    for bits in range(1, 1 << members):
+        gone = [rank for rank in range(members) if bits >> rank & 1]
+        frames = parse(bytes(framing.rank_frames(gone, [Cause.LOST] * len(gone), members - len(gone), 7)))
+        stay = [rank for rank in range(members) if rank not in gone]
+        moved = [new for new, old in enumerate(stay) if new != old]
+        assert [frame.rank for frame in frames] == moved
+
+
+def test_no_departures_no_rank_frames(framing):
+    assert framing.rank_frames([], [], 3, 7) == b""
+
+
+def test_loads_count_results_only(framing):
+    flags = [0, CommandFlag.RESULTS, CommandFlag.QUIET, CommandFlag.QUIET | CommandFlag.RESULTS]
+    commands = [(1, Command(i, Target.ALL, 0, int(flag), 0, b"")) for i, flag in enumerate(flags)]
+    found = Dispatched(framing, [1, 2, 3], [0, 0, 0], commands)
+    assert list(found.loads) == [0, 2, 2]
+    assert [frame.id for frame in parse(bytes(found.deliveries.accepted[1]))] == [0, 1]

@@ -1,0 +1,272 @@
+"""Both twins' ledgers against a model: every executor ends exactly once, and loads are what is owed."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from rankmux.codes import Status
+from rankmux.wire import Done, Frame, Result, Routed
+
+from ...support.history import parse
+
+ENDS = st.sampled_from([Status.OK, Status.FAILED, Status.REJECTED, Status.PART])
+
+
+@dataclass
+class Waiting:
+    """A command of `sender`; its executors' ranks at dispatch, and how they ended."""
+
+    seq: int
+    sender: int
+    id: int
+    ranks: dict[int, int]
+    ended: dict[int, Status] = field(default_factory=dict)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Members come and go as tickets in a list; the model looks through all commands for all it wants to know."""
+
+    framing: ModuleType
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = self.framing.Ledger()
+        self.members = list(range(1, 7))
+        self.loads = array("I", bytes(4 * len(self.members)))
+        self.waiting: list[Waiting] = []
+        self.finished: list[Waiting] = []
+        self.seq = 100
+
+    def find(self, seq: int) -> Waiting | None:
+        return next((w for w in self.waiting if w.seq == seq), None)
+
+    def end(self, waiting: Waiting, ticket: int, status: Status, payload: bytes = b"") -> tuple[int, Routed]:
+        """The sender, and what it is told."""
+        if status != Status.PART:
+            assert waiting.ended.setdefault(ticket, status) is status
+            if len(waiting.ended) == len(waiting.ranks):
+                self.waiting.remove(waiting)
+                self.finished.append(waiting)
+        return waiting.sender, Routed(waiting.id, ticket, waiting.ranks[ticket], status, payload)
+
+    def check(self, routed: dict[int, bytearray], expected: list[tuple[int, Frame]]) -> None:
+        by_sender: dict[int, list[Frame]] = {}
+        for sender, frame in expected:
+            by_sender.setdefault(sender, []).append(frame)
+        assert {sender: parse(bytes(octets)) for sender, octets in routed.items()} == by_sender
+        owed = Counter(t for w in self.waiting for t in w.ranks if t not in w.ended)
+        assert list(self.loads) == [owed[ticket] for ticket in self.members]
+        assert self.ledger.owed == sum(owed.values())
+        assert len(self.ledger) == len(self.waiting)
+        for waiting in self.waiting:
+            assert waiting.seq in self.ledger
+            assert self.ledger.waits(waiting.sender, waiting.id)
+        for waiting in self.finished:
+            assert waiting.seq not in self.ledger
+        counts = Counter(w.sender for w in self.waiting)
+        for sender in self.members:
+            assert self.ledger.count(sender) == counts[sender]
+            assert not self.ledger.waits(sender, 99)
+
+    @rule()
+    def join(self):
+        self.members.append(max(self.members, default=self.seq) + 1)
+        self.loads.append(0)
+
+    @precondition(lambda self: len(self.members) > 1)
+    @rule(sender=st.integers(0, 9), id_=st.integers(0, 3), first=st.integers(0, 9), size=st.integers(1, 9))
+    def open(self, sender, id_, first, size):
+        sender %= len(self.members) - 1
+        ticket = self.members[sender]
+        if any((w.sender, w.id) == (ticket, id_) for w in self.waiting):
+            assert self.ledger.waits(ticket, id_)
+            return
+        first = min(sender + 1 + first, len(self.members) - 1)
+        last = min(first + size, len(self.members))
+        self.seq += 1
+        self.ledger.open(self.seq, ticket, id_, array("Q", self.members), first, last)
+        for rank in range(first, last):
+            self.loads[rank] += 1
+        self.waiting.append(Waiting(self.seq, ticket, id_, {self.members[r]: r for r in range(first, last)}))
+        self.check({}, [])
+
+    @precondition(lambda self: self.members)
+    @rule(
+        results=st.lists(
+            st.tuples(st.integers(0, 9), st.integers(0, 5), ENDS, st.binary(max_size=2)), max_size=5
+        )
+    )
+    def settle(self, results):
+        batch = self.framing.Batch(100)
+        expected, dropped = [], 0
+        for member, back, status, payload in results:
+            ticket, seq = self.members[member % len(self.members)], self.seq - back
+            octets = Result(seq, status, payload).encode()
+            assert batch.feed(ticket, octets) == (len(octets), [])
+            waiting = self.find(seq)
+            if waiting is None or ticket not in waiting.ranks or ticket in waiting.ended:
+                dropped += 1
+            else:
+                expected.append(self.end(waiting, ticket, status, payload))
+        routed: dict[int, bytearray] = {}
+        assert self.ledger.settle(batch, array("Q", self.members), self.loads, routed) == dropped
+        self.check(routed, expected)
+
+    @rule(back=st.integers(0, 5))
+    def expire(self, back):
+        routed: dict[int, bytearray] = {}
+        self.ledger.expire(self.seq - back, array("Q", self.members), self.loads, routed)
+        waiting = self.find(self.seq - back)
+        owing = [t for t in waiting.ranks if t not in waiting.ended] if waiting else []
+        self.check(routed, [self.end(waiting, ticket, Status.EXPIRED) for ticket in owing if waiting])
+
+    @rule(indexes=st.sets(st.integers(0, 9), min_size=1, max_size=4))
+    def depart(self, indexes):
+        """As the room does it: what waits for who goes is forgotten, then what they owe is LEFT."""
+        gone = [ticket for index, ticket in enumerate(self.members) if index in indexes]
+        for ticket in gone:
+            self.ledger.forget(ticket, array("Q", self.members), self.loads)
+            self.waiting = [w for w in self.waiting if w.sender != ticket]
+        self.check({}, [])
+        expected = [
+            self.end(waiting, ticket, Status.LEFT)
+            for waiting in list(self.waiting)
+            for ticket in gone
+            if ticket in waiting.ranks and ticket not in waiting.ended
+        ]
+        routed: dict[int, bytearray] = {}
+        self.ledger.leave(gone, routed)
+        for ticket in gone:
+            index = self.members.index(ticket)
+            del self.members[index], self.loads[index]
+        self.check(routed, expected)
+
+    @rule()
+    def finish(self):
+        done: dict[int, bytearray] = {}
+        assert self.ledger.finish(done) == len(self.finished)
+        expected: dict[int, list[Frame]] = {}
+        for waiting in sorted(self.finished, key=lambda waiting: waiting.seq):
+            counts = Counter(waiting.ended.values())
+            frame = Done(waiting.id, *(counts[Status(status)] for status in range(5)))
+            expected.setdefault(waiting.sender, []).append(frame)
+        self.finished = []
+        assert {sender: parse(bytes(octets)) for sender, octets in done.items()} == expected
+
+    def teardown(self):
+        """With everybody gone nothing is owed any more."""
+        self.depart(set(range(len(self.members))))
+        self.finish()
+        assert (len(self.ledger), self.ledger.owed) == (0, 0)
+
+
+def test_against_a_model(framing):
+    machine = type("Machine", (LedgerMachine,), {"framing": framing})
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=40))
+
+
+@pytest.fixture
+def opened(framing):
+    """A ledger where the ranks 1 to 3 (tickets 20, 30, 40) owe results to the command 7, id 5, of ticket 10."""
+    ledger = framing.Ledger()
+    tickets = array("Q", [10, 20, 30, 40])
+    ledger.open(7, 10, 5, tickets[:], 1, 4)
+    return ledger, tickets, array("I", [0, 1, 1, 1])
+
+
+def answer(framing, *results: tuple[int, Result]):
+    batch = framing.Batch(100)
+    for ticket, result in results:
+        batch.feed(ticket, result.encode())
+    return batch
+
+
+def test_each_status_is_counted_in_its_place(framing, opened):
+    ledger, tickets, loads = opened
+    routed: dict[int, bytearray] = {}
+    batch = answer(framing, (20, Result(7, Status.FAILED, b"")), (40, Result(7, Status.REJECTED, b"no")))
+    assert ledger.settle(batch, tickets, loads, routed) == 0
+    done: dict[int, bytearray] = {}
+    assert ledger.finish(done) == 0, "one still owes"
+    ledger.expire(7, tickets, loads, routed)
+    assert ledger.finish(done) == 1
+    assert parse(bytes(routed[10])) == [
+        Routed(5, 20, 1, Status.FAILED, b""),
+        Routed(5, 40, 3, Status.REJECTED, b"no"),
+        Routed(5, 30, 2, Status.EXPIRED, b""),
+    ]
+    assert parse(bytes(done[10])) == [Done(5, 0, 1, 1, 1, 0)]
+    assert list(loads) == [0, 0, 0, 0]
+    assert ledger.finish({}) == 0, "told once"
+
+
+def test_double_unasked_and_late_answers_are_dropped(framing, opened):
+    ledger, tickets, loads = opened
+    ok = Result(7, Status.OK, b"")
+    routed: dict[int, bytearray] = {}
+    batch = answer(
+        framing,
+        (20, ok),
+        (20, ok),
+        (10, ok),
+        (30, Result(8, Status.OK, b"")),
+        (30, Result(0, Status.OK, b"")),
+    )
+    assert ledger.settle(batch, tickets, loads, routed) == 4
+    assert parse(bytes(routed[10])) == [Routed(5, 20, 1, Status.OK, b"")]
+    assert list(loads) == [0, 0, 1, 1]
+
+
+def test_parts_count_as_nothing(framing, opened):
+    ledger, tickets, loads = opened
+    routed: dict[int, bytearray] = {}
+    parts = [(20, Result(7, Status.PART, b"%d" % i)) for i in range(3)]
+    assert ledger.settle(answer(framing, *parts), tickets, loads, routed) == 0
+    assert [frame.payload for frame in parse(bytes(routed[10]))] == [b"0", b"1", b"2"]
+    assert list(loads) == [0, 1, 1, 1]
+
+
+def test_the_ranks_of_the_dispatch_stay_when_ranks_change(framing, opened):
+    """Ranks in ROUTED are those of the dispatch; loads are found where their member is now."""
+    ledger, _, _ = opened
+    tickets, loads = array("Q", [10, 30, 40, 50]), array("I", [0, 1, 1, 9])  # 20 went, 50 came
+    routed: dict[int, bytearray] = {}
+    ledger.leave([20], routed)
+    assert ledger.settle(answer(framing, (40, Result(7, Status.OK, b""))), tickets, loads, routed) == 0
+    assert parse(bytes(routed[10])) == [Routed(5, 20, 1, Status.LEFT, b""), Routed(5, 40, 3, Status.OK, b"")]
+    assert list(loads) == [0, 1, 0, 9]
+
+
+def test_one_executor_of_a_large_room_takes_no_memory_of_its_size(framing):
+    """Each command meets other members than the one before, for one has joined: not all of them are kept."""
+    ledger, tickets = framing.Ledger(), array("Q", range(10_000))
+    tracemalloc.start()
+    try:
+        for seq in range(100):
+            ledger.open(seq, 0, seq, tickets[:], 5, 6)
+        assert tracemalloc.get_traced_memory()[0] < 100 * 1000
+    finally:
+        tracemalloc.stop()
+
+
+def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
+    """Whoever left is looked for among the executors that a command may have, not among all in the room."""
+    size = 8000
+    ledger, tickets = framing.Ledger(), array("Q", range(1, size + 1))
+    for rank in range(size - 1):
+        ledger.open(rank + 1, tickets[rank], 1, tickets, rank + 1, rank + 2)
+    began = time.process_time()
+    routed: dict[int, bytearray] = {}
+    ledger.leave(list(range(2, size + 1, 2)), routed)
+    assert time.process_time() - began < 0.5, "looking for each at each takes some seconds in the pure twin"
+    assert len(routed) == size // 2

@@ -1,0 +1,199 @@
+"""The room at random, against a plain list: ranks, who gets what in which order, every result settled once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rankmux.codes import Cause, Status, Target
+from rankmux.core.room.room import Join, Room
+from rankmux.wire import Command, Execute, Result, Who
+
+from ...support.history import History
+from ...support.room_model import ModelTurn, RoomModel
+from ...support.room_turns import as_turn, owed
+
+
+def choices(*options: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """One of each, in a single draw: a tenth of what as many draws cost."""
+
+    def choose(number: int) -> tuple[Any, ...]:
+        chosen = []
+        for option in options:
+            number, at = divmod(number, len(option))
+            chosen.append(option[at])
+        return tuple(chosen)
+
+    return st.integers(0, prod(map(len, options)) - 1).map(choose)
+
+
+INDEXES = range(8)
+COMMANDS = choices(
+    INDEXES,
+    [0, 1, 2, 3],  # id
+    [Target.ALL, Target.ALL, Target.ALL, Target.ONE, Target.ONE, Target.NEXT, Target.LEAST],
+    range(7),  # arg
+    [0, 1, 1, 1, 2, 3],  # flags
+    [0, 0, 1000, 2500, 0xFFFF_FFFF],  # ttl_ms
+    [0, 0, 0, 1, 1, 2, 40, 41],  # bytes of payload
+)
+ANSWERS = choices(
+    INDEXES,
+    range(6),
+    [Status.OK, Status.OK, Status.FAILED, Status.REJECTED, Status.PART],
+    [False, False, False, True],
+)
+DEPARTURES = choices(INDEXES, list(Cause))
+JOINS = choices(["", "ada", "x" * 64], ["", "[::1]:7117"])
+QUERIES = choices(INDEXES, range(8), [0, 1, 2, 100, 0xFFFF_FFFF])
+PINGS = choices(INDEXES, [b"", b"p"])
+
+
+def few(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """None in half of the turns."""
+    return st.just([]) | st.lists(elements, max_size=3)
+
+
+class RoomMachine(RuleBasedStateMachine):
+    """Each step is a turn, in the room and in the model."""
+
+    @initialize(
+        seats=st.sampled_from([1, 2, 4, 5, 6, 7]),
+        max_payload=st.sampled_from([1, 40, 200]),
+        waiting_max=st.integers(1, 3),
+        ttl_ms=st.sampled_from([1500, 3000]),
+        total=st.sampled_from([4, 1000, 1000]),
+    )
+    def open(self, seats, max_payload, waiting_max, ttl_ms, total):
+        self.room = Room(seats, max_payload, waiting_max, ttl_ms, total)
+        self.model = RoomModel(seats, max_payload, waiting_max, ttl_ms, total)
+        self.now = 0.0
+        self.peers = 0
+        self.histories: dict[int, History] = {}
+        self.asked: list[tuple[int, int]] = []  # (executor's ticket, seq) of what may be answered
+        self.apply(ModelTurn(joins=[self.join("", "") for _ in range(seats)]))
+
+    def member(self, index: int) -> int:
+        """Some member's ticket."""
+        return self.model.members[index % len(self.model.members)].ticket
+
+    def join(self, name: str, address: str) -> Join:
+        self.peers += 1
+        return Join(self.peers, name, address)
+
+    def result(self, index: int, which: int, status: Status, stray: bool) -> tuple[int, Result]:
+        """Mostly an answer to what was asked; else somebody answers what others, or nobody, were asked."""
+        members = [member.ticket for member in self.model.members]
+        asked = [(ticket, seq) for ticket, seq in self.asked if ticket in members]
+        if stray or not asked:
+            return self.member(index), Result(max(1, self.model.seq - which), status, b"")
+        ticket, seq = asked[-1 - which % len(asked)]
+        if status != Status.PART:
+            self.asked.remove((ticket, seq))
+        return ticket, Result(seq, status, b"x" * (which % 2))
+
+    @precondition(lambda self: self.model.members)
+    @rule(
+        commands=st.lists(COMMANDS, max_size=5),
+        answers=st.lists(ANSWERS, max_size=5),
+        departures=few(DEPARTURES),
+        joins=few(JOINS),
+        queries=few(QUERIES),
+        pings=few(PINGS),
+        later=st.sampled_from([0, 0, 0, 1, 2]),
+    )
+    def turn(self, commands, answers, departures, joins, queries, pings, later):
+        self.now += later
+        turn = ModelTurn(self.now)
+        turn.commands = [
+            (
+                self.member(index),
+                Command(id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, bytes(size)),
+            )
+            for index, id_, to, arg, flags, ttl_ms, size in commands
+        ]
+        turn.results = [self.result(*answer) for answer in answers]
+        turn.departures = {self.member(index): cause for index, cause in departures}
+        turn.joins = [self.join(*join) for join in joins]
+        turn.queries = [(self.member(index), Who(index, first, count)) for index, first, count in queries]
+        turn.pings = [(self.member(index), payload) for index, payload in pings]
+        self.apply(turn)
+
+    @precondition(lambda self: not self.model.members)
+    @rule()
+    def refill(self):
+        self.apply(ModelTurn(self.now, joins=[self.join("", "") for _ in range(self.model.seats + 1)]))
+
+    def apply(self, turn: ModelTurn) -> None:
+        self.whole = False
+        told: list[int] = []
+        real_turn = as_turn(turn, self.room, self.model.max_payload)
+        assert real_turn.expired == self.model.due(turn.now)
+        before = self.model.seq
+        outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
+        self.model.apply(turn)
+        model = self.model
+        # who was owed what, byte by byte
+        got = owed(outcome)
+        assert got == model.owed
+        # what the server is told
+        assert [(d.ticket, d.cause) for d in outcome.departed] == [
+            (m.ticket, turn.departures[m.ticket]) for m in model.departed
+        ]
+        assert [(j.peer, j.ticket, j.name) for j in outcome.joined] == [
+            (m.peer, m.ticket, m.name) for m in model.joined
+        ]
+        firsts = len(model.members) - len(model.joined), model.seq - len(model.joined) + 1
+        assert [(j.rank, j.seq) for j in outcome.joined] == [
+            (firsts[0] + i, firsts[1] + i) for i in range(len(model.joined))
+        ]
+        assert outcome.full == model.full
+        assert outcome.refused == model.refused
+        assert outcome.dropped_results == model.dropped
+        assert outcome.settled == len(model.finished)
+        assert outcome.commands == len(told)
+        assert told == list(range(before + 1, before + 1 + len(told)))
+        # each ALL command lies once in what all share
+        everybody = {f for frames in got.values() for f in frames if isinstance(f, Execute)}
+        assert len(outcome.deliveries.executes) <= sum(len(f.encode()) for f in everybody)
+        assert outcome.deliveries.executions == sum(
+            isinstance(f, Execute) for frames in got.values() for f in frames
+        )
+        # what a member can tell from its side
+        for ticket, frames in got.items():
+            self.histories[ticket].got(frames)
+            self.asked += [(ticket, f.seq) for f in frames if isinstance(f, Execute) and f.flags]
+        for member in model.departed:
+            del self.histories[member.ticket]
+        for joined in outcome.joined:
+            self.histories[joined.ticket] = History(joined.ticket, joined.rank, unique_ids=False)
+        self.whole = True
+
+    @invariant()
+    def agrees(self):
+        room, model = self.room, self.model
+        ranks = room.ranks
+        assert list(zip(ranks.tickets, ranks.peers, ranks.names, ranks.addresses, strict=True)) == [
+            (m.ticket, m.peer, m.name, m.address) for m in model.members
+        ]
+        assert list(ranks.loads) == [model.load(m.ticket) for m in model.members]
+        assert (len(room), room.seq, room.waiting) == (len(model.members), model.seq, len(model.waiting))
+        assert room.next_deadline() == model.deadline()
+        for rank, member in enumerate(model.members):
+            assert self.histories[member.ticket].rank == rank
+
+    def teardown(self):
+        """All who are left go: nothing may stay behind."""
+        if not getattr(self, "whole", False):
+            return
+        self.apply(ModelTurn(self.now, departures={m.ticket: Cause.LOST for m in self.model.members}))
+        assert (len(self.room), self.room.waiting, self.room.next_deadline()) == (0, 0, None)
+
+
+TestRoomAgainstAList = RoomMachine.TestCase
+TestRoomAgainstAList.settings = settings(stateful_step_count=20)

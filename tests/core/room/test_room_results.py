@@ -1,0 +1,126 @@
+"""Results in the room, one rule each, frames written out: asked for, counted, answered or expired, settled once."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
+from rankmux.core.room.room import Join, Room
+from rankmux.wire import Accepted, Command, Done, Execute, Rank, Refused, Result, Routed
+
+from ...support.room_turns import play, room_of_five, to_all, to_one
+
+
+@pytest.fixture
+def room() -> Room:
+    return room_of_five()
+
+
+def test_results_to_their_end(room):
+    results = CommandFlag.RESULTS
+    assert play(room, (3, to_all(7, b"x", results))) == {
+        4: [Execute(6, 2, 1, 60_000, b"x")],
+        5: [Execute(6, 2, 1, 60_000, b"x")],
+        3: [Accepted(7, 6, 2, 2)],
+    }
+    assert list(room.ranks.loads) == [0, 0, 0, 1, 1]
+    assert play(room, (5, Result(6, Status.PART, b"some")), (5, Result(6, Status.OK, b"more"))) == {
+        3: [Routed(7, 5, 4, Status.PART, b"some"), Routed(7, 5, 4, Status.OK, b"more")]
+    }
+    assert play(room, (5, Result(6, Status.FAILED, b"twice")), (2, Result(6, Status.OK, b"unasked"))) == {}
+    assert list(room.ranks.loads) == [0, 0, 0, 1, 0]
+    assert play(room, departures={4: Cause.LOST, 1: Cause.LOST}) == {
+        2: [Rank(8, 0, 3, Cause.LOST)],
+        3: [Rank(8, 1, 3, Cause.LOST), Routed(7, 4, 3, Status.LEFT, b""), Done(7, 1, 0, 0, 0, 1)],
+        5: [Rank(8, 2, 3, Cause.LOST)],
+    }
+    assert room.waiting == 0
+
+
+def test_what_is_not_answered_in_time_expires(room):
+    command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
+    play(room, (3, command), now=10.0)
+    assert room.next_deadline() == 10.5
+    assert room.due(10.4) == []
+    got = play(room, (4, Result(6, Status.OK, b"just in time")), now=10.5)
+    assert got[3] == [
+        Routed(7, 4, 3, Status.OK, b"just in time"),
+        Routed(7, 5, 4, Status.EXPIRED, b""),
+        Done(7, 1, 0, 0, 1, 0),
+    ]
+    assert play(room, (5, Result(6, Status.OK, b"late")), now=10.6) == {}
+    assert room.next_deadline() is None
+    assert list(room.ranks.loads) == [0] * 5
+
+
+def test_the_same_id_and_too_many(room):
+    """Both are judged in the order of the dispatch; an id that is done is free again."""
+    flags = CommandFlag.RESULTS | CommandFlag.QUIET
+    got = play(room, *((4, to_all(id_, b"", flags)) for id_ in (1, 1, 2, 3)))
+    assert got[4] == [Refused(1, RefusedCode.DUPLICATE, ""), Refused(3, RefusedCode.BUSY, "")]
+    got = play(
+        room,
+        (5, Result(6, Status.OK, b"")),
+        (4, to_all(1, b"", flags)),
+        (4, to_all(2, b"")),
+        (4, to_all(9, b"")),
+    )
+    assert got[4] == [
+        Refused(2, RefusedCode.DUPLICATE, ""),
+        Routed(1, 5, 4, Status.OK, b""),
+        Done(1, 1, 0, 0, 0, 0),
+    ]
+    assert [frame.flags for frame in got[5]] == [1, 0]
+
+
+def test_too_many_results_in_all():
+    """Each executor counts; what was answered is free again; without results there is no limit."""
+    room = Room(10, 100, 100, 1000, waiting_total_max=5)
+    play(room, joins=[Join(i, "", "") for i in range(4)])
+    flags = CommandFlag.RESULTS | CommandFlag.QUIET
+    busy = Refused(3, RefusedCode.BUSY, "")
+    got = play(room, (1, to_all(1, b"", flags)), (2, to_all(2, b"", flags)), (3, to_all(3, b"", flags)))
+    assert got[3] == [Execute(5, 0, 1, 1000, b""), Execute(6, 1, 1, 1000, b""), busy]
+    assert play(room, (3, to_all(3, b"")))[4] == [Execute(7, 2, 0, 0, b"")]
+    got = play(room, (4, Result(5, Status.OK, b"")), (3, to_all(3, b"", flags)))
+    assert got[4] == [Execute(8, 2, 1, 1000, b"")]
+    got = play(room, (3, to_all(3, b"", flags)), departures={1: Cause.LOST})
+    assert got[3][1:] == [Refused(3, RefusedCode.DUPLICATE, "")], "the first reason counts"
+    assert [f.seq for f in play(room, (2, to_all(3, b"", flags)))[3]] == [10]
+
+
+def test_the_least_loaded_of_the_juniors(room):
+    least = [Command(id_, Target.LEAST, 0, 3, 0, b"%d" % id_) for id_ in (1, 2)]
+    got = play(room, (2, least[0]), (2, least[1]), (1, to_one(1, 1, b"", 3)), (3, least[0]))
+    assert {ticket: [f.seq for f in frames] for ticket, frames in got.items()} == {
+        2: [6],
+        3: [7],
+        4: [8],
+        5: [9],
+    }, "equal loads: the most senior"
+
+
+def test_a_departed_sender_is_forgotten(room):
+    play(room, (1, to_all(1, b"", CommandFlag.RESULTS)))
+    assert list(room.ranks.loads) == [0, 1, 1, 1, 1]
+    play(room, departures={1: Cause.LOST})
+    assert (room.waiting, list(room.ranks.loads)) == (0, [0] * 4)
+    assert play(room, (2, Result(6, Status.OK, b"too late"))) == {}
+
+
+def test_sender_and_executor_leave_together(room):
+    play(room, (1, to_one(1, 1, b"", 3)), (3, to_one(1, 3, b"", 3)))
+    got = play(room, departures={4: Cause.LEFT, 1: Cause.LEFT, 2: Cause.LEFT})
+    assert got[3][1:] == [Routed(1, 4, 3, Status.LEFT, b""), Done(1, 0, 0, 0, 0, 1)]
+    assert set(got) == {3, 5}
+    assert list(room.ranks.loads) == [0, 0]
+
+
+def test_answered_commands_do_not_stay_till_they_expire():
+    """A million commands a minute, all answered at once, must not be a million deadlines."""
+    room = Room(2, 100, 1000, 60_000)
+    play(room, joins=[Join(1, "", ""), Join(2, "", "")])
+    for _ in range(1000):
+        play(room, (1, to_all(1, b"", 3)))
+        play(room, (2, Result(room.seq, Status.OK, b"")))
+    assert len(room._deadlines) < 100

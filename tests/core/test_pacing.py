@@ -1,0 +1,103 @@
+"""Pacing: who waits for whom, and what that takes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankmux.core.pacing import Pacing
+from rankmux.core.room.deliveries import Deliveries
+from rankmux.wire import Execute
+
+
+class Scene:
+    """Members 0 to `size` - 1, rank, descriptor and ticket each the same; `held` are those that wait."""
+
+    def __init__(self, size: int) -> None:
+        self.over: set[int] = set()
+        self.held: set[int] = set()
+        self.pacing = Pacing(self.over, self.held.add, self.held.remove)
+        self.tickets, self.peers = array("Q", range(size)), array("i", range(size))
+
+    def turn(self, senders: list[int], directed: dict[int, list[int]] | None = None) -> None:
+        """`senders` (rising) command all below; `directed` are the senders of frames for one receiver alone."""
+        deliveries = Deliveries()
+        deliveries.steps = [(rank, rank + 1) for rank in senders]
+        for receiver, ranks in (directed or {}).items():
+            frames = [(0, Execute(1, rank, 0, 0, b"").encode()) for rank in ranks]
+            deliveries.directed[receiver] = frames
+        self.pacing.judge(sorted(self.over), deliveries, self.tickets, self.peers)
+
+    def catch_up(self, *receivers: int) -> None:
+        self.over.difference_update(receivers)
+        self.pacing.settle()
+
+
+def test_a_sender_waits_for_the_juniors_that_it_filled() -> None:
+    scene = Scene(8)
+    scene.over |= {2, 5}
+    scene.turn([0, 3, 6])
+    assert scene.held == {0, 3}
+    scene.catch_up(5)
+    assert scene.held == {0}
+    scene.over.add(7)  # filled later, by others: nobody who waits already waits for that too
+    scene.catch_up(2)
+    assert scene.held == set()
+
+
+def test_a_frame_for_one_alone() -> None:
+    scene = Scene(8)
+    scene.over |= {4, 5}
+    scene.turn([], {4: [1, 1, 2], 5: [2]})
+    assert scene.held == {1, 2}
+    scene.catch_up(4)
+    assert scene.held == {2}
+    scene.pacing.forget(2)
+    scene.catch_up(5)
+    assert scene.held == {2}, "who ended is not let go on"
+
+
+RECEIVERS = st.sets(st.integers(0, 7))
+
+
+@given(st.lists(st.tuples(RECEIVERS, RECEIVERS, RECEIVERS), max_size=8))
+def test_as_if_each_had_a_set_of_its_own(turns: list[tuple[set[int], set[int], set[int]]]) -> None:
+    """Who waits, waits for somebody it filled that is over; who is let go on has seen each catch up at some time."""
+    scene = Scene(8)
+    filled: dict[int, set[int]] = {}
+    missing: dict[int, set[int]] = {}
+    for over, senders, caught_up in turns:
+        scene.over |= over
+        new = sorted(senders - scene.held)
+        scene.turn(new)
+        for sender in new:
+            filled[sender] = {receiver for receiver in scene.over if receiver > sender}
+            missing[sender] = set(filled[sender])
+        for _ in range(2):
+            assert all(filled[sender] & scene.over for sender in scene.held)
+            assert {sender for sender in filled if missing[sender]} <= scene.held
+            scene.catch_up(*caught_up)
+            for left in missing.values():
+                left.intersection_update(scene.over)
+
+
+@pytest.mark.parametrize("turns", [1, 300])
+def test_many_that_wait_for_many_take_no_more_than_their_sum(turns: int) -> None:
+    """Half of 600 do not keep up, the others command, all in one turn or each in one of its own."""
+    scene = Scene(600)
+    scene.over.update(range(300, 600))
+    tracemalloc.start()
+    try:
+        for turn in range(turns):
+            scene.turn(list(range(turn, 300, turns)))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(scene.held) == 300
+    assert taken < 300 * 600, "a set for each would hold 300 times 300"
+    scene.catch_up(*range(300, 600))
+    assert not scene.held

@@ -1,0 +1,17 @@
+"""What the tests of the pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..support.script import Stage, staged
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Stage]:
+    """A server with 8 seats, and what joins it."""
+    with staged(tmp_path) as stage:
+        yield stage

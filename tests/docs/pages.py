@@ -1,0 +1,87 @@
+"""The fenced blocks of a page of documentation, and what stands in for the machine that its reader sits at.
+
+A block's title says where it belongs; it stands behind the language, ```sh title="Shows", or in a bold line above the
+block, where pages are read without the site, too. What a block shows is a pattern: `…` is any text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..support.script import environment
+
+ROOT = Path(__file__).parents[2]
+MODULES = {"client": "rankmux.cli.client", "server": "rankmux.cli.server", "top": "rankmux.cli.top.program"}
+_BLOCK = re.compile(
+    r"^#+ (?P<section>.*?)$"
+    r"|(?:^\*\*(?P<above>[^\n]*)\*\*\n\n)?"
+    r"^```(?P<language>\w+)(?: title=\"(?P<title>.*?)\")?\n(?P<text>.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
+_PORT, _ADMIN_PORT = "7117", "7118"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block; `section` is the heading above it."""
+
+    section: str
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of `page` that name their language, in order."""
+    section = ""
+    for found in _BLOCK.finditer(page.read_text()):
+        if found["section"] is not None:
+            section = found["section"]
+        else:
+            yield Block(section, found["language"], found["title"] or found["above"] or "", found["text"])
+
+
+def patterns(text: str) -> list[re.Pattern[str]]:
+    """What each line of a block that shows something stands for."""
+    lines = [re.escape(line).replace("…", ".*?") for line in text.splitlines() if line.strip(" …")]
+    return [re.compile(re.sub(r"(?:\\ )+", r"[ \\t]+", line)) for line in lines]
+
+
+class Desk:
+    """A directory, the programs on the path, and ports of its own where the page has the usual ones."""
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory / "desk"
+        self.directory.mkdir()
+        self._ports = {_PORT: str(port or _free_port()), _ADMIN_PORT: str(_free_port())}
+        programs = directory / "bin"
+        programs.mkdir()
+        for name in ("client", "server", "top"):
+            file = programs / f"rankmux-{name}"
+            file.write_text(f'#!/bin/sh\nexec {sys.executable} -m {MODULES[name]} "$@"\n')
+            file.chmod(0o700)
+        python = programs / "python3"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o700)
+        self.environment = environment(
+            RANKMUX_PORT=self._ports[_PORT], PATH=f"{programs}:{os.environ['PATH']}", HOME=self.directory
+        ) | {"PYTHONPATH": str(ROOT)}
+
+    def moved(self, text: str) -> str:
+        """`text` with our ports."""
+        for usual, ours in self._ports.items():
+            text = re.sub(rf"\b{usual}\b", ours, text)
+        return text
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,103 @@
+"""The shell blocks of the documentation run, and show what the pages say they show."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from ..support.script import PATIENCE_S
+from .pages import ROOT, Desk, blocks, patterns
+
+EXAMPLES = {block.section: block.text for block in blocks(ROOT / "docs" / "cli.md") if block.language == "sh"}
+SHOWS = {
+    "At a terminal": "Refused, nobody is below you: print",
+    "Held seats": "1: done: reload",
+    "send": "refused, or rejected",
+    "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
+    "who": r"\* +0 .* me",
+}
+GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
+
+
+def run_shell(desk: Desk, script: str) -> str:
+    """What `script` says; it must end well."""
+    process = subprocess.Popen(
+        ["bash", "-eu", "-c", desk.moved(script)],
+        cwd=desk.directory,
+        env=desk.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, _ = process.communicate(timeout=2 * PATIENCE_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, out
+    return out
+
+
+@pytest.mark.parametrize("section", EXAMPLES)
+def test_examples(scene, tmp_path, section):
+    out = run_shell(Desk(tmp_path, scene.port), EXAMPLES[section])
+    assert re.search(SHOWS.get(section, ""), out), out
+
+
+def test_there_are_examples():
+    assert SHOWS.keys() <= EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_guides(scene, tmp_path, page):
+    """All shell blocks of a page, one after the other in one shell; what it "Shows" must come in that order.
+
+    Those that start no server find one at the usual port.
+    """
+    script, shown, files = "", [], {}
+    for block in blocks(page):
+        if block.language == "sh":
+            script += block.text
+        elif block.title == "Shows":
+            shown.append(block.text)
+        elif "." in block.title:
+            files[block.title] = block.text
+    assert script, "it has no shell blocks: it does not belong into GUIDES"
+    desk = Desk(tmp_path, None if "rankmux-server" in script else scene.port)
+    for name, text in files.items():
+        (desk.directory / name).write_text(desk.moved(text))
+    rest = out = run_shell(desk, script)
+    for text in shown:
+        found = [pattern.search(rest) for pattern in patterns(desk.moved(text))]
+        assert all(found), f"{text}does not come in:\n{out}"
+        rest = rest[max(match.end() for match in found if match) :]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_are_python(page):
+    for block in blocks(page):
+        if block.language == "python":
+            compile(block.text, f"{page.name}: {block.section}", "exec")
+
+
+def test_every_shell_block_is_run():
+    """Or is marked as something else than `sh`."""
+    with_shell = {
+        page for page in PAGES if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
+    }
+    assert {page.name for page in with_shell - set(GUIDES)} == ELSEWHERE.keys()
+
+
+def test_every_page_has_its_place_in_the_site():
+    """And what has a place is there: Zensical says nothing of either."""
+    places = re.findall(r'= "([\w-]+\.md)" \}', (ROOT / "zensical.toml").read_text())
+    assert sorted(places) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))

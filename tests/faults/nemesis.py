@@ -1,0 +1,306 @@
+"""The history checker: clients that log what they see, faults from a printed seed, then all logs laid side by side.
+
+    python -m tests.faults.nemesis --minutes 30 --seed 1
+
+Crew 0 is calm: its members only leave in order and come back. Upon the others and the server falls what `FAULTS` lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..protocol.frames import Hello, encode
+from ..protocol.process import ROOT
+from .checker import History
+from .rig import Rig, until
+
+CREWS, MEMBERS = 6, 6
+FLAGS = (
+    *("--write-timeout-s", "1", "--ping-ms", "1000", "--frame-timeout-s", "2", "--result-ttl-ms", "5000"),
+    *(
+        "--outbox-soft-bytes",
+        str(256 << 10),
+        "--outbox-hard-bytes",
+        str(2 << 20),
+        "--send-buffer-bytes",
+        "65536",
+    ),
+    *("--greeting-max-per-address", "200", "--log-lines-per-s", "2"),
+)
+FAULTS = {
+    "kill": 2,
+    "stop": 3,
+    "stop_server": 1,
+    "emfile": 1,
+    "reset": 8,
+    "slow": 6,
+    "trickle": 3,
+    "half-close": 4,
+    "leave": 4,
+    "flood": 4,
+    "garbage": 4,
+    "strangers": 3,
+    "churn": 4,
+}
+
+
+class CrewProcess:
+    """One crew, seen from outside."""
+
+    def __init__(self, server: Rig, folder: Path, seed: str, name: str, *, calm: bool) -> None:
+        self.path = folder / f"{name}.log"
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.faults.workload", server.host, str(server.port)),
+                *(f"{seed}/{name}", name, str(self.path), str(MEMBERS), "calm" if calm else "tried"),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def ask(self) -> tuple[int, int]:
+        """How many members it has, and how many of them have settled."""
+        assert self._process.stdout is not None
+        self.tell("count")
+        members, settled = self._process.stdout.readline().split()
+        return int(members), int(settled)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> None:
+        """By end of input, or by force when it does not."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError("a crew does not end") from None
+        assert code in (0, -signal.SIGKILL), f"a crew ended with {code}"
+
+
+class Run:
+    """A server, its crews, and what befalls them until `seconds` are over."""
+
+    def __init__(self, server: Rig, folder: Path, seed: int, churn_per_s: int = 0) -> None:
+        self.befell: Counter[str] = Counter()
+        self.joined_and_left = 0
+        self._server, self._folder, self._seed = server, folder, seed
+        self._random = random.Random(seed)
+        self._generation = 0
+        self._crews = [self._crew(calm=n == 0) for n in range(CREWS)]
+        self._later: list[tuple[float, int, str]] = []  # at, crew, what is to be undone
+        self._churn_per_s = churn_per_s
+        self._over = threading.Event()
+
+    def _crew(self, *, calm: bool = False) -> CrewProcess:
+        self._generation += 1
+        return CrewProcess(self._server, self._folder, str(self._seed), f"c{self._generation}", calm=calm)
+
+    def go(self, seconds: float, *, faults: bool = True) -> None:
+        """Let it run, then settle."""
+        end = time.monotonic() + seconds
+        churning = threading.Thread(target=self._churn_on)
+        churning.start()
+        try:
+            time.sleep(min(2.0, seconds / 4))
+            while time.monotonic() < end:
+                time.sleep(self._random.uniform(0.02, 0.3))
+                self._undo(time.monotonic())
+                if faults:
+                    self._strike()
+            self._undo(float("inf"))
+        finally:
+            self._over.set()
+            churning.join()
+        self._settle()
+
+    def close(self) -> None:
+        self._undo(float("inf"))
+        for crew in self._crews:
+            crew.end()
+
+    def _strike(self) -> None:
+        what = self._random.choices(list(FAULTS), list(FAULTS.values()))[0]
+        crew = self._random.randrange(1, CREWS)
+        now = time.monotonic()
+        stopped = {crew for _, crew, undo in self._later if undo == "go on"}
+        self.befell[what] += 1
+        if what == "kill":
+            self._crews[crew].signal(signal.SIGKILL)
+            self._crews[crew].end()
+            self._later = [(at, n, undo) for at, n, undo in self._later if undo != "go on" or n != crew]
+            self._crews[crew] = self._crew()
+        elif what == "stop":
+            self._crews[crew].signal(signal.SIGSTOP)
+            self._later.append((now + self._random.choice((0.1, 0.5, 1.5, 5.0)), crew, "go on"))
+        elif what == "stop_server":
+            with suppress(AssertionError):  # it may be too busy to be stopped between two turns
+                self._server.pause()
+            time.sleep(self._random.choice((0.05, 0.3, 1.5)))
+            self._server.resume()
+        elif what == "emfile":
+            if not any(undo == "descriptors" for _, _, undo in self._later):
+                self._limit(self._server.descriptors())
+                self._later.append((now + self._random.uniform(0.2, 2.0), 0, "descriptors"))
+        elif what == "strangers":
+            self._strangers()
+        elif what == "churn":
+            for _ in range(self._random.randrange(1, 40)):
+                self._come_and_go()
+        elif crew not in stopped:
+            self._crews[crew].tell(f"{what} {self._random.choice((0.2, 0.8, 1.5, 3.0))}")
+
+    def _undo(self, now: float) -> None:
+        for at, crew, undo in [*self._later]:
+            if at > now:
+                continue
+            self._later.remove((at, crew, undo))
+            if undo == "descriptors":
+                self._limit(resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1])
+            else:
+                self._crews[crew].signal(signal.SIGCONT)
+
+    def _limit(self, files: int) -> None:
+        hard = resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE, (files, hard))
+
+    def _strangers(self) -> None:
+        """Connections that say what is no HELLO."""
+        for _ in range(self._random.randrange(1, 10)):
+            with socket.create_connection(("127.0.0.1", self._server.port)) as sock, suppress(OSError):
+                sock.sendall(
+                    self._random.choice(
+                        (b"", bytes(4), b"GET / HTTP/1.1\r\n\r\n", self._random.randbytes(40))
+                    )
+                )
+
+    def _come_and_go(self) -> None:
+        """One that joins, and goes at once, in one of the ways there are."""
+        sock = socket.create_connection(("127.0.0.1", self._server.port))
+        with sock, suppress(OSError):
+            sock.sendall(encode(Hello()) + self._random.choice((b"", b"\0\0\0\1\x08", b"\0\0")))
+            if self._random.random() < 0.5:
+                sock.settimeout(1.0)
+                sock.recv(100)
+            if self._random.random() < 0.3:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.joined_and_left += 1
+
+    def _churn_on(self) -> None:
+        began = time.monotonic()
+        count = 0
+        while self._churn_per_s and not self._over.wait(
+            max(0.0, began + count / self._churn_per_s - time.monotonic())
+        ):
+            self._come_and_go()
+            count += 1
+
+    def _settle(self) -> None:
+        """Nobody sends any more; all results are in; everybody has read all that it was owed."""
+        for crew in self._crews:
+            crew.tell("quiet")
+        time.sleep(6.0)  # the longest time to live, and who is silent is found
+        for crew in self._crews:
+            crew.tell("settle")
+
+        def settled() -> bool:
+            counts = [crew.ask() for crew in self._crews]
+            return all(members == done for members, done in counts) and any(members for members, _ in counts)
+
+        until(settled, 10, "somebody does not get the answer to its last PING")
+        self._crews[0].tell("settle")
+        time.sleep(0.3)
+
+
+@contextmanager
+def folder_for(path: str | None) -> Iterator[Path]:
+    if path is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+    else:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        yield Path(path)
+
+
+def check(
+    seconds: float, seed: int, *, logs: str | None = None, churn_per_s: int = 0, faults: bool = True
+) -> History:
+    """Run, then check; U1, U2, U4, U5, U6 of the server too. Raises AssertionError when something is violated."""
+    print(f"seed {seed}, {seconds:g} s", flush=True)
+    server = Rig(200, *FLAGS)
+    history = History()
+    with folder_for(logs) as folder:
+        try:
+            run = Run(server, folder, seed, churn_per_s)
+            try:
+                run.go(seconds, faults=faults)
+            finally:
+                run.close()
+            rss = f"{server.rss() >> 10} KiB resident, {server.rss_before >> 10} before"
+            print(f"server: {rss}, {server.cpu():.0f} s of CPU")
+            paths = sorted(folder.glob("c*.log"))
+            for path in paths:
+                with path.open() as file:
+                    history.read(file)
+            history.check()
+        finally:
+            server.finish()
+    lives = len([life for life in history.lives.values() if life.ticket])
+    print(f"befell: {dict(run.befell.most_common())}, churn {run.joined_and_left}")
+    print(f"ends: {dict(history.ends.most_common())}")
+    print(
+        f"{history.deliveries} deliveries of {len(history.commands)} commands to {lives} members, "
+        f"{len(history.rank_frames)} changes of ranks, {len(history.snapshots)} lists of members: "
+        f"{len(history.violations)} violations",
+        flush=True,
+    )
+    return history
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
+    parser.add_argument("--logs", metavar="FOLDER", help="keep the logs there")
+    parser.add_argument(
+        "--churn-per-s", type=int, default=0, help="so many more join and leave in a second (row C7)"
+    )
+    arguments = parser.parse_args()
+    history = check(
+        arguments.minutes * 60, arguments.seed, logs=arguments.logs, churn_per_s=arguments.churn_per_s
+    )
+    for violation in history.violations[:20]:
+        print(f"violation: {violation}")
+    return min(len(history.violations), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

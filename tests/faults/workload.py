@@ -1,0 +1,341 @@
+"""The clients of the history checker: one process with some members, who log what they see, one line a frame.
+
+It is told by its standard input what befalls whom (`reset`, `slow 1.5`, `flood`, ...), draws the victims and all else
+from its seed, and lets members who ended come back. Nothing here judges; `history_check.py` reads the logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import selectors
+import socket
+import struct
+import sys
+import time
+import zlib
+from pathlib import Path
+
+from ..protocol.frames import (
+    HEADROOM,
+    MAX_PAYLOAD,
+    QUIET,
+    RESULTS,
+    Accepted,
+    Command,
+    Done,
+    Error,
+    Execute,
+    Frame,
+    Hello,
+    Leave,
+    Members,
+    Ping,
+    Pong,
+    Rank,
+    Refused,
+    Result,
+    Routed,
+    Status,
+    Target,
+    Welcome,
+    Who,
+    decode,
+    encode,
+)
+
+HEAD = struct.Struct(">QIBI")  # sender's ticket, its number, target, arg
+REJOIN_S = (0.05, 1.0)
+SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
+RATE_S = 0.35
+
+
+def filler(head: bytes, size: int) -> bytes:
+    """What must stand behind this head: torn or mixed payloads show."""
+    pattern = hashlib.blake2b(head).digest()
+    return (pattern * (size // 64 + 1))[:size]
+
+
+class Member:
+    """One connection. `kind` of the lines: Join Send Accepted Refused Execute Rank Members Done eXit Z (settled)."""
+
+    def __init__(self, crew: Crew, ident: str) -> None:
+        self.crew, self.ident = crew, ident
+        self.ticket = self.rank = self.number = 0
+        self.outgoing = bytearray(encode(Hello(name=ident)))
+        self.held = bytearray()
+        self.waiting: dict[int, tuple[int, set[int]]] = {}
+        self.deaf_until = self.trickle_until = 0.0
+        self.next_at = crew.now + crew.random.random()
+        self.leaving = self.settled = self.broken = False
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+        if crew.random.random() < 0.3:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        self.sock.connect_ex(crew.address)
+        self.interest = 0
+        self.watch()
+
+    def watch(self) -> None:
+        """Wait for what can be used now."""
+        interest = 0 if self.crew.now < self.deaf_until else selectors.EVENT_READ
+        interest |= selectors.EVENT_WRITE if self.outgoing else 0
+        if interest == self.interest:
+            return
+        if not interest:
+            self.crew.selector.unregister(self.sock)
+        elif self.interest:
+            self.crew.selector.modify(self.sock, interest, self)
+        else:
+            self.crew.selector.register(self.sock, interest, self)
+        self.interest = interest
+
+    def log(self, kind: str, *values: object) -> None:
+        self.crew.lines.append(f"{self.ident} {kind} {' '.join(map(str, values))}\n")
+
+    def send(self, *frames: Frame) -> None:
+        self.outgoing += b"".join(map(encode, frames))
+
+    def push(self) -> None:
+        try:
+            while self.outgoing:
+                del self.outgoing[: self.sock.send(self.outgoing[: 1 << 16])]
+        except BlockingIOError:
+            pass
+        except OSError:  # the reading end would say "end of stream" from now on
+            self.broken = True
+            self.outgoing.clear()
+        self.watch()
+
+    def command(self, size: int | None = None) -> None:
+        """One command, to whomever."""
+        draw = self.crew.random
+        target = draw.choice((Target.ALL, Target.ALL, Target.ALL, Target.NEXT, Target.LEAST, Target.ONE))
+        arg = draw.randrange(60) if target == Target.ONE else 0
+        head = HEAD.pack(self.ticket, self.number, target, arg)
+        size = draw.choice(SIZES) if size is None else size
+        flags = draw.choice((0, 0, QUIET, RESULTS, RESULTS | QUIET)) if len(self.waiting) < 200 else 0
+        self.send(
+            Command(self.number, target, arg, flags, draw.randrange(500, 3000), head + filler(head, size))
+        )
+        self.log("S", self.number, int(target), flags)
+        self.number += 1
+
+    def read(self) -> None:
+        trickling = self.crew.now < self.trickle_until
+        try:
+            octets = self.sock.recv(120 if trickling else 1 << 17)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end("reset")
+            return
+        if trickling:
+            self.deaf_until = self.crew.now + 0.1
+        if not octets:
+            self.end("reset" if self.broken else "eof")
+            return
+        self.held += octets
+        at = 0
+        while len(self.held) - at >= 4:
+            length = int.from_bytes(self.held[at : at + 4])
+            if not 1 <= length <= MAX_PAYLOAD + HEADROOM:
+                self.log("V", f"a length of {length}")
+                self.end("wrong")
+                return
+            if len(self.held) - at < 4 + length:
+                break
+            wire = bytes(self.held[at : at + 4 + length])
+            at += 4 + length
+            self.take(decode(wire), wire)
+        del self.held[:at]
+        self.watch()
+
+    def take(self, frame: Frame, wire: bytes) -> None:
+        match frame:
+            case Execute():
+                self.execute(frame, wire)
+            case Rank():
+                self.log("R", frame.seq, frame.rank, frame.members, frame.cause)
+                self.rank = frame.rank
+            case Welcome():
+                self.ticket, self.rank = frame.ticket, frame.rank
+                self.log("J", frame.ticket, frame.seq, frame.rank, frame.members)
+            case Accepted():
+                self.log("A", frame.id, frame.seq, frame.executors, frame.rejected)
+            case Refused():
+                self.log("F", frame.id, frame.code)
+            case Routed():
+                if frame.status != Status.PART:
+                    self.log("O", frame.id, frame.ticket, frame.status)
+            case Done():
+                ends = (frame.ok, frame.failed, frame.rejected, frame.expired, frame.left)
+                self.log("D", frame.id, *ends)
+            case Members():
+                self.log("M", frame.seq, frame.total, *(seat.ticket for seat in frame.seats))
+            case Ping():
+                self.send(Pong(frame.opaque))
+            case Pong(opaque):
+                if opaque == b"settled" and not self.settled:
+                    self.settled = True
+                    self.log("Z", self.ticket, self.rank)
+            case Error():
+                self.log("C", frame.code)
+
+    def execute(self, frame: Execute, wire: bytes) -> None:
+        head = frame.payload[: HEAD.size]
+        sender, number, target, arg = HEAD.unpack(head)
+        if frame.payload[HEAD.size :] != filler(head, len(frame.payload) - HEAD.size):
+            self.log("V", f"a torn payload in seq {frame.seq}")
+        self.log("E", frame.seq, frame.sender_rank, self.rank, sender, number, target, arg, zlib.crc32(wire))
+        if frame.flags and not self.leaving:
+            draw = self.crew.random.random()
+            if draw < 0.05:
+                return  # it will expire
+            if draw < 0.1:
+                self.send(Result(frame.seq, Status.PART, b"some"))
+            self.send(Result(frame.seq, Status.FAILED if draw > 0.95 else Status.OK, b"done"))
+
+    def end(self, how: str) -> None:
+        self.log("X", how, len(self.held))
+        if self.interest:
+            self.crew.selector.unregister(self.sock)
+        self.sock.close()
+        self.crew.members.remove(self)
+        self.crew.rejoin_at.append(self.crew.now + self.crew.random.uniform(*REJOIN_S))
+
+
+class Crew:
+    """The process: its members, and what it is told."""
+
+    def __init__(
+        self, address: tuple[str, int], seed: str, name: str, path: str, size: int, calm: bool
+    ) -> None:
+        self.address, self.name, self.calm = address, name, calm
+        self.random = random.Random(seed)
+        self.selector = selectors.DefaultSelector()
+        self.members: list[Member] = []
+        self.lines: list[str] = []
+        self.now = time.monotonic()
+        self.rejoin_at = [self.now + n / 20 for n in range(size)]
+        self.quiet = False
+        self.number = 0
+        self.who_at = self.leave_at = self.now + 1.0
+        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.set_blocking(0, False)
+        self.selector.register(0, selectors.EVENT_READ, None)
+
+    def run(self) -> None:
+        while True:
+            for key, mask in self.selector.select(0.02):
+                self.now = time.monotonic()
+                member = key.data
+                if member is None:
+                    if not self.obey():
+                        return
+                elif member in self.members:
+                    if mask & selectors.EVENT_WRITE:
+                        member.push()
+                    if mask & selectors.EVENT_READ:
+                        member.read()
+            self.now = time.monotonic()
+            self.work()
+            if self.lines:
+                os.write(self.file, "".join(self.lines).encode())  # whole lines, even if we are killed
+                self.lines.clear()
+
+    def work(self) -> None:
+        due = [at for at in self.rejoin_at if at <= self.now]
+        if due and not self.quiet:
+            self.rejoin_at = [at for at in self.rejoin_at if at > self.now]
+            for _ in due:
+                self.members.append(Member(self, f"{self.name}.{self.number}"))
+                self.number += 1
+        joined = [m for m in self.members if m.ticket and not m.leaving]
+        for member in joined:
+            while not self.quiet and self.now >= member.next_at and len(member.outgoing) < 1 << 20:
+                member.next_at = max(member.next_at, self.now - 1) + self.random.expovariate(1 / RATE_S)
+                member.command()
+        if self.calm and joined and not self.quiet:
+            if self.now >= self.who_at:
+                self.who_at = self.now + 0.2
+                self.random.choice(joined).send(Who(1, 0, 2000))
+            if self.now >= self.leave_at:
+                self.leave_at = self.now + self.random.uniform(2, 6)
+                self.leave(self.random.choice(joined))
+        for member in list(self.members):
+            if member.outgoing:
+                member.push()
+            member.watch()
+
+    def leave(self, member: Member) -> None:
+        member.send(Leave())
+        member.log("L", member.number)
+        member.leaving = True
+
+    def obey(self) -> bool:
+        """What the orchestrator says; False when it is gone."""
+        told = os.read(0, 65_536).decode()
+        for line in told.splitlines():
+            self.befall(*line.split())
+        return bool(told)
+
+    def befall(self, what: str, seconds: str = "0") -> None:
+        if what == "quiet":
+            self.quiet = True
+            for member in self.members:
+                member.deaf_until = member.trickle_until = 0.0
+        elif what == "settle":
+            for member in self.members:
+                member.send(Ping(b"settled"))
+            if self.calm and self.members:
+                self.members[0].send(Who(1, 0, 2000))
+        elif what == "count":
+            os.write(1, b"%d %d\n" % (len(self.members), sum(m.settled for m in self.members)))
+        else:
+            victims = [member for member in self.members if member.ticket and not member.leaving]
+            if victims:
+                self.strike(self.random.choice(victims), what, float(seconds))
+
+    def strike(self, member: Member, what: str, seconds: float) -> None:
+        if what == "reset":
+            member.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            member.end("our reset")
+        elif what == "slow":
+            member.deaf_until = self.now + seconds
+        elif what == "trickle":
+            member.trickle_until = self.now + seconds
+        elif what == "flood":
+            for _ in range(150):
+                member.command(self.random.choice((100, 16_000)))
+        elif what == "garbage":
+            member.outgoing += self.random.randbytes(self.random.randrange(1, 300))
+        elif what == "leave":
+            self.leave(member)
+        elif what == "half-close":
+            member.sock.setblocking(True)
+            member.sock.settimeout(0.3)
+            try:
+                member.sock.sendall(member.outgoing)
+                member.sock.shutdown(socket.SHUT_WR)
+                member.log("L", member.number)
+            except TimeoutError:
+                pass
+            except OSError:  # the reading end would say "end of stream" from now on
+                member.broken = True
+            member.outgoing.clear()
+            member.leaving = True
+            member.sock.setblocking(False)
+        else:
+            raise AssertionError(what)
+
+
+def main() -> None:
+    host, port, seed, name, path, size, calm = sys.argv[1:]
+    Path(path).touch()
+    Crew((host, int(port)), seed, name, path, int(size), calm == "calm").run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import parser
+
+from rankmux.server.connections.connection import CloseReason
+from rankmux.wire import Command, Result
+
+from ...support.admin_client import get, join, turns_until, watched
+
+RULES = Path(__file__).parents[3] / "deploy" / "alerts.yml"
+
+
+def samples(text):
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, *sample.labels.values()] = sample.value
+    return found
+
+
+def test_they_say_what_happened():
+    with watched(seats=3) as server:
+        ada, bob, cyd = (join(server, name) for name in ("ada", "bob", "cyd"))
+        for command in (
+            Command(1, 0, 0, 1, 60_000, b"a"),  # seq 4, two executors
+            Command(2, 1, 0, 0, 0, b"b"),  # not lower
+            Command(3, 1, 7, 0, 0, b"c"),  # no such rank
+            Command(4, 2, 0, 0, 0, b"d"),
+        ):
+            ada.sendall(command.encode())
+        turns_until(server, lambda: server.stats.commands == 2)
+        bob.sendall(Result(4, 0, b"").encode() + Result(99, 0, b"").encode())
+        cyd.sendall(Result(4, 1, b"").encode())
+        turns_until(server, lambda: server.stats.done == 1)
+        cyd.close()
+        turns_until(server, lambda: len(server.room) == 2)
+        status, text = get(server, "/metrics")
+        assert status == 200
+        found = samples(text)
+        expected = {
+            ("rankmux_members",): 2,
+            ("rankmux_seats",): 3,
+            ("rankmux_joins_total",): 3,
+            ("rankmux_accepted_total",): 3,
+            ("rankmux_commands_total",): 2,
+            ("rankmux_deliveries_total",): 3,
+            ("rankmux_refusals_total", "not_lower"): 1,
+            ("rankmux_refusals_total", "no_such_rank"): 1,
+            ("rankmux_refusals_total", "busy"): 0,
+            ("rankmux_results_total", "ok"): 1,
+            ("rankmux_results_total", "failed"): 1,
+            ("rankmux_results_total", "expired"): 0,
+            ("rankmux_dropped_results_total",): 1,
+            ("rankmux_commands_done_total",): 1,
+            ("rankmux_commands_waiting",): 0,
+            ("rankmux_queued_bytes",): 0,
+            ("rankmux_ready",): 1,
+        }
+        assert {key: found[key] for key in expected} == expected
+        closes = {reason.value: found["rankmux_closes_total", reason.value] for reason in CloseReason}
+        assert sum(closes.values()) == 1
+        assert found["rankmux_turn_seconds_count",] == found["rankmux_turn_seconds_bucket", "+Inf"] > 0
+        assert found["process_open_fds",] > 3
+        for sock in (ada, bob):
+            sock.close()
+
+
+def promtool(*arguments: str, text: str = "") -> tuple[int, str]:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("no promtool here (Debian: apt install prometheus)")
+    done = subprocess.run(
+        [program, "check", *arguments], input=text, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_promtool_finds_nothing_to_say_of_the_metrics():
+    with watched() as server:
+        _, text = get(server, "/metrics")
+    assert promtool("metrics", text=text) == (0, "")
+
+
+def test_promtool_finds_nothing_to_say_of_the_rules():
+    code, said = promtool("rules", str(RULES))
+    assert code == 0, said
+    assert re.search(r"SUCCESS: \d+ rules found", said)
+
+
+def test_each_alert_says_how_urgent_it_is_and_is_explained():
+    """Alertmanager routes by severity; docs/howto-monitoring.md says what to do."""
+    rules = RULES.read_text().split("- alert: ")[1:]
+    assert [len(re.findall("severity: (?:critical|warning)$", rule, re.MULTILINE)) for rule in rules] == [
+        1
+    ] * len(rules)
+    page = (RULES.parent.parent / "docs" / "howto-monitoring.md").read_text()
+    assert re.findall(r"^\| (Rankmux\w+) ", page, re.MULTILINE) == [rule.split()[0] for rule in rules]
+
+
+def test_alert_rules_name_metrics_that_exist():
+    """deploy/alerts.yml, held against the metrics."""
+    with watched() as server:
+        names = {key[0] for key in samples(get(server, "/metrics")[1])}
+    assert set(re.findall(r"\brankmux_\w+", RULES.read_text())) - names == set()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+
+from rankmux.server.admin.stats import BOUNDS_S, EVENTS_MAX, Histogram
+from rankmux.server.admin.status import COUNT_MAX, SLICE, SORTS
+from rankmux.wire import Command, Leave
+
+from ...support.admin_client import join, turns_until, watched
+
+
+def listed(server, *arguments):
+    return [row for rows in server._view.members(*arguments) for row in rows]
+
+
+def crowd(server, count):
+    """Rows without connections: what is looked at here are the columns."""
+    ranks = server.room.ranks
+    for number in range(1, count + 1):
+        ranks.append(number, 0, f"m{number}", "")
+        ranks.loads[number - 1] = number % 7
+    return ranks
+
+
+def test_each_order_has_everybody_once():
+    with watched(seats=4000) as server:
+        ranks = crowd(server, 2500)
+        for sort in SORTS:
+            rows = (
+                listed(server, 0, 1000, sort)
+                + listed(server, 1000, 1000, sort)
+                + listed(server, 2000, 1000, sort)
+            )
+            assert sorted(row["rank"] for row in rows) == list(range(2500)), sort
+        loads = [(row["load"], -row["rank"]) for row in listed(server, 0, COUNT_MAX, "load")]
+        assert loads == sorted(loads, reverse=True)
+        assert len(listed(server, 0, 10**6)) == COUNT_MAX
+        ranks.remove(range(2500))
+
+
+def test_a_list_is_of_one_moment_however_long_it_takes():
+    with watched(seats=4000) as server:
+        ranks = crowd(server, 3 * SLICE)
+        slices = server._view.members(0, 3 * SLICE)
+        rows = next(slices)
+        ranks.remove(range(0, 3 * SLICE, 2))
+        rows += [row for more in slices for row in more]
+        assert [(row["rank"], row["ticket"]) for row in rows] == [(n, n + 1) for n in range(3 * SLICE)]
+        ranks.remove(range(len(ranks)))
+
+
+def test_what_happens_is_numbered_without_gaps():
+    with watched(seats=8) as server:
+        socks = [join(server, name) for name in ("ada", "bob", "cyd")]
+        socks[0].sendall(Leave().encode())
+        turns_until(server, lambda: len(server.room) == 2)
+        happened = server.stats.since(0)
+        assert [h.number for h in happened] == [1, 2, 3, 4, 5]
+        assert [h.what for h in happened] == ["joined"] * 3 + ["left", "promoted"]
+        assert happened[3][2:] == ("left", 0, 1, "ada", "left", 0)
+        assert happened[4][2:] == ("promoted", 0, 2, "bob", "", 2)  # whose name it is: who leads now
+        assert server.stats.since(4) == happened[4:]
+        assert server.stats.since(5) == server.stats.since(10**9) == []
+        for sock in socks:
+            sock.close()
+
+
+def test_of_a_crowd_that_leaves_the_last_are_remembered():
+    with watched(seats=EVENTS_MAX + 60) as server:
+        socks = [join(server, "") for _ in range(EVENTS_MAX + 40)]
+        for sock in socks:
+            sock.close()
+        turns_until(server, lambda: not len(server.room))
+        numbers = [h.number for h in server.stats.since(0)]
+        assert numbers == list(range(server.stats.happened - EVENTS_MAX + 1, server.stats.happened + 1))
+        assert len(server.stats.since(server.stats.happened - 10)) == 10
+
+
+def test_queues_show():
+    with watched(seats=3, outbox_soft_bytes=1 << 25, outbox_hard_bytes=1 << 26) as server:
+        ada, bob = join(server, "ada"), join(server, "bob")
+        for id_ in range(250):
+            ada.sendall(Command(id_, 0, 0, 2, 0, b"x" * 60_000).encode())
+            server.step(0)
+        turns_until(server, lambda: server.stats.commands == 250)
+        totals = server._view.totals()
+        assert totals["queued_bytes"] == totals["queued_bytes_max"] > 1_000_000
+        first, _ = listed(server, 0, 2, "queue")
+        assert (first["name"], first["queued_bytes"]) == ("bob", totals["queued_bytes"])
+        ada.close()
+        bob.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.0, 0), (50e-6, 0), (51e-6, 1), (1.0, 13), (99.0, len(BOUNDS_S))]
+)
+def test_a_bucket_holds_what_is_up_to_its_bound(seconds, bucket):
+    histogram = Histogram()
+    histogram.add(seconds)
+    assert histogram.counts[bucket] == 1
+    assert histogram.sum == seconds
+
+
+def test_nothing_is_kept_for_nobody():
+    with watched(admin="") as server:
+        sock = join(server, "ada")
+        assert server.stats.joins == 1
+        assert not server.stats.recent
+        sock.close()

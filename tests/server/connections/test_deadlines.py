@@ -1,0 +1,32 @@
+"""What is judged by the clock after the server itself was stopped; time is the test's own."""
+
+from __future__ import annotations
+
+from rankmux.wire import Ping, Pong
+
+from ...support.embedded import embedded
+
+STOPPED_S = 30.0
+
+
+def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
+    """That it was heard during the stop is no reason to wait for it longer than for others."""
+    now = [1000.0]
+    with embedded(clock=lambda: now[0], ping_ms=1000) as rig:
+        silent, talker = rig.join("silent"), rig.join("talker")
+        now[0] += STOPPED_S
+        talker.send(Ping(b"here"))
+        rig.step(silent, talker)
+        assert [type(frame) for frame in talker.news()] == [Pong]
+        pinged: dict[str, float] = {}
+        for tick in range(1, 41):
+            now[0] += 0.05
+            rig.step(silent, talker)
+            for client, name in ((silent, "silent"), (talker, "talker")):
+                if name not in pinged and Ping(b"") in client.news():
+                    pinged[name] = tick * 0.05
+        assert {name: 0.9 <= after <= 1.5 for name, after in pinged.items()} == {
+            "silent": True,
+            "talker": True,
+        }
+        assert silent.ended is None

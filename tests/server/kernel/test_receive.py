@@ -1,0 +1,211 @@
+"""`receive` of both twins over real sockets: budgets, ends, resets."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.system.reactor import HUNG_UP, READABLE, WRITABLE
+from rankmux.wire import Command, Leave, Ping, Result
+
+from ...core.room.test_batch import expected_feed
+from ...support.linked import Members
+from ...support.sockets import reset, tcp_pairs, wait_for
+from ...support.strategies import streams
+from ...support.twins import PURE
+
+
+@contextmanager
+def members(framing: ModuleType, count: int, **buffers: int) -> Iterator[Members]:
+    with tcp_pairs(count, **buffers) as pairs:
+        yield Members(framing, pairs)
+
+
+def command(id_: int, payload: bytes = b"") -> bytes:
+    return Command(id_, 0, 0, 0, 0, payload).encode()
+
+
+def test_each_ones_bytes_go_under_its_ticket(framing):
+    with members(framing, 4) as m:
+        m.send(0, command(1, b"a") + Ping(b"p").encode())
+        m.send(2, command(2, b"b") + Result(7, 0, b"r").encode())
+        m.send(3, Leave().encode() + command(3))
+        assert m.receive(*[READABLE] * 4) == ([(0, ("Ping", Ping(b"p"))), (3, ("Leave", Leave()))], [], 4)
+        assert m.batch.entries() == (
+            [(10, 1, 0, 0, 0, 0, b"a"), (12, 2, 0, 0, 0, 0, b"b")],
+            [(12, 7, 0, b"r")],
+        )
+        assert [m.links.heard[fd] for fd in m.fds] == [5.0, 1.0, 5.0, 5.0]
+
+
+def test_who_is_not_direct_is_left_to_others(framing):
+    with members(framing, 3) as m:
+        for i in range(3):
+            m.send(i, command(i))
+        m.links.modes[m.fds[1]] = WRITE_DIRECT
+        masks = READABLE | WRITABLE, READABLE | WRITABLE, WRITABLE
+        assert m.receive(*masks) == ([], [(0, WRITABLE), (1, READABLE | WRITABLE), (2, WRITABLE)], 3)
+        assert [entry[0] for entry in m.batch.entries()[0]] == [10]
+
+
+def test_a_partial_frame_comes_back(framing):
+    with members(framing, 2) as m:
+        octets = command(1) + command(2, b"xyz")
+        m.send(0, octets[:-2])
+        m.send(1, octets[:2])
+        events, _, _ = m.receive(READABLE, READABLE)
+        assert events == [(0, octets[19:-2]), (1, octets[:2])]
+        assert len(m.batch) == 1
+
+
+def test_a_breach_takes_all_that_came(framing):
+    with members(framing, 2) as m:
+        m.send(0, command(1) + bytes(4) + command(2))
+        m.send(1, command(3))
+        events, _, _ = m.receive(READABLE | HUNG_UP, READABLE)
+        assert [(who, what[:2]) for who, what in events] == [(0, ("breach", 1))]
+        assert [entry[1] for entry in m.batch.entries()[0]] == [1, 3]
+
+
+def test_the_budget_of_one(framing):
+    with members(framing, 2) as m:
+        octets = b"".join(command(i) for i in range(10))
+        m.send(0, octets)
+        m.send(1, command(99))
+        events, _, dealt = m.receive(READABLE, READABLE, read_budget=50)
+        assert (events, dealt) == ([(0, octets[38:50])], 2)
+        assert [entry[1] for entry in m.batch.entries()[0]] == [0, 1, 99]
+
+
+def test_the_budget_holds_for_who_hung_up_too(framing):
+    with members(framing, 1) as m:
+        octets = b"".join(command(i) for i in range(10))
+        m.send(0, octets)
+        m.far[0].close()
+        wait_for(m.near[0], select.POLLRDHUP)
+        assert m.receive(READABLE | HUNG_UP, read_budget=57) == ([], [], 1)
+        assert m.receive(READABLE | HUNG_UP, read_budget=57) == ([], [], 1)
+        assert m.receive(READABLE | HUNG_UP, read_budget=19 * 4) == ([], [], 1)
+        assert m.receive(READABLE | HUNG_UP, read_budget=57) == ([(0, 0)], [], 1)
+        assert [entry[1] for entry in m.batch.entries()[0]] == list(range(10))
+
+
+def test_the_budget_of_the_turn(framing):
+    with members(framing, 4) as m:
+        for i in range(4):
+            m.send(i, command(i))
+        assert m.receive(*[READABLE] * 4, turn_budget=20) == ([], [], 2)
+        assert [entry[1] for entry in m.batch.entries()[0]] == [0, 1]
+        m.links.modes[m.fds[3]] = 0
+        assert m.receive(0, 0, READABLE, READABLE, turn_budget=1)[1:] == ([], 3), "others wait as well"
+        assert m.receive(0, 0, READABLE, READABLE, turn_budget=1)[1:] == ([(3, READABLE)], 4)
+
+
+def test_the_end_of_the_stream_comes_with_the_bytes_before_it(framing):
+    with members(framing, 2) as m:
+        m.send(0, command(1))
+        m.far[0].shutdown(socket.SHUT_WR)
+        wait_for(m.near[0], select.POLLRDHUP)
+        m.send(1, command(2))
+        assert m.receive(READABLE | HUNG_UP, READABLE) == ([(0, 0)], [], 2)
+        assert [entry[1] for entry in m.batch.entries()[0]] == [1, 2]
+
+
+def test_the_end_inside_a_frame(framing):
+    """What is whole is taken, the rest comes back; the end of the stream with it, or when that is read again."""
+    with members(framing, 1) as m:
+        m.send(0, command(1) + b"\0\0")
+        m.far[0].close()
+        wait_for(m.near[0], select.POLLRDHUP)
+        events, _, _ = m.receive(READABLE | HUNG_UP)
+        assert events in ([(0, b"\0\0")], [(0, b"\0\0"), (0, 0)])
+        assert m.receive(READABLE | HUNG_UP)[0] == [(0, 0)]
+        assert len(m.batch) == 1
+
+
+def test_bytes_before_a_reset_count(framing):
+    with members(framing, 2) as m:
+        m.send(0, command(1) + command(2))
+        reset(m.far[0])
+        wait_for(m.near[0], select.POLLERR | select.POLLHUP)
+        m.send(1, command(3))
+        assert m.receive(READABLE | HUNG_UP, READABLE) == ([(0, errno.ECONNRESET)], [], 2)
+        assert [entry[1] for entry in m.batch.entries()[0]] == [1, 2, 3]
+
+
+def test_nothing_there_is_nothing(framing):
+    with members(framing, 1) as m:
+        assert m.receive(READABLE) == ([], [], 1)
+        assert m.receive() == ([], [], 0)
+        assert m.links.heard[m.fds[0]] == 1.0
+
+
+def test_behind_leave_nothing_is_read(framing):
+    with members(framing, 1) as m:
+        m.send(0, Leave().encode())
+        m.far[0].close()
+        wait_for(m.near[0], select.POLLRDHUP)
+        assert m.receive(READABLE | HUNG_UP) == ([(0, ("Leave", Leave()))], [], 1)
+
+
+@given(data=st.data())
+def test_any_turn_of_any_streams(framing, data):
+    sent = data.draw(st.lists(streams(), min_size=1, max_size=4))
+    with members(framing, len(sent)) as m:
+        m.batch = framing.Batch(40)
+        expected_events: list[tuple[int, Any]] = []
+        commands, results = [], []
+        for i, stream in enumerate(sent):
+            m.send(i, stream)
+            more_commands, more_results, events, taken = expected_feed(stream, 40)
+            commands += [(10 + i, *entry[1:]) for entry in more_commands]
+            results += [(10 + i, *entry[1:]) for entry in more_results]
+            expected_events += [(i, event) for event in events]
+            if taken < len(stream):
+                expected_events.append((i, stream[taken:]))
+        assert m.receive(*[READABLE] * len(sent)) == (expected_events, [], len(sent))
+        assert m.batch.entries() == (commands, results)
+
+
+class Interrupted:
+    """A socket during whose `recv_into` another server, in another thread, runs its whole `receive`."""
+
+    def __init__(self, octets: bytes, meanwhile: Any) -> None:
+        self.octets = octets
+        self.meanwhile = meanwhile
+
+    def recv_into(self, buffer: memoryview) -> int:
+        buffer[: len(self.octets)] = self.octets
+        self.meanwhile()
+        return len(self.octets)
+
+    def send(self, data: memoryview | bytes) -> int:
+        raise AssertionError
+
+
+def test_two_servers_in_one_process_do_not_mix():
+    """`recv_into` lets other threads run. (The compiled twin reads each batch into its own memory.)"""
+    batches = [PURE.Batch(100), PURE.Batch(100)]
+    links = [Links(), Links()]
+    links[1].open(0, Interrupted(command(2, b"other"), lambda: None), 0.0)
+    links[0].open(0, Interrupted(command(1, b"first"), lambda: receive(1)), 0.0)
+
+    def receive(server: int) -> None:
+        links[server].modes[0] = READ_DIRECT
+        links[server].tickets[0] = server + 1
+        PURE.receive(batches[server], [(0, READABLE)], links[server], 1.0, 4096, 4096)
+
+    receive(0)
+    assert [batch.entries()[0] for batch in batches] == [
+        [(1, 1, 0, 0, 0, 0, b"first")],
+        [(2, 2, 0, 0, 0, 0, b"other")],
+    ]

@@ -1,0 +1,362 @@
+"""The server against all that peers may do, at random, over real sockets, plain and TLS, beside a model of its room.
+
+Several things happen within one turn, and the server gets each descriptor again as soon as it is free: who comes gets
+the number of who has just gone. What it sends and is sent must be its own all the same.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from rankmux.codes import Status, Target
+from rankmux.server.connections.connection import CloseReason
+from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Rank, Result, Who
+
+from ..faults.certificates import Certificates
+from ..support.embedded import FIRST_OF_CLIENTS, Client, Embedded, embedded, to_all
+from ..support.history import check_together
+
+SELECTORS = [None, selectors.SelectSelector, selectors.PollSelector]
+INDEX = st.integers(0, 7)
+UNHURRIED: dict[str, Any] = {
+    "ping_ms": 3_600_000,
+    "handshake_timeout_s": 600.0,
+    "tls_handshake_timeout_s": 600.0,
+    "frame_timeout_s": 600.0,
+    "write_timeout_s": 600.0,
+    "drain_s": 60.0,
+}
+
+
+class Transport:
+    """`server` are the settings that the server needs for it, `context` is the clients'."""
+
+    def __init__(self, certificates: Certificates | None) -> None:
+        self.server = {} if certificates is None else {"tls_cert": str(certificates.server)}
+        self.context = None if certificates is None else certificates.client_context()
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Transport:
+    tls = request.param == "tls"
+    return Transport(Certificates(tmp_path_factory.mktemp("certificates")) if tls else None)
+
+
+def end_our_stream(client: Client) -> None:
+    """A half-close; what comes can still be read."""
+    if not isinstance(client.sock, ssl.SSLSocket):
+        client.sock.shutdown(socket.SHUT_WR)
+        return
+    client.pump()  # OpenSSL says goodbye only where nothing lies unread
+    if client.ended is None:
+        with suppress(ssl.SSLWantReadError):
+            client.sock.unwrap()
+
+
+def descriptor(rig: Embedded, client: Client) -> int:
+    """Which the server has for it."""
+    address = "{}:{}".format(*client.sock.getsockname())
+    (found,) = [peer.fd for peer in rig.server.connections if peer.address == address]
+    return found
+
+
+class ServerMachine(RuleBasedStateMachine):
+    """Peers join, command, answer, stall, leave, half-close, close and reset, whole and in mid-frame."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self.transport = transport
+
+    @initialize(
+        seats=st.integers(2, 6),
+        selector=st.sampled_from(SELECTORS),
+        accepts=st.sampled_from([1, 2, 64]),
+        budget=st.sampled_from([1024, 1 << 20]),
+        soft=st.sampled_from([1024, 1 << 20]),
+    )
+    def open(self, seats, selector, accepts, budget, soft):
+        self.context = embedded(
+            selector,
+            self.transport.context,
+            seats=seats,
+            send_buffer_bytes=4096,
+            accept_budget=accepts,
+            tls_handshake_budget=accepts,
+            read_budget_bytes=1024,
+            turn_budget_bytes=budget,
+            outbox_soft_bytes=soft,
+            **self.transport.server,
+            **UNHURRIED,
+        )
+        self.rig = self.context.__enter__()
+        self.members: list[Client] = []  # who may still do something
+        self.gone: list[Client] = []  # who said goodbye, and reads on
+        self.lost: list[Client] = []
+        self.ids = 0
+
+    def teardown(self):
+        if not hasattr(self, "context"):
+            return
+        try:
+            self.settle()
+            everybody = self.members + self.gone
+            self.rig.until(lambda: all(client.ended for client in self.gone), *everybody)
+            for client in everybody:
+                if client.welcome is not None:
+                    self.rig.check(client)
+            for client in self.lost:
+                if client.welcome is not None:
+                    self.rig.check(client, whole=False)
+            if not self.lost:
+                check_together(c.history for c in everybody if c.history is not None)
+        finally:
+            self.context.__exit__(None, None, None)
+
+    def member(self, index: int) -> Client:
+        return self.members[index % len(self.members)]
+
+    def say_hello(self, name: str, small: bool, size: int, more: bool) -> None:
+        client = self.rig.connect(4096 if small else 0)
+        client.begin(Hello(name), size)
+        if more:
+            self.ids += 1
+            client.send(to_all(self.ids, b"behind HELLO"))
+        self.members.append(client)
+
+    @rule(
+        name=st.sampled_from(["", "ada"]),
+        small=st.booleans(),
+        size=st.sampled_from([0, 5, 99]),
+        more=st.booleans(),
+    )
+    def connect(self, name, small, size, more):
+        self.say_hello(name, small, size, more)
+
+    @precondition(lambda self: self.members)
+    @rule(
+        index=INDEX,
+        to=st.sampled_from(Target),
+        rank=st.integers(0, 5),
+        flags=st.sampled_from([0, 1, 1, 2]),
+        size=st.sampled_from([0, 10, 3000]),
+        count=st.integers(1, 4),
+        cut=st.sampled_from([0, 0, 1, 3, 9, 20]),
+    )
+    def command(self, index, to, rank, flags, size, count, cut):
+        """`cut`: of the last one so many bytes stay behind until that member sends something again."""
+        for left in reversed(range(count)):
+            self.ids += 1
+            arg = rank if to == Target.ONE else 0
+            frame = Command(self.ids, to, arg, flags, 0, b"%d." % self.ids + bytes(size))
+            self.member(index).begin(frame, len(frame.encode()) - (0 if left else cut))
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX, status=st.sampled_from([Status.OK, Status.FAILED, Status.PART]))
+    def answer(self, index, status):
+        client = self.member(index)
+        for frame in client.news():
+            if isinstance(frame, Execute) and frame.flags:
+                client.send(Result(frame.seq, status, b"result"))
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX)
+    def ask(self, index):
+        self.member(index).send(Who(1, 0, 100), Ping(b"?"))
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX, how=st.sampled_from(["LEAVE", "half-close", "breach"]))
+    def go(self, index, how):
+        client = self.members.pop(index % len(self.members))
+        if how == "LEAVE":
+            client.send(Leave())
+            client.raw(to_all(1, b"behind LEAVE").encode())
+        elif how == "breach":
+            client.raw(bytes(4))
+        else:
+            client.raw(b"")
+            if client.outgoing or client.welcome is None:  # over TLS the handshake may not be through
+                self.rig.until(
+                    lambda: client.ended or (client.frames and not client.outgoing),
+                    *self.members,
+                    *self.gone,
+                    client,
+                )
+            if client.ended is None:
+                end_our_stream(client)
+        self.gone.append(client)
+
+    def break_off(self, index: int, how: str, torn: bool) -> None:
+        client = self.members.pop(index % len(self.members))
+        if torn:
+            client.raw(b"\0\0\0")
+        client.reset() if how == "reset" else client.close()
+        self.lost.append(client)
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX, how=st.sampled_from(["reset", "close"]), torn=st.booleans())
+    def lose(self, index, how, torn):
+        self.break_off(index, how, torn)
+
+    @precondition(lambda self: self.members)
+    @rule(
+        index=INDEX,
+        how=st.sampled_from(["reset", "close"]),
+        torn=st.booleans(),
+        turns=st.integers(0, 3),
+        more=st.booleans(),
+    )
+    def replace(self, index, how, torn, turns, more):
+        """One is lost, and the next comes as soon as the server has the descriptor again, or before."""
+        self.break_off(index, how, torn)
+        for _ in range(turns):
+            self.rig.step()
+        self.say_hello("next", False, 99, more)
+
+    @rule(count=st.integers(1, 3))
+    def pass_by(self, count):
+        """Connections that are gone before they are accepted, or say nothing."""
+        for number in range(count):
+            client = self.rig.connect()
+            client.reset() if number % 2 else client.close()
+
+    @rule(readers=st.sets(INDEX))
+    def turn(self, readers):
+        clients = [client for i, client in enumerate(self.members + self.gone) if i in readers]
+        self.rig.step(*clients)
+
+    @rule()
+    def settle(self):
+        """All are welcomed, or told that there is no seat; all that was sent is dealt with."""
+        for client in self.members:
+            client.raw(b"")
+        self.rig.until(lambda: all(c.frames or c.ended for c in self.members), *self.members, *self.gone)
+        for client in [c for c in self.members if c.ended or c.welcome is None]:
+            assert [type(frame) for frame in client.frames] == [ErrorFrame]
+            self.members.remove(client)
+        self.rig.settle(*self.members, readers=self.gone)
+        tickets, ranks = sorted(client.ticket for client in self.members), self.rig.room.ranks
+        self.rig.until(lambda: list(ranks.tickets) == tickets, *self.members, *self.gone)
+        self.rig.settle(*self.members, readers=self.gone)
+        for rank, client in enumerate(sorted(self.members, key=lambda client: client.ticket)):
+            assert client.history is not None
+            assert client.history.rank == rank
+            waiting = {
+                waiting.id for waiting in self.rig.room.model.waiting if waiting.sender == client.ticket
+            }
+            assert set(client.history.open) <= waiting
+            self.rig.check(client)
+
+
+def test_at_random(transport: Transport) -> None:
+    run_state_machine_as_test(lambda: ServerMachine(transport), settings=settings(stateful_step_count=30))
+
+
+@pytest.mark.parametrize("how", ["leaves", "closes", "resets", "resets in mid-frame"])
+def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport, how: str) -> None:
+    """What was under way to and from the one is neither sent to the other nor taken for its own."""
+    with embedded(None, transport.context, seats=3, send_buffer_bytes=4096, **transport.server) as rig:
+        sender = rig.join()
+        for round_ in range(6):
+            old = rig.join("old", receive_buffer=4096)
+            number = descriptor(rig, old)
+            assert number < FIRST_OF_CLIENTS
+            for id_ in range(3):
+                sender.send(to_all(10 * round_ + id_, bytes(3000), 1))
+            rig.step(sender)
+            old.send(to_all(1, b"of the old one"))
+            if how == "leaves":
+                old.send(Leave())
+            elif how == "resets in mid-frame":
+                old.raw(b"\0\0\1\0\2cut")
+            old.reset() if how.startswith("resets") else old.close()
+            new = rig.connect()
+            new.send(Hello("new"))
+            rig.until(lambda: new.welcome, sender, new)  # noqa: B023
+            if (
+                descriptor(rig, new) != number
+            ):  # it was accepted before the other was closed: the next one then
+                rig.until(lambda: len(rig.server.connections) == 2, sender, new)
+                assert rig.server.connections.get(number) is None
+                new.send(Leave())
+                rig.until(lambda: new.ended, sender, new)  # noqa: B023
+                new.close()
+                new = rig.join("newer")
+            assert descriptor(rig, new) <= number
+            new.send(to_all(1, b"of the new one"))
+            rig.settle(sender, new)
+            assert not any(isinstance(frame, Execute) for frame in new.frames)
+            rig.check(sender)
+            rig.check(new)
+            new.send(Leave())
+            rig.until(lambda: new.ended, sender, new)  # noqa: B023
+            new.close()
+            rig.until(lambda: len(rig.server.connections) == 1, sender)
+
+
+def test_many_on_one_descriptor_in_one_turn(transport: Transport) -> None:
+    """Those that were reset before they are accepted are closed in the midst of a turn; the next gets the number."""
+    with embedded(None, transport.context, seats=4, **transport.server) as rig:
+        member = rig.join()
+        for _ in range(3):
+            rig.connect().reset()
+        late = rig.connect()
+        late.send(Hello("late"))
+        for _ in range(3):
+            rig.connect().reset()
+        rig.until(lambda: late.welcome, member, late)
+        late.send(to_all(1), Ping(b"late"))
+        rig.settle()
+        rig.until(lambda: len(rig.server.connections) == 2)
+        counts = rig.server.connections.closes.counts
+        assert counts == {CloseReason.RESET: 6}
+        for client in (member, late):
+            rig.check(client)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport, how: str) -> None:
+    """More than a turn reads: the answers to its first part meet a reset, and the rest is read all the same."""
+    settings = {"seats": 4, "read_budget_bytes": 1024, **transport.server}
+    with embedded(None, transport.context, **settings) as rig:
+        going, *others = rig.crowd(3)
+        going.send(*(to_all(number, b"%d" % number) for number in range(1500)))
+        assert not going.outgoing
+        getattr(going, how)()
+        rig.until(lambda: all(isinstance(client.frames[-1], Rank) for client in others))
+        rig.settle()
+        for client in others:
+            rig.check(client)
+            executed = [frame.payload for frame in client.frames if isinstance(frame, Execute)]
+            assert executed == [b"%d" % number for number in range(1500)]
+        assert rig.server.connections.closes.counts == {CloseReason.RESET: 1}
+
+
+def test_behind_a_leave_that_waits_nothing_counts(transport: Transport) -> None:
+    """LEAVE is behind a WHO that has to wait; what comes behind that in pieces of its own is not read."""
+    with embedded(None, transport.context, seats=4, outbox_soft_bytes=1024, **transport.server) as rig:
+        leaving, junior = rig.join(), rig.join()
+        for id_ in range(9):
+            leaving.send(Who(id_, 0, 100))
+        leaving.send(Leave())
+        for id_ in range(9):
+            leaving.raw(to_all(id_, b"behind LEAVE").encode())
+        rig.until(lambda: leaving.ended)
+        rig.settle(junior)
+        assert not any(isinstance(frame, Execute) for frame in junior.frames)
+        rig.check(leaving)
+        rig.check(junior)

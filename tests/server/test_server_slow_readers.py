@@ -1,0 +1,97 @@
+"""Members that do not read: nothing that they are owed is lost, and who sends too much waits for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankmux.codes import CommandFlag, Target
+from rankmux.wire import Command, Leave, Ping
+
+from ..support.embedded import embedded, executed, to_all
+from ..support.history import check_together
+
+
+@pytest.mark.parametrize("directed", [False, True], ids=["all", "one"])
+def test_a_slow_reader_catches_up_without_loss(directed):
+    """Turns of all sizes, past a reader that takes nothing until they are over."""
+    with embedded(seats=4, send_buffer_bytes=8192) as rig:
+        sender, healthy = rig.crowd(2)
+        slow = rig.join("slow", receive_buffer=8192)
+        for i in range(150):
+            payload = b"%d:" % i + bytes(i * 37 % 2000)
+            commands = [to_all(i, payload, CommandFlag.QUIET)]
+            if directed:
+                commands.append(Command(i, Target.ONE, 2, CommandFlag.QUIET, 0, payload[::-1]))
+            sender.send(*commands)
+            rig.step(sender, healthy)
+            if i % 50 == 49:
+                slow.send(Ping(b"alive"))
+        rig.settle(sender, healthy)
+        assert rig.server.connections.outbox.size > 50_000
+        assert len(slow.frames) == 1
+        rig.settle()
+        for client in (sender, healthy, slow):
+            rig.check(client)
+        assert len(executed(slow)) == (300 if directed else 150)
+        check_together([sender.history, healthy.history, slow.history])
+        rig.step()
+        assert rig.server.connections.outbox.held_bytes == 0
+
+
+def test_a_slow_reader_that_leaves_gets_what_it_is_owed():
+    with embedded(seats=4, send_buffer_bytes=4096, drain_s=30.0) as rig:
+        sender = rig.join()
+        slow = rig.join(receive_buffer=4096)
+        for i in range(100):
+            sender.send(to_all(i, bytes(2000), CommandFlag.QUIET))
+            rig.step(sender)
+        rig.settle(sender)
+        slow.send(Leave())
+        rig.settle(sender)
+        sender.send(to_all(999, b"it has left"))
+        rig.settle(sender)
+        rig.until(lambda: slow.ended, slow)
+        assert slow.ended == "end of stream"
+        rig.check(slow)
+        assert len(executed(slow)) == 100
+
+
+def test_senders_wait_for_who_does_not_keep_up():
+    """Over the soft limit the sender is not read from; nobody goes, and all arrives."""
+    with embedded(
+        seats=4, outbox_soft_bytes=50_000, outbox_hard_bytes=10_000_000, send_buffer_bytes=4096
+    ) as rig:
+        sender, healthy = rig.crowd(2)
+        slow = rig.join("slow", receive_buffer=4096)
+        for i in range(300):
+            sender.send(to_all(i, bytes(4000), CommandFlag.QUIET))
+        rig.until(lambda: rig.server.connections.outbox.size > 50_000, sender, healthy)
+        for _ in range(50):
+            rig.step(sender, healthy)
+        assert len(executed(healthy)) < 300
+        rig.until(lambda: len(executed(slow)) == 300)
+        rig.settle()
+        for client in (sender, healthy, slow):
+            rig.check(client)
+
+
+def test_who_is_let_go_inside_a_frame_is_reset():
+    """All outboxes are full, and who is owed the most has left already: its stream must not look whole."""
+    with embedded(seats=5, outboxes_total_bytes=100_000, send_buffer_bytes=4096, drain_s=30.0) as rig:
+        sender = rig.join()
+        leaver, other = (rig.join(name, receive_buffer=4096) for name in ("leaver", "other"))
+
+        def send(rank: int, count: int) -> None:
+            for i in range(count):
+                sender.send(Command(i, Target.ONE, rank, CommandFlag.QUIET, 0, bytes(3000)))
+                rig.settle(sender)
+
+        send(1, 25)
+        leaver.send(Leave())
+        rig.settle(sender)
+        assert rig.server.connections.ending
+        send(1, 20)  # for the other one now
+        rig.until(lambda: leaver.ended, leaver)
+        assert leaver.ended == "reset"
+        assert other.ended is None
+        assert rig.server.connections.writing.undelivered_bytes > 0

@@ -1,0 +1,67 @@
+"""Client sessions in each state, fed with frames, for the tests of what is without I/O."""
+
+from __future__ import annotations
+
+from rankmux.core.client.events import Ended
+from rankmux.core.client.session import ClientSession, State
+from rankmux.errors import ProtocolViolation
+from rankmux.wire import Welcome
+
+WELCOME = Welcome(
+    instance=9, ticket=3, seq=11, rank=2, members=3, capacity=10, max_payload=65536, ping_ms=10_000
+)
+
+
+def joined(rank: int = 2, members: int = 3, max_payload: int = 65536, **options: int) -> ClientSession:
+    session = ClientSession("ada", **options)
+    session.data_to_send()
+    session.receive_data(
+        WELCOME._replace(rank=rank, members=members, max_payload=max_payload, capacity=1000).encode()
+    )
+    assert session.state is State.JOINED
+    session.events()
+    return session
+
+
+def feed(session: ClientSession, *frames: object) -> list[object]:
+    session.receive_data(b"".join(frame.encode() for frame in frames))
+    return list(session.events())
+
+
+def violation(session: ClientSession) -> ProtocolViolation:
+    """The session has ended, and only for what the server did wrong."""
+    *_, last = session.events()
+    assert isinstance(last, Ended)
+    assert isinstance(last.error, ProtocolViolation)
+    assert session.state is State.ENDED
+    assert session.rank is None
+    return last.error
+
+
+def awaiting() -> ClientSession:
+    return ClientSession()
+
+
+def leaving() -> ClientSession:
+    session = joined()
+    session.send_leave()
+    return session
+
+
+def ended() -> ClientSession:
+    session = joined()
+    session.receive_eof()
+    return session
+
+
+def snapshot(session: ClientSession) -> tuple[object, ...]:
+    return (
+        session.state,
+        session.rank,
+        session.waiting_commands,
+        session._waiting.who,
+        list(session._waiting._pings),
+        bytes(session._output),
+        list(session._events),
+        session.seq,
+    )

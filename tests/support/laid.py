@@ -1,0 +1,76 @@
+"""Turns as they are laid out for sending, and what each rank must get of them, put together naively."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
+
+
+@dataclass
+class Laid:
+    """`frames` are (sender's rank, receiver's rank or None for all juniors, bytes) in the order of the sequence."""
+
+    members: int
+    frames: list[tuple[int, int | None, bytes]]
+    departed: list[int]
+    own_tails: dict[int, bytes]  # by rank
+
+    @property
+    def tickets(self) -> array[int]:
+        return array("Q", [10 + 3 * rank for rank in range(self.members)])
+
+    @property
+    def tails(self) -> dict[int, bytes | bytearray]:
+        """As `Deliveries.tails` gives them: by ticket."""
+        return {10 + 3 * rank: tail for rank, tail in self.own_tails.items()}
+
+    def rank_frame(self, rank: int) -> bytes:
+        """Not a real one: bytes that tell for whom they are."""
+        if rank in self.departed or not any(gone < rank for gone in self.departed):
+            return b""
+        return (b"RANK" + rank.to_bytes(2)).ljust(RANK_FRAME_BYTES, b".")
+
+    def expected(self, rank: int) -> bytes:
+        """All that `rank` gets."""
+        parts = [
+            octets
+            for sender, receiver, octets in self.frames
+            if (receiver is None and sender < rank) or receiver == rank
+        ]
+        return b"".join([*parts, self.rank_frame(rank), self.own_tails.get(rank, b"")])
+
+    def deliveries(self) -> Deliveries:
+        """As `dispatch` and the room lay them."""
+        deliveries = Deliveries()
+        for sender, receiver, octets in self.frames:
+            if receiver is not None:
+                deliveries.directed.setdefault(receiver, []).append((len(deliveries.executes), octets))
+                continue
+            deliveries.executes += octets
+            if deliveries.steps and deliveries.steps[-1][0] == sender:
+                deliveries.steps.pop()
+            deliveries.steps.append((sender, len(deliveries.executes)))
+        deliveries.departed = list(self.departed)
+        for rank in range(self.members):
+            deliveries.rank_frames += self.rank_frame(rank)
+        return deliveries
+
+
+@st.composite
+def laid_turns(draw: st.DrawFn, max_members: int = 8) -> Laid:
+    """Any turn: senders from the most senior down, receivers below them."""
+    members = draw(st.integers(1, max_members))
+    ranks = st.integers(0, members - 1)
+    frames: list[tuple[int, int | None, bytes]] = []
+    for number, sender in enumerate(sorted(draw(st.lists(ranks, max_size=8)))):
+        receivers = st.none() | st.integers(sender + 1, members - 1) if sender < members - 1 else None
+        if receivers is not None:
+            size = draw(st.integers(1, 9))
+            frames.append((sender, draw(receivers), b"%d" % (number % 10) * size))
+    departed = sorted(draw(st.sets(ranks, max_size=3)))
+    tails = draw(st.dictionaries(ranks, st.binary(min_size=1, max_size=6), max_size=4))
+    return Laid(members, frames, departed, tails)

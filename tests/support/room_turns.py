@@ -1,0 +1,65 @@
+"""Turns of a room without a server: made as the server would make them, and what each member gets of them."""
+
+from __future__ import annotations
+
+from rankmux.codes import CommandFlag, Target
+from rankmux.core.room.room import Departure, Join, Outcome, Room, Turn
+from rankmux.framing import Batch
+from rankmux.wire import Command, Frame, Refused, Result
+
+from .history import parse
+from .room_model import ModelTurn
+
+
+def as_turn(model_turn: ModelTurn, room: Room, max_payload: int) -> Turn:
+    """The turn as the server would make it."""
+    turn = Turn(model_turn.now, Batch(max_payload))
+    for ticket, frame in (*model_turn.results, *model_turn.commands):
+        octets = frame.encode()
+        assert turn.batch.feed(ticket, octets) == (len(octets), [])
+    turn.departures = [Departure(ticket, cause) for ticket, cause in model_turn.departures.items()]
+    turn.joins = list(model_turn.joins)
+    turn.queries = list(model_turn.queries)
+    turn.pings = list(model_turn.pings)
+    turn.expired = room.due(model_turn.now)
+    return turn
+
+
+def owed(outcome: Outcome) -> dict[int, list[Frame]]:
+    """What each who was a member when the turn began gets of it, in order; texts of refusals left out."""
+    deliveries, tails = outcome.deliveries, outcome.deliveries.tails()
+    assert set(tails) <= set(outcome.tickets)
+    found = {}
+    for rank, ticket in enumerate(outcome.tickets):
+        pieces = deliveries.pieces(rank, tails.get(ticket))
+        octets = b"".join(
+            p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces
+        )
+        frames = parse(octets)
+        found[ticket] = [f._replace(text="") if isinstance(f, Refused) else f for f in frames]
+    return found
+
+
+def room_of_five() -> Room:
+    """Five members, tickets 1 to 5."""
+    room = Room(seats=10, max_payload=100, waiting_max=2, result_ttl_ms=60_000)
+    outcome = play(room, joins=[Join(100 + i, name, f"127.0.0.1:{i}") for i, name in enumerate("abcde")])
+    assert outcome == {}
+    return room
+
+
+def play(room: Room, *frames: tuple[int, Command | Result], **parts) -> dict[int, list[Frame]]:
+    """Apply a turn; what each member gets of it, by ticket, for those who get anything."""
+    turn = ModelTurn(parts.pop("now", 0.0), **parts)
+    turn.commands = [(ticket, f) for ticket, f in frames if isinstance(f, Command)]
+    turn.results = [(ticket, f) for ticket, f in frames if isinstance(f, Result)]
+    outcome = room.apply(as_turn(turn, room, 100))
+    return {ticket: got for ticket, got in owed(outcome).items() if got}
+
+
+def to_all(id_: int, payload: bytes, flags: int = CommandFlag.QUIET) -> Command:
+    return Command(id_, Target.ALL, 0, flags, 0, payload)
+
+
+def to_one(id_: int, rank: int, payload: bytes = b"", flags: int = 0) -> Command:
+    return Command(id_, Target.ONE, rank, flags, 0, payload)
