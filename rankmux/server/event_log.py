@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 
 from ..core.room.ranks import Ranks
-from ..core.room.room import Departed, Joined
+from ..core.room.turn import Departed, Joined
 from ..core.wire.codes import RefusedCode, Target
 from ..system.json_lines import tagged
-from .connections.connection import Close
+from .connections.closes import Close
 
 __all__ = ["Journal", "excerpt"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 
 from ..system.json_lines import tagged
-from .admin.status import View
-from .connections.connection import CloseReason
+from .connections.closes import CloseReason
 from .connections.registry import Connections
 from .sockets.listener import Listener
 
@@ -22,12 +21,11 @@ log = logging.getLogger("rankmux.server")
 class Shutdown:
     """`asked` for: there is something to do in each turn. `begun`: ranks are frozen, only what is queued goes out."""
 
-    def __init__(self, connections: Connections, listener: Listener, view: View) -> None:
+    def __init__(self, connections: Connections, listener: Listener) -> None:
         self.asked = False
         self.begun = False
         self._connections = connections
         self._listener = listener
-        self._view = view
         self._drain_s: float | None = None
         self._until = 0.0
 
@@ -45,18 +43,15 @@ class Shutdown:
         if self.begun:
             return False
         self.begun = True
-        self._view.ready = False
         self._listener.close()
         connections = self._connections
-        connections.writing.undelivered_bytes = connections.undelivered_to = 0
+        connections.undelivered_bytes = connections.undelivered_to = 0
         for peer in connections:
-            if peer.reason is not None:  # it had ended before, and keeps its own time
+            if not peer.alive:  # it had ended before, and keeps its own time
                 peer.until = min(peer.until, self._until)
                 continue
             connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
             peer.until = self._until
-        connections.departing.clear()
-        connections.reap(now)
         return True
 
     def is_over(self, now: float) -> bool:
@@ -72,7 +67,7 @@ class Shutdown:
     def report(self) -> None:
         """The last lines of the log."""
         connections = self._connections
-        owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
+        owed, left = connections.undelivered_to, connections.undelivered_bytes
         closes = connections.closes.counts
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in closes.most_common())
         facts = tagged("summary", accepted=connections.accepted, **{r.value: n for r, n in closes.items()})

@@ -7,7 +7,7 @@ from array import array
 from types import ModuleType
 from typing import Any
 
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 
 from ..core.room.test_batch import comparable
 from .laid import Laid
@@ -22,7 +22,7 @@ class Members:
     ) -> None:
         self.framing = framing
         self.ring = framing.Ring(ring, 0)
-        self.links = Links()
+        self.links = Descriptors()
         self.near = [near for near, _ in pairs]
         self.far = [far for _, far in pairs]
         self.fds = [near.fileno() for near in self.near]

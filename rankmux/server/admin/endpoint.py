@@ -55,8 +55,7 @@ class _Channel:
 class Admin:
     """Listens where `config` says, and on the socket that was `handed` to us. Raises ConfigError.
 
-    `reserve(fd)` is called for each descriptor that may come up in the reactor's `poll`; hand those to `ready`, and
-    call `turn` once a turn. `busy`: there is something to do without waiting.
+    Call `turn` once a turn, with the ready descriptors. `busy`: there is something to do without waiting.
     """
 
     def __init__(
@@ -64,11 +63,9 @@ class Admin:
         config: Config,
         view: View,
         reactor: Reactor,
-        reserve: Callable[[int], None],
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._reserve = reserve
         self._routes = Routes(view)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
@@ -77,7 +74,6 @@ class Admin:
         self._listeners = {one.sock.fileno(): one for one in open_admin_sockets(config, handed)}
         self.requests = 0
         for fd in self._listeners:
-            reserve(fd)
             reactor.watch(fd, READABLE)
 
     @property
@@ -93,13 +89,9 @@ class Admin:
     def __len__(self) -> int:
         return len(self._channels)
 
-    def ready(self, fd: int) -> None:
-        """Something can be done with this descriptor, if it is one of ours."""
-        if fd in self._channels or fd in self._listeners:
-            self._ready.add(fd)
-
-    def turn(self, now: float) -> None:
-        """Do what can be done, for a short time; what is not reached comes up again."""
+    def turn(self, ready: list[int], now: float) -> None:
+        """Serve the `ready` descriptors, those of ours, for a short time; those not reached come up again."""
+        self._ready.update(fd for fd in ready if fd in self._channels or fd in self._listeners)
         if not self._ready and not self._working:
             return
         clock = self._reactor.clock
@@ -149,7 +141,6 @@ class Admin:
         try:
             sock.setblocking(False)
             channel = _Channel(sock, Exchange(listener.local_names_only), now)
-            self._reserve(channel.fd)
             self._reactor.watch(channel.fd, READABLE)
         except OSError:
             sock.close()

@@ -27,11 +27,8 @@ class Onlookers(Protocol):
     def where(self) -> list[str]:
         """The addresses to type."""
 
-    def ready(self, fd: int) -> None:
-        """This descriptor, which is no member's, is ready."""
-
-    def turn(self, now: float) -> None:
-        """A turn of the server is over; take little of its time."""
+    def turn(self, ready: list[int], now: float) -> None:
+        """A turn of the server is over; `ready` are descriptors that are no connection's. Take little time."""
 
     def close(self) -> None:
         """The server stops."""
@@ -43,10 +40,7 @@ class _Nobody:
     def __init__(self) -> None:
         self.where: list[str] = []
 
-    def ready(self, fd: int) -> None:
-        pass
-
-    def turn(self, now: float) -> None:
+    def turn(self, ready: list[int], now: float) -> None:
         pass
 
     def close(self) -> None:
@@ -67,5 +61,4 @@ def open_onlookers(
         )
         key = "admin_unix" if config.admin_unix and not config.admin else "admin"
         raise ConfigError(key, config.admin or config.admin_unix, expected) from None
-    view.stats.watched = True
-    return Admin(config, view, reactor, view.connections.links.reserve, handed)
+    return Admin(config, view, reactor, handed)

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from ...core.room.ranks import Ranks
-from ...core.room.room import Outcome
+from ...core.room.turn import Outcome
 
 __all__ = ["BOUNDS_S", "EVENTS_MAX", "Happening", "Histogram", "Stats"]
 
@@ -85,8 +85,8 @@ class Stats:
         "watched",
     )
 
-    def __init__(self) -> None:
-        self.watched = False
+    def __init__(self, watched: bool = False) -> None:
+        self.watched = watched
         self.joins = 0
         self.commands = 0
         self.deliveries = 0

@@ -13,7 +13,6 @@ from typing import Any
 
 from ...config import Config
 from ...core.room.room import Room
-from ..connections.connection import Peer
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
 from .stats import BOUNDS_S, Happening, Stats
@@ -31,7 +30,7 @@ Row = dict[str, Any]
 
 
 class View:
-    """Looks at the parts of one server. `ready`: it takes members; the server says when it doesn't any more."""
+    """Looks at the parts of one server. `ready` is true while it takes members."""
 
     def __init__(
         self,
@@ -53,6 +52,10 @@ class View:
         self.ready = True
         self.started_at = clock()
         self.version = _version()
+
+    def close_doors(self) -> None:
+        """The server takes no more members."""
+        self.ready = False
 
     def queued_max(self) -> int:
         """What the member is owed that is owed the most, in bytes."""
@@ -96,37 +99,28 @@ class View:
     def members(self, first: int, count: int, sort: str = "rank") -> Iterator[list[Row]]:
         """The `count` members from `first` on in that order, all as of the first call of `next`, SLICE at a time."""
         ranks, connections, now = self.room.ranks, self.connections, self.clock()
-        order = self._order(sort, now)[first : first + min(count, COUNT_MAX)]
-        tickets, fds, loads, names, addresses = (
-            ranks.tickets,
-            ranks.peers,
-            ranks.loads,
-            ranks.names,
-            ranks.addresses,
-        )
+        seats, heard, queues = connections.seats, connections.descriptors.heard, connections.outbox.queues
         taken = [
             (
                 rank,
-                tickets[rank],
-                fds[rank],
-                loads[rank],
-                names[rank],
-                addresses[rank],
-                connections.get(fds[rank]),
+                ranks.tickets[rank],
+                ranks.loads[rank],
+                ranks.names[rank],
+                ranks.addresses[rank],
+                seats.get(ranks.tickets[rank]),
             )
-            for rank in order
+            for rank in self._order(sort, now)[first : first + min(count, COUNT_MAX)]
         ]
-        heard, queues = connections.links.heard, connections.outbox.queues
         for start in range(0, len(taken), SLICE):
             rows = []
-            for rank, ticket, fd, load, name, address, peer in taken[start : start + SLICE]:
-                same = peer is not None and connections.get(fd) is peer  # a later slice may find it gone
-                queue = queues.get(fd) if same else None
+            for rank, ticket, load, name, address, conn in taken[start : start + SLICE]:
+                here = conn is not None and ticket in seats  # a later slice may find it gone
+                queue = queues.get(ticket) if here else None
                 row: Row = {"rank": rank, "ticket": ticket, "name": name, "address": address, "load": load}
-                row["age_s"] = round(now - peer.opened_at, 3) if peer is not None else 0.0
-                row["idle_s"] = round(max(0.0, now - heard[fd]), 3) if same else 0.0
+                row["age_s"] = round(now - conn.opened_at, 3) if conn is not None else 0.0
+                row["idle_s"] = round(max(0.0, now - heard[conn.fd]), 3) if here and conn is not None else 0.0
                 row["queued_bytes"] = queue.size if queue is not None else 0
-                row["paced"] = peer is not None and bool(peer.held)
+                row["paced"] = conn is not None and bool(conn.paused_for)
                 rows.append(row)
             yield rows
 
@@ -160,13 +154,14 @@ class View:
             return sorted(everybody, key=ranks.loads.__getitem__, reverse=True)
         if sort == "queue":
             queues = connections.outbox.queues
-            sizes = [queues[fd].size if fd in queues else 0 for fd in ranks.peers]
+            sizes = [queues[ticket].size if ticket in queues else 0 for ticket in ranks.tickets]
             return sorted(everybody, key=sizes.__getitem__, reverse=True)
+        conns = [connections.seats.get(ticket) for ticket in ranks.tickets]
         if sort == "activity":
-            heard = connections.links.heard
-            times = [heard[fd] for fd in ranks.peers]
+            heard = connections.descriptors.heard
+            times = [now if conn is None else heard[conn.fd] for conn in conns]
         else:
-            times = [_opened_at(connections.get(fd), now) for fd in ranks.peers]
+            times = [now if conn is None else conn.opened_at for conn in conns]
         return sorted(everybody, key=times.__getitem__, reverse=True)
 
 
@@ -175,10 +170,6 @@ def _version() -> str:
         return metadata.version("rankmux")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _opened_at(peer: Peer | None, now: float) -> float:
-    return now if peer is None else peer.opened_at
 
 
 def _event(happening: Happening, now: float) -> Row:

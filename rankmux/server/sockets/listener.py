@@ -17,6 +17,7 @@ from ...config import Config
 from ...errors import AddressInUse, ConfigError
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
+from .transport import PlainSocket
 
 __all__ = ["Listener", "clear_path", "text_address", "unix_error"]
 
@@ -56,11 +57,11 @@ class _Listening(socket.socket):
         super().__init__(family, type_, protocol, fileno)
         self._kind = int(family), int(type_), protocol
 
-    def accept_plainly(self) -> tuple[socket.socket, Any]:
+    def accept_plainly(self) -> tuple[PlainSocket, Any]:
         """As `accept`, for a listener that does not block."""
         fd, address = self._accept()  # type: ignore[attr-defined]
         try:
-            sock = socket.socket(*self._kind, fileno=fd)
+            sock = PlainSocket(*self._kind, fileno=fd)
         except MemoryError:
             os.close(fd)
             raise
@@ -100,7 +101,7 @@ class Listener:
             self.where = text_address(self.address)
         reactor.watch(self.fd, READABLE)
 
-    def accept(self, budget: int, now: float) -> Iterator[tuple[socket.socket, str]]:
+    def accept(self, budget: int, now: float) -> Iterator[tuple[PlainSocket, str]]:
         """At most `budget` new connections, non-blocking, with their addresses as texts.
 
         What the peer broke is passed over, what the system lacks pauses us.

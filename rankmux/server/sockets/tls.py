@@ -18,11 +18,9 @@ from pathlib import Path
 from ...config import Config
 from ...errors import ConfigError
 from ...system.reactor import READABLE, WRITABLE
+from .transport import reset_on_close
 
-__all__ = ["TLS_READ_BYTES", "TLS_WRITE_BYTES", "TlsSocket", "certificate_names", "make_context"]
-
-TLS_WRITE_BYTES = 16_384  # one record: what is offered again after it was not taken stays small
-TLS_READ_BYTES = 65_536  # at least a record, or its rest stays inside where no selector sees it
+__all__ = ["TlsSocket", "certificate_names", "make_context"]
 
 
 class TlsSocket:
@@ -32,7 +30,12 @@ class TlsSocket:
     itself found wrong.
     """
 
-    __slots__ = ("_sock", "read_on", "write_on")
+    __slots__ = ("_sock", "handshaking", "read_on", "write_on")
+
+    direct = False
+    must_repeat = True
+    offer_bytes = 16_384  # one record: what is offered again after it was not taken stays small
+    read_bytes = 65_536  # at least a record, or its rest stays inside where no selector sees it
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
@@ -47,6 +50,7 @@ class TlsSocket:
             raise _plain(error) from None
         finally:
             sock.close()  # whatever has become of it: the descriptor is not its any more
+        self.handshaking = True
         self.read_on = READABLE
         self.write_on = WRITABLE
 
@@ -54,8 +58,8 @@ class TlsSocket:
         """The descriptor."""
         return self._sock.fileno()
 
-    def do_handshake(self) -> int:
-        """Go on with the handshake; 0 when it is done, else the readiness that it waits for."""
+    def handshake(self) -> int:
+        """As of Transport."""
         try:
             self._sock.do_handshake()
         except ssl.SSLWantReadError:
@@ -64,6 +68,7 @@ class TlsSocket:
             return WRITABLE
         except (OSError, ValueError) as error:
             raise _plain(error) from None
+        self.handshaking = False
         return 0
 
     def recv(self, size: int) -> bytes:
@@ -125,9 +130,13 @@ class TlsSocket:
         """The names in the peer's certificate, if it showed one."""
         return certificate_names(self._sock.getpeercert())
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
-        """As of socket.socket."""
-        self._sock.setsockopt(level, option, value)
+    def set_send_buffer(self, size: int) -> None:
+        """As of Transport."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    def reset_on_close(self) -> None:
+        """As of Transport."""
+        reset_on_close(self._sock)
 
     def shutdown(self, how: int) -> None:
         """Say the end of our stream, in TLS as in TCP. What is read from now on is not decrypted, it is for the bin."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import parser
 
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
 from rankmux.wire import Command, Result
 
 from ...support.admin_client import get, join, turns_until, watched

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 from rankmux.system.reactor import HUNG_UP, READABLE, WRITABLE
 from rankmux.wire import Command, Leave, Ping, Result
 
@@ -195,7 +195,7 @@ class Interrupted:
 def test_two_servers_in_one_process_do_not_mix():
     """`recv_into` lets other threads run. (The compiled twin reads each batch into its own memory.)"""
     batches = [PURE.Batch(100), PURE.Batch(100)]
-    links = [Links(), Links()]
+    links = [Descriptors(), Descriptors()]
     links[1].open(0, Interrupted(command(2, b"other"), lambda: None), 0.0)
     links[0].open(0, Interrupted(command(1, b"first"), lambda: receive(1)), 0.0)
 
