@@ -1,7 +1,7 @@
-"""What the hot loops must know of a connection, in tables indexed by its file descriptor. No protocol, no system call.
+"""The hot loops' tables of connections, indexed by file descriptor. No protocol and no system call.
 
-The descriptor is a small number that the kernel hands out densely, so a table of 20,000 of them is small and a look-up
-needs no hashing. `_framing` and `_flush` read and write these tables in place.
+The kernel hands out descriptors densely, so a table for 20,000 of them is small and a look-up needs no hashing.
+`_framing` and `_flush` read and write these tables in place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITE_DIRECT = 2
 
 
 class PlainSocket(Protocol):
-    """The two calls of a socket that the pure twin makes."""
+    """The socket as the pure twin uses it."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """As of socket.socket."""
@@ -29,7 +29,7 @@ class PlainSocket(Protocol):
 
 
 class _Closed:
-    """Stands where no connection is."""
+    """The placeholder for a descriptor without a connection."""
 
     def recv_into(self, _: memoryview, /) -> int:
         raise OSError(EBADF, "this connection is closed")
@@ -42,9 +42,11 @@ _CLOSED = _Closed()
 
 
 class Links:
-    """`modes[fd]`: READ_DIRECT and WRITE_DIRECT; `tickets[fd]`: 0 for none.
+    """The tables.
 
-    `heard[fd]`: when bytes last came, in seconds.
+    `modes[fd]`: READ_DIRECT and WRITE_DIRECT.
+    `tickets[fd]`: the member's ticket, 0 for none.
+    `heard[fd]`: the time of the last bytes received, in seconds.
     """
 
     __slots__ = ("heard", "modes", "sockets", "tickets")
@@ -56,7 +58,7 @@ class Links:
         self.sockets: list[PlainSocket] = []
 
     def reserve(self, fd: int) -> None:
-        """Make the tables long enough for `fd`, which may come up in `ready`."""
+        """Make the tables long enough for `fd`."""
         more = fd + 1 - len(self.modes)
         if more > 0:
             more = max(more, len(self.modes), 64)
@@ -66,7 +68,7 @@ class Links:
             self.sockets.extend([_CLOSED] * more)
 
     def open(self, fd: int, sock: PlainSocket, now: float) -> None:
-        """Enter a connection that is not a member yet."""
+        """Add a connection that is not a member yet."""
         self.reserve(fd)
         self.modes[fd] = 0
         self.tickets[fd] = 0
@@ -74,7 +76,7 @@ class Links:
         self.sockets[fd] = sock
 
     def close(self, fd: int) -> None:
-        """Forget the connection; its descriptor may be handed out again from now on."""
+        """Remove the connection; the kernel may reuse its descriptor from now on."""
         self.modes[fd] = 0
         self.tickets[fd] = 0
         self.sockets[fd] = _CLOSED
