@@ -20,7 +20,7 @@ from ..core.room.room import Room
 from ..system.json_lines import tagged
 from ..system.memory import give_back
 from ..system.reactor import Reactor
-from .admin.opening import open_onlookers
+from .admin.opening import open_endpoint
 from .admin.stats import Stats
 from .admin.status import View
 from .connections.closes import CloseReason
@@ -84,7 +84,7 @@ class Server:
             config, self.instance, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
-            self._onlookers = open_onlookers(config, self._view, self._reactor, admin_listener)
+            self._onlookers = open_endpoint(config, self._view, self._reactor, admin_listener)
         except BaseException:
             self._listener.close()
             self._reactor.close()

@@ -30,7 +30,7 @@ RSS_SLACK = 5 << 20
 IDLE_S = 0.3
 IDLE_CPU_S = 0.02
 CLOSED = re.compile(r"closed: (\d+) of (\d+) connections(?:: (.*))?")
-STOPPED = re.compile(r"stopped: (\d+) connections were still owed (\d+) bytes, which were not delivered")
+STOPPED = re.compile(r"stopped(?: cleanly|: (\d+) bytes for (\d+) connections were not delivered)$")
 
 
 def uses_extension() -> bool:

@@ -67,14 +67,14 @@ def test_a_long_ranking_is_a_number(ranks, caplog):
         assert lines(caplog)[-1].endswith(shown)
     ranks.remove(range(len(ranks)))
     Journal(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
-    assert lines(caplog)[-1] == "ranking: nobody is left"
+    assert lines(caplog)[-1] == "ranking: no members"
 
 
 def test_commands(journal, caplog):
     journal.command(0, Target.ONE, 2, 17, 1, 0, b"debug")
     journal.command(1, Target.ALL, 0, 18, 1, 1, b"\x00\n\xff")
     one, everybody = lines(caplog)
-    assert [word in one for word in ("17", "rank 0 ada", "rank 2", "debug", "1 execute", "0 rejected")] == [
+    assert [word in one for word in ("17", "rank 0 ada", "rank 2", "debug", "1 executor,", "0 rejected")] == [
         True
     ] * 6
     assert [word in everybody for word in ("18", "all", r"\x00\n\xff", "1 rejected")] == [True] * 4

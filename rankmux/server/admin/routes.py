@@ -1,6 +1,6 @@
-"""What is answered to which path: health, metrics, members, closes, the page. Work that takes long comes in steps.
+"""The paths of the admin endpoint: health, metrics, members, closes and the page. Long answers are built in steps.
 
-What many ask for at once is worked out once: rows and metrics are good for a fraction of a second. Knows no sockets.
+Rows and metrics are cached for a fraction of a second, so that many readers cost as much as one. Knows no sockets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .status import COUNT_MAX, SORTS, View
 __all__ = ["Routes", "Work"]
 
 Work = Iterator[Answer | None]
-"""None as long as there is more to do, then the answer."""
+"""Yields None while there is more to do, then the answer."""
 
 _JSON = "application/json"
 _FRESH_S = 0.25
@@ -35,7 +35,7 @@ class _BadQuery(Exception):
 
 
 class Routes:
-    """The answers about what `view` shows."""
+    """The answers to requests, from `view`."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -53,10 +53,10 @@ class Routes:
         }
 
     def answer(self, request: Request) -> Answer | Work:
-        """The answer, or the work that leads to it."""
+        """The answer, or the steps that build it."""
         route = self._routes.get(request.path)
         if route is None:
-            return text_answer(404, f"there are {' '.join(self._routes)}")
+            return text_answer(404, f"not found; the paths are {' '.join(self._routes)}")
         try:
             return route(request.query)
         except _BadQuery as error:
@@ -93,7 +93,7 @@ class Routes:
         return self._live_in_steps(*window, _number(query, "after", 0), _number(query, "closed_after", 0))
 
     def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
-        """What the page asks for again and again: rows, totals, and what is new behind two numbers."""
+        """The page's periodic request: rows, totals, and the events and closes after two numbers."""
         view = self._view
         rows = yield from self._rows(first, count, sort)
         closed = view.connections.closes.counts.total()
@@ -139,14 +139,14 @@ class Routes:
 def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
     sort = query.get("sort", "rank")
     if sort not in SORTS:
-        raise _BadQuery(f"sort: one of {' '.join(SORTS)} is expected")
+        raise _BadQuery(f"sort: expected one of {' '.join(SORTS)}")
     return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
 
 
 def _number(query: dict[str, str], key: str, default: int) -> int:
     text = query.get(key, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise _BadQuery(f"{key}: a whole number is expected")
+        raise _BadQuery(f"{key}: expected a whole number")
     return int(text)
 
 
@@ -155,7 +155,7 @@ def _dump(value: object) -> bytes:
 
 
 def _page() -> Answer:
-    """The page, and a policy that lets it run its own script, talk to us, and nothing else."""
+    """The page, with a policy that allows its own script and style and requests to this server, nothing else."""
     body = resources.files(__package__).joinpath("page.html").read_bytes()
     policy = (
         f"default-src 'none'; script-src {_hashes(_SCRIPT, body)}; style-src {_hashes(_STYLE, body)}; "

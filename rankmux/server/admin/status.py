@@ -1,7 +1,7 @@
-"""The state of a server as plain data, for pages and monitors: members, closes, totals. It looks and changes nothing.
+"""A read-only view of the server as plain data: members, closes and totals.
 
-A list of members is taken at one moment, and put into words in slices, so that a turn pays for one slice. Texts of
-peers come as they are; who shows them escapes them. Knows no HTTP.
+A list of members is a snapshot, built in slices, so that a turn pays for one slice only. Text from peers is not
+escaped here. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ...config import Config
 from ...core.room.room import Room
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
-from .stats import BOUNDS_S, Happening, Stats
+from .stats import BOUNDS_S, RoomEvent, Stats
 
 __all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "View"]
 
 COUNT_MAX = 1000
-"""Members in one answer at most."""
+"""The maximum number of members in one answer."""
 SLICE = 100
-"""Members that are put into words at once."""
+"""The number of members built in one step."""
 SORTS = ("rank", "load", "queue", "age", "activity")
-"""What members can be sorted by; load and queue: the most first; age, activity: the latest. Of equals, the senior."""
+"""The orders of members: load and queue, highest first; age and activity, latest first; then by rank."""
 
 Row = dict[str, Any]
 
 
 class View:
-    """Looks at the parts of one server. `ready` is true while it takes members."""
+    """The view of one server. `ready` is True until the shutdown begins."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class View:
         self.ready = False
 
     def queued_max(self) -> int:
-        """What the member is owed that is owed the most, in bytes."""
+        """The size of the longest queue of a member, in bytes."""
         return max((queue.size for queue in self.connections.outbox.queues.values()), default=0)
 
     def totals(self) -> Row:
-        """What was counted since the start, and what is now."""
+        """The counters since the start, and the current state."""
         stats, connections, now = self.stats, self.connections, self.clock()
         outbox = connections.outbox
         return {
@@ -97,7 +97,7 @@ class View:
         }
 
     def members(self, first: int, count: int, sort: str = "rank") -> Iterator[list[Row]]:
-        """The `count` members from `first` on in that order, all as of the first call of `next`, SLICE at a time."""
+        """The `count` members from `first` on in that order, as of the first `next`, in slices of SLICE."""
         ranks, connections, now = self.room.ranks, self.connections, self.clock()
         seats, heard, queues = connections.seats, connections.descriptors.heard, connections.outbox.queues
         taken = [
@@ -125,7 +125,7 @@ class View:
             yield rows
 
     def closes(self, count: int) -> list[Row]:
-        """The last closes, the latest first."""
+        """The last `count` closes, latest first."""
         now = self.clock()
         return [
             {
@@ -140,9 +140,9 @@ class View:
         ]
 
     def events(self, after: int) -> list[Row]:
-        """What happened to the room behind the number `after`, as far as it is still known."""
+        """The changes of the room after number `after` that are still kept."""
         now = self.clock()
-        return [_event(happening, now) for happening in self.stats.since(after)]
+        return [_event(event, now) for event in self.stats.since(after)]
 
     def _order(self, sort: str, now: float) -> list[int] | range:
         """The ranks of all members in that order."""
@@ -172,7 +172,7 @@ def _version() -> str:
         return "unknown"
 
 
-def _event(happening: Happening, now: float) -> Row:
-    row: Row = happening._asdict()
+def _event(event: RoomEvent, now: float) -> Row:
+    row: Row = event._asdict()
     row["ago_s"] = round(now - row.pop("at"), 3)
     return row

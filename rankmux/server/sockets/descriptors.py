@@ -1,6 +1,6 @@
-"""What the hot loops know of a connection, in tables indexed by its file descriptor. No protocol, no system calls.
+"""The hot loops' tables of connections, indexed by file descriptor. No protocol and no system call.
 
-The kernel hands out descriptors densely from 0, so a table for 20,000 of them is small and a look-up needs no hashing.
+The kernel hands out descriptors densely, so a table for 20,000 of them is small and a look-up needs no hashing.
 `kernel/receive` and `kernel/fanout` read and write these tables in place.
 """
 
@@ -29,7 +29,7 @@ class DirectSocket(Protocol):
 
 
 class _Closed:
-    """Stands where no connection is."""
+    """The placeholder for a descriptor without a connection."""
 
     def recv_into(self, _: memoryview, /) -> int:
         raise OSError(EBADF, "this connection is closed")
@@ -86,7 +86,7 @@ class Descriptors:
         self.partial_since.pop(fd, None)
 
     def close(self, fd: int) -> None:
-        """Forget the connection; its descriptor may be handed out again from now on."""
+        """Remove the connection; the kernel may reuse its descriptor from now on."""
         self.modes[fd] = 0
         self.tickets[fd] = 0
         self.sockets[fd] = _CLOSED

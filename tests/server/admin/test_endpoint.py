@@ -216,7 +216,7 @@ def test_a_port_that_is_taken_takes_nothing_along():
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             listening = probe.getsockname()[1]
-        with pytest.raises(ConfigError, match="free"):
+        with pytest.raises(ConfigError, match="already in use"):
             Server(port=listening, admin=port)
         Server(port=listening).close()  # it was given back
 
