@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
-        logging.getLogger("rankmux.server.admin.endpoint").info("admin endpoint: %s", where, extra=facts)
+        logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
     notifier.ready(f"listening on {server.where} for {config.seats} clients")
     _run(server, notifier)
     return stop.code

@@ -14,7 +14,7 @@ from ..core.wire.codes import RefusedCode, Target
 from ..system.json_lines import tagged
 from .connections.closes import Close
 
-__all__ = ["Journal", "excerpt"]
+__all__ = ["EventLog", "excerpt"]
 
 _RANKING_MAX = 20
 _EXCERPT_BYTES = 128
@@ -30,7 +30,7 @@ def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
     return shown if len(raw) <= limit and len(shown) <= limit else shown[:limit] + "…"
 
 
-class Journal:
+class EventLog:
     """Writes at most `lines_per_s` lines of each kind, by the time of the last `tick`."""
 
     def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:

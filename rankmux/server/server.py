@@ -26,7 +26,7 @@ from .admin.status import View
 from .connections.closes import CloseReason
 from .connections.deadlines import Deadlines
 from .connections.registry import Connections
-from .event_log import Journal
+from .event_log import EventLog
 from .intake.auth import Access
 from .intake.reading import Intake
 from .kernel.fanout import Ring
@@ -84,7 +84,7 @@ class Server:
             config, self.instance, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
-            self._onlookers = open_endpoint(config, self._view, self._reactor, admin_listener)
+            self._endpoint = open_endpoint(config, self._view, self._reactor, admin_listener)
         except BaseException:
             self._listener.close()
             self._reactor.close()
@@ -100,7 +100,7 @@ class Server:
             self.connections,
             Deadlines(config, self.connections, clock()),
             self.stats,
-            Journal(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes),
+            EventLog(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes),
             self._ring,
         )
         self._shutdown = Shutdown(self.connections, self._listener)
@@ -120,7 +120,7 @@ class Server:
     @property
     def admin_where(self) -> list[str]:
         """The addresses of the admin endpoint: `http://127.0.0.1:7118/`."""
-        return self._onlookers.where
+        return self._endpoint.where
 
     def serve_forever(self) -> None:
         """Run turns until `stop` was called and every connection is closed."""
@@ -176,7 +176,7 @@ class Server:
         try:
             foreign = self._turns.run(ready, now)
             reactor.run_due()
-            self._onlookers.turn([fd for fd in foreign if not reactor.woken(fd)], now)
+            self._endpoint.turn([fd for fd in foreign if not reactor.woken(fd)], now)
             self.stats.turn(now, reactor.clock(), len(self.connections.pacing))
             if self._reload_asked:
                 self._reload_asked = False
@@ -188,7 +188,7 @@ class Server:
 
     def _patience(self, timeout: float | None) -> float:
         """The longest time that the next `poll` may wait, in seconds."""
-        if self._onlookers.busy:
+        if self._endpoint.busy:
             return 0.0
         wait = self._turns.patience(self._reactor.clock())
         return wait if timeout is None else min(timeout, wait)
@@ -205,7 +205,7 @@ class Server:
 
     def _close_rest(self) -> None:
         """All connections are closed: close the rest."""
-        self._onlookers.close()
+        self._endpoint.close()
         self._reactor.close()
         self._ring.close()
         self.stopped = True

@@ -24,7 +24,7 @@ from .connections.closes import CloseReason
 from .connections.connection import State
 from .connections.deadlines import Deadlines
 from .connections.registry import Connections
-from .event_log import Journal
+from .event_log import EventLog
 from .intake.reading import Intake
 from .kernel.fanout import Ring, flush
 from .sequencer import Sequencer
@@ -46,7 +46,7 @@ class Turns:
         connections: Connections,
         deadlines: Deadlines,
         stats: Stats,
-        event_log: Journal,
+        event_log: EventLog,
         ring: Ring,
     ) -> None:
         self._config = config

@@ -34,7 +34,7 @@ _REFUSED_MAX = (
 )
 _PAUSE_S = 1.0  # after the system has run out of descriptors
 
-log = logging.getLogger("rankmux.server.admin.endpoint")
+log = logging.getLogger("rankmux.admin")
 
 
 class _Channel:

@@ -28,7 +28,7 @@ TOKENS_MAX = 2
 """The number of tokens valid at once: the old one and its replacement."""
 _TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
-log = logging.getLogger("rankmux.server.intake.auth")
+log = logging.getLogger("rankmux.access")
 
 
 class Access:

@@ -37,7 +37,7 @@ _PAUSE_FIRST_S = 0.1
 _PAUSE_LAST_S = 1.0
 _CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
 
-log = logging.getLogger("rankmux.server.sockets.listener")
+log = logging.getLogger("rankmux.listener")
 
 
 def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
