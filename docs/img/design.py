@@ -42,7 +42,12 @@ LIVE = {
     State.MEMBER: (476, 24),
     State.BROKEN: (628, 24),
 }
-OVER = {State.ENDED: (172, 216), State.ENDING: (324, 216), State.LINGERING: (476, 216), State.DEAD: (324, 320)}
+OVER = {
+    State.ENDED: (172, 216),
+    State.ENDING: (324, 216),
+    State.LINGERING: (476, 216),
+    State.DEAD: (324, 320),
+}
 BUS = 140  # where the arrows of one step, from several states to one, run together
 
 
@@ -77,7 +82,9 @@ def turn() -> str:
         if y == next_y:
             parts.append(arrow(f"M{x + WIDTH} {y + 26}L{next_x - 2} {y + 26}"))
         else:
-            parts.append(arrow(f"M{x + 64} {y + HEIGHT}L{x + 64} 106L{next_x + 64} 106L{next_x + 64} {next_y - 2}"))
+            parts.append(
+                arrow(f"M{x + 64} {y + HEIGHT}L{x + 64} 106L{next_x + 64} 106L{next_x + 64} {next_y - 2}")
+            )
     last, first = places[-1], places[0]
     parts.append(
         arrow(
@@ -93,7 +100,9 @@ def turn() -> str:
 def states() -> str:
     """The table of a connection's life: a box for each state, an arrow for each step."""
     parts = [box(*place, state.name, state.value.partition(",")[0]) for state, place in LIVE.items()]
-    parts += [box(*place, state.name, state.value.rpartition(", ")[2], "gone") for state, place in OVER.items()]
+    parts += [
+        box(*place, state.name, state.value.rpartition(", ")[2], "gone") for state, place in OVER.items()
+    ]
     places = LIVE | OVER
     for step, (legal, following) in STEPS.items():
         x, y = places[following]
@@ -101,12 +110,16 @@ def states() -> str:
             from_x, from_y = places[legal[0]]
             assert from_y == y, "drawn as an arrow to the right"
             middle = (from_x + WIDTH + x) // 2
-            parts.append(arrow(f"M{from_x + WIDTH} {y + 26}L{x - 2} {y + 26}", step.name.lower(), (middle, y - 6)))
+            parts.append(
+                arrow(f"M{from_x + WIDTH} {y + 26}L{x - 2} {y + 26}", step.name.lower(), (middle, y - 6))
+            )
             continue
         bus = BUS if step is Step.END else (y + places[legal[0]][1] + HEIGHT) // 2
         for state in legal:
             from_x, from_y = places[state]
-            parts.append(f'<path class="line" style="marker-end:none" d="M{from_x + 64} {from_y + HEIGHT}V{bus}"/>')
+            parts.append(
+                f'<path class="line" style="marker-end:none" d="M{from_x + 64} {from_y + HEIGHT}V{bus}"/>'
+            )
         ends = [places[state][0] + 64 for state in legal]
         parts.append(f'<path class="line" style="marker-end:none" d="M{min(ends)} {bus}H{max(ends)}"/>')
         parts.append(arrow(f"M{x + 64} {bus}V{y - 2}", step.name.lower(), (x + 92, bus + 26)))

@@ -29,7 +29,9 @@ def greet(
         return len(data), bad_length(length, max_length)
     if len(data) > 4 and data[4] != _HELLO:
         code = ErrorCode.PROTOCOL if data[4] in CLIENT_FRAMES else ErrorCode.UNSUPPORTED
-        return len(data), ProtocolViolation(code, f"the first frame is HELLO (0x01), this one is {data[4]:#04x}")
+        return len(data), ProtocolViolation(
+            code, f"the first frame is HELLO (0x01), this one is {data[4]:#04x}"
+        )
     if len(data) < 4 + length:
         return 0, None
     try:

@@ -1,9 +1,9 @@
 """Bytes that receivers have not taken yet: one copy of the shared ones, and a queue of ranges into it per receiver.
 
 A receiver that keeps up has no queue. Bytes for several receivers lie once in the backlog; a queue holds (start, end)
-positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never change,
-they are only taken off its front, so that the same bytes can be offered again. Receivers are named by a key, an int that
-this module never interprets. Sizes are bytes, times seconds.
+positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never
+change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named by a key,
+an int that this module never interprets. Sizes are bytes, times seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from .room.deliveries import Piece
 
-__all__ = ["Outbox", "Queue", "Backlog"]
+__all__ = ["Backlog", "Outbox", "Queue"]
 
 _BLOCK_BYTES = 65_536  # blocks are filled up to this, so that many small turns do not make many small objects
 _PIECE_BYTES = 96  # what Python needs to keep a piece, beside its bytes
@@ -218,7 +218,7 @@ class Outbox:
         return True
 
     def cut(self, key: int) -> int:
-        """Shorten the queue of `key` to the rest of the frame that is partly sent; returns the number of bytes dropped."""
+        """Shorten the queue of `key` to the rest of the frame that is partly sent; returns the bytes dropped."""
         queue = self.queues.get(key)
         if queue is None:
             return 0

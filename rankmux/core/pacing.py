@@ -1,8 +1,8 @@
 """Pacing: which senders wait, because they send to receivers that do not keep up.
 
 A sender waits for the receivers that it filled while they were over their soft limit, until each is under half of that
-limit or gone. Nothing is counted per frame: the senders are looked up in a turn's deliveries, and only for receivers that
-are over. Members are named by ticket.
+limit or gone. Nothing is counted per frame: the senders are looked up in a turn's deliveries, and only for receivers
+that are over. Members are named by ticket.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The order of turns: what a turn gathered goes in, and turns come out whose place in the order is certain.
 
-One server alone is its own order, so the same turn comes back in the same step. A server that shares its room with others
-would put the entry of a turn into a replicated log here, and hand back what it reads from there.
+One server alone is its own order, so the same turn comes back in the same step. A server that shares its room with
+others would put the entry of a turn into a replicated log here, and hand back what it reads from there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A server: built from its settings, run by `serve_forever` or step by step, ended by `stop`.
 
-Single-threaded and non-blocking. Embed it with `step` or `serve_forever`; as a context manager it runs in a thread of its
-own, for tests and demonstrations. What one step does is in `turn`.
+Single-threaded and non-blocking. Embed it with `step` or `serve_forever`; as a context manager it runs in a thread of
+its own, for tests and demonstrations. What one step does is in `turn`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ log = logging.getLogger("rankmux.server")
 class Server:
     """A server that listens from its creation on. `settings` are those of Config.
 
-    `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener` are
-    sockets that were opened elsewhere, to be used instead of those that the settings name. Raises ConfigError on a wrong
-    setting, an address that cannot be had, or one that would be open to strangers.
+    `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener`
+    are sockets that were opened elsewhere, to be used instead of those that the settings name. Raises ConfigError on a
+    wrong setting, an address that cannot be had, or one that would be open to strangers.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Server:
         self._reactor.wake()
 
     def close(self) -> None:
-        """Close all sockets at once, for a program that runs `step`. After `serve_forever` there is nothing to close."""
+        """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open."""
         if self.stopped:
             return
         now = self._reactor.clock()
@@ -213,8 +213,8 @@ class Server:
     def _start_over(self) -> None:
         """Memory ran out in the middle of a turn, and not in the work for one connection, which would end that one.
 
-        Half of a turn may have been applied. Nobody sees it: all connections are reset, the room is emptied, and the loop
-        goes on.
+        Half of a turn may have been applied. Nobody sees it: all connections are reset, the room is emptied, and the
+        loop goes on.
         """
         now = self._reactor.clock()
         self._turns.start_over()

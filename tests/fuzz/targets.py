@@ -11,15 +11,14 @@ import os
 import random
 from typing import Any
 
-from rankmux import _framing_py as pure
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
+from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.client.events import Ended, Event
 from rankmux.core.client.session import ClientSession
 from rankmux.core.client.session import State as ClientState
 from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
-from rankmux.framing import FrameDecoder
 from rankmux.wire import Hello, Leave, Welcome
 
 __all__ = ["TARGETS", "client", "decoder", "session"]
@@ -125,9 +124,7 @@ def session(data: bytes) -> None:
     if data[0] & 1:
         stream = Hello("fuzz", b"token").encode() + stream
     seen = [
-        _live(twin, pieces, max_payload)
-        for twin in TWINS
-        for pieces in ([stream], _chunks(stream, choice))
+        _live(twin, pieces, max_payload) for twin in TWINS for pieces in ([stream], _chunks(stream, choice))
     ]
     assert all(one == seen[0] for one in seen), seen
 
@@ -151,11 +148,15 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             if not isinstance(frame, Hello):
                 assert len(held) < 4 + HELLO_MAX_BYTES, "more is held than one frame"
                 continue
-            greeted, piece, tables.tickets[FD] = True, held, TICKET
-        for event in twin.take_in(batch, tables, FD, piece, 1.0):
+            greeted, tables.tickets[FD] = True, TICKET
+        else:
+            held = piece
+        for event in twin.take_in(batch, tables, FD, held, 1.0):
             events.append(_plain(event))
             over = isinstance(event, ProtocolViolation | Leave)
-        assert len(tables.partials.get(FD, b"")) < 4 + max_payload + FRAME_OVERHEAD, "more is held than one frame"
+        assert len(tables.partials.get(FD, b"")) < 4 + max_payload + FRAME_OVERHEAD, (
+            "more is held than one frame"
+        )
     commands, results = batch.entries()
     return (
         [tuple(c) for c in commands],

@@ -62,7 +62,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 }
 """For each step, the states in which it is legal and the state that follows."""
 
-_LIVE = frozenset((State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER, State.BROKEN))
+_LIVE = (State.MEMBER, State.GREETING, State.JOINING, State.HANDSHAKE, State.BROKEN)
 
 
 class Pause(IntFlag):
@@ -135,6 +135,11 @@ class Connection:
     def alive(self) -> bool:
         """Whether it has not ended yet."""
         return self.state in _LIVE
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is to be closed: no more I/O."""
+        return self.state is State.DEAD
 
     @property
     def key(self) -> int:

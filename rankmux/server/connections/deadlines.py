@@ -120,8 +120,8 @@ class Deadlines:
     def _ping(self, now: float) -> None:
         """PING each member that has been silent for a while; one that leaves two unanswered is gone (section 3.5).
 
-        A paused member is not read from and so cannot be heard: it is pinged, so that a broken connection shows, but not
-        judged.
+        A paused member is not read from and so cannot be heard: it is pinged, so that a broken connection shows, but
+        not judged.
         """
         c, ping_s, missed = self._connections, self._ping_s, self._config.pings_missed
         heard = c.descriptors.heard

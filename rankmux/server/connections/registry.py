@@ -1,9 +1,9 @@
 """All connections of a server: opened, ended and closed here, each in one place. Knows no ranks and no commands.
 
 Other modules find out what should happen to a connection and say so as a verdict; `act` is the one place that does it.
-A connection that ends is marked with one reason and still gets the bytes that it is owed, and its ERROR; at the end of a
-turn those that are done are unregistered, then closed. So no descriptor is handed out again while the turn, or the room,
-may still meet the old one.
+A connection that ends is marked with one reason and still gets the bytes that it is owed, and its ERROR; at the end of
+a turn those that are done are unregistered, then closed. So no descriptor is handed out again while the turn, or the
+room, may still meet the old one.
 """
 
 from __future__ import annotations
@@ -358,11 +358,7 @@ class Connections:
 
     def calm(self) -> None:
         """Between bursts: give memory back to the system if any was taken."""
-        if (
-            self._writing.bursts
-            and not self.outbox.held_bytes
-            and not self.descriptors.partials
-        ):
+        if self._writing.bursts and not self.outbox.held_bytes and not self.descriptors.partials:
             self._writing.bursts = 0
             give_back()
 

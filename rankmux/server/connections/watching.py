@@ -6,7 +6,7 @@ A paused connection is not read from, and not judged for what has not been read.
 from __future__ import annotations
 
 from ...core.outbox import Outbox
-from ...system.reactor import READABLE, Reactor
+from ...system.reactor import Reactor
 from ..sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 from .closes import CloseReason
 from .connection import Connection, Pause, State
@@ -37,9 +37,11 @@ class Watching:
             return
         queued = conn.key in self._outbox.queues
         mode = 0
-        if transport.direct and conn.ticket and not queued:
-            if state is State.MEMBER or (state is State.ENDED and conn.reason is not CloseReason.SLOW):
-                mode = WRITE_DIRECT
+        owed = state is State.MEMBER or (
+            state is State.ENDED and conn.ticket and conn.reason is not CloseReason.SLOW
+        )
+        if transport.direct and owed and not queued:
+            mode = WRITE_DIRECT
         if transport.direct and state is State.MEMBER and not conn.paused_for:
             mode |= READ_DIRECT
         self._descriptors.modes[fd] = mode

@@ -1,7 +1,7 @@
 """The way of bytes to connections: at once where the kernel takes them, queued and resumed where it does not.
 
-Every byte that is not taken at once goes through one outbox, so limits are met in one place. Returns verdicts; what they
-lead to is decided in `registry`. Knows no ranks.
+Every byte that is not taken at once goes through one outbox, so limits are met in one place. Returns verdicts; what
+they lead to is decided in `registry`. Knows no ranks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A bound on what members may ask for in one turn: a few bytes of WHO can ask for very many of MEMBERS.
 
-Queries over the budget wait, and so does everything that came behind them on the same connection, which is not read from
-meanwhile. Knows no sockets.
+Queries over the budget wait, and so does everything that came behind them on the same connection, which is not read
+from meanwhile. Knows no sockets.
 """
 
 from __future__ import annotations

@@ -54,10 +54,7 @@ class Intake:
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
         return bool(
-            self.unread
-            or self._watching.again
-            or self._handshakes
-            or self._queries.waits(self._outbox.over)
+            self.unread or self._watching.again or self._handshakes or self._queries.waits(self._outbox.over)
         )
 
     def clear(self) -> None:
@@ -138,7 +135,9 @@ class Intake:
 
     def _accept(self, turn: Turn, now: float) -> None:
         context, budget = self._access.context, self._config.accept_budget
-        if context is not None:  # a connection whose handshake cannot begin yet is better off in the kernel's queue
+        if (
+            context is not None
+        ):  # a connection whose handshake cannot begin yet is better off in the kernel's queue
             budget = self._config.tls_handshake_budget - len(self._handshakes)
         for sock, address in self._listener.accept(budget, now):
             conn = self._connections.open(sock, address, context, now)
@@ -154,7 +153,7 @@ class Intake:
 
     def _look(self, conn: Connection, mask: int, turn: Turn, now: float) -> None:
         """`conn` is ready and not for the hot loop, or holds bytes that no selector tells of."""
-        if conn.state is State.DEAD:
+        if conn.dead:
             return
         with self._connections.guard(conn, now):
             if conn.state is State.HANDSHAKE:
@@ -163,7 +162,7 @@ class Intake:
             direct = conn.transport.direct
             if conn.key in self._outbox.queues and (not direct or mask & (WRITABLE | HUNG_UP)):
                 self._connections.resume(conn, now)
-            if conn.state is State.DEAD or conn.input_ended or conn.paused_for:
+            if conn.dead or conn.input_ended or conn.paused_for:
                 return
             unseen = conn.fd in self._descriptors.partials and conn.fd not in self._descriptors.partial_since
             if unseen and conn.state is State.MEMBER:
@@ -196,7 +195,7 @@ class Intake:
             self._left -= len(data)
             if transport.direct or conn.paused_for or conn.state not in (State.MEMBER, State.BROKEN):
                 break
-        if conn.state is not State.DEAD:
+        if not conn.dead:
             if not transport.direct:
                 self._watching.update(conn)
             self._watching.look_again(conn)
@@ -247,9 +246,7 @@ class Intake:
                 self._watching.resume(conn, Pause.QUERIES)
 
     def _on_event(self, conn: Connection, event: Event, turn: Turn, now: float) -> None:
-        verdict: Verdict = (
-            Hold(Pause.QUERIES) if conn in self._queries else self._take(conn, event, turn)
-        )
+        verdict: Verdict = Hold(Pause.QUERIES) if conn in self._queries else self._take(conn, event, turn)
         if isinstance(verdict, Hold):
             self._queries.postpone(conn, event)
         self._connections.act(conn, verdict, now)

@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import rankmux.framing
 from hypothesis import given
 from hypothesis import strategies as st
+from rankmux.framing import FrameDecoder
 
-import rankmux.framing
 from rankmux.codes import ErrorCode, FrameType, Status, Target
 from rankmux.core.wire.violations import bad_length, member_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.framing import FrameDecoder
 from rankmux.wire import Command, Hello, Leave, Ping, Pong, Result, Welcome, Who
 
 from ...support.strategies import chunkings, streams, with_length

@@ -1,4 +1,4 @@
-"""The life of a connection as a table: legal steps, illegal steps that change nothing, and what follows from a state."""
+"""The life of a connection as a table: legal steps, illegal steps that change nothing, states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pure twin of `_ledger.pyx`, and the definition of what it does: which executor owes which command a result."""
+"""The ledger: which executor owes which command a result. `ledger.pxi` is the compiled twin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from struct import Struct
 
-from ._framing_py import Batch
-from .core.wire.codes import FrameType, Status
+from ..._twin import twin
+from ..wire.codes import FrameType, Status
+from .batch import Batch
 
 __all__ = ["Ledger"]
 
@@ -36,6 +37,7 @@ class _Waiting:
         self.counts = [0, 0, 0, 0, 0]
 
 
+@twin
 class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
