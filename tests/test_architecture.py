@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import rankmux
-
-from .support.twins import PARTS, PURE
+from rankmux import _twin
 
 PACKAGE = Path(rankmux.__file__).parent
 MAX_LINES = 450
@@ -47,11 +46,6 @@ ROWS = [
 FACE = {"__init__", "__main__", "codes", "wire"}
 """What users import, and `python -m rankmux`: above all rows."""
 PENDING = {
-    "framing",
-    "_framing_py",
-    "_ledger_py",
-    "_dispatch_py",
-    "_flush_py",
     "cli.seat.loop",
     "cli.seat.socket",
     "client.receipt",
@@ -76,12 +70,9 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-# A .pyx and its .pxd are one module, known by the .pyx.
-SOURCES = {
-    _name(path): path for suffix in ("pxd", "py", "pyx") for path in sorted(PACKAGE.rglob(f"*.{suffix}"))
-}
-MODULES = {name: path for name, path in SOURCES.items() if path.suffix == ".py"}
-COMPILED = [name for name, path in SOURCES.items() if path.suffix == ".pyx"]
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+PARTS = sorted(PACKAGE.rglob("*.pxi"))
+"""The compiled twin, part by part; `_framing.pyx` includes them all."""
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 PUBLIC = sorted(
     name for name, tree in TREES.items() if len(tree.body) > 1 and (name[0] != "_" or name == "__init__")
@@ -106,7 +97,7 @@ def _imports(name: str) -> set[str]:
             origin = ".".join([*base, *(node.module or "").split(".")]).strip(".")
             for alias in node.names:
                 member = f"{origin}.{alias.name}"
-                found.add(member if member.removeprefix("rankmux.") in SOURCES else origin)
+                found.add(member if member.removeprefix("rankmux.") in MODULES else origin)
     return found
 
 
@@ -121,7 +112,7 @@ def test_every_row_is_there():
         for row in ROWS
         if not (PACKAGE / row).is_dir() and not (PACKAGE / row).with_suffix(".py").is_file()
     }
-    assert missing <= {"_twin", "server/kernel"}
+    assert missing == set()
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - FACE - PENDING))
@@ -147,12 +138,14 @@ def test_the_core_does_no_io(name):
 
 
 def test_few_files_lie_at_the_top():
-    assert len([name for name in SOURCES if "." not in name and SOURCES[name].parent == PACKAGE]) <= 20
+    assert len(list(PACKAGE.glob("*.py*"))) <= 12
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("cli.")))
 def test_the_command_line_uses_what_is_public(name):
-    assert [module for module in _ours(name) if module.startswith("_")] == []
+    assert [
+        module for module in _ours(name) - {"_twin"} if module.startswith("_")
+    ] == []  # --version names the twin
 
 
 def test_threads_start_in_one_place():
@@ -173,9 +166,9 @@ def test_a_module_says_what_lives_in_it(name):
     assert not tree.body or ast.get_docstring(tree), "no docstring"
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
-def test_a_module_has_one_job(name):
-    assert len(SOURCES[name].read_text().splitlines()) <= MAX_LINES, "one of its jobs wants out"
+@pytest.mark.parametrize("path", [*MODULES.values(), *PARTS], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_has_one_job(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES, "one of its jobs wants out"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -205,26 +198,26 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-def test_the_twins_are_made_of_these():
-    assert set(COMPILED) == set(PARTS)
-    assert {name for name in MODULES if name.endswith("_py")} == {f"{name}_py" for name in PARTS}
+def test_every_loop_exists_twice(framing):
+    """A compiled part lies beside the module that defines it, and offers the same."""
+    beside = {path.with_suffix(".py") for path in PARTS} & set(MODULES.values())
+    decorated = {path for path in MODULES.values() if re.search(r"^@twin$", path.read_text(), re.MULTILINE)}
+    assert decorated <= beside
+    for name, pure in _twin.PURE.items():
+        assert callable(getattr(framing, name)) == callable(pure)
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_one_twin_offers_what_the_others_does(name):
-    public = importlib.import_module(f"rankmux.{name}_py").__all__
-    listed = re.search(r"^__all__ = (\[.*?\])", SOURCES[name].read_text(), re.MULTILINE | re.DOTALL)
-    assert listed is not None
-    assert ast.literal_eval(listed[1]) == public
-    stub = ast.parse(SOURCES[name].with_suffix(".pyi").read_text())
-    assert [node.names[0].name for node in stub.body if isinstance(node, ast.ImportFrom)] == public
-
-
-def test_the_twins_offer_the_same(framing):
-    for name in set().union(*(importlib.import_module(f"rankmux.{part}_py").__all__ for part in PARTS)):
-        assert callable(getattr(framing, name)) == callable(getattr(PURE, name))
-    assert framing.Event is PURE.Event
-    assert framing.Observe is PURE.Observe
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_compiled_part_keeps_to_its_floor(path):
+    """The core does no I/O in C either; all parts are included from one place."""
+    text = path.read_text()
+    assert not re.search(r"^\s*(from\s|import\s|cimport\s)", text, re.MULTILINE), (
+        "imports stand in _framing.pyx"
+    )
+    if path.is_relative_to(PACKAGE / "core"):
+        assert "extern from" not in text
+        assert not re.search(r"\bc_\w+\(", text), "calls the system"
+    assert f'include "{path.relative_to(PACKAGE)}"' in (PACKAGE / "_framing.pyx").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -8,6 +8,7 @@ The second is drawn from the table of states in `rankmux.server.connections.conn
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from rankmux.server.connections.connection import STEPS, State, Step
@@ -78,7 +79,7 @@ def turn() -> str:
     """Six boxes in a row of three and a row of three, and back to the start."""
     places = [(60 + 200 * column, 24 + 112 * row) for row in range(2) for column in range(3)]
     parts = [box(*place, name, words) for place, (name, words) in zip(places, TURN.items(), strict=True)]
-    for (x, y), (next_x, next_y) in zip(places, places[1:], strict=False):
+    for (x, y), (next_x, next_y) in pairwise(places):
         if y == next_y:
             parts.append(arrow(f"M{x + WIDTH} {y + 26}L{next_x - 2} {y + 26}"))
         else:
@@ -88,7 +89,7 @@ def turn() -> str:
     last, first = places[-1], places[0]
     parts.append(
         arrow(
-            f"M{last[0] + WIDTH} {last[1] + 26}L612 {last[1] + 26}L612 210L30 210L30 {first[1] + 26}L{first[0] - 2} {first[1] + 26}",
+            f"M{last[0] + WIDTH} {last[1] + 26}H612V210H30V{first[1] + 26}H{first[0] - 2}",
             "wait until something is ready",
             (324, 226),
         )

@@ -176,7 +176,7 @@ class Server:
         try:
             foreign = self._turns.run(ready, now)
             reactor.run_due()
-            self._endpoint.turn([fd for fd in foreign if not reactor.woken(fd)], now)
+            self._endpoint.turn(self._without_wake_up(foreign), now)
             self.stats.turn(now, reactor.clock(), len(self.connections.pacing))
             if self._reload_asked:
                 self._reload_asked = False
@@ -185,6 +185,9 @@ class Server:
                 self._shut_down(now)
         except MemoryError:
             self._start_over()
+
+    def _without_wake_up(self, foreign: list[int]) -> list[int]:
+        return [fd for fd in foreign if not self._reactor.woken(fd)]
 
     def _patience(self, timeout: float | None) -> float:
         """The longest time that the next `poll` may wait, in seconds."""

@@ -77,7 +77,7 @@ class Turns:
     def freeze(self) -> None:
         """The ranks stay as they are from now on."""
         self._frozen = True
-        self._connections.unseat()
+        self._connections.unseat(list(self._connections.departing))
 
     def patience(self, now: float) -> float:
         """The time in seconds that may pass until the next turn, if nothing becomes ready before."""
@@ -229,5 +229,4 @@ class Turns:
             self._event_log.joined(outcome.joined)
             self._event_log.departed(outcome.departed, why)
             self._event_log.refused(outcome.refused)
-        if outcome.departed:
-            self._connections.unseat()
+        self._connections.unseat(gone.ticket for gone in outcome.departed)

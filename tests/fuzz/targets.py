@@ -6,8 +6,6 @@ lengths are right (so that much gets past the first four bytes). A target raises
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
 from typing import Any
 
@@ -21,23 +19,13 @@ from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
 from rankmux.wire import Hello, Leave, Welcome
 
+from ..support.twins import TWINS
+
 __all__ = ["TARGETS", "client", "decoder", "session"]
 
 TICKET = 7
 FD = 3
 MAX_PAYLOADS = (1, 20, 40, 300, 65_536)
-
-
-def _twins() -> list[Any]:
-    if os.environ.get("RANKMUX_EXTENSION", "auto") == "0":
-        return [pure]
-    try:
-        return [pure, importlib.import_module("rankmux._framing")]
-    except ImportError:
-        return [pure]
-
-
-TWINS = _twins()
 
 
 def _framed(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rankmux.codes import Cause, RefusedCode, Target
 from rankmux.core.room.ranks import Ranks
-from rankmux.core.room.room import Departed, Joined
+from rankmux.core.room.turn import Departed, Joined
 from rankmux.server.connections.closes import Close, CloseReason
 from rankmux.server.event_log import EventLog, excerpt
 

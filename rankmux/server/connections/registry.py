@@ -160,11 +160,11 @@ class Connections:
         self.watching.look_again(conn)
         self.watching.update(conn)
 
-    def unseat(self) -> None:
-        """The room has let go of the seats of the departing."""
-        for ticket in self.departing:
+    def unseat(self, tickets: Iterable[int]) -> None:
+        """The room has let go of these seats."""
+        for ticket in tickets:
             self.seats.pop(ticket, None)
-        self.departing.clear()
+            self.departing.pop(ticket, None)
 
     def step(self, conn: Connection, step: Step) -> None:
         """Take a step of the table; the collections follow from the state. Raises StateError."""

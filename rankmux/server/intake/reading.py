@@ -76,17 +76,19 @@ class Intake:
         if self._outbox.full:
             ready = self._brake(ready, now)
         self._resume_queries(turn, now)
+        again, self._watching.again = self._watching.again, []
+        for conn in again:  # before anything newer of the same connection
+            self._feed_unseen(conn, turn, now)
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
         events, others, dealt = receive(
             self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget
         )
         self.unread = ready[dealt:]
         for fd, event in events:
-            conn = self._connections.at(fd)
-            assert conn is not None
-            with self._connections.guard(conn, now):
-                self._on_event(conn, event, turn, now)
-        again, self._watching.again = self._watching.again, []
+            reader = self._connections.at(fd)
+            assert reader is not None
+            with self._connections.guard(reader, now):
+                self._on_event(reader, event, turn, now)
         for conn in again:
             self._look(conn, READABLE, turn, now)
         self._left = budget  # the hot loop has had as much
@@ -164,11 +166,15 @@ class Intake:
                 self._connections.resume(conn, now)
             if conn.dead or conn.input_ended or conn.paused_for:
                 return
-            unseen = conn.fd in self._descriptors.partials and conn.fd not in self._descriptors.partial_since
-            if unseen and conn.state is State.MEMBER:
-                self._feed(conn, b"", turn, now)
             if not direct or mask & (READABLE | HUNG_UP):
                 self._receive(conn, turn, now)
+
+    def _feed_unseen(self, conn: Connection, turn: Turn, now: float) -> None:
+        """Bytes that came behind HELLO count once there is a seat."""
+        unseen = conn.fd in self._descriptors.partials and conn.fd not in self._descriptors.partial_since
+        if unseen and conn.state is State.MEMBER:
+            with self._connections.guard(conn, now):
+                self._feed(conn, b"", turn, now)
 
     def _receive(self, conn: Connection, turn: Turn, now: float) -> None:
         """Read a connection that the hot loop leaves to us."""
