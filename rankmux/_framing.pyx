@@ -22,6 +22,7 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 
 from .core.room.deliveries import RANK_FRAME_BYTES
+from .core.room.encoding import check_run, encode, runs
 from .core.room.refusals import overload, refusal
 from .core.wire import codes
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target

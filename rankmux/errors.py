@@ -7,6 +7,7 @@
     │   │   └── AddressInUse     ... with an address that is taken
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
+    │   ├── SnapshotError        bytes that are no dump of a room (also a ValueError)
     │   └── StateError           a step that the connection's state does not allow
     ├── RemoteError              the peer is at fault, or refused
     │   ├── ProtocolViolation    a broken rule of the protocol (section 3.3)
@@ -33,6 +34,7 @@ __all__ = [
     "RankmuxError",
     "RemoteError",
     "ServerError",
+    "SnapshotError",
     "StateError",
     "UnknownSetting",
 ]
@@ -101,6 +103,17 @@ class PayloadTooBig(LocalError):
     def __str__(self) -> str:
         advice = "send less, or raise the server's --max-payload"
         return f"the payload has {self.size} bytes, the server allows {self.limit}; {advice}"
+
+
+class SnapshotError(LocalError, ValueError):
+    """Bytes that are no dump of a room, or of a batch; `why` says what is wrong with them."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"not a whole snapshot: {self.why}"
 
 
 class StateError(LocalError):

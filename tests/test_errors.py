@@ -25,6 +25,7 @@ TEXTS = {
     errors.PayloadTooBig(70_000, 65_536): (
         "the payload has 70000 bytes, the server allows 65536; send less, or raise the server's --max-payload"
     ),
+    errors.SnapshotError("its checksum is wrong"): "not a whole snapshot: its checksum is wrong",
     errors.StateError("taking a seat", "ended"): "taking a seat is not possible while ended",
     errors.ProtocolViolation(1, "a frame's length is 0"): "a frame's length is 0",
     errors.ServerError(5, "no seat is free"): "the server ended the connection: no seat is free (code 5)",

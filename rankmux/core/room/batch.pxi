@@ -74,6 +74,16 @@ cdef class Batch:
             results.append((r.ticket, r.seq, r.status, self.bytes_at(r.payload, r.size)))
         return commands, results
 
+    def encode(self):
+        """As `batch.Batch.encode`."""
+        return encode(*self.entries())
+
+    def decode(self, data):
+        """As `batch.Batch.decode`."""
+        for ticket, frames in runs(data):
+            taken, events = self.feed(ticket, frames)
+            check_run(frames, taken, events)
+
     def clear(self):
         """As `batch.Batch.clear`."""
         self.used = self.command_count = self.result_count = 0

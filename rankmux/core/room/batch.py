@@ -12,6 +12,7 @@ from ...errors import ProtocolViolation
 from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType
 from ..wire.frames import Frame, Leave, Pong
 from ..wire.violations import bad_length, member_frame
+from .encoding import check_run, encode, runs
 
 __all__ = ["Batch", "Event"]
 
@@ -50,6 +51,15 @@ class Batch:
         """Make room for the next turn."""
         self.commands.clear()
         self.results.clear()
+
+    def encode(self) -> bytes:
+        """The batch as bytes (`encoding`); `decode` of an empty batch gives the same entries in the same order."""
+        return encode(*self.entries())
+
+    def decode(self, data: bytes) -> None:
+        """Enter what `encode` wrote. Raises SnapshotError on anything else; entries before it have been entered."""
+        for ticket, frames in runs(data):
+            check_run(frames, *self.feed(ticket, frames))
 
     def buffer(self, size: int) -> memoryview:
         """`size` bytes to read into, the same ones each time."""

@@ -73,6 +73,36 @@ cdef class Ledger:
         self.by_sender.setdefault(sender, {})[id_] = seq
         self.owed += last - first
 
+    def entries(self):
+        """As `ledger.Ledger.entries`."""
+        cdef Waiting w
+        cdef list found = []
+        for _, w in sorted(self.waiting.items()):
+            found.append((
+                w.seq,
+                w.sender,
+                w.id,
+                w.first,
+                tuple(w.held),
+                PyBytes_FromStringAndSize(<const char *> w.answered, w.size),
+                tuple([w.counts[status] for status in range(5)]),
+            ))
+        return found
+
+    def restore(self, uint64_t seq, uint64_t sender, uint32_t id_, Py_ssize_t first, tickets, bytes answered, ended):
+        """As `ledger.Ledger.restore`."""
+        cdef Waiting waiting
+        cdef Py_ssize_t count = answered.count(1)
+        cdef int status
+        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        waiting = self.waiting[seq]
+        waiting.first = first
+        memcpy(waiting.answered, <const char *> answered, min(waiting.size, len(answered)))
+        for status in range(5):
+            waiting.counts[status] = ended[status]
+        waiting.remaining -= count
+        self.owed -= count
+
     def settle(self, Batch batch, array tickets, array loads, dict routed):
         """As `ledger.Ledger.settle`."""
         cdef Py_ssize_t dropped = 0, at

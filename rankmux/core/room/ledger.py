@@ -75,6 +75,32 @@ class Ledger:
         self._by_sender.setdefault(sender, {})[id_] = seq
         self.owed += last - first
 
+    def entries(self) -> list[tuple[int, int, int, int, tuple[int, ...], bytes, tuple[int, ...]]]:
+        """The commands that wait, by seq: (seq, sender, id, first rank, tickets, answered, ended by status)."""
+        return [
+            (w.seq, w.sender, w.id, w.first, tuple(w.tickets), bytes(w.answered), tuple(w.counts))
+            for _, w in sorted(self._waiting.items())
+        ]
+
+    def restore(
+        self,
+        seq: int,
+        sender: int,
+        id_: int,
+        first: int,
+        tickets: Sequence[int],
+        answered: bytes,
+        ended: Sequence[int],
+    ) -> None:
+        """Enter a command as `entries` gave it."""
+        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        waiting = self._waiting[seq]
+        waiting.first = first
+        waiting.answered[:] = answered
+        waiting.counts[:] = ended
+        waiting.remaining -= answered.count(1)
+        self.owed -= answered.count(1)
+
     def settle(
         self, batch: Batch, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
     ) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+from ...errors import SnapshotError
 from ..wire.codes import FRAME_OVERHEAD
 from ..wire.frames import MemberInfo, Members, Pong, Who
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch, rank_frames
 from .ledger import Ledger
 from .ranks import Ranks, has_seat
+from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
 from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
 __all__ = ["Room"]
@@ -147,6 +149,37 @@ class Room:
         self.ranks.clear()
         self._ledger = Ledger()
         self._deadlines.clear()
+
+    def dump(self) -> bytes:
+        """The room as bytes: the same ones for the same room, whichever twin runs (`snapshot`)."""
+        ranks = self.ranks
+        deadlines = {seq: deadline_ms for deadline_ms, seq in self._deadlines}
+        members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
+        waiting = [
+            WaitingState(seq, sender, id_, deadlines[seq], first, tickets, answered, ended)
+            for seq, sender, id_, first, tickets, answered, ended in self._ledger.entries()
+        ]
+        return pack(RoomState(self.seq, self._next_ticket, self._clock_ms, members, waiting))
+
+    def load(self, data: bytes) -> None:
+        """Become the room that was dumped as `data`, with all members connected elsewhere (handle -1).
+
+        Raises SnapshotError, and changes nothing, when `data` is damaged or has more members than seats.
+        """
+        state = unpack(data)
+        if len(state.members) > self.seats:
+            raise SnapshotError(f"it has {len(state.members)} members, there are {self.seats} seats")
+        self.ranks, self._ledger = Ranks(), Ledger()
+        for member in state.members:
+            self.ranks.append(member.ticket, -1, member.name, member.address)
+        for one in state.waiting:
+            self._ledger.restore(one.seq, one.sender, one.id, one.first, one.tickets, one.answered, one.ended)
+            for ticket, answered in zip(one.tickets, one.answered, strict=True):
+                if not answered:
+                    self.ranks.loads[self.ranks.rank_of(ticket)] += 1
+        self._deadlines = [(one.deadline_ms, one.seq) for one in state.waiting]
+        heapify(self._deadlines)
+        self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
 
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
         """Take all departures out in one sweep. They are numbered in the order of their ranks."""
