@@ -22,18 +22,18 @@ from ..system.memory import give_back
 from ..system.reactor import Reactor
 from .admin.opening import open_endpoint
 from .admin.stats import Stats
-from .admin.status import View
+from .admin.status import ServerStatus
 from .connections.closes import CloseReason
 from .connections.deadlines import Deadlines
 from .connections.registry import Connections
 from .event_log import EventLog
-from .intake.auth import Access
+from .intake.auth import Auth
 from .intake.reading import Intake
 from .kernel.fanout import Ring
 from .sequencer import LocalSequencer
 from .shutdown import Shutdown
 from .sockets.listener import Listener
-from .thread import Background
+from .thread import ServerThread
 from .turn import Turns
 
 __all__ = ["Server"]
@@ -63,7 +63,7 @@ class Server:
         self.config = config = config or Config(**settings)  # type: ignore[arg-type]
         self.instance = secrets.randbits(64)
         self.stopped = False
-        self._access = Access(config, tokens)
+        self._auth = Auth(config, tokens)
         self._reactor = Reactor(selector, clock)
         self.room = Room(
             config.seats,
@@ -76,15 +76,15 @@ class Server:
         self.connections = Connections(config, self._reactor)
         self._ring = Ring(config.io_uring == "auto")
         try:
-            self._listener = Listener(config, self._reactor, self._access.check_address, listener)
+            self._listener = Listener(config, self._reactor, self._auth.check_address, listener)
         except BaseException:
             self._reactor.close()
             raise
-        self._view = View(
+        self._status = ServerStatus(
             config, self.instance, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
-            self._endpoint = open_endpoint(config, self._view, self._reactor, admin_listener)
+            self._endpoint = open_endpoint(config, self._status, self._reactor, admin_listener)
         except BaseException:
             self._listener.close()
             self._reactor.close()
@@ -95,7 +95,7 @@ class Server:
             self.instance,
             self.room,
             batch,
-            Intake(config, self._listener, self.connections, self._access, batch),
+            Intake(config, self._listener, self.connections, self._auth, batch),
             LocalSequencer(),
             self.connections,
             Deadlines(config, self.connections, clock()),
@@ -105,7 +105,7 @@ class Server:
         )
         self._shutdown = Shutdown(self.connections, self._listener)
         self._reload_asked = False
-        self._background: Background | None = None
+        self._thread: ServerThread | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -155,13 +155,13 @@ class Server:
         self._close_rest()
 
     def __enter__(self) -> Self:
-        self._background = Background(self.serve_forever)
+        self._thread = ServerThread(self.serve_forever)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
-        if self._background is not None:
-            self._background.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def step(self, timeout: float | None) -> None:
         """One turn: wait up to `timeout` seconds (None: without limit) until there is something to do, and do it."""
@@ -180,7 +180,7 @@ class Server:
             self.stats.turn(now, reactor.clock(), len(self.connections.pacing))
             if self._reload_asked:
                 self._reload_asked = False
-                self._access.reload()
+                self._auth.reload()
             if self._shutdown.asked:
                 self._shut_down(now)
         except MemoryError:
@@ -198,7 +198,7 @@ class Server:
 
     def _shut_down(self, now: float) -> None:
         if self._shutdown.begin(now):
-            self._view.close_doors()
+            self._status.close_doors()
             self._turns.freeze()
             self.connections.reap(now)
         if self._shutdown.is_over(now):

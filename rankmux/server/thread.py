@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-__all__ = ["Background"]
+__all__ = ["ServerThread"]
 
 
-class Background:
+class ServerThread:
     """Runs `target` in a thread; `join` waits for its end and raises its exception."""
 
     def __init__(self, target: Callable[[], None]) -> None:

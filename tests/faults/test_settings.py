@@ -14,7 +14,7 @@ import pytest
 
 from rankmux.config import Config
 from rankmux.errors import ConfigError
-from rankmux.server.intake.auth import Access, read_tokens
+from rankmux.server.intake.auth import Auth, read_tokens
 
 from ..protocol.frames import Code, Hello
 from ..protocol.process import ROOT, environment
@@ -210,7 +210,7 @@ def test_a_token_is_nowhere_on_the_command_line() -> None:
 def test_a_token_file_that_is_not_right(tmp_path: Path, text: bytes, mode: int, words: str) -> None:
     path = token_file(tmp_path, text, mode)
     with pytest.raises(ConfigError, match=words) as caught:
-        Access(Config(token_file=path))
+        Auth(Config(token_file=path))
     assert "secret" not in str(caught.value)
     assert "xxx" not in str(caught.value)
     if mode == 0o640:
@@ -220,7 +220,7 @@ def test_a_token_file_that_is_not_right(tmp_path: Path, text: bytes, mode: int, 
 
 def test_tokens_of_a_file_and_of_the_environment(tmp_path: Path) -> None:
     path = token_file(tmp_path, b"one\r\ntwo\n")
-    access = Access(Config(token_file=path))
+    access = Auth(Config(token_file=path))
     assert [access.admits(token) for token in (b"one", b"two", b"one\r", b"", b"three")] == [
         True,
         True,
@@ -240,7 +240,7 @@ def test_tokens_are_compared_as_digests_in_constant_time(monkeypatch: pytest.Mon
         compared.append((one, other))
         return one == other
 
-    access = Access(Config(), (b"first", b"a much longer second token"))
+    access = Auth(Config(), (b"first", b"a much longer second token"))
     monkeypatch.setattr("hmac.compare_digest", watch)
     for token in (b"first", b"a much longer second token", b"", b"x" * 1024):
         access.admits(token)
@@ -278,12 +278,12 @@ def test_it_refuses_to_stand_in_the_open(tmp_path: Path, certificates: Certifica
         config = Config(
             insecure="--insecure" in flags, **{k: v for k, v in config_flags.items() if k != "insecure"}
         )
-        Access(config).check_address("0.0.0.0")
+        Auth(config).check_address("0.0.0.0")
     for address in ("127.0.0.1", "127.3.2.1", "::1"):
-        Access(Config()).check_address(address)
+        Auth(Config()).check_address(address)
     for address in ("0.0.0.0", "::", "192.0.2.1", "fe80::1%lo", "::ffff:192.0.2.1"):
         with pytest.raises(ConfigError, match="loopback"):
-            Access(Config()).check_address(address)
+            Auth(Config()).check_address(address)
 
 
 def test_it_stands_in_the_open_when_told_to(rig: Rigging) -> None:

@@ -93,9 +93,7 @@ def unpack(data: bytes) -> RoomState:
     format_, seq, next_ticket, clock_ms = reader.take(_HEAD)
     if format_ != FORMAT:
         raise SnapshotError(f"its format is {format_}, {FORMAT} is expected")
-    members = [
-        MemberState(*reader.take(_TICKET), reader.text(_NAME), reader.text(_ADDRESS)) for _ in reader.items()
-    ]
+    members = [reader.member() for _ in reader.items()]
     waiting = [reader.waiting() for _ in reader.items()]
     reader.end()
     state = RoomState(seq, next_ticket, clock_ms, members, waiting)
@@ -126,6 +124,10 @@ class _Reader:
             return self._data[at : self._at].decode()
         except UnicodeDecodeError:
             raise SnapshotError("a text is not UTF-8") from None
+
+    def member(self) -> MemberState:
+        (ticket,) = self.take(_TICKET)
+        return MemberState(ticket, self.text(_NAME), self.text(_ADDRESS))
 
     def waiting(self) -> WaitingState:
         seq, sender, id_, deadline_ms, first, count = self.take(_WAITING)

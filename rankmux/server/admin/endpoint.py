@@ -16,7 +16,7 @@ from ...system.reactor import READABLE, WRITABLE, Reactor
 from .http import Answer, Exchange, Request, text_answer
 from .routes import Routes, Work
 from .sockets import AdminSocket, open_admin_sockets
-from .status import View
+from .status import ServerStatus
 
 __all__ = ["CONNECTIONS_MAX", "Admin"]
 
@@ -67,12 +67,12 @@ class Admin:
     def __init__(
         self,
         config: Config,
-        view: View,
+        status: ServerStatus,
         reactor: Reactor,
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._routes = Routes(view)
+        self._routes = Routes(status)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
         self._channels: dict[int, _Channel] = {}

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one server, computed from a View on each scrape, in a separate registry.
+"""Prometheus metrics of one server, computed from a ServerStatus on each scrape, in a separate registry.
 
 Needs `prometheus_client` (the extra `rankmux[admin]`). Every metric is defined here.
 """
@@ -22,7 +22,7 @@ from ..._twin import TWIN
 from ...core.wire.codes import RefusedCode
 from ..connections.closes import CloseReason
 from .stats import BOUNDS_S, Histogram
-from .status import View
+from .status import ServerStatus
 
 __all__ = ["CONTENT_TYPE", "Exposition"]
 
@@ -32,9 +32,9 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Exposition:
     """The metrics of one server, with those of its process."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, status: ServerStatus) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_ViewCollector(view))
+        self._registry.register(_StatusCollector(status))
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
@@ -42,9 +42,9 @@ class Exposition:
         return generate_latest(self._registry)
 
 
-class _ViewCollector(Collector):
-    def __init__(self, view: View) -> None:
-        self._view = view
+class _StatusCollector(Collector):
+    def __init__(self, status: ServerStatus) -> None:
+        self._status = status
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -55,12 +55,12 @@ class _ViewCollector(Collector):
         yield from self._loop()
 
     def _room(self) -> Iterator[Metric]:
-        view, stats, connections = self._view, self._view.stats, self._view.connections
-        build = {"version": view.version, "twin": TWIN, "python": ".".join(map(str, sys.version_info[:3]))}
+        status, stats, connections = self._status, self._status.stats, self._status.connections
+        build = {"version": status.version, "twin": TWIN, "python": ".".join(map(str, sys.version_info[:3]))}
         yield InfoMetricFamily("rankmux_build", "Versions of the server and of Python", value=build)
-        yield _gauge("ready", "1 while new members are admitted, 0 during shutdown", view.ready)
-        yield _gauge("members", "Members", len(view.room))
-        yield _gauge("seats", "Maximum number of members", view.config.seats)
+        yield _gauge("ready", "1 while new members are admitted, 0 during shutdown", status.ready)
+        yield _gauge("members", "Members", len(status.room))
+        yield _gauge("seats", "Maximum number of members", status.config.seats)
         yield _gauge("connections", "Open connections, with or without a seat", len(connections))
         yield _gauge(
             "connections_greeting", "Connections that have not sent HELLO", len(connections.greeting)
@@ -69,7 +69,7 @@ class _ViewCollector(Collector):
         yield _counter(
             "accept_pauses",
             "Pauses in accepting because the system was out of resources",
-            view.listener.pauses,
+            status.listener.pauses,
         )
         yield _counter("joins", "Members that have joined", stats.joins)
         closed = CounterMetricFamily("rankmux_closes", "Connections closed, by reason", labels=("reason",))
@@ -78,7 +78,7 @@ class _ViewCollector(Collector):
         yield closed
 
     def _flow(self) -> Iterator[Metric]:
-        view, stats, connections = self._view, self._view.stats, self._view.connections
+        status, stats, connections = self._status, self._status.stats, self._status.connections
         yield _counter("commands", "Commands dispatched", stats.commands)
         yield _counter("deliveries", "Commands delivered, one for each executor", stats.deliveries)
         refused = CounterMetricFamily("rankmux_refusals", "Commands refused, by code", labels=("code",))
@@ -90,14 +90,14 @@ class _ViewCollector(Collector):
             "Results of finished commands, by status",
             labels=("status",),
         )
-        for status, count in stats.results.items():
-            results.add_metric((status,), count)
+        for ended, count in stats.results.items():
+            results.add_metric((ended,), count)
         yield results
         yield _counter("commands_done", "Commands with all results in", stats.done)
         yield _counter("dropped_results", "Results that no command awaited", stats.dropped_results)
-        yield _gauge("commands_waiting", "Commands awaiting results", view.room.waiting)
+        yield _gauge("commands_waiting", "Commands awaiting results", status.room.waiting)
         yield _gauge("queued_bytes", "Bytes queued for members, in total", connections.outbox.size)
-        yield _gauge("queued_bytes_max", "Bytes in the longest queue of a member", view.queued_max())
+        yield _gauge("queued_bytes_max", "Bytes in the longest queue of a member", status.queued_max())
         yield _gauge(
             "outbox_held_bytes",
             "Memory of all outboxes, shared data counted once",
@@ -110,7 +110,7 @@ class _ViewCollector(Collector):
         )
 
     def _loop(self) -> Iterator[Metric]:
-        stats, connections = self._view.stats, self._view.connections
+        stats, connections = self._status.stats, self._status.connections
         yield _gauge(
             "paced",
             "Members paced: not read from while their receivers are slow",

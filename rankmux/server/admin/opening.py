@@ -11,7 +11,7 @@ from typing import Protocol
 from ...config import Config
 from ...errors import ConfigError
 from ...system.reactor import Reactor
-from .status import View
+from .status import ServerStatus
 
 __all__ = ["Endpoint", "open_endpoint"]
 
@@ -48,7 +48,7 @@ class _NoEndpoint:
 
 
 def open_endpoint(
-    config: Config, view: View, reactor: Reactor, handed: socket.socket | None = None
+    config: Config, status: ServerStatus, reactor: Reactor, handed: socket.socket | None = None
 ) -> Endpoint:
     """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError."""
     if not (config.admin or config.admin_unix or handed):
@@ -59,4 +59,4 @@ def open_endpoint(
         expected = f"requires {error.name}; install it with pip install 'rankmux[admin]'"
         key = "admin_unix" if config.admin_unix and not config.admin else "admin"
         raise ConfigError(key, config.admin or config.admin_unix, expected) from None
-    return Admin(config, view, reactor, handed)
+    return Admin(config, status, reactor, handed)

@@ -17,7 +17,7 @@ from ..connections.registry import Connections
 from ..sockets.listener import Listener
 from .stats import BOUNDS_S, RoomEvent, Stats
 
-__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "View"]
+__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "ServerStatus"]
 
 COUNT_MAX = 1000
 """The maximum number of members in one answer."""
@@ -29,7 +29,7 @@ SORTS = ("rank", "load", "queue", "age", "activity")
 Row = dict[str, Any]
 
 
-class View:
+class ServerStatus:
     """The view of one server. `ready` is True until the shutdown begins."""
 
     def __init__(

@@ -22,7 +22,7 @@ from ...errors import ConfigError
 from ...system.json_lines import tagged
 from ..sockets.tls import make_context
 
-__all__ = ["TOKENS_MAX", "Access", "read_tokens"]
+__all__ = ["TOKENS_MAX", "Auth", "read_tokens"]
 
 TOKENS_MAX = 2
 """The number of tokens valid at once: the old one and its replacement."""
@@ -31,7 +31,7 @@ _TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not 
 log = logging.getLogger("rankmux.access")
 
 
-class Access:
+class Auth:
     """The credentials that a server with `config` accepts; `tokens` come on top of its files. Raises ConfigError."""
 
     __slots__ = ("_config", "_digests", "_tokens", "context")

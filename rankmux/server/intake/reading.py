@@ -19,7 +19,7 @@ from ..connections.registry import Connections
 from ..connections.verdicts import End, Failed, Hold, Verdict
 from ..kernel.receive import receive, take_in
 from ..sockets.listener import Listener
-from .auth import Access
+from .auth import Auth
 from .handshakes import Handshakes
 from .query_budget import QueryBudget
 
@@ -34,7 +34,7 @@ class Intake:
     """
 
     def __init__(
-        self, config: Config, listener: Listener, connections: Connections, access: Access, batch: Batch
+        self, config: Config, listener: Listener, connections: Connections, auth: Auth, batch: Batch
     ) -> None:
         self.joining: list[Connection] = []
         self.unread: list[tuple[int, int]] = []
@@ -44,7 +44,7 @@ class Intake:
         self._watching = connections.watching
         self._descriptors = connections.descriptors
         self._outbox = connections.outbox
-        self._access = access
+        self._auth = auth
         self._batch = batch
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
         self._queries = QueryBudget(config.outbox_soft_bytes // 4)
@@ -95,7 +95,7 @@ class Intake:
         foreign = self._look_at_others(others, turn, now)
         for conn in self._handshakes.turn(now):
             with self._connections.guard(conn, now):
-                if not self._access.admits_names(conn.transport.peer_names()):
+                if not self._auth.admits_names(conn.transport.peer_names()):
                     text = "the name in the certificate may not join"
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
@@ -136,7 +136,7 @@ class Intake:
         return foreign
 
     def _accept(self, turn: Turn, now: float) -> None:
-        context, budget = self._access.context, self._config.accept_budget
+        context, budget = self._auth.context, self._config.accept_budget
         if (
             context is not None
         ):  # a connection whose handshake cannot begin yet is better off in the kernel's queue
@@ -232,7 +232,7 @@ class Intake:
 
     def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
         conn.name = hello.name
-        if not self._access.admits(hello.token):
+        if not self._auth.admits(hello.token):
             return End(CloseReason.AUTH, "the token is not the right one")
         self._connections.step(conn, Step.HELLO)
         self.joining.append(conn)
