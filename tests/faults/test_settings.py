@@ -1,6 +1,6 @@
-"""Settings as an operator meets them: where a value is from, --check-config, what the server refuses to start with.
+"""Settings as an operator meets them: sources of values, --check-config, and refusals to start.
 
-(Each setting's range and each error's words: tests/test_config.py.)
+(The range of each setting: tests/test_config.py.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPEN = ("--host", "0.0.0.0", "--port", "0")
 
 
 def run(*flags: str, **variables: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a server that is not to stay."""
+    """Exit code, standard output and standard error of a server that exits by itself."""
     done = subprocess.run(
         [sys.executable, "-m", "rankmux", "server", *flags],
         cwd=ROOT,
@@ -158,7 +158,7 @@ def test_an_extra_that_is_not_installed(tmp_path: Path, module: str, check: tupl
 
 
 def test_a_server_is_checked_while_it_runs(tmp_path: Path, rig: Rigging) -> None:
-    """Its addresses are told, and not taken for wrong; what else is wrong is found, and the server hears nothing."""
+    """Addresses in use are reported but are no error; other errors are found, and the running server is not touched."""
     server = rig(4)
     members, admin = tmp_path / "members", tmp_path / "admin"
     rig(4, "--unix", str(members), "--admin-unix", str(admin))
@@ -233,7 +233,7 @@ def test_tokens_of_a_file_and_of_the_environment(tmp_path: Path) -> None:
 
 
 def test_tokens_are_compared_as_digests_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each known token is compared, whichever matches; what is compared has one length."""
+    """Every known token is compared, whichever matches; all digests have the same length."""
     compared: list[tuple[bytes, bytes]] = []
 
     def watch(one: bytes, other: bytes) -> bool:
@@ -260,7 +260,7 @@ def test_a_token_of_the_environment_lets_in(rig: Rigging) -> None:
 
 
 def test_it_refuses_to_stand_in_the_open(tmp_path: Path, certificates: Certificates) -> None:
-    """Not loopback: a token or client certificates, and TLS; or --insecure, said aloud."""
+    """Except on loopback: a token or client certificates, and TLS; or --insecure."""
     token = ("--token-file", token_file(tmp_path))
     tls = ("--tls-cert", str(certificates.server))
     mtls = (*tls, "--tls-client-ca", str(certificates.ca))

@@ -14,7 +14,7 @@ def listed(server, *arguments):
 
 
 def crowd(server, count):
-    """Rows without connections: what is looked at here are the columns."""
+    """Rows without connections, to test the columns."""
     ranks = server.room.ranks
     for number in range(1, count + 1):
         ranks.append(number, 0, f"m{number}", "")
