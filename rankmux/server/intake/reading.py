@@ -233,7 +233,7 @@ class Intake:
     def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
         conn.name = hello.name
         if not self._auth.admits(hello.token):
-            return End(CloseReason.AUTH, "the token is not the right one")
+            return End(CloseReason.AUTH, "wrong token")
         self._connections.step(conn, Step.HELLO)
         self.joining.append(conn)
         return None
