@@ -25,6 +25,7 @@ from .admin.stats import Stats
 from .admin.status import ServerStatus
 from .connections.closes import CloseReason
 from .connections.deadlines import Deadlines
+from .connections.reaper import Reaper
 from .connections.registry import Connections
 from .event_log import EventLog
 from .intake.auth import Auth
@@ -74,6 +75,7 @@ class Server:
         )
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)
+        self._reaper = Reaper(config, self._reactor, self.connections)
         self._ring = Ring(config.io_uring == "auto")
         try:
             self._listener = Listener(config, self._reactor, self._auth.check_address, listener)
@@ -98,6 +100,7 @@ class Server:
             Intake(config, self._listener, self.connections, self._auth, batch),
             LocalSequencer(),
             self.connections,
+            self._reaper,
             Deadlines(config, self.connections, clock()),
             self.stats,
             EventLog(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes),
@@ -151,7 +154,7 @@ class Server:
             self.connections.end(conn, CloseReason.SHUTDOWN, "the server closed", now)
             self.connections.drop(conn)
         self._turns.freeze()
-        self.connections.reap(now)
+        self._reaper.reap(now)
         self._close_rest()
 
     def __enter__(self) -> Self:
@@ -200,9 +203,10 @@ class Server:
         if self._shutdown.begin(now):
             self._status.close_doors()
             self._turns.freeze()
-            self.connections.reap(now)
+            self._reaper.reap(now)
         if self._shutdown.is_over(now):
-            self._shutdown.drop_all(now)
+            self._shutdown.drop_all()
+            self._reaper.reap(now)
             self._close_rest()
             self._shutdown.report()
 
@@ -221,7 +225,7 @@ class Server:
         """
         now = self._reactor.clock()
         self._turns.start_over()
-        count = self.connections.abandon(now)
+        count = self._reaper.abandon(now)
         give_back()
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))

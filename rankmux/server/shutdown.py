@@ -62,11 +62,10 @@ class Shutdown:
         """Whether all connections have ended, or the time is up."""
         return self.begun and (not len(self._connections) or now >= self._until)
 
-    def drop_all(self, now: float) -> None:
+    def drop_all(self) -> None:
         """Close the connections that are left, with whatever is still queued for them."""
         for conn in self._connections:
             self._connections.drop(conn)
-        self._connections.reap(now)
 
     def report(self) -> None:
         """Write the last lines of the log."""

@@ -23,6 +23,7 @@ from .admin.stats import Stats
 from .connections.closes import CloseReason
 from .connections.connection import State
 from .connections.deadlines import Deadlines
+from .connections.reaper import Reaper
 from .connections.registry import Connections
 from .event_log import EventLog
 from .intake.reading import Intake
@@ -44,6 +45,7 @@ class Turns:
         intake: Intake,
         sequencer: Sequencer,
         connections: Connections,
+        reaper: Reaper,
         deadlines: Deadlines,
         stats: Stats,
         event_log: EventLog,
@@ -56,6 +58,7 @@ class Turns:
         self._intake = intake
         self._sequencer = sequencer
         self._connections = connections
+        self._reaper = reaper
         self._deadlines = deadlines
         self._stats = stats
         self._event_log = event_log
@@ -207,16 +210,16 @@ class Turns:
         late = self._deadlines.judge(now, bool(self._intake.unread))
         if late is not None:
             self._stats.lag.add(late)
-            connections.calm()
-        connections.limit_all(now)
+            self._reaper.give_back()
+        self._reaper.limit_all(now)
         connections.outbox.settle()
         connections.release_paced()
 
     # 6. close
 
     def _close(self, now: float) -> None:
-        self._connections.reap(now)
-        for close in self._connections.take_closes():
+        self._reaper.reap(now)
+        for close in self._connections.closes.take():
             self._event_log.closed(close)
 
     # What was seen of it.

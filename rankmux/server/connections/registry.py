@@ -19,9 +19,7 @@ from ...config import Config
 from ...core.outbox import Outbox
 from ...core.pacing import Pacing
 from ...core.room.deliveries import Piece
-from ...core.wire.frames import ErrorFrame
 from ...system.json_lines import tagged
-from ...system.memory import give_back
 from ...system.reactor import READABLE, Reactor
 from ..sockets.descriptors import Descriptors
 from ..sockets.tls import TlsSocket
@@ -34,8 +32,6 @@ from .writing import Writing
 
 __all__ = ["Connections"]
 
-_BURST_CLOSES = 64  # closes in one turn that free enough memory to give some back
-_EVICTIONS_PER_TURN = 32
 _WITHOUT_FAREWELL = (CloseReason.RESET, CloseReason.TLS, CloseReason.SILENT)
 
 log = logging.getLogger("rankmux.server")
@@ -48,10 +44,13 @@ class Connections:
     `outbox`       the queues, by `Connection.key`
     `watching`     readiness, pauses, input that no selector tells of
     `pacing`       senders that wait for receivers, by ticket
+    `writing`      the way of bytes to connections
     `closes`       how connections ended
     `seats`        members by ticket, until the room has let go of the seat
     `greeting`     connections before their HELLO, oldest first
+    `ended`        connections that ended and have not got their ERROR yet
     `ending`       connections that ended and have got their ERROR
+    `dead`         connections to be closed
     `departing`    members that ended and that the room still has to let go of, by ticket
     """
 
@@ -68,22 +67,21 @@ class Connections:
         self.accepted = 0
         self.undelivered_bytes = 0
         self.undelivered_to = 0
-        self._writing = Writing(config, self.outbox, self.watching)
+        self.writing = Writing(config, self.outbox, self.watching)
         self._config = config
         self._reactor = reactor
         self._by_fd: list[Connection | None] = []
         self._per_host: Counter[str] = Counter()
-        self._ended: dict[int, Connection] = {}
-        self._dead: dict[int, Connection] = {}
-        self._closed: list[Close] = []
+        self.ended: dict[int, Connection] = {}
+        self.dead: dict[int, Connection] = {}
         self._open = 0
         self._held_in = {
             State.HANDSHAKE: self.greeting,
             State.GREETING: self.greeting,
-            State.ENDED: self._ended,
+            State.ENDED: self.ended,
             State.ENDING: self.ending,
             State.LINGERING: self.ending,
-            State.DEAD: self._dead,
+            State.DEAD: self.dead,
         }
 
     def __len__(self) -> int:
@@ -98,12 +96,7 @@ class Connections:
 
     def owner(self, key: int) -> Connection | None:
         """The connection with that `key`, if its seat or its queue is still there."""
-        return self.seats.get(key) or self._ended.get(key) or self.ending.get(key)
-
-    def take_closes(self) -> list[Close]:
-        """The closes since the last call."""
-        closed, self._closed = self._closed, []
-        return closed
+        return self.seats.get(key) or self.ended.get(key) or self.ending.get(key)
 
     # The life of a connection.
 
@@ -132,7 +125,7 @@ class Connections:
                 self.descriptors.close(fd)
             transport.close()
             detail = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-            self._count(Close(now, reasons.get(code, CloseReason.RESOURCE), detail, "", address, 0))
+            self.closes.add(Close(now, reasons.get(code, CloseReason.RESOURCE), detail, "", address, 0))
             return None
         self._by_fd[fd] = conn
         self._open += 1
@@ -204,21 +197,21 @@ class Connections:
 
     def send(self, conn: Connection, frame: bytes, now: float) -> None:
         """Send `frame` behind everything that `conn` is owed."""
-        self.act(conn, self._writing.write(conn, frame, now), now)
+        self.act(conn, self.writing.write(conn, frame, now), now)
 
     def deliver(
         self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
     ) -> None:
         """The hot loop sent `conn` only the first `sent` bytes of a turn's `pieces`, or met `error`."""
-        self.act(conn, self._writing.deliver(conn, pieces, position, sent, error, now), now)
+        self.act(conn, self.writing.deliver(conn, pieces, position, sent, error, now), now)
 
     def resume(self, conn: Connection, now: float) -> None:
         """`conn` can take bytes again."""
         if conn.state is State.DEAD:
             return
-        self.act(conn, self._writing.resume(conn, now), now)
+        self.act(conn, self.writing.resume(conn, now), now)
         if conn.state is State.ENDING and conn.key not in self.outbox.queues:
-            self._flushed(conn, now)
+            self.flushed(conn, now)
 
     def pause(self, conn: Connection, why: Pause, now: float) -> None:
         """Do not read from `conn` for now. A broken one was only read to its end, and fails at once."""
@@ -258,7 +251,7 @@ class Connections:
         conn.until = now + self._config.drain_s
         if reason is CloseReason.SLOW:
             self.undelivered_bytes += self.outbox.cut(conn.key)
-            self.act(conn, self._writing.make_room(conn, now), now)
+            self.act(conn, self.writing.make_room(conn, now), now)
         self.watching.update(conn)
 
     def _input_ended(self, conn: Connection) -> None:
@@ -310,7 +303,7 @@ class Connections:
         self.end(conn, reason, detail or errno.errorcode.get(error, str(error)), now)
         self.drop(conn)
 
-    def _flushed(self, conn: Connection, now: float) -> None:
+    def flushed(self, conn: Connection, now: float) -> None:
         """Everything that `conn` was owed is sent: end our half, and wait for the peer's end, lest a reset overtake."""
         if conn.input_ended:
             self.drop(conn)
@@ -324,95 +317,17 @@ class Connections:
             self.step(conn, Step.FLUSH)
             self.watching.update(conn)
 
-    # The end of a turn.
+    def remove(self, conn: Connection) -> None:
+        """`conn` is closed: its descriptor may come back as another connection."""
+        self._by_fd[conn.fd] = None
+        self._open -= 1
 
-    def limit_all(self, now: float) -> None:
-        """While all queues together are over their limit, or memory runs out, the longest one goes."""
-        for _ in range(_EVICTIONS_PER_TURN):
-            why = self._writing.shortage()
-            if not why:
-                return
-            key = self.outbox.largest()
-            conn = self.owner(key)
-            if conn is not None and conn.alive:
-                self.end(conn, CloseReason.SLOW, why, now)
-            else:
-                self.undelivered_bytes += self.outbox.drop(key)
-                if conn is not None:
-                    conn.transport.reset_on_close()
-                    self.drop(conn)
-            self.outbox.trim()
-
-    def reap(self, now: float) -> None:
-        """Queue the ERROR of each connection that ended, and close those that are done."""
-        for conn in list(self._ended.values()):
-            self._farewell(conn, now)
-        if not self._dead:
-            return
-        # The room meets the departing once more: until then the descriptor stays theirs.
-        done = [conn for conn in self._dead.values() if self.seats.get(conn.ticket) is not conn]
-        self._writing.bursts += len(done) >= _BURST_CLOSES
-        for conn in done:
-            del self._dead[conn.key]
-            self._close(conn, now)
-
-    def calm(self) -> None:
-        """Between bursts: give memory back to the system if any was taken."""
-        if self._writing.bursts and not self.outbox.held_bytes and not self.descriptors.partials:
-            self._writing.bursts = 0
-            give_back()
-
-    def abandon(self, now: float) -> int:
-        """Reset all connections at once, whatever they are owed; returns their number."""
-        for collection in (self.seats, self.greeting, self._ended, self.ending, self._dead, self._per_host):
+    def forget_all(self) -> None:
+        """Leave all collections; the connections stay known by their descriptors."""
+        for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead, self._per_host):
             collection.clear()
         self.departing.clear()
         self.watching.clear()
-        count = 0
-        for conn in self:
-            if conn.reason is None:
-                conn.reason, conn.detail = CloseReason.RESOURCE, "there was no memory to finish a turn"
-            conn.transport.reset_on_close()
-            self._close(conn, now)
-            count += 1
-        return count
-
-    def _farewell(self, conn: Connection, now: float) -> None:
-        assert conn.reason is not None
-        self.step(conn, Step.FAREWELL)
-        if conn.reason.code is not None:
-            detail = conn.detail
-            if not conn.ticket:
-                detail = detail[: self._config.greeting_out_bytes // 4 - 7]
-            self.send(conn, ErrorFrame(conn.reason.code, detail).encode(), now)
-        if conn.state is State.ENDING and conn.key not in self.outbox.queues:
-            self._flushed(conn, now)
-        if now >= conn.until:
-            self.drop(conn)
-
-    def _close(self, conn: Connection, now: float) -> None:
-        assert conn.reason is not None
-        close = Close(now, conn.reason, conn.detail, conn.name, conn.address, conn.ticket)
-        left = self.outbox.drop(conn.key)
-        self.undelivered_bytes += left
-        self.undelivered_to += left > 0
-        self.watching.starved.discard(conn)
-        self.pacing.forget(conn.key)
-        self._reactor.watch(conn.fd, 0)
-        self.descriptors.close(conn.fd)
-        self._by_fd[conn.fd] = None
-        self._open -= 1
-        if left:  # a stream that stops inside a frame must not look as if it had come to its end
-            conn.transport.reset_on_close()
-        try:
-            conn.transport.close()
-        except OSError:  # the descriptor is gone all the same
-            self.closes.errors += 1
-        self._count(close)
-
-    def _count(self, close: Close) -> None:
-        self.closes.add(close)
-        self._closed.append(close)
 
 
 class _Guard:
