@@ -61,7 +61,8 @@ fingerprint() {
     {
         ls "$root"/rankmux/_*.so 2>/dev/null || :
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
-        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/*.p[xy][dix] "$root"/rankmux/*.h
+        cat "$root/pyproject.toml" "$root/setup.py" "$root/rankmux/_framing.pyx"
+        find "$root/rankmux" -name '*.pxi' -o -name '*.h' | sort | tr '\n' '\0' | xargs -0 cat
         grep '^__version__' "$root/rankmux/__init__.py"
     } | cksum
 }
@@ -76,7 +77,7 @@ ready() {
     suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
     rm -f "$root"/rankmux/_*.c "$root"/rankmux/_*"$suffix" # an old one would outlive a failed build
     "$python" -m pip install -q --disable-pip-version-check -e "${root}[$1]"
-    if [ "$("$python" -P -c 'import rankmux.framing; print(rankmux.framing.TWIN)')" = extension ]; then
+    if [ "$("$python" -P -c 'import rankmux._twin; print(rankmux._twin.TWIN)')" = extension ]; then
         say "the compiled extension was built"
     elif [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
         say "the pure Python twin runs, as RANKMUX_EXTENSION=0 asks"

@@ -12,11 +12,8 @@ MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 
-# The modules share declarations, so a change in any of these builds all anew; rankmux/framing.py takes all or none.
-shared = glob("rankmux/*.pxd") + glob("rankmux/*.h")
-extensions = [
-    Extension(f"rankmux.{name}", [f"rankmux/{name}.pyx"], depends=shared, optional=MODE != "1")
-    for name in ("_framing", "_ledger", "_dispatch", "_flush")
-]
+# setuptools sees the .pyx alone; these are pasted into it.
+parts = [*glob("rankmux/**/*.pxi", recursive=True), *glob("rankmux/**/*.h", recursive=True)]
+extension = Extension("rankmux._framing", ["rankmux/_framing.pyx"], depends=parts, optional=MODE != "1")
 
-setup(ext_modules=[] if MODE == "0" else extensions)
+setup(ext_modules=[] if MODE == "0" else [extension])

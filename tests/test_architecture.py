@@ -11,7 +11,8 @@ import pytest
 
 import rankmux
 
-from .support.twins import PARTS, PURE
+from .support.twins import MODULES as TWIN_MODULES
+from .support.twins import PURE
 
 PACKAGE = Path(rankmux.__file__).parent
 MAX_LINES = 450
@@ -47,11 +48,6 @@ ROWS = [
 FACE = {"__init__", "__main__", "codes", "wire"}
 """What users import, and `python -m rankmux`: above all rows."""
 PENDING = {
-    "framing",
-    "_framing_py",
-    "_ledger_py",
-    "_dispatch_py",
-    "_flush_py",
     "cli.seat.loop",
     "cli.seat.socket",
     "client.receipt",
@@ -76,12 +72,9 @@ def _name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-# A .pyx and its .pxd are one module, known by the .pyx.
-SOURCES = {
-    _name(path): path for suffix in ("pxd", "py", "pyx") for path in sorted(PACKAGE.rglob(f"*.{suffix}"))
-}
-MODULES = {name: path for name, path in SOURCES.items() if path.suffix == ".py"}
-COMPILED = [name for name, path in SOURCES.items() if path.suffix == ".pyx"]
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+COMPILED = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.p[xy][xi]"))}
+SOURCES = MODULES | COMPILED
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 PUBLIC = sorted(
     name for name, tree in TREES.items() if len(tree.body) > 1 and (name[0] != "_" or name == "__init__")
@@ -146,13 +139,23 @@ def test_the_core_does_no_io(name):
     assert {module.partition(".")[0] for module in _imports(name)} & NO_IO == set()
 
 
+@pytest.mark.parametrize("name", sorted(name for name in COMPILED if name.startswith("core/")))
+def test_the_compiled_core_does_no_io(name):
+    """What all parts share is cimported in `_framing.pyx`; these declare nothing of the system."""
+    assert (
+        re.findall(r"^\s*(?:cdef extern|cimport|from \S+ c?import)", COMPILED[name].read_text(), re.MULTILINE)
+        == []
+    )
+
+
 def test_few_files_lie_at_the_top():
-    assert len([name for name in SOURCES if "." not in name and SOURCES[name].parent == PACKAGE]) <= 20
+    assert len([name for name in SOURCES if SOURCES[name].parent == PACKAGE]) <= 20
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("cli.")))
 def test_the_command_line_uses_what_is_public(name):
-    assert [module for module in _ours(name) if module.startswith("_")] == []
+    """`--version` says which twin runs."""
+    assert [module for module in _ours(name) if module.startswith("_") and module != "_twin"] == []
 
 
 def test_threads_start_in_one_place():
@@ -205,26 +208,33 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+def _twins(name: str) -> list[str]:
+    """The definitions of a module that are decorated with `twin`."""
+    return [
+        node.name
+        for node in TREES[name].body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        and "twin" in [ast.unparse(decorator) for decorator in node.decorator_list]
+    ]
+
+
 def test_the_twins_are_made_of_these():
-    assert set(COMPILED) == set(PARTS)
-    assert {name for name in MODULES if name.endswith("_py")} == {f"{name}_py" for name in PARTS}
+    assert {name for name in MODULES if _twins(name)} == set(TWIN_MODULES)
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_one_twin_offers_what_the_others_does(name):
-    public = importlib.import_module(f"rankmux.{name}_py").__all__
-    listed = re.search(r"^__all__ = (\[.*?\])", SOURCES[name].read_text(), re.MULTILINE | re.DOTALL)
-    assert listed is not None
-    assert ast.literal_eval(listed[1]) == public
-    stub = ast.parse(SOURCES[name].with_suffix(".pyi").read_text())
-    assert [node.names[0].name for node in stub.body if isinstance(node, ast.ImportFrom)] == public
+@pytest.mark.parametrize("name", TWIN_MODULES)
+def test_the_compiled_part_lies_beside_its_definition(name):
+    path = f"{name.replace('.', '/')}.pxi"
+    defined = re.findall(r"^(?:def|cdef class) ([A-Za-z]\w*)", COMPILED[path].read_text(), re.MULTILINE)
+    assert set(_twins(name)) <= set(defined)
+    assert f'include "{path}"' in COMPILED["_framing.pyx"].read_text()
 
 
 def test_the_twins_offer_the_same(framing):
-    for name in set().union(*(importlib.import_module(f"rankmux.{part}_py").__all__ for part in PARTS)):
-        assert callable(getattr(framing, name)) == callable(getattr(PURE, name))
-    assert framing.Event is PURE.Event
-    assert framing.Observe is PURE.Observe
+    public = {name for name in vars(PURE) if not name.startswith("_")}
+    assert public == {twin for name in TWIN_MODULES for twin in _twins(name)}
+    for name in public:
+        assert callable(getattr(framing, name))
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

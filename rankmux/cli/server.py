@@ -20,9 +20,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from .. import __version__
+from .._twin import TWIN
 from ..config import Config, Setting, load, settings
 from ..errors import AddressInUse, ConfigError
-from ..framing import TWIN
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged

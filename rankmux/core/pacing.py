@@ -9,17 +9,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
-from struct import Struct
 
 from .room.deliveries import Deliveries
 from .wire.codes import Status
+from .wire.layouts import EXECUTE_FRAME, LENGTH_BYTES, ROUTED_FRAME
 
 __all__ = ["Pacing"]
-
-_ROUTED_HEAD = Struct(
-    "!I5xQ4xB"
-)  # length, type and id passed over, the executor's ticket, rank passed over, status
-_SENDER_RANK = Struct("!13xI")  # of an EXECUTE: length, type and seq passed over
 
 
 class Pacing:
@@ -88,7 +83,7 @@ class Pacing:
             if first < len(ranks):
                 self.wait(peers[sender], fds, first)
         for rank, fd in zip(ranks, fds, strict=True):
-            senders = {_SENDER_RANK.unpack_from(frame)[0] for _, frame in deliveries.directed.get(rank, ())}
+            senders = {_sender_rank(frame) for _, frame in deliveries.directed.get(rank, ())}
             ticket = tickets[rank]
             for executor in _executors(deliveries.routed.get(ticket, b"")):
                 at = bisect_left(tickets, executor)
@@ -101,13 +96,19 @@ class Pacing:
                 self.wait(peers[sender], [fd])
 
 
+def _sender_rank(execute: bytes) -> int:
+    """The rank of the sender of an EXECUTE frame."""
+    _, _, _, sender_rank, _, _ = EXECUTE_FRAME.unpack_from(execute)
+    return int(sender_rank)
+
+
 def _executors(routed: bytes | bytearray) -> set[int]:
     """The tickets of those whose results lie in these ROUTED frames."""
     tickets = set()
     at = 0
     while at < len(routed):
-        length, ticket, status = _ROUTED_HEAD.unpack_from(routed, at)
+        length, _, _, ticket, _, status = ROUTED_FRAME.unpack_from(routed, at)
         if status not in (Status.EXPIRED, Status.LEFT):  # these two nobody sent
             tickets.add(ticket)
-        at += 4 + length
+        at += LENGTH_BYTES + length
     return tickets

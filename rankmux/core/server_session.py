@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ..errors import ProtocolViolation, StateError
-from ..framing import Batch, Event
+from .room.batch import Batch, Event
 from .wire.codes import CLIENT_FRAMES, FRAME_OVERHEAD, ErrorCode, FrameType
 from .wire.frames import Hello
 from .wire.violations import bad_length

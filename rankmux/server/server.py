@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Self
 
 from ..config import Config
+from ..core.room.batch import Batch
 from ..core.room.room import Departure, Join, Outcome, Room, Turn
 from ..core.server_session import State, Step
 from ..core.wire.frames import Welcome
-from ..framing import Batch, Ring, flush
 from ..system.json_lines import tagged
 from ..system.memory import give_back
 from ..system.reactor import Reactor
@@ -31,6 +31,7 @@ from .connections.registry import Connections
 from .event_log import Journal
 from .intake.auth import Access
 from .intake.reading import Intake
+from .kernel.fanout import Ring, flush
 from .shutdown import Shutdown
 from .sockets.listener import Listener
 from .thread import Background

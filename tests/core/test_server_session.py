@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankmux.codes import ErrorCode
+from rankmux.core.room.batch import Batch
 from rankmux.core.server_session import HELLO_MAX_BYTES, Session, State, Step
 from rankmux.errors import ProtocolViolation, StateError
-from rankmux.framing import Batch
 from rankmux.wire import Command, Hello, Leave, Ping, Result, Welcome, Who
 
 from ..support.strategies import chunkings, streams, with_length

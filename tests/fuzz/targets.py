@@ -6,37 +6,24 @@ lengths are right (so that much gets past the first four bytes). A target raises
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
 from typing import Any
 
-from rankmux import _framing_py as pure
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
+from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.client.events import Ended, Event
 from rankmux.core.client.session import ClientSession
 from rankmux.core.client.session import State as ClientState
 from rankmux.core.server_session import HELLO_MAX_BYTES, Session, State, Step
 from rankmux.errors import ProtocolViolation
-from rankmux.framing import FrameDecoder
 from rankmux.wire import Hello, Leave, Welcome
+
+from ..support.twins import TWINS
 
 __all__ = ["TARGETS", "client", "decoder", "session"]
 
 TICKET = 7
 MAX_PAYLOADS = (1, 20, 40, 300, 65_536)
-
-
-def _twins() -> list[Any]:
-    if os.environ.get("RANKMUX_EXTENSION", "auto") == "0":
-        return [pure]
-    try:
-        return [pure, importlib.import_module("rankmux._framing")]
-    except ImportError:
-        return [pure]
-
-
-TWINS = _twins()
 
 
 def _framed(data: bytes) -> bytes:

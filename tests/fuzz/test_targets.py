@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux import _framing_py as pure
 from rankmux.core.client.session import ClientSession
+from rankmux.core.room import batch
 
 from .__main__ import mangled
 from .seeds import SEEDS
@@ -46,6 +46,6 @@ def test_a_target_would_notice(name, monkeypatch):
     if name == "client":
         monkeypatch.setattr(ClientSession, "_in_order", mistake)
     else:
-        monkeypatch.setattr(pure, "bad_length", mistake)
+        monkeypatch.setattr(batch, "bad_length", mistake)
     with pytest.raises(ZeroDivisionError):
         test_seeds(name)

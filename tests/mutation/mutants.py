@@ -47,7 +47,7 @@ class Mutant:
 
     @property
     def compiled(self) -> bool:
-        return self.file.endswith(".pyx")
+        return self.file.endswith(".pxi")
 
     @property
     def tests(self) -> list[str]:

@@ -38,7 +38,7 @@ def environment(extension: bool) -> dict[str, str]:
 
 def has_extension() -> bool:
     """Whether a server process could run with the compiled twin."""
-    command = [sys.executable, "-c", "import rankmux.framing"]
+    command = [sys.executable, "-c", "import rankmux._twin"]
     trial = subprocess.run(command, cwd=ROOT, env=environment(True), capture_output=True, check=False)
     return trial.returncode == 0
 

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from rankmux.codes import Target
+from rankmux.core.room.dispatch import Observe
 from rankmux.core.room.room import Outcome, Room, Turn
-from rankmux.framing import Observe, Ring
+from rankmux.server.kernel.fanout import Ring
 from rankmux.server.server import Server
 from rankmux.wire import Command, ErrorFrame, Execute, Frame, Hello, Ping, Pong, Refused, Result, Welcome
 

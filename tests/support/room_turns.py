@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rankmux.codes import CommandFlag, Target
+from rankmux.core.room.batch import Batch
 from rankmux.core.room.room import Departure, Join, Outcome, Room, Turn
-from rankmux.framing import Batch
 from rankmux.wire import Command, Frame, Refused, Result
 
 from .history import parse

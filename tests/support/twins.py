@@ -1,36 +1,41 @@
-"""Both twins of the hot loops, each as one module, as `rankmux.framing` would offer it."""
+"""Both twins of the hot loops, each as one namespace of all their definitions."""
 
 from __future__ import annotations
 
 import importlib
-import os
 from types import ModuleType
 
-__all__ = ["PARTS", "PURE", "TWINS"]
+from rankmux import _twin
 
-PARTS = ("_framing", "_ledger", "_dispatch", "_flush")
+__all__ = ["MODULES", "PURE", "TWINS"]
 
+MODULES = (
+    "core.wire.cutting",
+    "core.room.batch",
+    "core.room.ledger",
+    "core.room.dispatch",
+    "server.kernel.receive",
+    "server.kernel.fanout",
+)
+"""Where the pure definitions stand."""
 
-def _gathered(name: str, suffix: str) -> ModuleType:
-    twin = ModuleType(name)
-    for part in PARTS:
-        module = importlib.import_module(f"rankmux.{part}{suffix}")
-        twin.__dict__.update({public: getattr(module, public) for public in module.__all__})
-    return twin
-
-
-def _twins() -> list[ModuleType]:
-    mode = os.environ.get("RANKMUX_EXTENSION", "auto")
-    if mode == "0":
-        return [PURE]
-    try:
-        return [PURE, _gathered("extension", "")]
-    except ImportError:
-        if mode == "1":
-            raise
-        return [PURE]
+for _module in MODULES:
+    importlib.import_module(f"rankmux.{_module}")
 
 
-PURE = _gathered("pure", "_py")
-TWINS = _twins()
+def _named(name: str, definitions: dict[str, object]) -> ModuleType:
+    namespace = ModuleType(name)
+    namespace.__dict__.update(definitions)
+    return namespace
+
+
+def _extension() -> list[ModuleType]:
+    if _twin.TWIN == "pure":
+        return []
+    compiled = importlib.import_module("rankmux._framing")
+    return [_named("extension", {name: getattr(compiled, name) for name in _twin.PURE})]
+
+
+PURE = _named("pure", dict(_twin.PURE))
+TWINS = [PURE, *_extension()]
 """The pure one, and the compiled one where it was built and may be used."""

@@ -11,16 +11,19 @@ from array import array
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from ...framing import Batch, Ledger, Observe, dispatch, rank_frames
 from ..wire.codes import FRAME_OVERHEAD, Cause
 from ..wire.frames import MemberInfo, Members, Pong, Who
+from ..wire.layouts import MEMBER, MEMBERS, TYPE_BYTES
+from .batch import Batch
 from .deliveries import Deliveries
+from .dispatch import Observe, dispatch, rank_frames
+from .ledger import Ledger
 from .ranks import Ranks
 
 __all__ = ["Departed", "Departure", "Join", "Joined", "Outcome", "Room", "Turn"]
 
-_MEMBERS_HEAD_BYTES = 19  # of a MEMBERS frame's length: the type byte and the body before the first member
-_MEMBER_HEAD_BYTES = 18  # of one member: all but the texts
+_MEMBERS_HEAD_BYTES = TYPE_BYTES + MEMBERS.size  # of a MEMBERS frame's length: all before the first member
+_MEMBER_HEAD_BYTES = MEMBER.size + 1  # of one member: all but the texts; 1 is the size of its address
 
 
 @dataclass(slots=True)

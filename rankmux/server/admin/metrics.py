@@ -18,8 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ..._twin import TWIN
 from ...core.wire.codes import RefusedCode
-from ...framing import TWIN
 from ..connections.connection import CloseReason
 from .stats import BOUNDS_S, Histogram
 from .status import View

@@ -11,11 +11,11 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from itertools import islice
 from operator import itemgetter
-from struct import Struct
 from typing import NamedTuple
 
 from ...core.room.ranks import Ranks
 from ...core.room.room import Outcome
+from ...core.wire.layouts import DONE_FRAME
 
 __all__ = ["BOUNDS_S", "EVENTS_MAX", "Happening", "Histogram", "Stats"]
 
@@ -25,7 +25,6 @@ EVENTS_MAX = 256
 """So many of the last joins, departures and promotions are kept."""
 
 _STATUSES = ("ok", "failed", "rejected", "expired", "left")
-_DONE = Struct("!9x5I")  # a DONE frame: length, type and id passed over, then one number for each status
 
 
 class Histogram:
@@ -132,7 +131,7 @@ class Stats:
     def _count_results(self, done: Mapping[int, bytes | bytearray]) -> None:
         ok = failed = rejected = expired = left = 0
         for frames in done.values():
-            for counts in _DONE.iter_unpack(frames):
+            for _length, _type, _id, *counts in DONE_FRAME.iter_unpack(frames):
                 ok += counts[0]
                 failed += counts[1]
                 rejected += counts[2]

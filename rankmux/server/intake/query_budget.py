@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from ...core.room.batch import Event
 from ...core.wire.frames import Who
-from ...framing import Event
 from ..connections.connection import Peer
 
 __all__ = ["Asking"]

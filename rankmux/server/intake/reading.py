@@ -9,15 +9,16 @@ import logging
 from collections.abc import Callable
 
 from ...config import Config
+from ...core.room.batch import Batch, Event
 from ...core.room.room import Room, Turn
 from ...core.server_session import State, Step
 from ...core.wire.codes import FRAME_OVERHEAD
 from ...core.wire.frames import Hello, Leave, Ping, Who
 from ...errors import ProtocolViolation
-from ...framing import Batch, Event, receive
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE, Reactor
 from ..connections.connection import ASKING, CloseReason, Peer
 from ..connections.registry import Connections
+from ..kernel.receive import receive
 from ..sockets.listener import Listener
 from ..sockets.tls import TLS_READ_BYTES
 from .auth import Access

@@ -1,10 +1,11 @@
 """Cutting streams, on both twins: whole, byte by byte, at every split point, with trailing bytes, and any bytes at all.
 
-What is expected is computed one frame after the other, by the slow path of `wire` and `verdicts`.
+What is expected is computed one frame after the other, by the slow path of `frames` and `violations`.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from types import ModuleType
 from typing import Any
@@ -13,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rankmux.framing
+from rankmux import _twin
 from rankmux.codes import ErrorCode, FrameType, Status, Target
+from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.wire.violations import bad_length, member_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.framing import FrameDecoder
 from rankmux.wire import Command, Hello, Leave, Ping, Pong, Result, Welcome, Who
 
 from ...support.strategies import chunkings, streams, with_length
-from ...support.twins import TWINS
+from ...support.twins import MODULES, TWINS
 
 TICKET = 2**63 + 5
 Taken = tuple[list[Any], list[Any], list[Any], int]
@@ -284,10 +285,10 @@ def test_breaches_are_the_same_class(framing):
 
 
 def test_the_twin_that_was_asked_for_runs():
-    (twin,) = [twin for twin in TWINS if twin.__name__ == rankmux.framing.TWIN]
-    for name in rankmux.framing.__all__:
-        if name not in {"TWIN", "FrameDecoder"}:  # all of it, or none
-            assert getattr(rankmux.framing, name) is getattr(twin, name)
+    (twin,) = [twin for twin in TWINS if twin.__name__ == _twin.TWIN]
+    for module in map(importlib.import_module, (f"rankmux.{name}" for name in MODULES)):
+        for name in set(module.__all__) & _twin.PURE.keys():  # all of it, or none
+            assert getattr(module, name) is getattr(twin, name)
 
 
 @given(data=st.data())

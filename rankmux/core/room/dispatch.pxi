@@ -1,39 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_dispatch_py.py`: commands into EXECUTE frames, departures into RANK frames.
-
-`_framing.pyx` says how to read it. No I/O here; what is laid, `_flush.pyx` sends.
-"""
-
-from cpython.array cimport array
-from cpython.bytearray cimport PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport qsort
-from libc.string cimport memcpy
-
-from ._framing cimport Batch, CommandEntry
-from ._layout cimport ACCEPTED_BODY, EXECUTE_BODY, HEAD, RANK_BODY, answer, extend, put_head, put_u32, put_u64
-from ._ledger cimport Ledger
-from ._ranks cimport rank_now
-
-from ._dispatch_py import Observe
-from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Target
-from .core.room.deliveries import RANK_FRAME_BYTES
-from .core.wire.violations import overload, refusal
-
-__all__ = ["Observe", "dispatch", "rank_frames"]
-
-# The numbers of the wire, taken from where they are defined, as C integers.
-cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
-cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST
-cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET
-cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
-cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
-cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG
-
-if RANK_FRAME_BYTES != HEAD + RANK_BODY:
-    raise ImportError("deliveries.RANK_FRAME_BYTES and the RANK frame that is laid here differ")
-
+# The dispatch of a turn: commands into EXECUTE frames, departures into RANK frames.
 
 def dispatch(
     Batch batch,
@@ -47,7 +12,7 @@ def dispatch(
     uint32_t result_ttl_ms,
     observe,
 ):
-    """As `_dispatch_py.dispatch`."""
+    """As `dispatch.dispatch`."""
     cdef bytearray executes = deliveries.executes
     cdef list steps = deliveries.steps, opened = [], refused = []
     cdef dict directed = deliveries.directed, accepted = deliveries.accepted
@@ -179,7 +144,7 @@ cdef void add_load(array loads, Py_ssize_t first, Py_ssize_t last):
 
 
 def rank_frames(list departed, list causes, Py_ssize_t survivors, uint64_t seq):
-    """As `_dispatch_py.rank_frames`."""
+    """As `dispatch.rank_frames`."""
     cdef bytearray frames = bytearray()
     cdef Py_ssize_t before, rank, vacant, stop, count = len(departed)
     cdef uint8_t cause

@@ -1,21 +1,19 @@
-"""The pure twin of `_ledger.pyx`, and the definition of what it does: which executor owes which command a result."""
+"""The results that executors owe to commands (PROTOCOL section 6). `ledger.pxi` is its compiled twin."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from struct import Struct
 
-from ._framing_py import Batch
-from .core.wire.codes import FrameType, Status
+from ..._twin import twin
+from ..wire.codes import FrameType, Status
+from ..wire.layouts import DONE_FRAME, DONE_LENGTH, ROUTED_FRAME, ROUTED_LENGTH
+from .batch import Batch
 
 __all__ = ["Ledger"]
 
 _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
-
-_ROUTED = Struct("!IBIQIB")
-_DONE = Struct("!IBIIIIII")
 
 
 class _Waiting:
@@ -36,6 +34,7 @@ class _Waiting:
         self.counts = [0, 0, 0, 0, 0]
 
 
+@twin
 class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
@@ -124,7 +123,7 @@ class Ledger:
         finished, self._finished = self._finished, []
         finished.sort(key=lambda waiting: waiting.seq)
         for waiting in finished:
-            frame = _DONE.pack(25, FrameType.DONE, waiting.id, *waiting.counts)
+            frame = DONE_FRAME.pack(DONE_LENGTH, FrameType.DONE, waiting.id, *waiting.counts)
             done.setdefault(waiting.sender, bytearray()).extend(frame)
         return len(finished)
 
@@ -132,7 +131,7 @@ class Ledger:
         self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
     ) -> None:
         ticket, rank = waiting.tickets[at], waiting.first + at
-        head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
+        head = ROUTED_FRAME.pack(ROUTED_LENGTH + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:
             buffer = routed[waiting.sender] = bytearray()

@@ -1,4 +1,4 @@
-"""The pure twin of `_flush.pyx`, and the definition of what it does: send each member what the turn owes it.
+"""The loop that sends each member its part of a turn. `fanout.pxi` is its compiled twin.
 
 Sockets are handed in; nothing here opens, closes or waits.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from .core.room.deliveries import Deliveries
-from .server.sockets.descriptors import WRITE_DIRECT, Links
+from ..._twin import twin
+from ...core.room.deliveries import Deliveries
+from ..sockets.descriptors import WRITE_DIRECT, Links
 
 __all__ = ["Ring", "flush"]
 
 
+@twin
 class Ring:
     """Hands the sends of a turn to the kernel in one call, where that can be done: by the extension, on Linux.
 
@@ -34,6 +36,7 @@ class Ring:
         """Give it up; from now on each send is a call of its own."""
 
 
+@twin
 def flush(
     deliveries: Deliveries,
     tickets: Sequence[int],

@@ -1,24 +1,8 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_flush_py.py`: the loop that sends each member what the turn owes it.
-
-`_framing.pyx` says how to read it. In this order: the structs, the ring, how one message leaves (at once, or with
-others in the ring), what each rank gets, and `flush`, which gathers it all and then sends without the GIL. Meanwhile C
-code points into the turn's buffers and the tables of `links`; they belong to the thread that runs the turn, and it is
-busy here.
-"""
-
-from cpython.array cimport array
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
-
-from ._layout cimport HEAD, RANK_BODY, extend
-from ._ranks cimport rank_now
-from ._uring cimport URING_ENTRIES, URING_NOT_SENT, uring, uring_close, uring_open, uring_put, uring_run
-
-from .server.sockets.descriptors import WRITE_DIRECT as _WRITE_DIRECT
+# The loop that sends each member its part of a turn.
+#
+# In this order: the structs, the ring, how one message leaves (at once, or with others in the ring), what each rank gets,
+# and `flush`, which gathers it all and then sends without the GIL. Meanwhile C code points into the turn's buffers and the
+# tables of `links`; they belong to the thread that runs the turn, and it is busy here.
 
 cdef extern from "<sys/socket.h>" nogil:
     struct iovec:
@@ -29,15 +13,10 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
     ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
-    int MSG_DONTWAIT
     int MSG_NOSIGNAL
-
-__all__ = ["Ring", "flush"]
 
 cdef enum:
     RANK_FRAME = HEAD + RANK_BODY  # bytes
-
-cdef uint8_t WRITE_DIRECT = _WRITE_DIRECT
 
 
 cdef struct Step:  # behind the rank of this sender, the shared prefix is so long
@@ -85,7 +64,7 @@ cdef struct Fanout:
 
 
 cdef class Ring:
-    """As `_flush_py.Ring`. It is opened by the first turn that can use it, in the thread that runs the turns."""
+    """As `fanout.Ring`. It is opened by the first turn that can use it, in the thread that runs the turns."""
 
     cdef uring *ring
     cdef Pending *pending
@@ -101,11 +80,11 @@ cdef class Ring:
 
     @property
     def open(self):
-        """As `_flush_py.Ring.open`."""
+        """As `fanout.Ring.open`."""
         return self.ring != NULL
 
     def close(self):
-        """As `_flush_py.Ring.close`."""
+        """As `fanout.Ring.close`."""
         uring_close(self.ring)
         free(self.pending)
         self.ring = NULL
@@ -282,7 +261,7 @@ cdef void *allot(Py_ssize_t count, size_t item_bytes) except NULL:
 
 
 def flush(deliveries, array tickets, array peers, dict tails, links, Ring ring):
-    """As `_flush_py.flush`."""
+    """As `fanout.flush`."""
     cdef Fanout fanout
     cdef bytearray modes = links.modes, executes = deliveries.executes, frames = deliveries.rank_frames
     cdef bytearray scratch = bytearray()
