@@ -61,7 +61,8 @@ fingerprint() {
     {
         ls "$root"/rankmux/_*.so 2>/dev/null || :
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
-        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/*.pyx "$root"/rankmux/*/*/*.pxi "$root"/rankmux/*/*/*.h
+        cat "$root/pyproject.toml" "$root/setup.py" "$root/rankmux/_framing.pyx"
+        find "$root/rankmux" -name '*.pxi' -o -name '*.h' | sort | tr '\n' '\0' | xargs -0 cat
         grep '^__version__' "$root/rankmux/__init__.py"
     } | cksum
 }

@@ -12,11 +12,8 @@ MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 
-extension = Extension(
-    "rankmux._framing",
-    ["rankmux/_framing.pyx"],
-    depends=[*glob("rankmux/**/*.pxi", recursive=True), "rankmux/server/kernel/uring.h"],
-    optional=MODE != "1",
-)
+# setuptools sees the .pyx alone; these are pasted into it.
+parts = [*glob("rankmux/**/*.pxi", recursive=True), *glob("rankmux/**/*.h", recursive=True)]
+extension = Extension("rankmux._framing", ["rankmux/_framing.pyx"], depends=parts, optional=MODE != "1")
 
 setup(ext_modules=[] if MODE == "0" else [extension])

@@ -1,16 +1,33 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_framing_py.py`: frames off the wire, as C loops over bytes and file descriptors.
+"""The compiled twin of the hot loops: what runs once for each frame or each receiver, as C loops over bytes.
 
-How to read it, for who has never seen Cython: it is Python with C types. `cdef` declares a C variable, function or
-struct; `cimport` takes over what a .pxd declares, of ours or of the C library; `<T>x` is a C cast. `nogil` marks what
-touches no Python object, so that `with nogil:` can let other threads run meanwhile. Behind a C function, `except -1`
-names the value that tells of an exception (`except? 0`: that may), `noexcept` says that there is none. Plain `def` is
-the module's surface, the same as the pure twin's, whose docstrings say what it does. The attributes of a class that
-other modules look into stand in the .pxd.
+The parts are `.pxi` files beside the Python modules that define their behaviour; `include` below pastes them in here, so
+that all of them are one C file and call one another without Python. The pure definition's docstring says what each does.
 
-Where the time goes: the kernel's `recv` here and its `send` in `_flush.pyx`, once per peer and turn. Around them no
-Python object is made per receiver or per result, and only exceptions (short writes, errors, odd frames) come back as
-objects. Whatever is odd or rare is handed to the Python code that says in words what is wrong.
+Reading this without having seen Cython: it is Python with C types.
+
+- `cdef` declares a C variable, function or struct; `cimport` takes over declarations of the C library; `<T> x` is a
+  cast. Plain `def` and `class` are what Python sees.
+- `boundscheck=False`: an index out of range raises nothing, it reads or overwrites other memory. Every index here must
+  be known to be right. `wraparound=False`: -1 is not the last item, but memory before the first.
+- `const uint8_t[::1] data` is a memoryview: any object with contiguous bytes, whose memory is read in place.
+- `(int, Py_ssize_t) f(...)` returns a ctuple: several C values, without a tuple object.
+- `before[0]` is C's `*before`: the variable that the pointer points to, so that a function can change its caller's.
+- `nogil` marks code that touches no Python object; inside `with nogil:` other threads run meanwhile.
+- Behind a C function, `except -1` names the value that stands for an exception (`except? 0`: that may), `noexcept` says
+  that it raises none.
+
+What a turn lays out for the member at rank r, and how `fanout.pxi` sends it:
+
+    executes  [ frames of rank 0 | of rank 2 | of rank 5 ]     one buffer for all; `steps` are the ends of its parts
+                |<-- prefix for r = 3 ------>|
+    splices         ^frame     ^frame                          frames for r alone, each at its place in the prefix
+    sent      [ prefix with its splices | RANK | answers ]
+
+A member without splices and answers is sent the prefix and RANK from where they lie. For others the pieces are copied
+one behind the other. `recv` in `receive.pxi` and `send` in `fanout.pxi` take most of the time, once per member and turn.
+No Python object is made per receiver or per result; only exceptions (short writes, errors, odd frames) come back as
+objects, and whatever is odd or rare is handed to the Python code that has the words for it.
 """
 
 from cpython.array cimport array
@@ -21,16 +38,15 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 
-from .core.room.deliveries import RANK_FRAME_BYTES
 from .core.room.encoding import check_run, encode, runs
 from .core.room.refusals import overload, refusal
-from .core.wire import codes
+from .core.wire import codes, layouts
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
 from .core.wire.frames import Leave, Pong
 from .core.wire.violations import bad_length, member_frame
 from .errors import ProtocolViolation
-from .server.sockets.descriptors import READ_DIRECT as _READ_DIRECT, WRITE_DIRECT as _WRITE_DIRECT
-from .system.reactor import HUNG_UP as _HUNG_UP, READABLE as _READABLE, WRITABLE as _WRITABLE
+from .server.sockets import descriptors
+from .system import reactor
 
 # The numbers of the wire and of the tables, taken from where they are defined, as C integers.
 cdef uint32_t FRAME_OVERHEAD = codes.FRAME_OVERHEAD
@@ -38,14 +54,14 @@ cdef uint8_t COMMAND = FrameType.COMMAND, RESULT = FrameType.RESULT
 cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
 cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE
 cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST
-cdef uint8_t PART = Status.PART, REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT
 cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET
 cdef uint8_t COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET
+cdef uint8_t REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT, PART = Status.PART
 cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
 cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
 cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG
-cdef int HUNG_UP = _HUNG_UP, READABLE = _READABLE, WRITABLE = _WRITABLE
-cdef uint8_t READ_DIRECT = _READ_DIRECT, WRITE_DIRECT = _WRITE_DIRECT
+cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reactor.WRITABLE
+cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
 
 include "core/wire/layout.pxi"
 include "core/wire/cutting.pxi"
@@ -53,9 +69,6 @@ include "core/room/ranks.pxi"
 include "core/room/batch.pxi"
 include "core/room/ledger.pxi"
 include "core/room/dispatch.pxi"
-include "server/kernel/socket.pxi"
-include "server/kernel/uring.pxi"
 include "server/kernel/receive.pxi"
+include "server/kernel/uring.pxi"
 include "server/kernel/fanout.pxi"
-
-assert RANK_FRAME_BYTES == HEAD + RANK_BODY, "deliveries.RANK_FRAME_BYTES and the RANK frame written here differ"

@@ -1,14 +1,16 @@
-"""The choice of a twin: each hot loop is defined in pure Python and may be replaced by its compiled counterpart.
+"""The choice between the two twins of the hot loops: the compiled extension and pure Python.
 
-`RANKMUX_EXTENSION` chooses at import: `0` never uses the extension, `1` uses it or raises ImportError, `auto` (the
-default) uses it where it was built. All loops run compiled or none does.
+`RANKMUX_EXTENSION` chooses at import: `0` the pure twin, `1` the extension or an ImportError, `auto` (the default) the
+extension where it was built. A pure definition states the behaviour and stands in the module of its subject; `twin`
+puts the compiled object of the same name in its place.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-from importlib import import_module
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TypeVar
 
 from .errors import ConfigError
 
@@ -16,34 +18,30 @@ __all__ = ["PURE", "TWIN", "twin"]
 
 T = TypeVar("T")
 
-PURE: dict[str, Any] = {}
-"""The pure definitions, by name."""
 
-
-def _choose() -> str:
+def _extension() -> ModuleType | None:
     mode = os.environ.get("RANKMUX_EXTENSION", "auto")
     if mode not in ("0", "1", "auto"):
         raise ConfigError("RANKMUX_EXTENSION", mode, "0 (never), 1 (or fail) or auto is expected")
     if mode == "0":
-        return "pure"
+        return None
     try:
-        import_module("rankmux._framing")
+        return importlib.import_module("rankmux._framing")
     except ImportError:
         if mode == "1":
             raise
-        return "pure"
-    return "extension"
+        return None
 
 
-TWIN = _choose()
+_EXTENSION = _extension()
+TWIN = "pure" if _EXTENSION is None else "extension"
 """`"extension"` or `"pure"`."""
+PURE: dict[str, object] = {}
+"""The pure definitions by their names, as far as their modules are imported: tests compare them with the extension."""
 
 
-def twin(pure: T) -> T:
-    """Decorates a pure definition: the compiled object of the same name where the extension runs, else itself."""
-    name: str = pure.__name__  # type: ignore[attr-defined]
-    PURE[name] = pure
-    if TWIN == "pure":
-        return pure
-    compiled: T = getattr(import_module("rankmux._framing"), name)
-    return compiled
+def twin(definition: T) -> T:
+    """The compiled object with the name of `definition` where the extension runs, else `definition` itself."""
+    name: str = definition.__name__  # type: ignore[attr-defined]
+    PURE[name] = definition
+    return definition if _EXTENSION is None else getattr(_EXTENSION, name)

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from struct import Struct
 
 from .room.deliveries import Deliveries
 from .wire.codes import Status
+from .wire.layouts import EXECUTE_FRAME, LENGTH_BYTES, ROUTED_FRAME
 
 __all__ = ["Pacing"]
-
-_ROUTED_HEAD = Struct(
-    "!I5xQ4xB"
-)  # length, type and id passed over, the executor's ticket, rank passed over, status
-_SENDER_RANK = Struct("!13xI")  # of an EXECUTE: length, type and seq passed over
 
 
 class Pacing:
@@ -90,9 +85,7 @@ class Pacing:
             if first < len(ranks) and self.wait(tickets[rank], receivers, first):
                 began.append(tickets[rank])
         for rank, receiver in zip(ranks, receivers, strict=True):
-            senders = {
-                tickets[_SENDER_RANK.unpack_from(frame)[0]] for _, frame in deliveries.directed.get(rank, ())
-            }
+            senders = {tickets[_sender_rank(frame)] for _, frame in deliveries.directed.get(rank, ())}
             for executor in _executors(deliveries.routed.get(receiver, b"")):
                 at = bisect_left(tickets, executor)
                 if at < len(tickets) and tickets[at] == executor:
@@ -104,13 +97,19 @@ class Pacing:
         return began
 
 
+def _sender_rank(execute: bytes) -> int:
+    """The rank of the sender of an EXECUTE frame."""
+    _, _, _, sender_rank, _, _ = EXECUTE_FRAME.unpack_from(execute)
+    return int(sender_rank)
+
+
 def _executors(routed: bytes | bytearray) -> set[int]:
     """The tickets of the members that sent the results in these ROUTED frames."""
     tickets = set()
     at = 0
     while at < len(routed):
-        length, ticket, status = _ROUTED_HEAD.unpack_from(routed, at)
+        length, _, _, ticket, _, status = ROUTED_FRAME.unpack_from(routed, at)
         if status not in (Status.EXPIRED, Status.LEFT):  # the server's own
             tickets.add(ticket)
-        at += 4 + length
+        at += LENGTH_BYTES + length
     return tickets

@@ -1,9 +1,10 @@
-"""The frame decoder for a single stream (PROTOCOL section 2)."""
+"""The frame decoder of a client's single stream (PROTOCOL section 2)."""
 
 from __future__ import annotations
 
 from ...errors import ProtocolViolation
 from ..wire.cutting import cut
+from ..wire.layouts import LENGTH_BYTES
 
 __all__ = ["FrameDecoder"]
 
@@ -33,7 +34,10 @@ class FrameDecoder:
         """
         buffer = self._buffer
         buffer += data
-        if len(buffer) >= 4 and len(buffer) - 4 < int.from_bytes(buffer[:4]) <= self.max_length:
+        if (
+            len(buffer) >= LENGTH_BYTES
+            and len(buffer) - LENGTH_BYTES < int.from_bytes(buffer[:LENGTH_BYTES]) <= self.max_length
+        ):
             return [], None  # a long frame that drips in costs nothing but its bytes
         frames, consumed, breach = cut(buffer, self.max_length)
         del buffer[:consumed]

@@ -1,4 +1,4 @@
-# The compiled twin of batch.py.
+# The commands and results of one turn. All their bytes lie in one arena.
 
 cdef struct CommandEntry:
     uint64_t ticket
@@ -20,7 +20,7 @@ cdef struct ResultEntry:
 
 
 cdef int grow(void **items, size_t *capacity, size_t needed, size_t item_bytes) except -1:
-    """Make room for `needed` items of so many bytes each; `items` may move, so who points into them looks again."""
+    """Make room for `needed` items of `item_bytes` each; `items` may move, so pointers into it are not valid any more."""
     cdef size_t more = capacity[0] * 2 if capacity[0] else 64
     cdef void *larger
     if needed <= capacity[0]:
@@ -103,7 +103,7 @@ cdef class Batch:
         return self.take(ticket, start, self.used, events) - start, events
 
     cdef int reserve(self, size_t size) except -1:
-        """Make room for so many bytes more in the arena."""
+        """Make room for `size` bytes more in the arena."""
         return grow(<void **> &self.arena, &self.capacity, self.used + size, 1)
 
     cdef bytes bytes_at(self, size_t start, size_t size):
@@ -114,23 +114,23 @@ cdef class Batch:
         cdef uint32_t length, max_length = self.max_payload + FRAME_OVERHEAD
         cdef size_t stop
         cdef const uint8_t *at
-        while end - cursor >= 4:
+        while end - cursor >= LENGTH_BYTES:
             at = self.arena + cursor
             length = get_u32(at)
             if length == 0 or length > max_length:
                 events.append(bad_length(length, max_length))
                 return end
-            stop = cursor + 4 + length
+            stop = cursor + LENGTH_BYTES + length
             if stop > end:
                 break
-            if at[4] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
+            if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
                 cursor = stop
                 continue
-            if at[4] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):
+            if at[LENGTH_BYTES] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):
                 cursor = stop
                 continue
             try:
-                frame = member_frame(at[4], self.bytes_at(cursor + HEAD, length - 1), self.max_payload)
+                frame = member_frame(at[LENGTH_BYTES], self.bytes_at(cursor + HEAD, length - 1), self.max_payload)
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end

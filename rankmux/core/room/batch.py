@@ -1,16 +1,12 @@
-"""The batch: commands and results that a turn took from its members, in order of arrival.
-
-`batch.pxi` is the compiled twin.
-"""
+"""The commands and results of one turn, taken from the members' byte streams. `batch.pxi` is its compiled twin."""
 
 from __future__ import annotations
 
-from struct import Struct
-
 from ..._twin import twin
 from ...errors import ProtocolViolation
-from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, FrameType
+from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, CommandFlag, FrameType, Target
 from ..wire.frames import Frame, Leave, Pong
+from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
 from ..wire.violations import bad_length, member_frame
 from .encoding import check_run, encode, runs
 
@@ -18,9 +14,8 @@ __all__ = ["Batch", "Event"]
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
 _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
-
-_COMMAND = Struct("!IBIBI")
-_RESULT = Struct("!QB")
+_ONE, _LEAST = int(Target.ONE), int(Target.LEAST)
+_FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
 
 Event = Frame | ProtocolViolation | int
 """Input of a member beside commands and results: a frame, a violation, an errno (0: end of stream)."""
@@ -75,27 +70,28 @@ class Batch:
         """
         events: list[Event] = []
         max_length = self.max_payload + FRAME_OVERHEAD
+        max_result = self.max_payload + TYPE_BYTES + RESULT.size
         cursor, end = 0, len(data)
-        while end - cursor >= 4:
-            length = int.from_bytes(data[cursor : cursor + 4])
+        while end - cursor >= LENGTH_BYTES:
+            length = int.from_bytes(data[cursor : cursor + LENGTH_BYTES])
             if not 0 < length <= max_length:
                 events.append(bad_length(length, max_length))
                 return end, events
-            stop = cursor + 4 + length
+            stop = cursor + LENGTH_BYTES + length
             if stop > end:
                 break
-            type_ = data[cursor + 4]
-            body, cursor = cursor + 5, stop
-            if type_ == _COMMAND_TYPE and length > _COMMAND.size:
-                id_, target, arg, flags, ttl_ms = _COMMAND.unpack_from(data, body)
-                if target <= 3 and flags <= 3 and (not arg or target == 1):
-                    payload = bytes(data[body + _COMMAND.size : stop])
+            type_ = data[cursor + LENGTH_BYTES]
+            body, cursor = cursor + HEAD.size, stop
+            if type_ == _COMMAND_TYPE and length > COMMAND.size:
+                id_, target, arg, flags, ttl_ms = COMMAND.unpack_from(data, body)
+                if target <= _LEAST and flags <= _FLAGS and (not arg or target == _ONE):
+                    payload = bytes(data[body + COMMAND.size : stop])
                     self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
                     continue
-            elif type_ == _RESULT_TYPE and _RESULT.size < length <= self.max_payload + 1 + _RESULT.size:
-                seq, status = _RESULT.unpack_from(data, body)
+            elif type_ == _RESULT_TYPE and RESULT.size < length <= max_result:
+                seq, status = RESULT.unpack_from(data, body)
                 if status in CLIENT_STATUSES:
-                    self.results.append((ticket, seq, status, bytes(data[body + _RESULT.size : stop])))
+                    self.results.append((ticket, seq, status, bytes(data[body + RESULT.size : stop])))
                     continue
             try:
                 frame = member_frame(type_, bytes(data[body:stop]), self.max_payload)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from ..wire.layouts import RANK_FRAME
+
 __all__ = ["RANK_FRAME_BYTES", "Deliveries", "Piece"]
 
-RANK_FRAME_BYTES = 22
+RANK_FRAME_BYTES = RANK_FRAME.size
 
 Piece = bytes | tuple[int, int]
 """Bytes for one receiver alone, or (start, end) in the buffer that all share."""

@@ -1,4 +1,4 @@
-# The compiled twin of dispatch.py.
+# The dispatch of a turn: commands into EXECUTE frames, departures into RANK frames.
 
 def dispatch(
     Batch batch,

@@ -1,4 +1,4 @@
-"""The pure twin of `_dispatch.pyx`, and the definition of what it does: commands and departures into frames. No I/O."""
+"""The dispatch of a turn: commands into EXECUTE frames, departures into RANK frames. `dispatch.pxi` is its twin."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from struct import Struct
 
 from ..._twin import twin
-from ..wire.codes import FrameType, RefusedCode, Target
+from ..wire.codes import CommandFlag, FrameType, RefusedCode, Target
+from ..wire.layouts import (
+    ACCEPTED_FRAME,
+    ACCEPTED_LENGTH,
+    EXECUTE_FRAME,
+    EXECUTE_LENGTH,
+    RANK_FRAME,
+    RANK_LENGTH,
+)
 from .batch import Batch
 from .deliveries import Deliveries
 from .ledger import Ledger
@@ -21,13 +28,10 @@ __all__ = ["Observe", "dispatch", "rank_frames"]
 _EXECUTE_TYPE, _RANK_TYPE = int(FrameType.EXECUTE), int(FrameType.RANK)
 _ACCEPTED_TYPE = int(FrameType.ACCEPTED)
 _ALL, _ONE, _NEXT, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.NEXT), int(Target.LEAST)
-
-_EXECUTE = Struct("!IBQIBI")
-_RANK = Struct("!IBQIIB")
-_ACCEPTED = Struct("!IBIQII")
+_RESULTS, _QUIET = int(CommandFlag.RESULTS), int(CommandFlag.QUIET)
 
 Observe = Callable[[int, int, int, int, int, int, bytes], None]
-"""Told of each dispatched command: (sender's rank, target, arg, seq, executors, rejected, payload)."""
+"""Called for each dispatched command with (sender's rank, target, arg, seq, executors, rejected, payload)."""
 
 
 @twin
@@ -46,7 +50,7 @@ def dispatch(
     """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
 
     `tickets` and `loads` are the columns of the ranks. Returns the last seq used, (seq, ttl_ms) of each command that
-    waits for results, (ticket, code) of each refused, and the number of those whose ticket holds no seat.
+    waits for results, (ticket, code) of each refused, and the number dropped for want of a seat.
     """
     executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
     accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
@@ -78,13 +82,13 @@ def dispatch(
         if not code:
             if ledger.waits(ticket, id_):
                 code = RefusedCode.DUPLICATE
-            elif flags & 1 and ledger.count(ticket) >= waiting_max:
+            elif flags & _RESULTS and ledger.count(ticket) >= waiting_max:
                 code = RefusedCode.BUSY
         frame = b""
         if code:
             limit = waiting_max if code == RefusedCode.BUSY else max_payload
             frame = refusal(id_, code, arg, members, len(payload), limit)
-        elif flags & 1 and ledger.owed + last - first > waiting_total_max:
+        elif flags & _RESULTS and ledger.owed + last - first > waiting_total_max:
             code = RefusedCode.BUSY
             frame = overload(id_, waiting_total_max)
         if code:
@@ -93,13 +97,15 @@ def dispatch(
             continue
         seq += 1
         ttl_ms = asked_ttl_ms
-        if flags & 1:
+        if flags & _RESULTS:
             ttl_ms = ttl_ms or result_ttl_ms
             ledger.open(seq, ticket, id_, tickets, first, last)
             opened.append((seq, ttl_ms))
             for executor in range(first, last):
                 loads[executor] += 1
-        head = _EXECUTE.pack(18 + len(payload), _EXECUTE_TYPE, seq, rank, flags & 1, ttl_ms)
+        head = EXECUTE_FRAME.pack(
+            EXECUTE_LENGTH + len(payload), _EXECUTE_TYPE, seq, rank, flags & _RESULTS, ttl_ms
+        )
         if target == _ALL:
             executes += head
             executes += payload
@@ -111,8 +117,8 @@ def dispatch(
             directed.setdefault(first, []).append((len(executes), head + payload))
         deliveries.executions += last - first
         rejected = rank if target == _ALL else 0
-        if not flags & 2:
-            frame = _ACCEPTED.pack(21, _ACCEPTED_TYPE, id_, seq, last - first, rejected)
+        if not flags & _QUIET:
+            frame = ACCEPTED_FRAME.pack(ACCEPTED_LENGTH, _ACCEPTED_TYPE, id_, seq, last - first, rejected)
             deliveries.answer(accepted, ticket, frame)
         if observe is not None:
             observe(rank, target, arg, seq, last - first, rejected, payload)
@@ -138,5 +144,5 @@ def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, 
     stops = [*departed[1:], survivors + len(departed)]
     for before, (vacant, stop, cause) in enumerate(zip(departed, stops, causes, strict=True), 1):
         for rank in range(vacant + 1, stop):
-            frames += _RANK.pack(18, _RANK_TYPE, seq, rank - before, survivors, cause)
+            frames += RANK_FRAME.pack(RANK_LENGTH, _RANK_TYPE, seq, rank - before, survivors, cause)
     return frames

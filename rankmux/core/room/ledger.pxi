@@ -1,4 +1,4 @@
-# The compiled twin of ledger.py.
+# The results that executors owe to commands.
 
 cdef class Waiting:
     """A dispatched command that waits for the results of `size` tickets, who had the ranks from `first` on."""

@@ -1,22 +1,19 @@
-"""The ledger: which executor owes which command a result. `ledger.pxi` is the compiled twin."""
+"""The results that executors owe to commands (PROTOCOL section 6). `ledger.pxi` is its compiled twin."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from struct import Struct
 
 from ..._twin import twin
 from ..wire.codes import FrameType, Status
+from ..wire.layouts import DONE_FRAME, DONE_LENGTH, ROUTED_FRAME, ROUTED_LENGTH
 from .batch import Batch
 
 __all__ = ["Ledger"]
 
 _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
-
-_ROUTED = Struct("!IBIQIB")
-_DONE = Struct("!IBIIIIII")
 
 
 class _Waiting:
@@ -152,7 +149,7 @@ class Ledger:
         finished, self._finished = self._finished, []
         finished.sort(key=lambda waiting: waiting.seq)
         for waiting in finished:
-            frame = _DONE.pack(25, FrameType.DONE, waiting.id, *waiting.counts)
+            frame = DONE_FRAME.pack(DONE_LENGTH, FrameType.DONE, waiting.id, *waiting.counts)
             done.setdefault(waiting.sender, bytearray()).extend(frame)
         return len(finished)
 
@@ -160,7 +157,7 @@ class Ledger:
         self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
     ) -> None:
         ticket, rank = waiting.tickets[at], waiting.first + at
-        head = _ROUTED.pack(18 + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
+        head = ROUTED_FRAME.pack(ROUTED_LENGTH + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:
             buffer = routed[waiting.sender] = bytearray()

@@ -1,4 +1,4 @@
-# The rank of a ticket, as ranks.py finds it.
+# The rank of a ticket, as `ranks.py` finds it: tickets only grow, so in rank order they are sorted.
 
 cdef inline Py_ssize_t find(const uint64_t *tickets, Py_ssize_t low, Py_ssize_t high, uint64_t ticket) noexcept nogil:
     """Where `ticket` is, or would be, among the rising tickets[low:high]."""

@@ -1,4 +1,4 @@
-"""The REFUSED frames, with a text that says why (PROTOCOL section 5)."""
+"""The texts of refused commands, in one place for both twins (PROTOCOL section 5)."""
 
 from __future__ import annotations
 

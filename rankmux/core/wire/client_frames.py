@@ -6,9 +6,9 @@ byte and raises `ProtocolViolation` with the code that an ERROR would carry.
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import NamedTuple
 
+from . import layouts
 from .codes import (
     CLIENT_STATUSES,
     NAME_MAX_BYTES,
@@ -24,12 +24,7 @@ from .fields import at_least, exact, frame, text, violation
 
 __all__ = ["Command", "Hello", "Leave", "Ping", "Pong", "Result", "Who", "valid_name"]
 
-_HELLO_HEAD = Struct("!BBB")
-_HELLO_MIN_BYTES = 7
-_U16 = Struct("!H")
-_COMMAND = Struct("!IBIBI")
-_RESULT = Struct("!QB")
-_WHO = Struct("!III")
+_HELLO_MIN_BYTES = layouts.HELLO.size + 2 * layouts.U16.size
 _COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET
 
 
@@ -54,11 +49,11 @@ class Hello(NamedTuple):
         name = self.name.encode()
         return frame(
             FrameType.HELLO,
-            _HELLO_HEAD.pack(self.version, self.flags, len(name)),
+            layouts.HELLO.pack(self.version, self.flags, len(name)),
             name,
-            _U16.pack(len(self.token)),
+            layouts.U16.pack(len(self.token)),
             self.token,
-            _U16.pack(len(self.resume)),
+            layouts.U16.pack(len(self.resume)),
             self.resume,
         )
 
@@ -103,20 +98,20 @@ class Command(NamedTuple):
     def encode(self) -> bytes:
         return frame(
             FrameType.COMMAND,
-            _COMMAND.pack(self.id, self.target, self.arg, self.flags, self.ttl_ms),
+            layouts.COMMAND.pack(self.id, self.target, self.arg, self.flags, self.ttl_ms),
             self.payload,
         )
 
     @classmethod
     def decode(cls, body: bytes) -> Command:
-        id_, target, arg, flags, ttl_ms = at_least(body, _COMMAND, "COMMAND")
+        id_, target, arg, flags, ttl_ms = at_least(body, layouts.COMMAND, "COMMAND")
         if target > Target.LEAST:
             raise violation(f"target {target} is not known, 0 to 3 are")
         if arg and target != Target.ONE:
             raise violation(f"the arg of {Target(target).name} is 0, this one {arg}")
         if flags & ~int(_COMMAND_FLAGS):
             raise violation(f"COMMAND flags {flags:#04x} set a reserved bit")
-        return cls(id_, target, arg, flags, ttl_ms, body[_COMMAND.size :])
+        return cls(id_, target, arg, flags, ttl_ms, body[layouts.COMMAND.size :])
 
 
 class Result(NamedTuple):
@@ -127,14 +122,14 @@ class Result(NamedTuple):
     payload: bytes
 
     def encode(self) -> bytes:
-        return frame(FrameType.RESULT, _RESULT.pack(self.seq, self.status), self.payload)
+        return frame(FrameType.RESULT, layouts.RESULT.pack(self.seq, self.status), self.payload)
 
     @classmethod
     def decode(cls, body: bytes) -> Result:
-        seq, status = at_least(body, _RESULT, "RESULT")
+        seq, status = at_least(body, layouts.RESULT, "RESULT")
         if status not in CLIENT_STATUSES:
             raise violation(f"status {status} is not one that a client sends (0, 1, 2, 16)")
-        return cls(seq, status, body[_RESULT.size :])
+        return cls(seq, status, body[layouts.RESULT.size :])
 
 
 class Who(NamedTuple):
@@ -145,11 +140,11 @@ class Who(NamedTuple):
     count: int  # type: ignore[assignment]  # a tuple's method, which is not missed here
 
     def encode(self) -> bytes:
-        return frame(FrameType.WHO, _WHO.pack(*self))
+        return frame(FrameType.WHO, layouts.WHO.pack(*self))
 
     @classmethod
     def decode(cls, body: bytes) -> Who:
-        return cls(*exact(body, _WHO, "WHO"))
+        return cls(*exact(body, layouts.WHO, "WHO"))
 
 
 class _Opaque(NamedTuple):

@@ -1,18 +1,18 @@
-# The compiled twin of cutting.py.
+# The cut of a byte stream into frames.
 
 def cut(const uint8_t[::1] data, Py_ssize_t max_length):
-    """As `_framing_py.cut`."""
+    """As `cutting.cut`."""
     cdef list frames = []
     cdef Py_ssize_t cursor = 0, end = data.shape[0]
     cdef const uint8_t *at
     cdef uint32_t length
-    while end - cursor >= 4:
+    while end - cursor >= LENGTH_BYTES:
         at = &data[cursor]
         length = get_u32(at)
         if length == 0 or length > max_length:
             return frames, cursor, bad_length(length, max_length)
-        if end - cursor - 4 < length:
+        if end - cursor - LENGTH_BYTES < length:
             break
-        frames.append((at[4], PyBytes_FromStringAndSize(<const char *> at + HEAD, length - 1)))
-        cursor += 4 + length
+        frames.append((at[LENGTH_BYTES], PyBytes_FromStringAndSize(<const char *> at + HEAD, length - 1)))
+        cursor += LENGTH_BYTES + length
     return frames, cursor, None

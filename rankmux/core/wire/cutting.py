@@ -1,9 +1,10 @@
-"""Cutting a byte stream into frames (PROTOCOL section 2). `cutting.pxi` is the compiled twin."""
+"""The cut of a byte stream into frames (PROTOCOL section 2). `cutting.pxi` is its compiled twin."""
 
 from __future__ import annotations
 
 from ..._twin import twin
 from ...errors import ProtocolViolation
+from .layouts import HEAD, LENGTH_BYTES
 from .violations import bad_length
 
 __all__ = ["cut"]
@@ -20,12 +21,13 @@ def cut(
     """
     frames: list[tuple[int, bytes]] = []
     cursor, end = 0, len(data)
-    while end - cursor >= 4:
-        length = int.from_bytes(data[cursor : cursor + 4])
+    while end - cursor >= LENGTH_BYTES:
+        length = int.from_bytes(data[cursor : cursor + LENGTH_BYTES])
         if not 0 < length <= max_length:
             return frames, cursor, bad_length(length, max_length)
-        if end - cursor - 4 < length:
+        if end - cursor - LENGTH_BYTES < length:
             break
-        frames.append((data[cursor + 4], bytes(data[cursor + 5 : cursor + 4 + length])))
-        cursor += 4 + length
+        stop = cursor + LENGTH_BYTES + length
+        frames.append((data[cursor + LENGTH_BYTES], bytes(data[cursor + HEAD.size : stop])))
+        cursor = stop
     return frames, cursor, None

@@ -7,10 +7,9 @@ from typing import Protocol
 
 from ...errors import ProtocolViolation
 from .codes import ErrorCode
+from .layouts import HEAD, TYPE_BYTES
 
 __all__ = ["Frame", "at_least", "exact", "frame", "text", "violation"]
-
-_HEAD = Struct("!IB")
 
 
 class Frame(Protocol):
@@ -23,7 +22,7 @@ class Frame(Protocol):
 def frame(type_: int, *parts: bytes) -> bytes:
     """The whole frame: its length, its type, its body."""
     body = b"".join(parts)
-    return _HEAD.pack(len(body) + 1, type_) + body
+    return HEAD.pack(TYPE_BYTES + len(body), type_) + body
 
 
 def violation(text: str, code: ErrorCode = ErrorCode.PROTOCOL) -> ProtocolViolation:

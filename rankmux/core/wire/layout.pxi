@@ -1,7 +1,10 @@
-# The layouts of the frames that C code knows, and how to read and write them.
+# The layouts of frames in C: their sizes, their numbers, room for them. `layouts.py` defines them.
+#
+# All functions here are `inline`: the C compiler puts them into their callers, and no call is left.
 
 # In bytes: the head (length and type), and the bodies of the frames that C code knows, without the payload.
 cdef enum:
+    LENGTH_BYTES = 4
     HEAD = 5
     COMMAND_BODY = 14
     RESULT_BODY = 9
@@ -12,7 +15,26 @@ cdef enum:
     DONE_BODY = 24
 
 
-# Bytes on the wire are big-endian; compilers make one instruction of each of these. Who puts gets back where to go on.
+
+cdef int check_size(str name, int expected, int size) except -1:
+    """No ImportError: that would silently choose the pure twin."""
+    if size != expected:
+        raise AssertionError(f"{name}: layout.pxi has {size} bytes, layouts.py {expected}")
+    return 0
+
+
+check_size("LENGTH_BYTES", layouts.LENGTH_BYTES, LENGTH_BYTES)
+check_size("HEAD", layouts.HEAD.size, HEAD)
+check_size("COMMAND", layouts.COMMAND.size, COMMAND_BODY)
+check_size("RESULT", layouts.RESULT.size, RESULT_BODY)
+check_size("EXECUTE", layouts.EXECUTE.size, EXECUTE_BODY)
+check_size("ROUTED", layouts.ROUTED.size, ROUTED_BODY)
+check_size("RANK", layouts.RANK.size, RANK_BODY)
+check_size("ACCEPTED", layouts.ACCEPTED.size, ACCEPTED_BODY)
+check_size("DONE", layouts.DONE.size, DONE_BODY)
+
+
+# Bytes on the wire are big-endian; compilers make one instruction of each of these. A `put` returns where to go on.
 
 cdef inline uint32_t get_u32(const uint8_t *at) noexcept nogil:
     return (<uint32_t> at[0] << 24) | (<uint32_t> at[1] << 16) | (<uint32_t> at[2] << 8) | at[3]

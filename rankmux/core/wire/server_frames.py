@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import NamedTuple
 
+from . import layouts
 from .codes import VERSION, Cause, ErrorCode, ExecuteFlag, FrameType, Status
 from .fields import at_least, exact, frame, text, violation
 
@@ -21,18 +21,6 @@ __all__ = [
     "Welcome",
 ]
 
-_U16 = Struct("!H")
-_WELCOME = Struct("!BQQQIIIIIH")
-_WELCOME_FRAME = Struct("!IB" + _WELCOME.format[1:])
-_EXECUTE = Struct("!QIBI")
-_RANK = Struct("!QIIB")
-_ACCEPTED = Struct("!IQII")
-_REFUSED = Struct("!IH")
-_ROUTED = Struct("!IQIB")
-_DONE = Struct("!IIIIII")
-_MEMBERS = Struct("!IQIH")
-_MEMBER = Struct("!IQIB")
-
 
 class Welcome(NamedTuple):
     """Server to client: you hold a seat (section 3.2)."""
@@ -48,16 +36,18 @@ class Welcome(NamedTuple):
     version: int = VERSION
 
     def encode(self) -> bytes:
-        return _WELCOME_FRAME.pack(_WELCOME.size + 1, FrameType.WELCOME, self.version, *self[:-1], 0)
+        return layouts.WELCOME_FRAME.pack(
+            layouts.WELCOME_LENGTH, FrameType.WELCOME, self.version, *self[:-1], 0
+        )
 
     @classmethod
     def decode(cls, body: bytes) -> Welcome:
-        version, *fields, resume_size = at_least(body, _WELCOME, "WELCOME")
+        version, *fields, resume_size = at_least(body, layouts.WELCOME, "WELCOME")
         if version != VERSION:
             raise violation(
                 f"the server speaks version {version}, this client {VERSION}", ErrorCode.UNSUPPORTED
             )
-        if len(body) != _WELCOME.size + resume_size:
+        if len(body) != layouts.WELCOME.size + resume_size:
             raise violation(f"the resume of WELCOME is not {resume_size} bytes long, as it says")
         return cls(*fields)
 
@@ -72,14 +62,14 @@ class Execute(NamedTuple):
     payload: bytes
 
     def encode(self) -> bytes:
-        return frame(FrameType.EXECUTE, _EXECUTE.pack(*self[:4]), self.payload)
+        return frame(FrameType.EXECUTE, layouts.EXECUTE.pack(*self[:4]), self.payload)
 
     @classmethod
     def decode(cls, body: bytes) -> Execute:
-        seq, sender_rank, flags, ttl_ms = at_least(body, _EXECUTE, "EXECUTE")
+        seq, sender_rank, flags, ttl_ms = at_least(body, layouts.EXECUTE, "EXECUTE")
         if flags & ~int(ExecuteFlag.RESULT_WANTED):
             raise violation(f"EXECUTE flags {flags:#04x} set a reserved bit")
-        return cls(seq, sender_rank, flags, ttl_ms, body[_EXECUTE.size :])
+        return cls(seq, sender_rank, flags, ttl_ms, body[layouts.EXECUTE.size :])
 
 
 class Rank(NamedTuple):
@@ -91,11 +81,11 @@ class Rank(NamedTuple):
     cause: int
 
     def encode(self) -> bytes:
-        return frame(FrameType.RANK, _RANK.pack(*self))
+        return frame(FrameType.RANK, layouts.RANK.pack(*self))
 
     @classmethod
     def decode(cls, body: bytes) -> Rank:
-        frame = cls(*exact(body, _RANK, "RANK"))
+        frame = cls(*exact(body, layouts.RANK, "RANK"))
         if not Cause.LEFT <= frame.cause <= Cause.EVICTED:
             raise violation(f"cause {frame.cause} is not known, 1 to 3 are")
         return frame
@@ -110,11 +100,11 @@ class Accepted(NamedTuple):
     rejected: int
 
     def encode(self) -> bytes:
-        return frame(FrameType.ACCEPTED, _ACCEPTED.pack(*self))
+        return frame(FrameType.ACCEPTED, layouts.ACCEPTED.pack(*self))
 
     @classmethod
     def decode(cls, body: bytes) -> Accepted:
-        return cls(*exact(body, _ACCEPTED, "ACCEPTED"))
+        return cls(*exact(body, layouts.ACCEPTED, "ACCEPTED"))
 
 
 class Refused(NamedTuple):
@@ -125,12 +115,12 @@ class Refused(NamedTuple):
     text: str
 
     def encode(self) -> bytes:
-        return frame(FrameType.REFUSED, _REFUSED.pack(self.id, self.code), self.text.encode())
+        return frame(FrameType.REFUSED, layouts.REFUSED.pack(self.id, self.code), self.text.encode())
 
     @classmethod
     def decode(cls, body: bytes) -> Refused:
-        id_, code = at_least(body, _REFUSED, "REFUSED")
-        return cls(id_, code, text(body[_REFUSED.size :], "REFUSED"))
+        id_, code = at_least(body, layouts.REFUSED, "REFUSED")
+        return cls(id_, code, text(body[layouts.REFUSED.size :], "REFUSED"))
 
 
 class Routed(NamedTuple):
@@ -143,14 +133,14 @@ class Routed(NamedTuple):
     payload: bytes
 
     def encode(self) -> bytes:
-        return frame(FrameType.ROUTED, _ROUTED.pack(*self[:4]), self.payload)
+        return frame(FrameType.ROUTED, layouts.ROUTED.pack(*self[:4]), self.payload)
 
     @classmethod
     def decode(cls, body: bytes) -> Routed:
-        id_, ticket, rank, status = at_least(body, _ROUTED, "ROUTED")
+        id_, ticket, rank, status = at_least(body, layouts.ROUTED, "ROUTED")
         if status > Status.LEFT and status != Status.PART:
             raise violation(f"status {status} is not known")
-        return cls(id_, ticket, rank, status, body[_ROUTED.size :])
+        return cls(id_, ticket, rank, status, body[layouts.ROUTED.size :])
 
 
 class Done(NamedTuple):
@@ -164,11 +154,11 @@ class Done(NamedTuple):
     left: int
 
     def encode(self) -> bytes:
-        return frame(FrameType.DONE, _DONE.pack(*self))
+        return frame(FrameType.DONE, layouts.DONE.pack(*self))
 
     @classmethod
     def decode(cls, body: bytes) -> Done:
-        return cls(*exact(body, _DONE, "DONE"))
+        return cls(*exact(body, layouts.DONE, "DONE"))
 
 
 class MemberInfo(NamedTuple):
@@ -190,11 +180,11 @@ class Members(NamedTuple):
     members: tuple[MemberInfo, ...]
 
     def encode(self) -> bytes:
-        parts = [_MEMBERS.pack(self.id, self.seq, self.total, len(self.members))]
+        parts = [layouts.MEMBERS.pack(self.id, self.seq, self.total, len(self.members))]
         for rank, ticket, load, name, address in self.members:
             raw_name, raw_address = name.encode(), address.encode()
             parts += (
-                _MEMBER.pack(rank, ticket, load, len(raw_name)),
+                layouts.MEMBER.pack(rank, ticket, load, len(raw_name)),
                 raw_name,
                 bytes((len(raw_address),)),
                 raw_address,
@@ -203,14 +193,14 @@ class Members(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Members:
-        id_, seq, total, count = at_least(body, _MEMBERS, "MEMBERS")
-        cursor = _MEMBERS.size
+        id_, seq, total, count = at_least(body, layouts.MEMBERS, "MEMBERS")
+        cursor = layouts.MEMBERS.size
         members = []
         for _ in range(count):
-            if len(body) < cursor + _MEMBER.size:
+            if len(body) < cursor + layouts.MEMBER.size:
                 raise violation("a MEMBERS frame ends inside a member")
-            rank, ticket, load, name_size = _MEMBER.unpack_from(body, cursor)
-            cursor += _MEMBER.size
+            rank, ticket, load, name_size = layouts.MEMBER.unpack_from(body, cursor)
+            cursor += layouts.MEMBER.size
             name = body[cursor : cursor + name_size]
             cursor += name_size
             if len(body) <= cursor:
@@ -231,9 +221,9 @@ class ErrorFrame(NamedTuple):
     text: str
 
     def encode(self) -> bytes:
-        return frame(FrameType.ERROR, _U16.pack(self.code), self.text.encode())
+        return frame(FrameType.ERROR, layouts.U16.pack(self.code), self.text.encode())
 
     @classmethod
     def decode(cls, body: bytes) -> ErrorFrame:
-        (code,) = at_least(body, _U16, "ERROR")
-        return cls(code, text(body[_U16.size :], "ERROR"))
+        (code,) = at_least(body, layouts.U16, "ERROR")
+        return cls(code, text(body[layouts.U16.size :], "ERROR"))

@@ -1,6 +1,6 @@
-"""What the server says to what is wrong, in one place for both twins (PROTOCOL sections 3.3 and 5).
+"""The texts of breaches by a member's bytes, in one place for both twins (PROTOCOL section 3.3).
 
-The hot loops judge by numbers; what is odd they hand over here, where the words are.
+The hot loops judge by numbers, and hand over here whatever is odd.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def bad_length(length: int, max_length: int) -> ProtocolViolation:
 
 
 def member_frame(type_: int, body: bytes, max_payload: int) -> Frame:
-    """The frame that a member sent; raises the breach (section 3.3). Where the hot loops hand over what is odd."""
+    """The frame that a member sent; raises the breach (section 3.3). The hot loops hand over here whatever is odd."""
     if type_ == FrameType.HELLO:
         raise ProtocolViolation(ErrorCode.PROTOCOL, "a second HELLO: this connection holds a seat already")
     frame = decode(type_, body, CLIENT_FRAMES)

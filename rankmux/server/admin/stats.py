@@ -10,11 +10,11 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from itertools import islice
 from operator import itemgetter
-from struct import Struct
 from typing import NamedTuple
 
 from ...core.room.ranks import Ranks
 from ...core.room.turn import Outcome
+from ...core.wire.layouts import DONE_FRAME
 
 __all__ = ["BOUNDS_S", "EVENTS_MAX", "Histogram", "RoomEvent", "Stats"]
 
@@ -24,7 +24,6 @@ EVENTS_MAX = 256
 """The number of recent joins, departures and promotions kept."""
 
 _STATUSES = ("ok", "failed", "rejected", "expired", "left")
-_DONE = Struct("!9x5I")  # a DONE frame: length, type and id skipped, then a number for each status
 
 
 class Histogram:
@@ -136,7 +135,7 @@ class Stats:
     def _count_results(self, done: Mapping[int, bytes | bytearray]) -> None:
         ok = failed = rejected = expired = left = 0
         for frames in done.values():
-            for counts in _DONE.iter_unpack(frames):
+            for _length, _type, _id, *counts in DONE_FRAME.iter_unpack(frames):
                 ok += counts[0]
                 failed += counts[1]
                 rejected += counts[2]

@@ -1,1 +1,1 @@
-"""The loops that move bytes between sockets and turns, and their compiled twins."""
+"""The loops that enter the kernel once for each connection and turn: reading members, and sending to them."""

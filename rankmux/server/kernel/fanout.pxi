@@ -1,7 +1,23 @@
-# The compiled twin of fanout.py.
+# The loop that sends each member its part of a turn.
+#
+# In this order: the structs, the ring, how one message leaves (at once, or with others in the ring), what each rank gets,
+# and `flush`, which gathers it all and then sends without the GIL. Meanwhile C code points into the turn's buffers and the
+# tables of `tables`; they belong to the thread that runs the turn, and it is busy here.
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
+    int MSG_NOSIGNAL
 
 cdef enum:
     RANK_FRAME = HEAD + RANK_BODY  # bytes
+
 
 cdef struct Step:  # behind the rank of this sender, the shared prefix is so long
     Py_ssize_t rank

@@ -1,4 +1,4 @@
-"""The pure twin of `_flush.pyx`, and the definition of what it does: send each member what the turn owes it.
+"""The loop that sends each member its part of a turn. `fanout.pxi` is its compiled twin.
 
 Sockets are handed in; nothing here opens, closes or waits.
 """

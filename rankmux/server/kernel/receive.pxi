@@ -1,4 +1,9 @@
-# The compiled twin of receive.py. Included by _framing.pyx, whose head explains the language.
+# The loop that reads members.
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
+    int MSG_DONTWAIT
+
 
 cdef struct Chunk:
     int fd

@@ -1,4 +1,4 @@
-# uring.h as Cython sees it.
+# What Cython has to know of `uring.h`; the meaning stands there.
 
 cdef extern from "server/kernel/uring.h" nogil:
     int URING_ENTRIES, URING_NOT_SENT

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rankmux.codes import CLIENT_FRAMES, ErrorCode, FrameType, RefusedCode, Status, Target
-from rankmux.core.room.refusals import refusal
+from rankmux.codes import CLIENT_FRAMES, ErrorCode, FrameType, Status, Target
 from rankmux.core.wire.violations import bad_length, member_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.wire import Command, Hello, Leave, Ping, Refused, Result, Who
+from rankmux.wire import Command, Hello, Leave, Ping, Result, Who
 
 MAX_PAYLOAD = 100
 
@@ -55,29 +54,6 @@ def test_what_a_member_may_not_send(type_, body, code):
     with pytest.raises(ProtocolViolation) as caught:
         member_frame(type_, body, MAX_PAYLOAD)
     assert caught.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (RefusedCode.NO_TARGET, "nobody"),
-        (RefusedCode.NOT_LOWER, "rank 41 "),
-        (RefusedCode.NO_SUCH_RANK, "the last one is 42"),
-        (RefusedCode.BUSY, "1024"),
-        (RefusedCode.DUPLICATE, "id 7 "),
-        (RefusedCode.TOO_BIG, "at most 1024"),
-    ],
-)
-def test_refusals_say_why(code, words):
-    whole = refusal(7, code, 41, 43, 2000, 1024)
-    assert whole[4] == FrameType.REFUSED
-    frame = Refused.decode(whole[5:])
-    assert (frame.id, frame.code) == (7, code)
-    assert words in frame.text
-
-
-def test_the_protocols_example():
-    assert refusal(8, RefusedCode.NOT_LOWER, 2, 5, 0, 0) == Refused(8, 2, "rank 2 is not below you").encode()
 
 
 def test_every_client_frame_is_judged_here():

@@ -1,0 +1,32 @@
+"""Why a command was refused: the code of each reason, and words that name the numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankmux.codes import FrameType, RefusedCode
+from rankmux.core.room.refusals import refusal
+from rankmux.wire import Refused
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (RefusedCode.NO_TARGET, "nobody"),
+        (RefusedCode.NOT_LOWER, "rank 41 "),
+        (RefusedCode.NO_SUCH_RANK, "the last one is 42"),
+        (RefusedCode.BUSY, "1024"),
+        (RefusedCode.DUPLICATE, "id 7 "),
+        (RefusedCode.TOO_BIG, "at most 1024"),
+    ],
+)
+def test_refusals_say_why(code, words):
+    whole = refusal(7, code, 41, 43, 2000, 1024)
+    assert whole[4] == FrameType.REFUSED
+    frame = Refused.decode(whole[5:])
+    assert (frame.id, frame.code) == (7, code)
+    assert words in frame.text
+
+
+def test_the_protocols_example():
+    assert refusal(8, RefusedCode.NOT_LOWER, 2, 5, 0, 0) == Refused(8, 2, "rank 2 is not below you").encode()
