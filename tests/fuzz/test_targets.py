@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankmux import _framing_py as pure
-from rankmux.core.client.session import ClientSession
+from rankmux.core.client.seat import ClientSeat
 
 from .__main__ import mangled
 from .seeds import SEEDS
@@ -44,7 +44,7 @@ def test_a_target_would_notice(name, monkeypatch):
         raise ZeroDivisionError
 
     if name == "client":
-        monkeypatch.setattr(ClientSession, "_in_order", mistake)
+        monkeypatch.setattr(ClientSeat, "_advance", mistake)
     else:
         monkeypatch.setattr(pure, "bad_length", mistake)
     with pytest.raises(ZeroDivisionError):

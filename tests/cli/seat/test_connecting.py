@@ -10,7 +10,7 @@ import pytest
 
 from rankmux.cli.seat.connecting import Connecting
 from rankmux.cli.seat.loop import Loop
-from rankmux.client.stream import Address
+from rankmux.client.address import Address
 from rankmux.errors import ConnectionLost
 from rankmux.server.server import Server
 
