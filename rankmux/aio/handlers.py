@@ -125,7 +125,7 @@ class _Answer:
     async def __call__(self, seq: int, status: Status, payload: bytes) -> None:
         await self._connection.drained(self._link)
         if self._link.session.state is not ClientState.JOINED:
-            raise ConnectionLost("it went before the result was sent")
+            raise ConnectionLost("it ended before the result was sent")
         self._link.session.send_result(seq, status, payload)
         self._link.flush()
         self._given = self._given or status is not Status.PART

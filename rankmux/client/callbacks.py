@@ -157,7 +157,7 @@ class CallQueue:
         def send_result(seq: int, status: Status, payload: bytes) -> None:
             with engine.condition:
                 if link.session.state is not ClientState.JOINED:
-                    raise ConnectionLost("it went before the result was sent")
+                    raise ConnectionLost("it ended before the result was sent")
                 link.session.send_result(seq, status, payload)
                 engine.push(link)
                 engine.drain(link)

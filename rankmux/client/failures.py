@@ -35,7 +35,7 @@ def unreachable(address: Address, error: Exception) -> ConnectionLost:
     """No connection to `address`."""
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
-    return ConnectionLost(f"{address} cannot be reached: {getattr(error, 'strerror', None) or error}")
+    return ConnectionLost(f"cannot connect to {address}: {reason_of(error)}")
 
 
 def tls_failed(address: Address, error: Exception) -> ConnectionLost:

@@ -155,7 +155,7 @@ class Inbox:
             progress.error = ConnectionLost(reason)
             progress.error.__cause__ = error
         for request in list(self._pages.values()):
-            request.error = ConnectionLost("it went before the members were listed")
+            request.error = ConnectionLost("it ended before the members were listed")
             request.error.__cause__ = error
         self._by_id.clear()
         self._pages.clear()

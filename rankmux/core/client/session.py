@@ -248,7 +248,7 @@ class ClientSession:
         """The stream ended, or failed for `reason`. A partial frame is dropped (section 3.4)."""
         match self.state:
             case ClientState.AWAITING:
-                self._end(ConnectionLost(f"{reason} before it said WELCOME"))
+                self._end(ConnectionLost(f"{reason} before WELCOME"))
             case ClientState.JOINED:
                 self._end(ConnectionLost(reason))
             case ClientState.LEAVING:
