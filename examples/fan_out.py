@@ -15,8 +15,7 @@ import json
 import os
 import socket
 
-from rankmux import Client
-from rankmux.client.client import ReceivedCommand, Rejected, RoutedResult, Status
+from rankmux import Client, ReceivedCommand, Rejected, RoutedResult, Status
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

@@ -19,8 +19,7 @@ import random
 import time
 from contextlib import suppress
 
-from rankmux import Client
-from rankmux.client.client import ReceivedCommand, Status
+from rankmux import Client, ReceivedCommand, Status
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

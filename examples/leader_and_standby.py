@@ -21,8 +21,7 @@ import os
 import random
 import time
 
-from rankmux import Client
-from rankmux.client.client import Promoted, ReceivedCommand
+from rankmux import Client, Promoted, ReceivedCommand
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

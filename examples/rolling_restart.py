@@ -22,8 +22,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from rankmux import Client
-from rankmux.client.client import ReceivedCommand, Rejected
+from rankmux import Client, ReceivedCommand, Rejected
 from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 

@@ -1,35 +1,83 @@
-"""rankmux: a TCP server that ranks its clients. Who came first commands those who came later.
+"""rankmux: a TCP server that ranks its clients; a member executes the commands of the members before it.
 
-`Client` and `Server` are the two ends, `aio.Client` is the former for asyncio; `errors` has every exception, `wire`
-every frame. Each is imported when it is first asked for, so that a client in a script does not pay for a server.
+`Client` and `Server` are the two ends; `aio` has the same client for asyncio, `errors` the exceptions, `wire` the
+frames and `codes` the numbers of the protocol. Each name is imported on first use: a client does not load a server.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from .errors import RankmuxError
-
+# A type checker takes it for true. Importing it from `typing` would take longer than all the rest of this module.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import aio
+    from . import aio, codes, errors, wire
+    from .client.callbacks import Handler
     from .client.client import Client
+    from .client.receipt import Receipt, ReceivedCommand
+    from .core.client.events import Promoted
+    from .core.client.received import Rejected, reject
+    from .core.client.sent import Counts, RoutedResult
+    from .core.wire.codes import Cause, ErrorCode, RefusedCode, Status, Target
+    from .core.wire.frames import MemberInfo
+    from .errors import RankmuxError
     from .server.server import Server
 
-__all__ = ["Client", "RankmuxError", "Server", "__version__", "aio"]
+__all__ = [
+    "Cause",
+    "Client",
+    "Counts",
+    "ErrorCode",
+    "Handler",
+    "MemberInfo",
+    "Promoted",
+    "RankmuxError",
+    "Receipt",
+    "ReceivedCommand",
+    "RefusedCode",
+    "Rejected",
+    "RoutedResult",
+    "Server",
+    "Status",
+    "Target",
+    "__version__",
+    "aio",
+    "codes",
+    "errors",
+    "reject",
+    "wire",
+]
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "Cause": "codes",
+    "Client": "client.client",
+    "Counts": "core.client.sent",
+    "ErrorCode": "codes",
+    "Handler": "client.callbacks",
+    "MemberInfo": "wire",
+    "Promoted": "core.client.events",
+    "RankmuxError": "errors",
+    "Receipt": "client.receipt",
+    "ReceivedCommand": "client.receipt",
+    "RefusedCode": "codes",
+    "Rejected": "core.client.received",
+    "RoutedResult": "core.client.sent",
+    "Server": "server.server",
+    "Status": "codes",
+    "Target": "codes",
+    "reject": "core.client.received",
+}
 
-def __getattr__(name: str) -> Any:
-    if name == "Client":
-        from .client.client import Client
+if not TYPE_CHECKING:  # a type checker that saw it would take every name for a known one
 
-        return Client
-    if name == "Server":
-        from .server.server import Server
+    def __getattr__(name):
+        from importlib import import_module
 
-        return Server
-    if name == "aio":
-        return import_module(".aio", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in ("aio", "codes", "errors", "wire"):
+            return import_module(f".{name}", __name__)
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,6 @@
-"""Every frame of the protocol, for code that speaks it on its own."""
+"""The frames of the protocol, version 1 (PROTOCOL sections 2 to 7), for programs that speak it without a client."""
+
+from __future__ import annotations
 
 from .core.wire.frames import *  # noqa: F403
 from .core.wire.frames import __all__ as __all__  # noqa: PLC0414

@@ -1,7 +1,7 @@
-"""Opening a connection to a server from an asyncio loop: TCP, TLS over it, or a Unix socket.
+"""Connecting to a server from an asyncio loop: TCP, TLS over it, or a Unix socket.
 
-It knows addresses and transports, and nothing of what the bytes mean. Numeric hosts are connected to without a thread;
-names go through the loop's own resolver.
+It knows addresses and transports, and nothing of the bytes. A numeric host needs no thread; a name goes through the
+loop's resolver.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import suppress
 from os import fspath
 from typing import Any
 
-from ..client.stream import TLS_ERRORS, Address, tls_failed, unreachable
+from ..client.address import Address
+from ..client.failures import TLS_ERRORS, tls_failed, unreachable
 
 __all__ = ["open_transport"]
 
 
 async def open_transport(address: Address, protocol: asyncio.Protocol, timeout_s: float) -> None:
-    """Connect `protocol` to `address`, its TLS handshake done. Raises ConnectionLost, with what to look at."""
+    """Connect `protocol` to `address`, its TLS handshake done. Raises ConnectionLost."""
     try:
         async with asyncio.timeout(timeout_s) as limit:
             sock = await _connected(address)

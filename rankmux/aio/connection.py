@@ -1,7 +1,7 @@
 """The connection of the asyncio client: made, lost, made again, closed; and waiting for what comes over it.
 
-Between a loss and the return one task waits out the back-off; otherwise it has no task of its own. It knows sessions
-and links, and nothing of handlers, receipts or iterators.
+Between a loss and the return one task waits for the back-off; otherwise there is none. It knows sessions and links,
+and nothing of handlers, receipts or iterators.
 """
 
 from __future__ import annotations
@@ -12,77 +12,92 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from contextvars import ContextVar
 from copy import copy
+from typing import Protocol
+from weakref import WeakSet
 
-from ..client.stream import Address
-from ..core.client.arguments import Token, token_of
+from ..client.failures import no_welcome, nothing_read, too_many_results
+from ..client.limits import GOODBYE_S
+from ..client.membership import JoinOptions
 from ..core.client.backoff import Backoff
 from ..core.client.events import (
+    ClientEvent,
     CommandAccepted,
     CommandDone,
     Ended,
-    Event,
+    ExecuteRejected,
     MembersPage,
     Promoted,
     RefusalReceived,
     ResultRouted,
     Welcomed,
 )
-from ..core.client.session import ClientSession, State
+from ..core.client.session import ClientSession, ClientState
 from ..errors import ConnectionLost, RankmuxError, StateError
 from .connect import open_transport
-from .link import Link
-from .waiters import Waiters, ended
+from .link import TransportLink
+from .waiters import Waiters, cancel_and_wait
 
-__all__ = ["RANK", "Connection", "Incident", "handling"]
+__all__ = ["RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling"]
 
-RANK = "rank"  # what a waiter for the rank waits for
+RANK = "rank"
+"""The key of waiters for the rank."""
 _WRITABLE = "writable"
-_GOODBYE_S = 1.0  # as long as a server sends what it still owes after LEAVE (section 3.4)
 
-Incident = Welcomed | Promoted | Ended
-"""What happens to a member: it joined, moved up, or lost its connection."""
+Incident = Welcomed | Promoted | ExecuteRejected | Ended
+"""An event in a member's life: it joined, moved up, rejected a command, or lost its connection."""
 
 handling: ContextVar[object] = ContextVar("handling", default=None)
 """The connection whose command is being run, in the tasks of its handler."""
 
 
-class Connection:
-    """Keeps a client connected, with `backoff` for as long as that is of use.
+class Subscriber(Protocol):
+    """Takes the incidents of a connection."""
 
-    `on_incident` is told what happens to the member, `on_change` that something has come or gone; both are called in
-    the middle of things and must not wait. `executes` says whether received commands become fewer by themselves.
-    """
+    def feed(self, incident: Incident) -> None:
+        """It has happened. Must not wait."""
+
+
+class Executor(Protocol):
+    """Runs the commands that a connection receives."""
+
+    @property
+    def active(self) -> bool:
+        """Whether commands are being run, so that fewer of them wait soon."""
+
+    def start(self, connection: ClientConnection) -> None:
+        """Start the commands that may run now. Must not wait."""
+
+
+class ClientConnection:
+    """Keeps a client connected, with `backoff` until another attempt is pointless."""
 
     def __init__(
         self,
-        address: Address,
-        name: str,
-        token: Token,
-        timeout_s: float,
+        options: JoinOptions,
         backoff: Backoff | None,
+        executor: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        ClientSession(name)  # judges the name before anything is opened
-        self.link: Link | None = None
+        self.link: TransportLink | None = None
         self.closed = False
         self.closer: asyncio.Task[object] | None = None  # the task that closes it
         self.waiters = Waiters()
-        self.on_incident: Callable[[Incident], None] = lambda _: None
-        self.on_change: Callable[[], None] = lambda: None
-        self.executes: Callable[[], bool] = lambda: False
-        self._address = address
-        self._name = name
-        self._token = token
-        self._timeout_s = timeout_s
+        self._options = options
         self._backoff = backoff
+        self._executor = executor
+        self._subscribers: WeakSet[Subscriber] = WeakSet()
         self._clock = clock
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._connecting = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # the one that it was made in
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one it was connected in
         self._restoring: asyncio.Task[None] | None = None
-        self._nested = 0  # how many waits of handlers there are in this client itself
+        self._nested = 0  # the number of waits in this client by its handlers
 
-    # making it
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Feed `subscriber` with the incidents from now on, for as long as somebody else holds it."""
+        self._subscribers.add(subscriber)
+
+    # connecting
 
     async def connect(self) -> None:
         """Connect for the first time. Raises ConnectionLost, ServerError or ProtocolViolation; try again then."""
@@ -92,37 +107,36 @@ class Connection:
             raise StateError("connecting", "the client is connected")
         self._connecting, self._loop = True, asyncio.get_running_loop()
         try:
-            await self._open(token_of(self._token))
+            await self._open(self._options.session())
         except RankmuxError as error:
             self._failure = error
             raise
         finally:
             self._connecting = False
 
-    async def _open(self, token: bytes) -> None:
-        """A connection with its WELCOME, or nothing; takes `timeout_s` twice at most."""
-        session = ClientSession(self._name, token)
-        link = Link(session, self._received, self._clock)
+    async def _open(self, session: ClientSession) -> None:
+        """Connect until WELCOME, or raise; takes the timeout twice at most."""
+        link = TransportLink(session, self._received, self._clock)
+        address, timeout_s = self._options.address, self._options.timeout_s
         try:
-            await open_transport(self._address, link, self._timeout_s)
+            await open_transport(address, link, timeout_s)
         except BaseException:
             link.abort()  # the loop has closed its transport; not every loop tells the protocol of that
             raise
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout_s):
-                    while session.state is State.AWAITING and not self.closed:
+                async with asyncio.timeout(timeout_s):
+                    while session.state is ClientState.AWAITING and not self.closed:
                         await self.waiters.wait(link)
-            if session.state is State.AWAITING:
-                late = f"{self._address} did not answer within {self._timeout_s:g} s"
-                raise ConnectionLost("this client was closed" if self.closed else late)
+            if session.state is ClientState.AWAITING:
+                raise copy(self._failure) if self.closed else no_welcome(address, timeout_s)
             if self.link is not link:
                 raise copy(self._failure)
         except BaseException:
             await self._abandon(link)
             raise
 
-    async def _abandon(self, link: Link) -> None:
+    async def _abandon(self, link: TransportLink) -> None:
         link.abort()
         while not link.gone:
             await self.waiters.wait(link)
@@ -133,31 +147,31 @@ class Connection:
                 try:
                     delay_s = self._backoff.delay_s(self._failure)
                 except RankmuxError:
-                    return  # of no use: from now on everything raises the failure
+                    return  # pointless: from now on every wait raises the failure
                 await asyncio.sleep(delay_s)
                 try:
-                    await self._open(self._fresh_token())
+                    await self._open(self._new_session())
                 except RankmuxError as error:
                     self._failure = error
         finally:
             self._restoring = None
             self.waiters.wake_all()
 
-    def _fresh_token(self) -> bytes:
+    def _new_session(self) -> ClientSession:
         try:
-            return token_of(self._token)
+            return self._options.session()
         except RankmuxError:
             raise
-        except Exception as error:  # of the callable: a file that is being replaced, a service that is away
+        except Exception as error:  # of the token's callable: a file being replaced, a service that is down
             raise ConnectionLost(f"no token could be had to make it again: {error!r}") from error
 
     @property
     def _lost_for_good(self) -> bool:
         return self.link is None and self._restoring is None
 
-    # what comes over it
+    # receiving
 
-    def _received(self, link: Link, events: list[Event]) -> None:
+    def _received(self, link: TransportLink, events: list[ClientEvent]) -> None:
         for event in events:
             match event:
                 case CommandAccepted() | RefusalReceived() | ResultRouted() | CommandDone() | MembersPage():
@@ -166,7 +180,9 @@ class Connection:
                     self._use(link, event)
                 case Promoted():
                     self.waiters.wake(RANK)
-                    self.on_incident(event)
+                    self._publish(event)
+                case ExecuteRejected():
+                    self._publish(event)
                 case Ended():
                     self._lose(link, event)
                 case _:
@@ -175,38 +191,42 @@ class Connection:
         if not link.write_paused:
             self.waiters.wake(_WRITABLE)
         self.regulate()
-        self.on_change()
+        self._executor.start(self)
 
-    def _use(self, link: Link, event: Welcomed) -> None:
+    def _publish(self, incident: Incident) -> None:
+        for subscriber in list(self._subscribers):
+            subscriber.feed(incident)
+
+    def _use(self, link: TransportLink, event: Welcomed) -> None:
         if self.closed:
-            return  # it comes when it is no longer wanted; who opens it finds that out
+            return  # it comes too late; the task in `_open` sees that
         self.link = link
         if self._backoff is not None:
-            self._backoff.welcomed()
+            self._backoff.reset()
         self.waiters.wake_all()
-        self.on_incident(event)
+        self._publish(event)
 
-    def _lose(self, link: Link, event: Ended) -> None:
+    def _lose(self, link: TransportLink, event: Ended) -> None:
         if event.error is not None and not self.closed:
             self._failure = event.error
         if link is not self.link:
-            return  # it was never used; who opens it finds that out
+            return  # it was never used; the task in `_open` sees that
         self.link = None
         self.waiters.wake_all()
         if not self.closed:
             if self._backoff is not None and self._restoring is None and not self._connecting:
                 self._restoring = asyncio.get_running_loop().create_task(self._restore())
-            self.on_incident(event)
+            self._publish(event)
 
     def regulate(self) -> None:
-        """Receive on or pause, as what waits to be taken allows. To be called when it has become less."""
+        """Pause or resume reading, by the commands and results that wait. To be called when some have been taken."""
         if self.link is None:
             return
         inbox = self.link.inbox
-        commands_suffice = inbox.many_commands and self.executes() and not self._nested
-        paused = not self.closed and (inbox.many_results or commands_suffice)
+        commands_suffice = inbox.commands_suffice and self._executor.active and not self._nested
+        paused = not self.closed and (inbox.results_suffice or commands_suffice)
         if self.link.read(not paused) and paused:
-            self.waiters.wake_all()  # those who wait in vain are told
+            self.waiters.wake_all()  # so that waits that cannot end raise
 
     # waiting
 
@@ -218,10 +238,10 @@ class Connection:
         *,
         patient: bool = False,
     ) -> bool:
-        """Wait until `done()`, which is asked when `key` is woken; False when `timeout_s` passed first.
+        """Wait until `done()`, called when `key` is woken; False when `timeout_s` passed first.
 
-        Raises why the connection is gone, when it is gone for good; StateError when so many results are unread that
-        nothing more can be received, unless `patient`: then it waits until somebody has read them; and in another loop.
+        Raises the reason when the connection is gone for good; StateError in another loop, and when too many results
+        are unread to receive anything, unless `patient`: then it waits until other tasks have read them.
         """
         if self._loop not in (None, asyncio.get_running_loop()):
             raise StateError("waiting", "the client belongs to another loop")
@@ -233,14 +253,9 @@ class Connection:
                 while not done():
                     if self._lost_for_good:
                         raise copy(self._failure)
-                    if (
-                        self.link is not None
-                        and self.link.inbox.many_results
-                        and not (self.closed or patient)
-                    ):
-                        raise StateError(
-                            "waiting", "too many results are unread: read those of the receipts, or drop them"
-                        )
+                    stuck = self.link is not None and self.link.inbox.results_suffice
+                    if stuck and not (self.closed or patient):
+                        raise too_many_results()
                     await self.waiters.wait(key)
         except TimeoutError:
             return done()
@@ -248,10 +263,10 @@ class Connection:
             self._nested -= nested
         return True
 
-    async def ready(self) -> Link:
-        """The connection, restored if need be, when it takes more to send. Raises why there is none."""
+    async def ready(self) -> TransportLink:
+        """The connection, restored if need be, once it takes more output. Raises the reason where there is none."""
         while True:
-            await self.until(None, lambda: self.closed or self.link is not None, self._timeout_s)
+            await self.until(None, lambda: self.closed or self.link is not None, self._options.timeout_s)
             link = self.link
             if self.closed or link is None:
                 raise copy(self._failure)
@@ -259,17 +274,18 @@ class Connection:
                 return link
             await self.drained(link)
 
-    async def drained(self, link: Link) -> None:
-        """Wait until the server has read enough of what was sent to it. Raises TimeoutError."""
+    async def drained(self, link: TransportLink) -> None:
+        """Wait until the server has read enough of the output. Raises TimeoutError."""
+        timeout_s = self._options.timeout_s
         if not await self.until(
-            _WRITABLE, lambda: link.ended or not link.write_paused, self._timeout_s, patient=True
+            _WRITABLE, lambda: link.ended or not link.write_paused, timeout_s, patient=True
         ):
-            raise TimeoutError(f"the server has read nothing for {self._timeout_s:g} s")
+            raise nothing_read(timeout_s)
 
-    # ending it
+    # closing
 
     def leave(self) -> None:
-        """From now on it is closed: say LEAVE, wake everybody. What is owed still goes out, and comes in."""
+        """Close it: send LEAVE, wake every task. Pending output still goes out, and the server's still comes in."""
         self.closed, self.closer = True, asyncio.current_task()
         self._failure = ConnectionLost("this client was closed")
         if self.link is not None:
@@ -286,12 +302,12 @@ class Connection:
         link, restoring = self.link, self._restoring
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_S):
+                async with asyncio.timeout(GOODBYE_S):
                     while link is not None and not link.gone:
                         await self.waiters.wait(link)
         finally:
             if restoring is not None:
-                await ended([restoring])
+                await cancel_and_wait([restoring])
             if link is not None:
                 await self._abandon(link)
             self.waiters.wake_all()

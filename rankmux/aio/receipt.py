@@ -1,6 +1,6 @@
-"""What the asyncio client hands to its user: the receipt of a command sent, and a command received.
+"""A command that the asyncio client has sent, and one that it has received, for its user.
 
-Both are thin: they wait through their client's connection, and keep nothing that its inbox does not keep.
+Both are thin: they wait and send through the client's connection, and keep nothing that its inbox does not keep.
 """
 
 from __future__ import annotations
@@ -9,24 +9,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from ..client.failures import no_result, not_done
 from ..core.client.arguments import Payload
 from ..core.client.events import ExecuteReceived
 from ..core.client.received import ExecutedCommand
 from ..core.client.sent import Counts, Progress, RoutedResult, SentCommand, gathered
 from ..core.wire.codes import Status
-from .connection import Connection
+from .connection import ClientConnection
 
 __all__ = ["Receipt", "ReceivedCommand"]
 
 
 class Receipt(SentCommand):
-    """A command that was sent: what the server said of it, and its results as they come.
+    """A command that was sent: the server's answer, and the results as they come (section 6).
 
     `async for` over it gives the results (`RoutedResult`); the iteration ends when every executor has ended, and
     `counts` is there then. Each result is given once. A receipt that is dropped takes its unread results with it.
     """
 
-    def __init__(self, connection: Connection, progress: Progress) -> None:
+    def __init__(self, connection: ClientConnection, progress: Progress) -> None:
         super().__init__(progress)
         self._connection = connection
 
@@ -36,33 +37,33 @@ class Receipt(SentCommand):
 
     def results(self, timeout: float | None = None) -> AsyncIterator[RoutedResult]:
         """The results as they come; raises TimeoutError when none has come for `timeout` seconds."""
-        self._must_want_results("reading results")
+        self._require_results("reading results")
         return _Results(self._connection, self._progress, timeout)
 
-    async def wait(self, timeout: float | None = None) -> Counts:  # noqa: ASYNC109 the word of the blocking client
+    async def wait(self, timeout: float | None = None) -> Counts:  # noqa: ASYNC109 as in the blocking client
         """Wait until every executor has ended. The results can still be iterated over then.
 
         Raises TimeoutError after `timeout` seconds, ConnectionLost when the connection goes first.
         """
-        self._must_want_results("waiting for results")
+        self._require_results("waiting for results")
         progress = self._progress
         if not await self._connection.until(progress.id, lambda: progress.over, timeout):
-            raise TimeoutError(f"command {self.id} was not done within {timeout:g} s")
-        if progress.counts is None:
-            assert progress.error is not None
-            raise progress.error
-        return progress.counts
+            raise not_done(self.id, timeout)
+        return progress.final_counts()
 
     async def gather(self, timeout: float | None = None) -> list[RoutedResult]:  # noqa: ASYNC109
-        """Wait for all results; one for each executor in rank order, its partial output joined in front of its end."""
+        """Wait for all results: one for each executor, in rank order, with the payloads of its partial ones in front.
+
+        Raises as `wait` does.
+        """
         await self.wait(timeout)
         return gathered([result async for result in self])
 
 
 class _Results:
-    """An iterator rather than an async generator: one that is left half-way needs no task to end it."""
+    """An iterator, not an async generator: one that is left half-way needs no task to end it."""
 
-    def __init__(self, connection: Connection, progress: Progress, timeout_s: float | None) -> None:
+    def __init__(self, connection: ClientConnection, progress: Progress, timeout_s: float | None) -> None:
         self._connection = connection
         self._progress = progress
         self._timeout_s = timeout_s
@@ -75,7 +76,7 @@ class _Results:
         if not await self._connection.until(
             progress.id, lambda: bool(progress.results) or progress.over, self._timeout_s
         ):
-            raise TimeoutError(f"no result of command {progress.id} came for {self._timeout_s:g} s")
+            raise no_result(progress.id, self._timeout_s)
         result = progress.take()
         self._connection.regulate()
         if result is not None:
@@ -86,7 +87,7 @@ class _Results:
 
 
 class ReceivedCommand(ExecutedCommand):
-    """A command to run. What the handler returns becomes its RESULT; `emit` sends output before that."""
+    """A command to run (section 5). The handler's return value becomes its RESULT; `emit` sends output before that."""
 
     def __init__(
         self,
@@ -99,16 +100,16 @@ class ReceivedCommand(ExecutedCommand):
         self._send_result = send_result
 
     async def emit(self, output: Payload) -> None:
-        """Send `output` now, as a partial result; nothing where no result is wanted. More than a frame carries is cut.
+        """Send `output` now, as a partial result; nothing where no result is wanted. Output over a frame is cut.
 
-        Raises ConnectionLost when the sender can no longer be reached over the connection that the command came by.
+        Raises ConnectionLost when the connection that the command came by is gone.
         """
         for status, piece in self._partial(output):
             await self._send(status, piece)
-            await asyncio.sleep(0)  # who emits much lets others run
+            await asyncio.sleep(0)  # a handler that emits much lets other tasks run
 
     async def finish(self, status: Status = Status.OK, output: Payload = b"") -> None:
-        """Send the final result. Who returns from the handler need not call it. Raises as `emit` does."""
+        """Send the final result now, instead of the handler's return value. Raises as `emit` does."""
         for final, piece in self._final(status, output):
             await self._send(final, piece)
 

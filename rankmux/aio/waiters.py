@@ -1,6 +1,6 @@
-"""How tasks wait for something that happens in a callback of the loop: each has a future of its own, under a key.
+"""Waiting in a task for a callback of the loop: one future for each waiting task, under a key.
 
-It knows nothing of what is waited for. Whoever is cancelled leaves no entry behind.
+It knows nothing of the things waited for. A task that is cancelled leaves no entry behind.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-__all__ = ["Waiters", "ended"]
+__all__ = ["Waiters", "cancel_and_wait"]
 
 
 class Waiters:
-    """The tasks that wait, by what they wait for."""
+    """The waiting tasks, by key."""
 
     def __init__(self) -> None:
         self._futures: dict[Hashable, set[asyncio.Future[None]]] = {}
@@ -22,7 +22,7 @@ class Waiters:
         return sum(map(len, self._futures.values()))
 
     async def wait(self, key: Hashable) -> None:
-        """Sleep until somebody wakes `key`, or all. What it was about must be looked at again then."""
+        """Sleep until `key` or everything is woken; the caller checks its condition again then."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         futures = self._futures.setdefault(key, set())
         futures.add(future)
@@ -34,19 +34,21 @@ class Waiters:
                 del self._futures[key]
 
     def wake(self, key: Hashable) -> None:
-        """Wake who waits for `key`."""
+        """Wake the tasks that wait for `key`."""
         for future in self._futures.get(key, ()):
             if not future.done():
                 future.set_result(None)
 
     def wake_all(self) -> None:
-        """Wake everybody: the connection has come, gone or stopped reading, which concerns all."""
+        """Wake every task: the connection has come, gone or stopped reading, which concerns all of them."""
         for key in self._futures:
             self.wake(key)
 
 
-async def ended(tasks: Iterable[asyncio.Task[Any]], spared: asyncio.Task[Any] | None = None) -> None:
-    """Cancel `tasks`, but not the one `spared`, and wait for the end of all; of all but the one that runs this."""
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]], spared: asyncio.Task[Any] | None = None
+) -> None:
+    """Cancel `tasks` except `spared`, and wait for the end of all of them; the current task is left out."""
     others = {task for task in tasks if task is not asyncio.current_task()}
     for task in others - {spared}:
         task.cancel()

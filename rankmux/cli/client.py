@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..client.link import Link
-from ..client.stream import Stream, connected_socket
+from ..client.connect import connected_socket
+from ..client.link import StreamLink
+from ..client.stream import Stream
 from ..core.client.session import ClientSession
 from ..errors import ConnectionLost, LocalError
 from .commands.lines import Lines, interrupt_on_signals
@@ -106,7 +107,7 @@ def _main(arguments: argparse.Namespace) -> int:
             return Exit.USAGE
         address = address_of(arguments)
         session = ClientSession(arguments.name, token_reader(arguments)())
-        link = Link(session, Stream(connected_socket(address, arguments.timeout)))
+        link = StreamLink(session, Stream(connected_socket(address, arguments.timeout)))
     except LocalError as error:
         complain(str(error))
         return Exit.USAGE

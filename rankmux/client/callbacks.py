@@ -1,177 +1,166 @@
-"""Which handler or callback of a blocking client runs next, and in which thread.
+"""The handler and the callbacks of a blocking client, called for what has come.
 
-They run one at a time, in threads that wait in the client anyway, and never while its lock is held: in `serve` when it
-runs, else in whichever thread waits. What they raise is logged, and goes no further.
+They run one at a time, in threads that wait in the client anyway, and never while its lock is held. An exception of
+theirs is logged, and goes no further.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..core.client.events import Promoted
-from ..core.client.inbox import Inbox
-from ..core.client.received import (
-    Returned,
+from ..core.client.received import Returned, result_of, status_of
+from ..core.client.sent import Progress, RoutedResult
+from ..core.client.session import ClientState
+from ..core.wire.codes import Status
+from ..errors import ConnectionLost, RankmuxError
+from .engine import Engine
+from .receipt import ReceivedCommand
+from .reports import (
+    report_callback_failure,
     report_expired,
     report_failure,
     report_lateness,
     report_refusal,
     report_turned_away,
     report_unsent,
-    result_of,
-    status_of,
 )
-from ..core.client.session import State
-from ..core.wire.codes import Status
-from ..errors import ConnectionLost, RankmuxError, StateError
-from .engine import Engine
-from .link import Link
-from .receipt import ReceivedCommand
+from .runner import Runner
 
-__all__ = ["Calls", "Handler"]
-
-log = logging.getLogger("rankmux.client")
+__all__ = ["CallQueue", "Handler"]
 
 Handler = Callable[[ReceivedCommand], Returned]
 """Runs a command. Its return value is the RESULT, OK; an exception makes it FAILED, `Rejected` REJECTED."""
 
 
-class Calls:
-    """What is to be called for what has come. `drain(link)` waits until enough has been sent."""
+class CallQueue:
+    """The calls that are due, and waiting while they run. `runner` decides which thread runs them."""
 
     def __init__(
         self,
         engine: Engine,
-        drain: Callable[[Link], None],
-        handler: Handler | None,
+        runner: Runner[Handler],
         on_promoted: Callable[[Promoted], object] | None,
         on_joined: Callable[[int], object] | None,
         on_lost: Callable[[RankmuxError], object] | None,
     ) -> None:
         self._engine = engine
-        self._drain = drain
-        self._handler = handler
+        self._runner = runner
         self._on_promoted = on_promoted
         self._on_joined = on_joined
         self._on_lost = on_lost
-        self._changes: deque[Callable[[], object]] = deque()
-        self._caller: int | None = None  # the thread that runs one now
-        self._server: int | None = None  # the thread that is in `serve`, and runs them all
-        self._nested = 0  # how deep the caller waits in this client itself
-        self._turned_away: tuple[Inbox, int] = engine.inbox, 0  # how many of them have been reported
-        engine.on_change = self._changed
-        engine.can_wait = self._goes_on
 
     def pending(self) -> bool:
-        """Whether there is something to call, and this thread is the one to do it; the lock is held."""
-        if self._caller is not None or self._server not in (None, threading.get_ident()):
-            return False
+        """Whether a call is due, and this thread is the one to run it; the lock is held."""
         inbox = self._engine.inbox
-        return bool(
-            self._changes
+        return self._runner.may_run and bool(
+            self._change_due()
             or inbox.refusals
-            or self._unreported()
+            or inbox.turned_away
             or (inbox.promotions and self._on_promoted is not None)
-            or (inbox.commands and self._handler is not None)
+            or (inbox.commands and self._runner.handler is not None)
         )
 
     def run(self) -> None:
-        """Call what is pending, without the lock."""
+        """Run the calls that are due, without the lock."""
         while True:
             with self._engine.condition:
                 if not self.pending():
                     return
                 call = self._next()
-                self._caller = threading.get_ident()
+                self._runner.begin()
             try:
                 call()
-            except Exception:
-                log.exception("a callback failed")
+            except Exception as error:  # noqa: BLE001 - the callbacks are the user's
+                report_callback_failure(error)
             finally:
                 with self._engine.condition:
-                    self._caller = None
+                    self._runner.end()
                     self._engine.taken()
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """This thread waits for something: if it is in a handler or a callback, nothing else runs meanwhile."""
-        nested = self._caller == threading.get_ident()
-        self._nested += nested
-        try:
-            yield
-        finally:
-            self._nested -= nested
+    def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Read, answer PINGs, and run calls until `done()`; False when `timeout_s` passed first.
+
+        `done` is called with the lock held.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._engine.condition:
+                remaining_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+                nested = self._runner.enter_wait()
+                try:
+                    in_time = self._engine.run_until(lambda: done() or self.pending(), remaining_s)
+                    if done():
+                        return True
+                finally:
+                    self._runner.leave_wait(nested)
+                if not in_time or remaining_s == 0.0:
+                    return False
+            self.run()
+
+    def take(self, progress: Progress) -> RoutedResult | None:
+        """The oldest unread result of a command; None if there is none."""
+        with self._engine.condition:
+            result = progress.take()
+            self._engine.taken()
+            return result
 
     @contextmanager
-    def served(self, handler: Handler | None) -> Iterator[None]:
-        """This thread runs everything meanwhile, with `handler` if there is one. Raises StateError if it cannot."""
-        me = threading.get_ident()
+    def serving(self, handler: Handler | None) -> Iterator[None]:
+        """This thread runs every call meanwhile, with `handler` if there is one. Raises StateError."""
         with self._engine.condition:
-            if self._server is not None:
-                raise StateError("serving", "another call of serve runs")
-            if self._caller == me:
-                raise StateError("serving", "a handler runs in this thread")
-            self._server = me
-            before, self._handler = self._handler, handler or self._handler
+            self._runner.begin_serving(handler)
         try:
             yield
         finally:
             with self._engine.condition:
-                self._server, self._handler = None, before
+                self._runner.end_serving()
                 self._engine.condition.notify_all()
 
-    def _goes_on(self) -> bool:
-        """Whether a thread runs commands, or is about to; the lock is held."""
-        return not self._nested and self._handler is not None and (self._caller or self._server) is not None
-
-    def _unreported(self) -> int:
-        inbox, reported = self._turned_away
-        return self._engine.inbox.turned_away - (reported if inbox is self._engine.inbox else 0)
-
-    def _changed(self, error: RankmuxError | None) -> None:
-        link = self._engine.link
-        if error is not None and self._on_lost is not None and not self._engine.closed:
-            on_lost = self._on_lost
-            self._changes.append(lambda: on_lost(error))
-        if (
-            error is None
-            and self._on_joined is not None
-            and link is not None
-            and link.session.rank is not None
-        ):
-            on_joined, rank = self._on_joined, link.session.rank
-            self._changes.append(lambda: on_joined(rank))
+    def _change_due(self) -> bool:
+        changes = self._engine.changes
+        while changes and (self._on_joined if isinstance(changes[0], int) else self._on_lost) is None:
+            changes.popleft()
+        return bool(changes)
 
     def _next(self) -> Callable[[], object]:
         inbox = self._engine.inbox
-        if self._changes:
-            return self._changes.popleft()
+        if self._change_due():
+            return self._change_call(self._engine.changes.popleft())
         if inbox.refusals:
             refusal = inbox.refusals.popleft()
             return lambda: report_refusal(refusal)
-        if count := self._unreported():
-            self._turned_away = inbox, inbox.turned_away
+        if count := inbox.take_turned_away():
             return lambda: report_turned_away(count)
         if inbox.promotions and self._on_promoted is not None:
             on_promoted, promoted = self._on_promoted, inbox.promotions.popleft()
             return lambda: on_promoted(promoted)
-        taken, handler, link = inbox.take_command(), self._handler, self._engine.link
+        return self._command_call()
+
+    def _change_call(self, change: int | RankmuxError) -> Callable[[], object]:
+        on_joined, on_lost = self._on_joined, self._on_lost
+        if isinstance(change, int):
+            assert on_joined is not None
+            return lambda: on_joined(change)
+        assert on_lost is not None
+        return lambda: on_lost(change)
+
+    def _command_call(self) -> Callable[[], object]:
+        engine = self._engine
+        taken, handler, link = engine.inbox.take_command(), self._runner.handler, engine.link
         assert taken is not None
         assert handler is not None
         assert link is not None
 
         def send_result(seq: int, status: Status, payload: bytes) -> None:
-            with self._engine.condition:
-                if link.session.state is not State.JOINED:
-                    raise ConnectionLost("it went before the result was sent")
+            with engine.condition:
+                if link.session.state is not ClientState.JOINED:
+                    raise ConnectionLost("it ended before the result was sent")
                 link.session.send_result(seq, status, payload)
-                self._engine.push(link)
-            self._drain(link)
+                engine.push(link)
+                engine.drain(link)
 
         command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result)
         return lambda: _run(handler, command)
@@ -184,7 +173,7 @@ def _run(handler: Handler, command: ReceivedCommand) -> None:
     began_s = time.monotonic()
     try:
         status, payload = Status.OK, result_of(handler(command))
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its command's result
+    except Exception as error:  # noqa: BLE001 - any exception of a handler is its command's result
         status, payload = status_of(error)
         report_failure(command.event, error, time.monotonic() - began_s)
     else:

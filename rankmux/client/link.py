@@ -1,7 +1,7 @@
-"""One client session on one non-blocking stream: reads, writes, and finds out when the other side is silent.
+"""A client session on a non-blocking stream: it reads, writes, and notices a silent server.
 
-It never waits: whoever owns it (the blocking client, the command line) waits for `fileno()`, as long as `patience_s`
-says, and then calls `run`. It knows no thread and keeps nothing of what it reads.
+It never waits: its owner waits for `fileno()`, for `patience_s` at most, and then calls `run`. It knows no thread and
+keeps nothing that it reads.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..core.client.events import Event
-from ..core.client.keepalive import Liveness
-from ..core.client.session import ClientSession, State
+from ..core.client.events import ClientEvent
+from ..core.client.keepalive import Keepalive
+from ..core.client.session import ClientSession, ClientState
+from .failures import reason_of
 from .stream import Stream
 
-__all__ = ["Link"]
+__all__ = ["StreamLink"]
 
 _SEND_BYTES = 64 * 1024
-_READS_MAX = 16  # of 256 KiB each, before the owner gets to look at what came
+_READS_MAX = 16  # of 256 KiB each, before the owner takes the events
 
 
-class Link:
+class StreamLink:
     """A session and its stream. `clock` gives seconds that never go back."""
 
     def __init__(
@@ -29,7 +30,7 @@ class Link:
     ) -> None:
         self.session = session
         self.stream = stream
-        self._liveness = Liveness(session, clock)
+        self._keepalive = Keepalive(session, clock)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -37,46 +38,46 @@ class Link:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing goes in or out any more."""
-        return self.session.state is State.ENDED
+        """Whether the session has ended: nothing goes in or out any more."""
+        return self.session.state is ClientState.ENDED
 
     @property
     def wants_write(self) -> bool:
-        """The one predicate "output pending": waiting for writability is worth it."""
+        """Whether output is pending: the one predicate for flushing and for waiting until the stream is writable."""
         return not self.ended and (self.stream.waits_for_write or self.session.output_size > 0)
 
     @property
     def wants_read_now(self) -> bool:
-        """Whether there is input of which readiness says nothing."""
+        """Whether there is input that readiness does not show."""
         return not self.ended and self.stream.has_buffered_input
 
     def patience_s(self, *, reading: bool = True) -> float | None:
-        """How long the owner may wait until the link has something to do by itself; None for ever."""
-        return self._liveness.patience_s(listening=reading)
+        """The seconds that the owner may wait before the link has something to do by itself; None: for ever."""
+        return self._keepalive.patience_s(listening=reading)
 
     def run(self, readable: bool) -> None:
-        """Do what can be done without waiting: read if `readable`, write what is owed. Take `events()` then.
+        """Read if `readable`, write pending output, neither waiting. Take `events()` then.
 
-        Call it with `readable` as readiness says now: an owner that was away for a minute hears what has arrived
-        meanwhile before it judges the silence.
+        `readable` is the readiness of this moment, so that an owner that was away for a minute reads the bytes that
+        have arrived before the link takes the server for silent.
         """
         if readable and not self.ended:
             self._read()
         else:
-            self._liveness.judge()
+            self._keepalive.check()
         self.flush()
 
-    def run_unread(self) -> None:
-        """What `run` is for an owner that wants to receive nothing for now: write, and show the server that we live."""
-        self._liveness.show_life()
+    def run_paused(self) -> None:
+        """`run` for an owner that receives nothing for now: write, and show the server that this client is alive."""
+        self._keepalive.show_life()
         self.flush()
 
-    def events(self) -> list[Event]:
-        """Take what has happened since the last call, in order."""
+    def events(self) -> list[ClientEvent]:
+        """Take the events since the last call, in order."""
         return self.session.events()
 
     def flush(self) -> None:
-        """Write what is owed, as far as the socket takes it."""
+        """Write pending output, as far as the socket takes it."""
         while not self.ended and (self.stream.head or self.session.output_size):
             data = b"" if self.stream.head else self.session.data_to_send(_SEND_BYTES)
             try:
@@ -90,11 +91,11 @@ class Link:
             try:
                 data = self.stream.receive()
             except OSError as error:
-                self.session.receive_eof(_words(error))
+                self.session.receive_eof(reason_of(error))
                 return
             if data is None:
                 return
-            self._liveness.heard()
+            self._keepalive.heard()
             if not data:
                 self.session.receive_eof()
                 return
@@ -103,17 +104,13 @@ class Link:
                 return
 
     def _fail(self, error: OSError) -> None:
-        # What the server said before it went, an ERROR perhaps, is worth more than the errno of our send.
+        # The bytes that the server sent before it went, perhaps an ERROR, explain more than the errno of our send.
         with suppress(OSError):
             while not self.ended and (data := self.stream.receive()):
                 self.session.receive_data(data)
-        self.session.receive_eof(_words(error))
+        self.session.receive_eof(reason_of(error))
 
     def close(self, reason: str = "this client closed it") -> None:
         """Close the stream; the session ends for `reason` if it has not ended yet."""
         self.stream.close()
         self.session.receive_eof(reason)
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

@@ -1,34 +1,42 @@
-"""What the blocking client hands to its user: the receipt of a command sent, and a command received.
+"""A command that the blocking client has sent, and one that it has received, for its user.
 
-Both are thin: they wait through their client, and keep nothing that the client's inbox does not keep.
+Both are thin: they wait and send through the client, and keep nothing that its inbox does not keep.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..core.client.arguments import Payload
 from ..core.client.events import ExecuteReceived
 from ..core.client.received import ExecutedCommand
 from ..core.client.sent import Counts, Progress, RoutedResult, SentCommand, gathered
 from ..core.wire.codes import Status
-
-if TYPE_CHECKING:
-    from .client import Client
+from .failures import no_result, not_done
 
 __all__ = ["Receipt", "ReceivedCommand"]
 
 
+class _Waiting(Protocol):
+    """The part of a client that a receipt needs."""
+
+    def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Run the client until `done()`; False when `timeout_s` passed first."""
+
+    def take(self, progress: Progress) -> RoutedResult | None:
+        """The oldest unread result."""
+
+
 class Receipt(SentCommand):
-    """A command that was sent: what the server said of it, and its results as they come.
+    """A command that was sent: the server's answer, and the results as they come (section 6).
 
     Iterate over it for the results (`RoutedResult`); the iteration ends when every executor has ended, and `counts` is
     there then. Each result is given once. A receipt that is dropped takes its unread results with it.
     """
 
-    def __init__(self, client: Client, progress: Progress) -> None:
+    def __init__(self, client: _Waiting, progress: Progress) -> None:
         super().__init__(progress)
         self._client = client
 
@@ -38,11 +46,11 @@ class Receipt(SentCommand):
 
     def results(self, timeout: float | None = None) -> Iterator[RoutedResult]:
         """The results as they come; raises TimeoutError when none has come for `timeout` seconds."""
-        self._must_want_results("reading results")
+        self._require_results("reading results")
         progress = self._progress
         while True:
             if not self._client.wait(lambda: bool(progress.results) or progress.over, timeout):
-                raise TimeoutError(f"no result of command {self.id} came for {timeout:g} s")
+                raise no_result(self.id, timeout)
             result = self._client.take(progress)
             if result is not None:
                 yield result
@@ -56,23 +64,22 @@ class Receipt(SentCommand):
 
         Raises TimeoutError after `timeout` seconds, ConnectionLost when the connection goes first.
         """
-        self._must_want_results("waiting for results")
-        progress = self._progress
-        if not self._client.wait(lambda: progress.over, timeout):
-            raise TimeoutError(f"command {self.id} was not done within {timeout:g} s")
-        if progress.counts is None:
-            assert progress.error is not None
-            raise progress.error
-        return progress.counts
+        self._require_results("waiting for results")
+        if not self._client.wait(lambda: self._progress.over, timeout):
+            raise not_done(self.id, timeout)
+        return self._progress.final_counts()
 
     def gather(self, timeout: float | None = None) -> list[RoutedResult]:
-        """Wait for all results; one for each executor in rank order, its partial output joined in front of its end."""
+        """Wait for all results: one for each executor, in rank order, with the payloads of its partial ones in front.
+
+        Raises as `wait` does.
+        """
         self.wait(timeout)
         return gathered(self)
 
 
 class ReceivedCommand(ExecutedCommand):
-    """A command to run. What the handler returns becomes its RESULT; `emit` sends output before that."""
+    """A command to run (section 5). The handler's return value becomes its RESULT; `emit` sends output before that."""
 
     def __init__(
         self,
@@ -85,14 +92,14 @@ class ReceivedCommand(ExecutedCommand):
         self._send_result = send_result
 
     def emit(self, output: Payload) -> None:
-        """Send `output` now, as a partial result; nothing where no result is wanted. More than a frame carries is cut.
+        """Send `output` now, as a partial result; nothing where no result is wanted. Output over a frame is cut.
 
-        Raises ConnectionLost when the sender can no longer be reached over the connection that the command came by.
+        Raises ConnectionLost when the connection that the command came by is gone.
         """
         for status, piece in self._partial(output):
             self._send_result(self.seq, status, piece)
 
     def finish(self, status: Status = Status.OK, output: Payload = b"") -> None:
-        """Send the final result. Who returns from the handler need not call it. Raises as `emit` does."""
+        """Send the final result now, instead of the handler's return value. Raises as `emit` does."""
         for final, piece in self._final(status, output):
             self._send_result(self.seq, final, piece)

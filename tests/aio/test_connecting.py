@@ -15,7 +15,7 @@ import rankmux.aio
 import rankmux.aio.connection
 from rankmux.aio import Client
 from rankmux.aio.connect import open_transport
-from rankmux.aio.link import Link
+from rankmux.aio.link import TransportLink
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
 from rankmux.server.server import Server
 
@@ -75,13 +75,13 @@ def test_a_connection_that_failed_can_be_tried_again(run):
 
 def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, server, monkeypatch):
     """And then the loop does not hand it over: it was cancelled just then."""
-    attempts: list[Link] = []
+    attempts: list[TransportLink] = []
 
-    async def interrupted(address: Any, link: Link, timeout_s: float) -> None:
+    async def interrupted(address: Any, link: TransportLink, timeout_s: float) -> None:
         attempts.append(link)
         await open_transport(address, link, timeout_s)
         if len(attempts) == 1:
-            await until(lambda: link.session.rank is not None)
+            await until(lambda: link.session.seat.rank is not None)
             raise asyncio.CancelledError
 
     monkeypatch.setattr(rankmux.aio.connection, "open_transport", interrupted)

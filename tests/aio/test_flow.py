@@ -108,7 +108,7 @@ def test_results_that_were_dropped_make_room_again(run, monkeypatch):
             receipt = await client.command("flood", results=True)
             with pytest.raises(StateError, match="unread"):
                 await receipt.wait(PATIENCE_S)
-            assert client._connection.link.inbox.many_results
+            assert client._connection.link.inbox.results_suffice
             del receipt
             gc.collect()
             await until(lambda: client.rank == 1)
@@ -163,8 +163,8 @@ def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
 
     async def main(fake: FakeServer) -> None:
         async with Client(fake.host, fake.port) as client:
-            liveness = client._connection.link._liveness
-            await until(lambda: liveness._silent_pings == 2)
+            keepalive = client._connection.link._keepalive
+            await until(lambda: keepalive._silent_pings == 2)
             time.sleep(1.5)  # noqa: ASYNC251
             await asyncio.sleep(0.1)
             assert client.rank == 2

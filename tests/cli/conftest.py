@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.server.server import Server
 
 from ..support.script import PATIENCE_S, Stage, staged

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client, Rejected
+from rankmux import Client, Rejected
 from rankmux.server.server import Server
 from rankmux.wire import Execute, Refused
 

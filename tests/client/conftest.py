@@ -9,7 +9,7 @@ import pytest
 
 import rankmux.aio
 import rankmux.client.client
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.core.client.backoff import Backoff
 from rankmux.server.server import Server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import rankmux.core.client.inbox
-from rankmux.client.client import Client, reject
+from rankmux import Client, ReceivedCommand, reject
 from rankmux.codes import Cause
 from rankmux.server.server import Server
 from rankmux.wire import Execute, Rank
@@ -29,7 +29,7 @@ def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
     threads: set[int] = set()
     overlaps: list[list[str]] = []
 
-    def handler(command: rankmux.client.client.ReceivedCommand) -> None:
+    def handler(command: ReceivedCommand) -> None:
         running.append(command.text)
         threads.add(threading.get_ident())
         if len(running) > 1:

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-import rankmux.client.client
 import rankmux.core.client.inbox
+from rankmux import ReceivedCommand
 from rankmux.errors import ConnectionLost
 from rankmux.server.server import Server
 from rankmux.wire import Execute, Pong, Rank
@@ -43,7 +43,7 @@ def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
     ran: list[bytes] = []
     go_on = threading.Event()
 
-    def handler(command: rankmux.client.client.ReceivedCommand) -> None:
+    def handler(command: ReceivedCommand) -> None:
         assert go_on.wait(PATIENCE_S)
         ran.append(command.payload)
 

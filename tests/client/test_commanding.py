@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rankmux.client.client import Client, Counts
+from rankmux import Client, Counts
 from rankmux.codes import RefusedCode, Status
 from rankmux.errors import ArgumentError, CommandRefused, PayloadTooBig, StateError
 from rankmux.server.server import Server

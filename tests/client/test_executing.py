@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-import rankmux.client.client
-from rankmux.client.client import Client, Rejected, reject
+from rankmux import Client, ReceivedCommand, Rejected, reject
 from rankmux.codes import Cause, Status
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
 from rankmux.wire import Execute
@@ -24,7 +23,7 @@ from .words import shout
 def test_what_a_handler_makes_of_a_command(stage, join, caplog):
     ada, bob = join(), join()
 
-    def handler(command: rankmux.client.client.ReceivedCommand) -> object:
+    def handler(command: ReceivedCommand) -> object:
         match command.text:
             case "bytes":
                 return b"\xff"
@@ -94,8 +93,8 @@ def test_a_handler_commands_its_own_juniors(stage, join):
     """Re-entrancy: what arrives while a handler waits for a receipt is kept, and run afterwards in order."""
     clients = [join() for _ in range(4)]
 
-    def forward(client: Client) -> Callable[[rankmux.client.client.ReceivedCommand], str]:
-        def handler(command: rankmux.client.client.ReceivedCommand) -> str:
+    def forward(client: Client) -> Callable[[ReceivedCommand], str]:
+        def handler(command: ReceivedCommand) -> str:
             try:
                 below = client.command(command.payload, to="next", results=True, timeout=PATIENCE_S).gather()
             except CommandRefused:
@@ -122,7 +121,7 @@ def test_a_handler_that_sends_more_than_the_server_reads(connect):
         connection.send(Execute(12, 0, 1, 0, b"x"))
         gone.wait(PATIENCE_S)
 
-    def handler(command: rankmux.client.client.ReceivedCommand) -> None:
+    def handler(command: ReceivedCommand) -> None:
         try:
             for _ in range(2000):
                 command.emit(bytes(60_000))
@@ -188,7 +187,7 @@ def test_serve_within_serve(join, caplog):
     ada, bob = join(), join()
     receipt = ada.command("x", results=True)
 
-    def handler(command: rankmux.client.client.ReceivedCommand) -> None:
+    def handler(command: ReceivedCommand) -> None:
         command.emit("trying")
         bob.serve(shout)
 

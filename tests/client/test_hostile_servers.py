@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-import rankmux.client.client
 import rankmux.core.client.inbox
-from rankmux.client.client import Client
+import rankmux.core.client.listing
+from rankmux import Client
 from rankmux.codes import Status
 from rankmux.errors import CommandRefused, ConnectionLost, ProtocolViolation, StateError
 from rankmux.wire import Accepted, Done, MemberInfo, Members, Ping, Rank, Refused, Routed
@@ -136,7 +136,7 @@ def test_a_receipt_that_is_dropped_takes_its_results_with_it(connect):
 
 
 def test_members_without_end(monkeypatch, connect):
-    monkeypatch.setattr(rankmux.core.client.inbox, "_LISTING_MAX", 1000)
+    monkeypatch.setattr(rankmux.core.client.listing, "_MEMBERS_MAX", 1000)
 
     def script(connection: Connection) -> None:
         connection.welcome()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-import rankmux.client.client
+from rankmux import ReceivedCommand
 from rankmux.codes import ErrorCode
 from rankmux.errors import AuthError, ConnectionLost
 from rankmux.server.server import Server
@@ -71,7 +71,7 @@ def test_serve_goes_on_after_a_loss(at_once, connect):
     with FakeServer(script, script, last) as fake:
         client = connect(fake.host, fake.port, reconnect=True)
 
-        def handler(command: rankmux.client.client.ReceivedCommand) -> bytes:
+        def handler(command: ReceivedCommand) -> bytes:
             if command.text == "stop":
                 client.close()
             return command.payload
@@ -118,7 +118,7 @@ def test_a_result_for_the_connection_before_is_not_sent(at_once, caplog, connect
     with FakeServer(first, second) as fake:
         client = connect(fake.host, fake.port, reconnect=True, timeout=PATIENCE_S)
 
-        def handler(command: rankmux.client.client.ReceivedCommand) -> str:
+        def handler(command: ReceivedCommand) -> str:
             if command.text == "slow":
                 running.set()
                 client.wait(lambda: fake.accepted == 2 and client.rank is not None, PATIENCE_S)

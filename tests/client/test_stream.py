@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client, Status
-from rankmux.client.stream import Address, Stream, connected_socket
+from rankmux import Client, Status
+from rankmux.client.address import Address
+from rankmux.client.connect import connected_socket
+from rankmux.client.stream import Stream
 from rankmux.errors import ConnectionLost
 from rankmux.server.server import Server
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import rankmux.client.client
+from rankmux import ReceivedCommand
 
 from ..support.drivers import PATIENCE_S
 
 
-def shout(command: rankmux.client.client.ReceivedCommand) -> str:
+def shout(command: ReceivedCommand) -> str:
     return command.text.upper()
 
 

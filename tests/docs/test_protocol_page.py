@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.codes import CLIENT_FRAMES, SERVER_FRAMES
 from rankmux.server.server import Server
 from rankmux.wire import decode

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client, ReceivedCommand
+from rankmux import Client, ReceivedCommand
 
 from ..protocol.process import ROOT, Server
 from ..support.script import PATIENCE_S, Running, environment, eventually

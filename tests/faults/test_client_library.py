@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from rankmux.client.client import Client
+from rankmux import Client
 
 from ..protocol.process import Server
 from .conftest import Rigging

@@ -11,9 +11,8 @@ from typing import Any
 
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
 from rankmux.core.client.decoder import FrameDecoder
-from rankmux.core.client.events import Ended, Event
-from rankmux.core.client.session import ClientSession
-from rankmux.core.client.session import State as ClientState
+from rankmux.core.client.events import ClientEvent, Ended
+from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
@@ -162,7 +161,7 @@ def client(data: bytes) -> None:
     _, choice, stream = _take_apart(data[1:])
     seen = []
     for pieces in ([stream], _chunks(stream, choice)):
-        one = ClientSession("fuzz", max_payload_limit=1000, waiting_limit=8)
+        one = ClientSession("fuzz", max_payload_limit=1000, pending_limit=8)
         if data[0] & 1:
             one.receive_data(Welcome(1, 5, 10, 2, 4, 8, 300, 1000).encode())
             assert one.state is ClientState.JOINED
@@ -177,8 +176,8 @@ def client(data: bytes) -> None:
             one.try_result(11, Status.OK, bytes(1000))
         one.receive_eof()
         assert one.state is ClientState.ENDED
-        assert one.rank is None
-        events: list[Event] = list(one.events())
+        assert one.seat.rank is None
+        events: list[ClientEvent] = list(one.events())
         assert [type(event) for event in events].count(Ended) == 1
         assert isinstance(events[-1], Ended)
         seen.append(list(map(repr, events)))

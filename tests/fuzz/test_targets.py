@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankmux.core import greeting
-from rankmux.core.client.session import ClientSession
+from rankmux.core.client.seat import ClientSeat
 from rankmux.core.room import batch
 from rankmux.core.wire import cutting
 
@@ -46,7 +46,7 @@ def test_a_target_would_notice(name, monkeypatch):
         raise ZeroDivisionError
 
     if name == "client":
-        monkeypatch.setattr(ClientSession, "_in_order", mistake)
+        monkeypatch.setattr(ClientSeat, "_advance", mistake)
     else:
         for module in (cutting, batch, greeting):  # where the pure twin and the greeting judge a length
             monkeypatch.setattr(module, "bad_length", mistake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rankmux.core.client.events import Ended
-from rankmux.core.client.session import ClientSession, State
+from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.errors import ProtocolViolation
 from rankmux.wire import Welcome
 
@@ -18,7 +18,7 @@ def joined(rank: int = 2, members: int = 3, max_payload: int = 65536, **options:
     session.receive_data(
         WELCOME._replace(rank=rank, members=members, max_payload=max_payload, capacity=1000).encode()
     )
-    assert session.state is State.JOINED
+    assert session.state is ClientState.JOINED
     session.events()
     return session
 
@@ -33,8 +33,8 @@ def violation(session: ClientSession) -> ProtocolViolation:
     *_, last = session.events()
     assert isinstance(last, Ended)
     assert isinstance(last.error, ProtocolViolation)
-    assert session.state is State.ENDED
-    assert session.rank is None
+    assert session.state is ClientState.ENDED
+    assert session.seat.rank is None
     return last.error
 
 
@@ -57,11 +57,11 @@ def ended() -> ClientSession:
 def snapshot(session: ClientSession) -> tuple[object, ...]:
     return (
         session.state,
-        session.rank,
-        session.waiting_commands,
-        session._waiting.who,
-        list(session._waiting._pings),
+        session.seat.rank,
+        tuple(session._pending._commands),
+        tuple(session._pending._who),
+        list(session._pending._pings),
         bytes(session._output),
         list(session._events),
-        session.seq,
+        session.seat.seq,
     )

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import pytest
 
 import rankmux.aio
-import rankmux.client.client
 
 T = TypeVar("T")
 PATIENCE_S = 20.0
@@ -177,7 +176,7 @@ class AioClient:
 def driven(driver: str) -> Iterator[Callable[..., Any]]:
     """Makes connected clients of this driver."""
     if driver == "blocking":
-        yield rankmux.client.client.Client
+        yield rankmux.Client
         return
     loop = Loop(driver)
     try:

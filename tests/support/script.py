@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.server.server import Server
 
 PATIENCE_S = 30.0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from ...core.client.events import Event, ExecuteReceived, ExecuteRejected, Promoted, Welcomed
+from ...core.client.events import ClientEvent, ExecuteReceived, ExecuteRejected, Promoted, Welcomed
 from ...core.wire.codes import Status
 from ...errors import ConnectionLost, LocalError, RankmuxError
 from ..programs.children import Children
@@ -113,7 +113,7 @@ class Holding:
         about = (
             {}
             if session is None
-            else {"rank": session.rank, "ticket": session.ticket, "members": session.members}
+            else {"rank": session.seat.rank, "ticket": session.seat.ticket, "members": session.seat.members}
         )
         outer = {name: value for name, value in os.environ.items() if name not in _TOLD}
         told = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**about, **variables}.items()}
@@ -147,7 +147,7 @@ class Holding:
 
     # what happens
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: ClientEvent) -> None:
         match event:
             case Welcomed():
                 if self._offer is None and not self._offered():

@@ -14,20 +14,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from ...client.link import Link
+from ...client.link import StreamLink
 from ...core.client.arguments import target_of
 from ...core.client.events import (
+    ClientEvent,
     CommandAccepted,
     CommandDone,
     Ended,
-    Event,
     ExecuteReceived,
     RefusalReceived,
     ResultRouted,
     ServerErrorReceived,
     Welcomed,
 )
-from ...core.client.session import ClientSession, State
+from ...core.client.session import ClientSession, ClientState
 from ...core.wire.codes import Status
 from ...errors import (
     ArgumentError,
@@ -64,7 +64,7 @@ class Lines:
 
     def __init__(
         self,
-        link: Link,
+        link: StreamLink,
         input_fd: int,
         output: TextIO,
         timeout_s: float,
@@ -129,7 +129,7 @@ class Lines:
         if self._input_fd in ready and self._wants_input():
             self._fill()
         self._send_lines()
-        if self._at_end and not self._pending and not self._sent and link.session.state is State.JOINED:
+        if self._at_end and not self._pending and not self._sent and link.session.state is ClientState.JOINED:
             link.session.send_leave()
             self._deadline_s = self._clock() + _GOODBYE_S
         link.flush()
@@ -137,7 +137,7 @@ class Lines:
         if self._deadline_s is not None and self._clock() >= self._deadline_s and not link.ended:
             self._overdue()
 
-    def _watch(self, fileobj: int | Link, interest: int) -> None:
+    def _watch(self, fileobj: int | StreamLink, interest: int) -> None:
         known = fileobj in self._poller.get_map()
         if interest and known:
             self._poller.modify(fileobj, interest)
@@ -155,7 +155,7 @@ class Lines:
 
     def _joined(self) -> ClientSession | None:
         session = self._link.session
-        return session if session.state is State.JOINED else None
+        return session if session.state is ClientState.JOINED else None
 
     def _open_seat(self) -> None:
         try:
@@ -170,7 +170,7 @@ class Lines:
             self._say(f"Seat: {self._offer.path}")
 
     def _overdue(self) -> None:
-        awaiting = self._link.session.state is State.AWAITING
+        awaiting = self._link.session.state is ClientState.AWAITING
         self._link.close(f"the server was silent for {self._timeout_s:g} s" if awaiting else "")
         self._tell_all()
 
@@ -185,7 +185,7 @@ class Lines:
     def _may_send(self) -> bool:
         session = self._link.session
         return (
-            session.state is State.JOINED
+            session.state is ClientState.JOINED
             and len(self._sent) < _WAITING_MAX
             and session.output_size < _UNSENT_MAX_BYTES
         )
@@ -243,7 +243,7 @@ class Lines:
             if not self._commands.apply(event):
                 self._tell(event)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: ClientEvent) -> None:
         match event:
             case Welcomed():
                 self._deadline_s = None

@@ -57,7 +57,7 @@ class Members:
                 self._screen.say([("bad", f"No list: {why(members)}")])
                 return
             session = self._seat.session
-            ticket = None if session is None else session.ticket
+            ticket = None if session is None else session.seat.ticket
             rows = [member._asdict() for member in members[:_LISTED_MAX]]
             lines = [escaped(line) for line in table(rows, ticket)]
             if len(members) > _LISTED_MAX:
@@ -82,7 +82,7 @@ class Members:
             members = await asyncio.wait_for(found, _PATIENCE_S)
         except (StateError, TimeoutError):
             return []
-        rank = session.rank
+        rank = session.seat.rank
         return [] if rank is None else [member for member in members if member.rank > rank]
 
     def _ask(self, listed: Listed) -> ClientSession:

@@ -22,7 +22,14 @@ from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
 
-from ...core.client.events import Event, ExecuteReceived, ExecuteRejected, MembersPage, Promoted, Welcomed
+from ...core.client.events import (
+    ClientEvent,
+    ExecuteReceived,
+    ExecuteRejected,
+    MembersPage,
+    Promoted,
+    Welcomed,
+)
 from ...core.wire.codes import Status
 from ...errors import LocalError, RankmuxError
 from ..seat.requests import Requests
@@ -147,10 +154,11 @@ class Prompt:
     def _place(self) -> Line:
         session = self._seat.session
         narrow = self._screen.columns < _NARROW
-        if session is None or session.rank is None:
+        if session is None or session.seat.rank is None:
             words = "leaving" if self._ending else "no rank"
             return [("class:away", words), ("", _SIGN)]
-        where = f"{session.rank}/{session.members}" if narrow else f"rank {session.rank} of {session.members}"
+        seat = session.seat
+        where = f"{seat.rank}/{seat.members}" if narrow else f"rank {seat.rank} of {seat.members}"
         return [("class:prompt", where), ("", _SIGN)]
 
     def _keys(self) -> KeyBindings:
@@ -207,7 +215,7 @@ class Prompt:
 
     # what happens
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: ClientEvent) -> None:
         match event:
             case Welcomed():
                 self._met(event)

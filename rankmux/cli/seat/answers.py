@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from ...core.client.arguments import To, target_of
 from ...core.client.events import (
+    ClientEvent,
     CommandAccepted,
     CommandDone,
-    Event,
     MembersPage,
     RefusalReceived,
     ResultRouted,
 )
-from ...core.client.inbox import Listing
+from ...core.client.listing import Listing
 from ...core.client.session import ClientSession
 from ...core.wire.frames import MemberInfo
 from ...errors import RankmuxError, StateError
@@ -66,7 +66,7 @@ class Commands:
     def _ask(self, session: ClientSession, listing: Listing, listed: Listed) -> None:
         self._listings[session.send_who(*listing.request())] = session, listing, listed
 
-    def apply(self, event: Event) -> bool:
+    def apply(self, event: ClientEvent) -> bool:
         """Hand on what is an answer to something sent here; whether it was one."""
         match event:
             case CommandAccepted(id=id_) | ResultRouted(id=id_):

@@ -12,7 +12,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from ...core.client.events import Event, ExecuteReceived, Welcomed
+from ...core.client.events import ClientEvent, ExecuteReceived, Welcomed
 from ...core.wire.codes import Status
 from ...errors import ConnectionLost, RankmuxError
 from ..shared.connection_flags import address_of, token_reader
@@ -164,7 +164,7 @@ class _OwnSeat(Channel):
         self._requests.close()
         self._seat.leave(then)
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: ClientEvent) -> None:
         if isinstance(event, Welcomed):
             self._requests.greet()
         elif isinstance(event, ExecuteReceived) and event.wants_result and self._seat.session is not None:

@@ -1,6 +1,6 @@
 """Opening a connection without ever waiting: the name looked up, each address tried, TLS shaken hands on.
 
-`client_stream.connected_socket` does the same and waits. A name is looked up by a child process, for the system's
+`client.connect.connected_socket` does the same and waits. A name is looked up by a child process, for the system's
 look-up blocks. It knows nothing of what is sent over the connection.
 """
 
@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ...client.stream import Address, tls_failed, unreachable
+from ...client.address import Address
+from ...client.failures import tls_failed, unreachable
 from ...errors import ConnectionLost
 from .loop import READABLE, WRITABLE, Driver
 

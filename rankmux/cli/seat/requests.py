@@ -69,8 +69,11 @@ class Requests:
     def greet(self) -> None:
         """Say what seat this is."""
         session = self._session()
-        fields = ("rank", "ticket", "members", "max_payload")
-        about = {field: None if session is None else getattr(session, field) for field in fields}
+        about: dict[str, int | None] = dict.fromkeys(("rank", "ticket", "members", "max_payload"))
+        if session is not None:
+            seat = session.seat
+            about = {"rank": seat.rank, "ticket": seat.ticket, "members": seat.members}
+            about["max_payload"] = session.max_payload
         self._reply({"is": "seat", "version": VERSION, **about}, b"")
 
     def request(self, header: Header, payload: bytes) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
 
-from ...client.link import Link
-from ...client.stream import Address, Stream, connected_socket
+from ...client.address import Address
+from ...client.connect import connected_socket
+from ...client.link import StreamLink
+from ...client.stream import Stream
 from ...core.client.backoff import Backoff
-from ...core.client.events import Ended, Event, ServerErrorReceived, Welcomed
-from ...core.client.session import ClientSession, State
+from ...core.client.events import ClientEvent, Ended, ServerErrorReceived, Welcomed
+from ...core.client.session import ClientSession, ClientState
 from ...errors import ConfigError, ConnectionLost, RankmuxError, StateError
 from .answers import Commands
 from .connecting import Connecting
@@ -42,7 +44,7 @@ class Seat:
         timeout_s: float,
         *,
         reconnect: bool,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[ClientEvent], None],
         on_lost: Callable[[RankmuxError, float | None], None],
     ) -> None:
         self.commands = Commands()
@@ -54,7 +56,7 @@ class Seat:
         self._backoff = Backoff() if reconnect else None
         self._on_event = on_event
         self._on_lost = on_lost
-        self._link: Link | None = None
+        self._link: StreamLink | None = None
         self._connecting: Connecting | None = None
         self._deadline: Timing | None = None
         self._retry: Timing | None = None
@@ -65,7 +67,7 @@ class Seat:
     def session(self) -> ClientSession | None:
         """The session, while it may send; None while not joined."""
         link = self._link
-        return link.session if link is not None and link.session.state is State.JOINED else None
+        return link.session if link is not None and link.session.state is ClientState.JOINED else None
 
     @property
     def output_size(self) -> int:
@@ -98,7 +100,7 @@ class Seat:
 
     def _join(self, session: ClientSession, sock: socket) -> None:
         self._connecting = None
-        self._link = Link(session, Stream(sock), self._loop.clock)
+        self._link = StreamLink(session, Stream(sock), self._loop.clock)
         self._deadline = self._loop.after(self._timeout_s, self._judge_welcome)
 
     def leave(self, then: Callable[[], None]) -> None:
@@ -113,7 +115,7 @@ class Seat:
             return
         with suppress(StateError):
             self._link.session.send_leave()
-        if self._link.session.state is State.LEAVING:
+        if self._link.session.state is ClientState.LEAVING:
             self._deadline = self._loop.after(_GOODBYE_S, self._close)
         else:
             self._close()
@@ -144,14 +146,14 @@ class Seat:
             self._link.run(bool(mask & READABLE))
 
     def _judge_welcome(self) -> None:
-        if self._link is not None and self._link.session.state is State.AWAITING:
+        if self._link is not None and self._link.session.state is ClientState.AWAITING:
             self._link.session.receive_eof(f"the server was silent for {self._timeout_s:g} s")
 
     def _close(self) -> None:
         if self._link is not None:
             self._link.session.receive_eof("this client closed it")
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: ClientEvent) -> None:
         match event:
             case Ended(error=error):
                 self._lose(error)
@@ -163,7 +165,7 @@ class Seat:
                 if isinstance(event, Welcomed) and self._deadline is not None:
                     self._deadline.cancel()
                     if self._backoff is not None:
-                        self._backoff.welcomed()
+                        self._backoff.reset()
                 self._on_event(event)
 
     def _lose(self, error: RankmuxError | None) -> None:

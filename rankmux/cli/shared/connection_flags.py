@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
-from ...client.stream import Address
+from ...client.address import Address
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
 

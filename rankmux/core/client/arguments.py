@@ -1,28 +1,59 @@
-"""What callers of a client pass, judged and turned into what the wire takes: targets, payloads, times, tokens.
+"""The arguments of a client's calls, checked and turned into the wire's values: targets, payloads, times, tokens.
 
-Shared by the drivers and the command line. Whatever is wrong raises ArgumentError, before anything is sent.
+Shared by the drivers and the command line. A wrong one raises ArgumentError, before anything is sent.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ...errors import ArgumentError
 from ..wire.codes import U32_MAX, Target
 
-__all__ = ["Payload", "To", "Token", "check_options", "payload_of", "target_of", "token_of", "ttl_ms_of"]
+__all__ = [
+    "CommandArguments",
+    "Payload",
+    "To",
+    "Token",
+    "check_options",
+    "command_arguments",
+    "payload_of",
+    "target_of",
+    "token_of",
+    "ttl_ms_of",
+]
 
 To = str | int
-"""Who executes a command: `"all"`, `"next"`, `"least"`, or a rank."""
+"""The executors of a command (section 5): `"all"`, the `"next"` below, the `"least"` loaded, or that of a rank."""
 
 Payload = bytes | bytearray | memoryview | str
-"""Text goes out as UTF-8."""
+"""The bytes of a command or a result; text goes out as UTF-8."""
 
 Token = bytes | str | Callable[[], bytes | str] | None
-"""A callable is asked at each connection, so that a client that reconnects shows the token of that moment."""
+"""A callable is called for each connection, so that a client that reconnects shows the current token."""
 
 _NAMED = {"all": Target.ALL, "next": Target.NEXT, "least": Target.LEAST}
+
+
+class CommandArguments(NamedTuple):
+    """The arguments of one command, as `ClientSession.send_command` takes them."""
+
+    payload: bytes
+    target: Target
+    arg: int
+    results: bool
+    quiet: bool
+    ttl_ms: int
+
+
+def command_arguments(
+    payload: Payload, to: To, results: bool, timeout_s: float | None, quiet: bool
+) -> CommandArguments:
+    """The arguments of a command, checked. `timeout_s` None is the server's default."""
+    target, arg = target_of(to)
+    return CommandArguments(payload_of(payload), target, arg, results, quiet, ttl_ms_of(timeout_s))
 
 
 def target_of(to: To) -> tuple[Target, int]:
@@ -44,7 +75,7 @@ def payload_of(payload: Payload) -> bytes:
 
 
 def ttl_ms_of(timeout_s: float | None) -> int:
-    """Seconds as a ttl_ms, rounded up; None is 0, what the server has as its default."""
+    """Seconds as a ttl_ms, rounded up; None is 0, the server's default."""
     if timeout_s is None:
         return 0
     _check_seconds(timeout_s)
@@ -52,7 +83,7 @@ def ttl_ms_of(timeout_s: float | None) -> int:
 
 
 def token_of(token: Token) -> bytes:
-    """The bytes of a token, asked for now if it is a callable."""
+    """The bytes of a token; a callable is called now."""
     if callable(token):
         token = token()
     if token is None:
@@ -63,7 +94,7 @@ def token_of(token: Token) -> bytes:
 
 
 def check_options(host: str, port: int, timeout_s: float, **functions: object) -> None:
-    """Judge what a client is made with; `functions` may be None. Raises ArgumentError."""
+    """Check the arguments of a client's constructor; `functions` may be None. Raises ArgumentError."""
     if not isinstance(host, str):
         raise ArgumentError("host", host, "a name or an address is expected")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
@@ -85,5 +116,5 @@ def _encoded(name: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        pass  # its error would carry the text, which may be a token
+        pass  # that error would carry the text, which may be a token
     raise ArgumentError(name, "text", "it cannot be written as UTF-8; bytes may be anything")

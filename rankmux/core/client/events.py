@@ -1,7 +1,6 @@
-"""What a client session reports: one frozen dataclass for each thing that can happen to a member.
+"""The events of a client session: one frozen dataclass for each thing that can happen to a member.
 
-The session makes them, the drivers (blocking, asyncio, the command line) act on them. Nothing here knows bytes, sockets
-or the clock.
+The session makes them; the drivers act on them. Nothing here knows bytes, sockets or the clock.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from ..wire.codes import Cause, Status
 from ..wire.frames import MemberInfo
 
 __all__ = [
+    "ClientEvent",
     "CommandAccepted",
     "CommandDone",
     "Ended",
-    "Event",
     "ExecuteReceived",
     "ExecuteRejected",
     "MembersPage",
-    "PingReceived",
-    "PongReceived",
     "Promoted",
     "RefusalReceived",
     "ResultRouted",
@@ -32,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """We hold a seat (section 3.2): our `rank` among `members`, in a room of `capacity` seats."""
+    """This client holds a seat (section 3.2): `rank` among `members`, in a room of `capacity` seats."""
 
     instance: int
     ticket: int
@@ -46,7 +43,7 @@ class Welcomed:
 
 @dataclass(frozen=True, slots=True)
 class ExecuteReceived:
-    """A command to run (section 5), sent by a senior. `rank` is our own at its dispatch; `ttl_ms` 0 is no limit."""
+    """A command to run (section 5), sent by a senior. `rank` is this client's at dispatch; `ttl_ms` 0 is no limit."""
 
     seq: int
     sender_rank: int
@@ -58,7 +55,7 @@ class ExecuteReceived:
 
 @dataclass(frozen=True, slots=True)
 class ExecuteRejected:
-    """A command from a member that is not our senior: not to be run, and answered REJECTED already (section 5)."""
+    """A command from a member that is no senior: not to be run, and answered REJECTED already (section 5)."""
 
     seq: int
     sender_rank: int
@@ -69,7 +66,7 @@ class ExecuteRejected:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """Seniors went, we moved up from `before` to `rank` (section 4); `members` are left."""
+    """Seniors went, and this client moved up (section 4): from rank `before` to `rank`; `members` remain."""
 
     seq: int
     before: int
@@ -80,7 +77,7 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class CommandAccepted:
-    """Our command `id` went to `executors`; it was rejected for `rejected` seniors (section 5)."""
+    """The command `id` went to `executors` members; it was rejected for `rejected` seniors (section 5)."""
 
     id: int
     seq: int
@@ -90,7 +87,7 @@ class CommandAccepted:
 
 @dataclass(frozen=True, slots=True)
 class RefusalReceived:
-    """Our command `id` went to nobody; `code` is a RefusedCode (section 5), or a number that is not known here."""
+    """The command `id` went to nobody (section 5); `code` is a RefusedCode, or a number that is not known here."""
 
     id: int
     code: int
@@ -99,7 +96,7 @@ class RefusalReceived:
 
 @dataclass(frozen=True, slots=True)
 class ResultRouted:
-    """Something that an executor of our command `id` gave (section 6); `rank` is the executor's at dispatch."""
+    """A result of the command `id` (section 6) by the executor `ticket`; `rank` is the executor's at dispatch."""
 
     id: int
     ticket: int
@@ -110,7 +107,7 @@ class ResultRouted:
 
 @dataclass(frozen=True, slots=True)
 class CommandDone:
-    """Every executor of our command `id` has ended, so often in each way (section 6)."""
+    """Every executor of the command `id` has ended (section 6); the numbers count the ways."""
 
     id: int
     ok: int
@@ -122,7 +119,7 @@ class CommandDone:
 
 @dataclass(frozen=True, slots=True)
 class MembersPage:
-    """The answer to WHO `id`: some of the room's `total` members, as of `seq` (section 2)."""
+    """The answer to WHO `id` (section 2): some of the room's `total` members, as of `seq`."""
 
     id: int
     seq: int
@@ -131,22 +128,8 @@ class MembersPage:
 
 
 @dataclass(frozen=True, slots=True)
-class PingReceived:
-    """The server asked whether we live; the session has answered (section 3.5)."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PongReceived:
-    """The server answered our oldest open PING (section 3.5)."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class ServerErrorReceived:
-    """The server said ERROR and closes (section 7); `Ended` follows."""
+    """The server sent ERROR and closes (section 7); `Ended` follows."""
 
     code: int
     text: str
@@ -154,12 +137,12 @@ class ServerErrorReceived:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event. `error` says why: a ConnectionLost, ServerError or ProtocolViolation; None after our LEAVE."""
+    """The last event. `error` is the reason: a ConnectionLost, ServerError or ProtocolViolation; None after LEAVE."""
 
     error: RankmuxError | None
 
 
-Event = (
+ClientEvent = (
     Welcomed
     | ExecuteReceived
     | ExecuteRejected
@@ -169,9 +152,7 @@ Event = (
     | ResultRouted
     | CommandDone
     | MembersPage
-    | PingReceived
-    | PongReceived
     | ServerErrorReceived
     | Ended
 )
-"""Any of the above, for `match`."""
+"""Any of these events, for `match`."""

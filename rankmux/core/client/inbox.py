@@ -1,7 +1,7 @@
-"""What a driver keeps of one connection's events until its user takes it; all of it bounded.
+"""The inbox of one connection: the events that wait until the client's user takes them, all of it bounded.
 
-Answers go to the command that they belong to, received commands and promotions into queues, pages of WHO to their
-listing. Nothing here knows a socket, a thread or the clock; drivers apply events and read the queues.
+Answers go to the requests they belong to, received commands and promotions into queues. It knows no socket, no thread
+and no clock; a driver sends requests through it, applies events, and reads the queues.
 """
 
 from __future__ import annotations
@@ -9,102 +9,115 @@ from __future__ import annotations
 from collections import deque
 from weakref import WeakSet, WeakValueDictionary
 
-from ...errors import CommandRefused, ConnectionLost, ProtocolViolation, RankmuxError
-from ..wire.codes import U32_MAX, ErrorCode, Status
-from ..wire.frames import MemberInfo
+from ...errors import CommandRefused, ConnectionLost, RankmuxError
+from ..wire.codes import Status
+from .arguments import CommandArguments
 from .events import (
+    ClientEvent,
     CommandAccepted,
     CommandDone,
     Ended,
-    Event,
     ExecuteReceived,
     MembersPage,
     Promoted,
     RefusalReceived,
     ResultRouted,
 )
-from .sent import Progress
+from .sent import PageRequest, Progress
 from .session import ClientSession
 
-__all__ = ["Inbox", "Listing"]
+__all__ = ["Inbox"]
 
-_COMMANDS_SOFT = 1024  # then reading stops, as long as somebody runs them: TCP slows their senders down
+# Above these limits a client whose commands are being run stops reading: TCP slows the senders down.
+_COMMANDS_SOFT = 1024
 _COMMANDS_SOFT_BYTES = 4 * 1024 * 1024
-_COMMANDS_HARD = (
-    16_384  # over the soft limit and what one read brings; where nobody runs them, the rest is turned away
-)
+# Over the soft limits plus one read. A client whose commands nobody runs reads on, and turns the excess away.
+_COMMANDS_HARD = 16_384
 _COMMANDS_HARD_BYTES = 32 * 1024 * 1024
 _PROMOTIONS_MAX = 1024
 _UNREAD_RESULTS_MAX_BYTES = 64 * 1024 * 1024
-_LISTING_MAX = 1 << 20  # members; far over any room, so that a hostile server cannot fill our memory
-_LISTING_RESTARTS_MAX = 5
 
 
 class Inbox:
-    """The queues of one connection.
+    """The queues of one connection, and the requests that its answers go to.
 
-    `commands` are the EXECUTEs that nobody has run yet. Where they become too many, no more should be received; who
-    must receive all the same has those over the hard limit turned away: answered FAILED, so that their senders do not
-    wait, and counted in `turned_away`. `promotions` keeps the last 1,024; so does `refusals`, those of QUIET commands
-    without results, which nobody waits for.
+    `commands` are the EXECUTEs that nobody has run yet, each with the time it came. Over the soft limit reading should
+    stop; a driver that reads all the same has commands over the hard limit turned away: answered FAILED, so that their
+    senders do not wait, and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands
+    without results, which nobody waits for. `turned_away` counts until `take_turned_away`.
     """
 
     def __init__(self, session: ClientSession) -> None:
         self.commands: deque[tuple[ExecuteReceived, float]] = deque()
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
-        self.pages: dict[int, MembersPage | None] = {}
         self.turned_away = 0
         self._session = session
         self._commands_size = 0
         # Weak, so that a receipt that its user has dropped takes its unread results with it.
         self._by_id: WeakValueDictionary[int, Progress] = WeakValueDictionary()
         self._alive: WeakSet[Progress] = WeakSet()
+        self._pages: WeakValueDictionary[int, PageRequest] = WeakValueDictionary()
         self._unread_at_most = 0
 
     @property
-    def many_commands(self) -> bool:
-        """Whether so many commands wait that no more should be received, if somebody runs them."""
+    def commands_suffice(self) -> bool:
+        """Whether reading should stop until some of `commands` have been run."""
         return len(self.commands) >= _COMMANDS_SOFT or self._commands_size >= _COMMANDS_SOFT_BYTES
 
     @property
-    def many_results(self) -> bool:
-        """Whether so many results are unread that no more should be received."""
+    def results_suffice(self) -> bool:
+        """Whether reading should stop until some results have been taken from their receipts."""
         if self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES:
             self._unread_at_most = sum(progress.unread_size for progress in self._alive)
         return self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES
 
+    def send_command(self, arguments: CommandArguments) -> Progress:
+        """Send a command; its answers come to the returned progress for as long as the caller holds it.
+
+        Raises StateError or PayloadTooBig; nothing is sent then.
+        """
+        payload, target, arg, results, quiet, ttl_ms = arguments
+        id_ = self._session.send_command(payload, target, arg, results=results, quiet=quiet, ttl_ms=ttl_ms)
+        return self.expect(id_, results) if results or not quiet else Progress(id_, results)
+
+    def send_who(self, first_rank: int, count: int) -> PageRequest:
+        """Send a WHO; its page comes to the returned request. Raises StateError."""
+        request = PageRequest(self._session.send_who(first_rank, count))
+        self._pages[request.id] = request
+        return request
+
     def expect(self, id_: int, wants_results: bool) -> Progress:
-        """Follow the command `id_`, for as long as somebody holds what is returned."""
+        """Follow the command `id_`, for as long as the caller holds the returned progress."""
         progress = Progress(id_, wants_results)
         self._by_id[id_] = progress
         self._alive.add(progress)
         return progress
 
-    def apply(self, event: Event, now_s: float) -> None:
-        """Put one event where it belongs; those that only tell something are left to the driver."""
+    def apply(self, event: ClientEvent, now_s: float) -> None:
+        """Put one event where it belongs. Events that only inform are the driver's alone."""
         match event:
             case ExecuteReceived():
                 self._queue(event, now_s)
             case ResultRouted():
                 if (progress := self._by_id.get(event.id)) is not None:
-                    self._unread_at_most += progress.routed(event)
+                    self._unread_at_most += progress.add(event)
             case CommandAccepted():
                 if (progress := self._by_id.get(event.id)) is not None:
-                    progress.accepted(event)
+                    progress.accept(event)
                     if not progress.wants_results:
                         del self._by_id[event.id]
             case CommandDone():
                 if (progress := self._by_id.pop(event.id, None)) is not None:
-                    progress.done(event)
+                    progress.finish(event)
             case RefusalReceived():
                 if (progress := self._by_id.pop(event.id, None)) is not None:
-                    progress.refused(event)
+                    progress.refuse(event)
                 else:
                     self.refusals.append(CommandRefused(event.id, event.code, event.text))
             case MembersPage():
-                if event.id in self.pages:
-                    self.pages[event.id] = event
+                if (request := self._pages.pop(event.id, None)) is not None:
+                    request.page = event
             case Promoted():
                 self.promotions.append(event)
             case Ended():
@@ -119,6 +132,11 @@ class Inbox:
         command, received_s = self.commands.popleft()
         self._commands_size -= len(command.payload)
         return command, received_s
+
+    def take_turned_away(self) -> int:
+        """The number of commands turned away since the last call."""
+        count, self.turned_away = self.turned_away, 0
+        return count
 
     def _queue(self, command: ExecuteReceived, now_s: float) -> None:
         size = self._commands_size + len(command.payload)
@@ -136,50 +154,9 @@ class Inbox:
         for progress in list(self._by_id.values()):
             progress.error = ConnectionLost(reason)
             progress.error.__cause__ = error
+        for request in list(self._pages.values()):
+            request.error = ConnectionLost("it ended before the members were listed")
+            request.error.__cause__ = error
         self._by_id.clear()
-        self.commands.clear()  # their senders have been told LEFT; nothing could be answered
-
-
-class Listing:
-    """All members, page by page, while the room goes on changing.
-
-    Each page begins with the last member of the one before. Where it does not, somebody senior has gone and the ranks
-    have closed up, so the sweep begins again; after five of those it goes on, and may miss who moved meanwhile. It may
-    as well where names are so long, and max_payload so small, that a page holds one member alone.
-    """
-
-    def __init__(self) -> None:
-        self._members: dict[int, MemberInfo] = {}
-        self._first_rank = 0
-        self._expected: int | None = None  # the ticket that the next page begins with
-        self._restarts = 0
-
-    @property
-    def members(self) -> list[MemberInfo]:
-        """Those seen so far, by rank."""
-        return list(self._members.values())
-
-    def request(self) -> tuple[int, int]:
-        """What to ask for next: first_rank and count (section 2)."""
-        return self._first_rank, U32_MAX
-
-    def receive(self, page: MembersPage) -> bool:
-        """Take a page; whether that was the last. Raises ProtocolViolation when there is no end to it."""
-        rows = page.members
-        moved = self._expected is not None and (not rows or rows[0].ticket != self._expected)
-        if moved and self._restarts < _LISTING_RESTARTS_MAX:
-            self._restarts += 1
-            self._members.clear()
-            self._first_rank, self._expected = 0, None
-            return False
-        for row in rows:
-            self._members[row.ticket] = row
-        if len(self._members) > _LISTING_MAX:
-            raise ProtocolViolation(ErrorCode.TOO_BIG, f"WHO lists more than {_LISTING_MAX} members")
-        if not rows or rows[-1].rank + 1 >= page.total:
-            return True
-        last, alone = rows[-1], len(rows) == 1
-        if last.rank < self._first_rank + (not alone):
-            return True  # it does not get on
-        self._first_rank, self._expected = (last.rank + 1, None) if alone else (last.rank, last.ticket)
-        return False
+        self._pages.clear()
+        self.commands.clear()  # the server has answered LEFT to their senders; nothing could be answered

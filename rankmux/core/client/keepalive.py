@@ -1,7 +1,6 @@
-"""When a client asks a silent server whether it lives, when it takes it for dead, and how it shows its own life.
+"""A client's keepalive (PROTOCOL section 3.5): PINGs to a silent server, its end after too many, and our sign of life.
 
-That is section 3.5 of PROTOCOL, both ways. It counts what was heard and sends PINGs through the session. It knows no
-socket; the clock comes in as an argument.
+It notes when bytes came, and sends PINGs through the session. It knows no socket; the clock comes in as an argument.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...errors import StateError
-from .session import ClientSession, State
+from .session import ClientSession, ClientState
 
-__all__ = ["Liveness"]
+__all__ = ["Keepalive"]
 
-_SILENT_PINGS_MAX = 2  # as the server does it (section 3.5)
-_PATIENCE_MIN_S = 1.0  # a server that wants to be pinged more often than this gets this
-_SIGN_MIN_S = 0.05  # and this is how often it hears of us at most while we do not listen
+_SILENT_PINGS_MAX = 2  # as the server does (section 3.5)
+_PATIENCE_MIN_S = 1.0  # the shortest interval between PINGs that ask; a server may announce a shorter one
+_SIGN_MIN_S = 0.05  # the shortest interval between PINGs that only show life
 
 
-class Liveness:
-    """The silence of one server. `clock` gives seconds that never go back."""
+class Keepalive:
+    """The timer of one session. `clock` gives seconds that never go back."""
 
     def __init__(self, session: ClientSession, clock: Callable[[], float]) -> None:
         self._session = session
@@ -29,17 +28,17 @@ class Liveness:
         self._silent_pings = 0
 
     def heard(self) -> None:
-        """Bytes came, or we did not listen."""
+        """Bytes came, or this side was not listening."""
         self._heard_at, self._silent_pings = self._clock(), 0
 
     def patience_s(self, *, listening: bool = True) -> float | None:
-        """How long until `judge`, or `show_life` if nobody is `listening`, has something to do; None for ever."""
-        if self._session.state is not State.JOINED or not self._session.ping_ms:
+        """Seconds until `check`, or `show_life` while nobody is `listening`, has something to do; None: for ever."""
+        if self._session.state is not ClientState.JOINED or not self._session.ping_ms:
             return None
         return max(0.0, self._heard_at + self._interval_s(listening) - self._clock())
 
-    def judge(self) -> None:
-        """Send a PING if it is time for one, or end the session if two have brought nothing."""
+    def check(self) -> None:
+        """Send a PING if one is due, or end the session if two have brought nothing."""
         patience_s = self.patience_s()
         if patience_s is None or patience_s > 0:
             return
@@ -52,9 +51,9 @@ class Liveness:
             self._session.send_ping()
 
     def show_life(self) -> None:
-        """Send a PING if it is time for one, and judge nobody: we do not listen, so the silence is ours.
+        """Send a PING if one is due, and never end the session: nobody listens here, so the silence is ours.
 
-        Who does not read answers no PING of the server's. One of our own, each `ping_ms`, is the sign of life instead.
+        A client that does not read answers no PING of the server's. Its own, each `ping_ms`, is its sign of life.
         """
         if self.patience_s(listening=False) == 0.0:
             self.heard()

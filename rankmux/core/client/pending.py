@@ -1,8 +1,8 @@
-"""What a client waits for: its commands until they are settled, its WHO until they are answered, its PINGs.
+"""A client's open requests: commands until they are settled, WHOs until they are answered, PINGs.
 
-It checks what the server says about them: every command is settled exactly once, with the counts that its results add
-up to (PROTOCOL sections 5 and 6). What it holds is a few numbers for each command, whatever the server sends. It knows
-no bytes, no socket and no clock.
+It checks the server's answers to them: every command is settled exactly once, with the counts that its results add up
+to (PROTOCOL sections 5 and 6). It holds a few numbers for each command, whatever the server sends. It knows no bytes,
+no socket and no clock.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..wire.codes import U32_MAX, Status
 from ..wire.fields import violation
 from ..wire.frames import Accepted, Done, Members, Refused, Routed
 
-__all__ = ["SILENT_ID", "Waiting"]
+__all__ = ["SILENT_ID", "Pending"]
 
 SILENT_ID = 0x8000_0000
-"""Ids with this bit belong to commands of which only a REFUSED may come back: QUIET, and no results wanted."""
-_OPEN_PINGS_MAX = 16  # one is enough to find a dead server; more than a few say that it does not read
+"""The bit in the ids of commands that only a REFUSED answers: QUIET ones without results."""
+_OPEN_PINGS_MAX = 16  # one is enough to find a dead server; many open ones mean that it does not read
 _ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
 
 
 class _Command:
-    """One command that waits: what was asked for, and how many executors ended in which way."""
+    """An open command: the answers it asks for, and how many executors ended in which way."""
 
     __slots__ = ("accepted", "ends", "executors", "quiet", "results")
 
@@ -35,8 +35,8 @@ class _Command:
         self.ends = [0] * len(_ENDS)
 
 
-class Waiting:
-    """The open questions of one connection; at most `limit` commands and as many WHO at a time."""
+class Pending:
+    """The open requests of one connection: at most `limit` commands and as many WHOs at a time."""
 
     __slots__ = (
         "_commands",
@@ -53,21 +53,11 @@ class Waiting:
         self.limit = limit
         self._commands: dict[int, _Command] = {}
         self._who: dict[int, int] = {}
-        self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal ones, and how long they are
+        self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal payloads, each with its length
         self._open_pings = 0
         self._last_id = 0
         self._silent_last_id = 0
         self._silent_open = 0
-
-    @property
-    def commands(self) -> tuple[int, ...]:
-        """The ids of the commands that are not settled yet, the oldest first."""
-        return tuple(self._commands)
-
-    @property
-    def who(self) -> tuple[int, ...]:
-        """The ids of the WHO that are not answered yet, the oldest first."""
-        return tuple(self._who)
 
     def _next_id(self) -> int:
         while True:  # ends: fewer than `limit` ids are taken
@@ -76,7 +66,7 @@ class Waiting:
                 return self._last_id
 
     def add_command(self, results: bool, quiet: bool) -> int:
-        """The id for a new command; raises StateError when `limit` commands wait already."""
+        """The id for a new command; raises StateError when `limit` commands are open already."""
         if quiet and not results:
             self._silent_open = min(self._silent_open + 1, U32_MAX)
             self._silent_last_id = self._silent_last_id % (SILENT_ID - 1) + 1
@@ -88,16 +78,16 @@ class Waiting:
         return id_
 
     def add_who(self, count: int) -> int:
-        """The id for a new WHO that asks for `count` members; raises StateError when `limit` wait already."""
+        """The id for a new WHO that asks for `count` members; raises StateError when `limit` are open already."""
         if len(self._who) >= self.limit:
             raise StateError("sending one more WHO", f"{self.limit} of them wait for their answers")
         id_ = self._next_id()
         self._who[id_] = count
         return id_
 
-    def add_ping(self, payload: bytes, *, patient: bool = False) -> None:
-        """Remember a PING; raises StateError when the server owes too many PONGs, unless `patient`: we do not read."""
-        if self._open_pings >= _OPEN_PINGS_MAX and not patient:
+    def add_ping(self, payload: bytes, *, unread: bool = False) -> None:
+        """Note a PING; raises StateError when the server owes too many PONGs, unless `unread`, as nobody reads."""
+        if self._open_pings >= _OPEN_PINGS_MAX and not unread:
             raise StateError("sending one more PING", f"{_OPEN_PINGS_MAX} of them wait for their PONGs")
         self._open_pings += 1
         if self._pings and self._pings[-1][0] == payload:
@@ -111,7 +101,7 @@ class Waiting:
             raise violation(f"{frame} came for the command {id_}, which waits for nothing")
         return command
 
-    def accepted(self, frame: Accepted) -> None:
+    def accept(self, frame: Accepted) -> None:
         """Check ACCEPTED; it settles a command that wants no results."""
         command = self._command(frame.id, "ACCEPTED")
         if command.quiet:
@@ -124,7 +114,7 @@ class Waiting:
         command.accepted = True
         command.executors = frame.executors
 
-    def refused(self, frame: Refused) -> None:
+    def refuse(self, frame: Refused) -> None:
         """Check REFUSED; it settles every kind of command."""
         if frame.id & SILENT_ID:
             if not self._silent_open:
@@ -136,8 +126,8 @@ class Waiting:
             raise violation(f"REFUSED came for the command {frame.id}, which was dispatched")
         del self._commands[frame.id]
 
-    def routed(self, frame: Routed) -> Status:
-        """Check ROUTED and count it; the status it brings."""
+    def route(self, frame: Routed) -> Status:
+        """Check ROUTED and count it; returns its status."""
         command = self._command(frame.id, "ROUTED")
         if not command.results:
             raise violation(f"ROUTED came for the command {frame.id}, which wants no results")
@@ -150,21 +140,23 @@ class Waiting:
             raise violation(f"the command {frame.id} went to {command.executors}, and more than that ended")
         return status
 
-    def done(self, frame: Done) -> None:
-        """Check DONE against what was routed; it settles the command."""
+    def finish(self, frame: Done) -> None:
+        """Check DONE against the results that came; it settles the command."""
         command = self._command(frame.id, "DONE")
-        told = list(frame[1:])
+        counts = list(frame[1:])
         if not command.results or not (command.accepted or command.quiet):
             raise violation(f"DONE came for the command {frame.id}, which does not wait for it")
-        if told != command.ends:
-            raise violation(f"DONE of the command {frame.id} counts {told}, its results make {command.ends}")
-        if command.accepted and sum(told) != command.executors:
+        if counts != command.ends:
             raise violation(
-                f"DONE of the command {frame.id} counts {sum(told)} executors of {command.executors}"
+                f"DONE of the command {frame.id} counts {counts}, its results make {command.ends}"
+            )
+        if command.accepted and sum(counts) != command.executors:
+            raise violation(
+                f"DONE of the command {frame.id} counts {sum(counts)} executors of {command.executors}"
             )
         del self._commands[frame.id]
 
-    def members(self, frame: Members) -> None:
+    def list_members(self, frame: Members) -> None:
         """Check MEMBERS; it answers its WHO."""
         count = self._who.pop(frame.id, None)
         if count is None:

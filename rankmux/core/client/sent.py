@@ -1,6 +1,6 @@
-"""What comes back for a command: each result, the counts at the end, and how far one command has come.
+"""A request that was sent, and its answers: a command with its results and counts, a WHO with its page.
 
-Shared by the blocking and the asyncio driver, which add the waiting. Nothing here knows a socket, a thread or a clock.
+Shared by both drivers, which add the waiting. Nothing here knows a socket, a thread or a clock.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 from ...errors import CommandRefused, RankmuxError, StateError
 from ..wire.codes import Status
-from .events import CommandAccepted, CommandDone, RefusalReceived, ResultRouted
+from .events import CommandAccepted, CommandDone, MembersPage, RefusalReceived, ResultRouted
 
-__all__ = ["Counts", "Progress", "RoutedResult", "SentCommand", "gathered"]
+__all__ = ["Counts", "PageRequest", "Progress", "RoutedResult", "SentCommand", "gathered"]
 
-_RESULT_OVERHEAD_BYTES = (
-    200  # what a result costs besides its payload, in CPython; for the bound on unread results
-)
+# The memory of a result besides its payload, in CPython; for the bound on unread results.
+_RESULT_OVERHEAD_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RoutedResult:
-    """What an executor gave (section 6): `rank` is its rank at dispatch, `ticket` tells it from all others for good."""
+    """A result of one executor (section 6): `rank` is its rank at dispatch, `ticket` its identity (section 1)."""
 
     rank: int
     ticket: int
@@ -31,12 +30,12 @@ class RoutedResult:
 
     @property
     def final(self) -> bool:
-        """Whether this was the executor's end; more follows a PART."""
+        """Whether the executor has ended with it; more follows a PART."""
         return self.status is not Status.PART
 
     @property
     def text(self) -> str:
-        """The payload as UTF-8 text; what is not UTF-8 shows as U+FFFD."""
+        """The payload as UTF-8 text; bytes that are not UTF-8 show as U+FFFD."""
         return self.payload.decode(errors="replace")
 
 
@@ -52,12 +51,12 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All executors."""
+        """The number of executors."""
         return self.ok + self.failed + self.rejected + self.expired + self.left
 
 
 class Progress:
-    """How far one command has come, and its results that nobody has read yet."""
+    """The state of one command, and its results that nobody has read yet."""
 
     __slots__ = (
         "__weakref__",
@@ -85,44 +84,79 @@ class Progress:
 
     @property
     def dispatched(self) -> bool:
-        """Whether the server has said yes or no."""
+        """Whether the server has dispatched or refused it, or the connection is gone."""
         return self.seq is not None or self.counts is not None or self.error is not None
 
     @property
     def over(self) -> bool:
-        """Whether no more results come."""
+        """Whether no more results come: they are complete, or the connection is gone."""
         return self.counts is not None or self.error is not None
 
-    def accepted(self, event: CommandAccepted) -> None:
-        """The server dispatched it."""
+    def accept(self, event: CommandAccepted) -> None:
+        """The server has dispatched it."""
         self.seq, self.executors, self.rejected = event.seq, event.executors, event.rejected
 
-    def refused(self, event: RefusalReceived) -> None:
-        """The server did not dispatch it."""
+    def refuse(self, event: RefusalReceived) -> None:
+        """The server has refused it."""
         self.error = CommandRefused(event.id, event.code, event.text)
 
-    def routed(self, event: ResultRouted) -> int:
-        """A result came; how many bytes it takes until it is read."""
+    def add(self, event: ResultRouted) -> int:
+        """Keep a result that came; returns its bytes of memory until it is read."""
         self.results.append(RoutedResult(event.rank, event.ticket, event.status, event.payload))
         size = len(event.payload) + _RESULT_OVERHEAD_BYTES
         self.unread_size += size
         return size
 
     def take(self) -> RoutedResult | None:
-        """The oldest unread result."""
+        """The oldest unread result; None if there is none."""
         if not self.results:
             return None
         result = self.results.popleft()
         self.unread_size -= len(result.payload) + _RESULT_OVERHEAD_BYTES
         return result
 
-    def done(self, event: CommandDone) -> None:
+    def finish(self, event: CommandDone) -> None:
         """All executors have ended."""
         self.counts = Counts(event.ok, event.failed, event.rejected, event.expired, event.left)
 
+    def check_dispatched(self) -> None:
+        """Raise CommandRefused or ConnectionLost unless the server has dispatched it."""
+        if self.error is not None and self.seq is None:
+            raise self.error
+
+    def final_counts(self) -> Counts:
+        """The counts of a command that is over; raises ConnectionLost where the connection went before the end."""
+        if self.counts is None:
+            assert self.error is not None
+            raise self.error
+        return self.counts
+
+
+class PageRequest:
+    """One WHO under way: its page once it has come, or the error that came instead."""
+
+    __slots__ = ("__weakref__", "error", "id", "page")
+
+    def __init__(self, id_: int) -> None:
+        self.id = id_
+        self.page: MembersPage | None = None
+        self.error: RankmuxError | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the page has come, or cannot come any more."""
+        return self.page is not None or self.error is not None
+
+    def result(self) -> MembersPage:
+        """The page of a request that is over; raises ConnectionLost where the connection went first."""
+        if self.page is None:
+            assert self.error is not None
+            raise self.error
+        return self.page
+
 
 class SentCommand:
-    """A command that was sent, and what the server said of it. The receipts of both drivers add the waiting."""
+    """A command that was sent, and the server's answer. The receipts of both drivers add the waiting."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -132,23 +166,23 @@ class SentCommand:
 
     @property
     def id(self) -> int:
-        """The number under which this connection knows the command."""
+        """The command's number on this connection."""
         return self._progress.id
 
     @property
     def seq(self) -> int | None:
-        """The command's place in the one order of everything (section 1); None for a quiet one."""
+        """The command's place in the server's order (section 1); None for a quiet one."""
         return self._progress.seq
 
     @property
     def executors(self) -> int | None:
-        """How many members it went to; None for a quiet one that is not done."""
+        """The number of members it went to; None for a quiet one that is not done."""
         counts = self._progress.counts
         return self._progress.executors if counts is None else counts.total
 
     @property
     def rejected(self) -> int | None:
-        """For how many members it was rejected because they outrank this client; None for a quiet one."""
+        """The number of targeted members that outrank this client and do not get it; None for a quiet one."""
         return self._progress.rejected
 
     @property
@@ -156,13 +190,13 @@ class SentCommand:
         """How the executors ended; None until all have, and for a command without results."""
         return self._progress.counts
 
-    def _must_want_results(self, step: str) -> None:
+    def _require_results(self, step: str) -> None:
         if not self._progress.wants_results:
             raise StateError(step, "none were asked for: send the command with results=True")
 
 
 def gathered(results: Iterable[RoutedResult]) -> list[RoutedResult]:
-    """One result for each executor, in rank order: its PARTs joined in front of its end."""
+    """One result for each executor, in rank order: the payloads of its PARTs joined in front of its last."""
     parts: dict[int, list[bytes]] = {}
     ends: list[RoutedResult] = []
     for result in results:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.codes import Status
 from rankmux.server.server import Server
 

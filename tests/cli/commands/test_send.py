@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.server.server import Server
 
 from ...support.script import PATIENCE_S, Script, environment, json_lines, run

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rankmux.client.client import Client
+from rankmux import Client
 from rankmux.codes import Status
 from rankmux.server.server import Server
 

@@ -8,7 +8,7 @@ import stat
 import threading
 import time
 
-from rankmux.client.client import Rejected
+from rankmux import Rejected
 
 from ...support.script import PATIENCE_S
 from ...support.terminal import KEYS, SIGN

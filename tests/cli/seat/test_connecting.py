@@ -10,7 +10,7 @@ import pytest
 
 from rankmux.cli.seat.connecting import Connecting
 from rankmux.cli.seat.loop import Loop
-from rankmux.client.stream import Address
+from rankmux.client.address import Address
 from rankmux.errors import ConnectionLost
 from rankmux.server.server import Server
 
@@ -67,7 +67,7 @@ def test_nobody_listens():
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "x" * 300, "a..b", "\udcff"])
 def test_a_name_that_is_none(host):
     reason = str(connect(Address(host, 1)))
-    assert "cannot be reached" in reason
+    assert "cannot connect to" in reason
     assert "Errno" not in reason
 
 
@@ -93,7 +93,7 @@ def test_a_backlog_that_is_full_counts_as_silence():
             taken.append(outcome)
         for sock in taken:
             sock.close()
-    assert outcome.reason == f"{address} cannot be reached: timed out"
+    assert outcome.reason == f"cannot connect to {address}: timed out"
 
 
 def test_it_can_be_given_up():

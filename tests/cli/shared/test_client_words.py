@@ -15,10 +15,10 @@ from rankmux.core.client.events import (
     CommandDone,
     ExecuteReceived,
     ExecuteRejected,
-    PongReceived,
     Promoted,
     RefusalReceived,
     ResultRouted,
+    ServerErrorReceived,
 )
 from rankmux.errors import ArgumentError
 
@@ -108,7 +108,7 @@ def test_what_is_shown():
         (ResultRouted(1, 9, 2, Status.EXPIRED, b""), ["Rank 2 did not answer in time"]),
         (ResultRouted(1, 9, 2, Status.LEFT, b""), ["Rank 2 left before it answered"]),
         (CommandDone(1, 2, 0, 0, 0, 1), ["Done, 2 ok, 1 left: cmd"]),
-        (PongReceived(b""), []),
+        (ServerErrorReceived(8, "bye"), []),
     ],
 )
 def test_what_is_told(event, lines):

@@ -16,7 +16,7 @@ LOST = ConnectionLost("gone")
 def test_the_bound_doubles_up_to_five_seconds():
     backoff = Backoff(lambda low, high: high - low)
     assert [backoff.delay_s(LOST) for _ in range(8)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
-    backoff.welcomed()
+    backoff.reset()
     assert backoff.delay_s(LOST) == pytest.approx(0.1)
 
 
@@ -39,7 +39,7 @@ def test_a_wrong_token_twice_in_a_row():
     backoff = Backoff()
     for _ in range(5):
         backoff.delay_s(auth)
-        backoff.welcomed()
+        backoff.reset()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import rankmux.core.client.inbox
 from rankmux.codes import Status
 from rankmux.core.client.events import CommandDone, Ended, ExecuteReceived, MembersPage, ResultRouted
-from rankmux.core.client.inbox import Inbox, Listing
+from rankmux.core.client.inbox import Inbox
+from rankmux.core.client.listing import Listing
 from rankmux.core.client.sent import RoutedResult, gathered
 from rankmux.core.client.session import ClientSession
 from rankmux.errors import ConnectionLost

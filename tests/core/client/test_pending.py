@@ -12,7 +12,6 @@ from rankmux.core.client.events import (
     CommandDone,
     Ended,
     MembersPage,
-    PongReceived,
     RefusalReceived,
     ResultRouted,
 )
@@ -23,8 +22,8 @@ from rankmux.wire import Accepted, Done, MemberInfo, Members, Ping, Pong, Refuse
 from ...support.client_sessions import feed, joined, snapshot, violation
 
 
-def test_waiting_commands_are_bounded():
-    session = joined(waiting_limit=3)
+def test_open_commands_are_bounded():
+    session = joined(pending_limit=3)
     for _ in range(3):
         session.send_command(b"", results=True)
         session.send_who()
@@ -51,11 +50,12 @@ def test_signs_of_life_take_no_memory_and_their_pongs_are_taken_in_order():
     for _ in range(10_000):
         session.try_ping()
         assert session.data_to_send() == Ping(b"").encode()
-    assert len(session._waiting._pings) == 2
+    assert len(session._pending._pings) == 2
     with pytest.raises(StateError):
         session.send_ping(b"one more")
     pongs = [Pong(b"before"), *[Pong(b"")] * 10_000]
-    assert feed(session, *pongs) == [PongReceived(pong.payload) for pong in pongs]
+    assert feed(session, *pongs) == []
+    assert len(session._pending._pings) == 0
     session.send_ping(b"after")
     session.receive_data(Pong(b"").encode())
     violation(session)
@@ -66,11 +66,8 @@ def test_who_and_ping_are_answered():
     id_ = session.send_who(0, 5)
     rows = (MemberInfo(0, 1, 0, "ada", "127.0.0.1:1"),)
     session.send_ping(b"a")
-    assert feed(session, Members(id_, 30, 7, rows), Pong(b"a")) == [
-        MembersPage(id_, 30, 7, rows),
-        PongReceived(b"a"),
-    ]
-    assert (session.members, session.seq) == (7, 30)
+    assert feed(session, Members(id_, 30, 7, rows), Pong(b"a")) == [MembersPage(id_, 30, 7, rows)]
+    assert (session.seat.members, session.seat.seq) == (7, 30)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +82,7 @@ def test_an_answer_to_nothing(frame):
 def test_a_quiet_command_hears_of_a_refusal_only():
     session = joined()
     id_ = session.send_command(b"x", quiet=True)
-    assert session.waiting_commands == ()
+    assert session._pending._commands == {}
     assert feed(session, Refused(id_, 1, "nobody")) == [RefusalReceived(id_, 1, "nobody")]
     session.receive_data(Refused(id_, 1, "nobody").encode())
     violation(session)
@@ -176,7 +173,7 @@ def test_an_id_that_waits_is_not_given_again():
     session = joined()
     first, second, who = session.send_command(b""), session.send_command(b""), session.send_who()
     feed(session, Accepted(second, 12, 1, 0))
-    session._waiting._last_id = SILENT_ID - 2
+    session._pending._last_id = SILENT_ID - 2
     given_out = [session.send_command(b"") for _ in range(4)]
     assert given_out[:2] == [SILENT_ID - 1, second]
     assert not {first, who} & set(given_out)
@@ -300,7 +297,7 @@ class Settlement(RuleBasedStateMachine):
     @invariant()
     def the_same_commands_wait(self) -> None:
         if hasattr(self, "open"):
-            assert set(self.session.waiting_commands) == set(self.open)
+            assert set(self.session._pending._commands) == set(self.open)
 
 
 TestSettlement = Settlement.TestCase

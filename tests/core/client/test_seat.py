@@ -11,7 +11,6 @@ from rankmux.core.client.events import (
     Ended,
     ExecuteReceived,
     ExecuteRejected,
-    PingReceived,
     Promoted,
     ResultRouted,
 )
@@ -72,7 +71,7 @@ def test_after_leave_nothing_is_executed_and_the_end_is_clean():
     session = joined(rank=2)
     id_ = session.send_command(b"last", results=True)
     session.send_leave()
-    assert session.rank is None
+    assert session.seat.rank is None
     session.data_to_send()
     events = feed(
         session,
@@ -83,7 +82,7 @@ def test_after_leave_nothing_is_executed_and_the_end_is_clean():
         Done(id_, 1, 0, 0, 0, 0),
         Ping(b"?"),
     )
-    assert [type(event) for event in events] == [CommandAccepted, ResultRouted, CommandDone, PingReceived]
+    assert [type(event) for event in events] == [CommandAccepted, ResultRouted, CommandDone]
     assert session.data_to_send() == b""
     session.receive_eof()
     assert session.events() == [Ended(None)]
@@ -101,5 +100,5 @@ def test_the_stream_ends(partial):
     (event,) = session.events()
     assert isinstance(event.error, ConnectionLost)
     assert event.error.reason == "Connection reset by peer"
-    assert session.rank is None
+    assert session.seat.rank is None
     assert session.data_to_send() == b""

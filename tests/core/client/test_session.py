@@ -12,13 +12,12 @@ from rankmux.codes import Cause, ErrorCode, Status, Target
 from rankmux.core.client.events import (
     ExecuteReceived,
     ExecuteRejected,
-    PingReceived,
     Promoted,
     ServerErrorReceived,
     Welcomed,
 )
 from rankmux.core.client.pending import SILENT_ID
-from rankmux.core.client.session import ClientSession, State
+from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.errors import ArgumentError, AuthError, PayloadTooBig, ServerError, StateError
 from rankmux.wire import Accepted, Command, ErrorFrame, Execute, Hello, Ping, Pong, Rank, Result, Who
 
@@ -32,10 +31,20 @@ def test_hello_is_that_of_the_protocol_page():
 
 def test_welcome_tells_everything():
     session = ClientSession("ada")
-    assert (session.rank, session.ticket, session.members) == (None, None, None)
+    assert (session.seat.rank, session.seat.ticket, session.seat.members) == (None, None, None)
     assert feed(session, WELCOME) == [Welcomed(9, 3, 11, 2, 3, 10, 65536, 10_000)]
-    assert (session.rank, session.ticket, session.members, session.capacity) == (2, 3, 3, 10)
-    assert (session.instance, session.seq, session.max_payload, session.ping_ms) == (9, 11, 65536, 10_000)
+    assert (session.seat.rank, session.seat.ticket, session.seat.members, session.seat.capacity) == (
+        2,
+        3,
+        3,
+        10,
+    )
+    assert (session.seat.instance, session.seat.seq, session.max_payload, session.ping_ms) == (
+        9,
+        11,
+        65536,
+        10_000,
+    )
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "é" * 33, "two\nlines", "\x7f", "\ud800"])
@@ -55,7 +64,7 @@ def test_error_instead_of_welcome(code):
     session = ClientSession()
     error = ErrorFrame(code, "no")
     assert feed(session, error)[0] == ServerErrorReceived(code, "no")
-    assert session.state is State.ENDED
+    assert session.state is ClientState.ENDED
     session = ClientSession()
     (_, ended) = feed(session, error)
     assert isinstance(ended.error, AuthError if code == ErrorCode.AUTH else ServerError)
@@ -197,10 +206,8 @@ EXPECTED = [
     ExecuteRejected(13, 2, 2, True, b"not for us to run"),
     ExecuteReceived(14, 1, 2, False, 0, bytes(100_000)),
     Promoted(15, 2, 1, 2, Cause.LOST),
-    PingReceived(b"hi"),
     ExecuteReceived(20, 0, 1, True, 0, b""),
     Promoted(21, 1, 0, 1, Cause.LEFT),
-    PingReceived(b""),
     ServerErrorReceived(ErrorCode.SHUTDOWN, "bye"),
 ]
 
