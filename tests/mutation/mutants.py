@@ -28,7 +28,7 @@ TESTS = {
     "streams": f"batch receive server_session {SERVER} server_at_random",
     "outbox": f"outbox {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
-    "server": f"{SERVER} server_at_random limits",
+    "server": f"{SERVER} server_at_random server_limits",
 }
 
 FILES = {
