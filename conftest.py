@@ -10,7 +10,9 @@ ROOT = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rewrite", action="store_true", help="write the outcomes of tests/core/room/scenes anew")
+    parser.addoption(
+        "--rewrite", action="store_true", help="write the outcomes of tests/core/room/scenes anew"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
