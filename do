@@ -63,7 +63,7 @@ fingerprint() {
     {
         ls "$root"/rankmux/_*.so 2>/dev/null || :
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
-        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/*.p[xy][dix] "$root"/rankmux/*.h
+        cat "$root/pyproject.toml" "$root/setup.py" "$root"/rankmux/*.pyx "$root"/rankmux/*/*/*.pxi "$root"/rankmux/*/*/*.h
         grep '^__version__' "$root/rankmux/__init__.py"
     } | cksum
 }
@@ -80,7 +80,7 @@ ready() {
     # Compat mode puts the clone itself on the path, where type checkers look, and where a folder of the same name
     # in the current one does not hide it.
     "$python" -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e "${root}[$1]"
-    if [ "$("$python" -P -c 'import rankmux.framing; print(rankmux.framing.TWIN)')" = extension ]; then
+    if [ "$("$python" -P -c 'import rankmux._twin; print(rankmux._twin.TWIN)')" = extension ]; then
         say "the compiled extension was built"
     elif [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
         say "the pure Python twin runs, as RANKMUX_EXTENSION=0 asks"

@@ -12,11 +12,11 @@ MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 
-# The modules share declarations, so a change in any of these builds all anew; rankmux/framing.py takes all or none.
-shared = glob("rankmux/*.pxd") + glob("rankmux/*.h")
-extensions = [
-    Extension(f"rankmux.{name}", [f"rankmux/{name}.pyx"], depends=shared, optional=MODE != "1")
-    for name in ("_framing", "_ledger", "_dispatch", "_flush")
-]
+extension = Extension(
+    "rankmux._framing",
+    ["rankmux/_framing.pyx"],
+    depends=[*glob("rankmux/**/*.pxi", recursive=True), "rankmux/server/kernel/uring.h"],
+    optional=MODE != "1",
+)
 
-setup(ext_modules=[] if MODE == "0" else extensions)
+setup(ext_modules=[] if MODE == "0" else [extension])

@@ -1,1 +1,1 @@
-"""Benchmarks of rankmux: a load generator and a bare C server, and what compares them. See README.md."""
+"""Benchmarks of rankmux: a load generator, a bare C server, and their comparison. See README.md."""

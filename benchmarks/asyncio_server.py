@@ -1,4 +1,4 @@
-"""A server of the same protocol as people would write it with asyncio: each message is written to each peer.
+"""A typical asyncio server of the same protocol, which writes each message to each peer.
 
 It has HELLO, COMMAND to ALL and ONE, LEAVE, PING and the ranks; no results, limits or timeouts.
 
@@ -93,7 +93,7 @@ class Peer(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transport does not inherit from it
         self.write = self.transport.write
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -24,7 +24,7 @@ ROUNDS = 20
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    """A server with all its members there, warmed up."""
+    """A server with all its members, warmed up."""
     name, members = request.param
     subject = subjects.BY_NAME[name]
     if reason := subject.missing():
@@ -37,7 +37,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 @pytest.mark.parametrize("load", ["fanout 1", "fanout 64", "directed 64", "results 1"])
 def bench_round(benchmark: BenchmarkFixture, session: Session, load: str) -> None:
-    """`load` is a command of `native/load.c`; with no time given it makes one round."""
+    """`load` is a command of `native/load.c`; without a time it runs one round."""
     benchmark.group = f"{load}, {session.seats} members"
     units = 0
 

@@ -27,7 +27,7 @@ def twin(request: pytest.FixtureRequest) -> Any:
 
 
 def _record(benchmark: BenchmarkFixture, unit: str, units: int, size: int = 0) -> None:
-    """Units per second, and bytes where there are any, beside pytest-benchmark's own figures."""
+    """Add units and bytes per second to the figures of pytest-benchmark."""
     if benchmark.stats is None:
         return
     median_s = benchmark.stats.stats.median
@@ -63,7 +63,7 @@ def bench_feed(benchmark: BenchmarkFixture, twin: Any) -> None:
 
 @pytest.mark.parametrize("target", [Target.ALL, Target.NEXT], ids=["all", "next"])
 def bench_dispatch(benchmark: BenchmarkFixture, twin: Any, target: Target) -> None:
-    """The commands of a turn into what it owes; 10,000 members."""
+    """The commands of a turn into its deliveries; 10,000 members."""
     batch, dispatch = _dispatcher(
         twin, MEMBERS, Command(1, target, 0, CommandFlag.QUIET, 0, bytes(64)), COMMANDS
     )
@@ -112,7 +112,7 @@ def bench_rank_sweep(benchmark: BenchmarkFixture, departures: int) -> None:
 
 
 def bench_rank_frames(benchmark: BenchmarkFixture, twin: Any) -> None:
-    """RANK for 9,999 who move up."""
+    """RANK for 9,999 members that move up."""
     frames = benchmark(twin.rank_frames, [0], [1], MEMBERS - 1, 1)
     assert len(frames) == 22 * (MEMBERS - 1)
     _record(benchmark, "promotion", MEMBERS - 1, len(frames))

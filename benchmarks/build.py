@@ -1,4 +1,4 @@
-"""Compiles the C programs of `native/` when they are missing or older than their sources."""
+"""The build of the C programs of `native/`, if missing or older than their sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compiler() -> str | None:
 
 
 def program(name: str) -> Path:
-    """The path of the program made from `native/NAME.c` and `native/NAME_*.c`, compiled if need be."""
+    """The path of the program built from `native/NAME.c` and `native/NAME_*.c`, compiled if needed."""
     path = BUILD / name
     parts = [SOURCES / f"{name}.c", *sorted(SOURCES.glob(f"{name}_*.c"))]
     newest = max(source.stat().st_mtime for source in [*parts, *SOURCES.glob("*.h")])

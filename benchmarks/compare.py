@@ -1,4 +1,4 @@
-"""Measures rankmux next to a bare C loop and what people would otherwise use.
+"""The comparison of rankmux with a bare C loop and the usual alternatives.
 
     python -m benchmarks.compare                                      everything; writes docs/benchmarks.md
     python -m benchmarks.compare --quick                              the same, shorter and with fewer rounds
@@ -22,7 +22,7 @@ RESULTS = build.BUILD / "results.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """How long: the rounds of each cell, and the seconds measured in each run."""
+    """The rounds of each cell, and the seconds measured in each run."""
 
     rounds: int
     seconds: float
@@ -56,17 +56,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--members", type=lambda text: [int(number) for number in text.split(",")], metavar="N,..."
     )
-    parser.add_argument("--pairs", type=int, help=f"rounds; {FULL.rounds} unless told")
-    parser.add_argument("--seconds", type=float, help=f"measured in each run; {FULL.seconds} unless told")
+    parser.add_argument("--pairs", type=int, help=f"rounds (default: {FULL.rounds})")
     parser.add_argument(
-        "--write", action="store_true", help="write docs/benchmarks.md even if not all was measured"
+        "--seconds", type=float, help=f"seconds measured in each run (default: {FULL.seconds})"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go as JSON")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks.md even after a partial run"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file for the figures as JSON")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is asked for; print the tables, and write the page if it is all of them."""
+    """Measure and print the tables; write the page after a complete run."""
     asked = _arguments(argv)
     plan = QUICK if asked.quick else FULL
     rounds, seconds = asked.pairs or plan.rounds, asked.seconds or plan.seconds

@@ -1,4 +1,4 @@
-"""What `--benchmark-json` records beside the figures."""
+"""The machine's facts in `--benchmark-json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What machine, kernel and versions the figures were taken with."""
+"""A description of the machine, kernel and versions behind the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds of samples: every subject once in each round, so that what drifts on the machine meets them all."""
+"""Rounds of samples: every subject once per round, so that drift of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS_S = 10.0
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some values, with the least and the greatest."""
+    """The median of some values, with the lowest and the highest."""
 
     median: float
     least: float
@@ -43,17 +43,17 @@ class Cell:
     failures: dict[str, str] = field(default_factory=dict)
 
     def cost(self, subject: str) -> Spread | None:
-        """What a unit costs with `subject`."""
+        """The cost of a unit with `subject`."""
         samples = self.samples.get(subject)
         return Spread.of([sample.cost for sample in samples]) if samples else None
 
     def pair_ratios(self, subject: str) -> list[float]:
-        """The cost with `subject` by that with bare C, round by round."""
+        """The ratio of the cost with `subject` to that with bare C, round by round."""
         pairs = zip(self.samples.get(subject, ()), self.samples.get(REFERENCE, ()), strict=False)
         return [ours.cost / bare.cost for ours, bare in pairs if bare.cost > 0]
 
     def ratio(self, subject: str) -> Spread | None:
-        """The median of the pairs' ratios."""
+        """The median of these ratios."""
         ratios = self.pair_ratios(subject)
         return Spread.of(ratios) if ratios else None
 
@@ -69,8 +69,8 @@ def run_cell(
 ) -> Cell:
     """Measure one cell.
 
-    A subject that fails is noted, and left out of the rounds that follow. The others, who are there for orientation,
-    take part until their runs have taken 10 s. What is no CPU time per unit varies little: three rounds.
+    A subject that fails is noted, and left out of the following rounds. The others, which are there for orientation,
+    take part until their runs have taken 10 s. Costs other than CPU time per unit vary little: three rounds.
     """
     cell = Cell(scenario.name, members)
     if scenario.kind != "µs":
@@ -101,7 +101,7 @@ def run_cell(
 
 
 def save(path: Path, facts: dict[str, object], cells: Sequence[Cell]) -> None:
-    """Write measured cells, with the machine's facts, for the report to be made from."""
+    """Write measured cells, with the machine's facts, as the source of the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"facts": facts, "cells": [asdict(cell) for cell in cells]}, indent=1))
 

@@ -1,4 +1,4 @@
-"""The plots of `docs/benchmarks.md`. They need matplotlib; without it there are none."""
+"""The plots of `docs/benchmarks.md`. Without matplotlib there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.measure import Cell
 
 BURSTS = {f"fanout-{burst}": burst for burst in (1, 4, 16, 64, 256)}
 BURST_MEMBERS = 1000
-# Okabe and Ito's colours, which stay apart for colour-blind eyes.
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {
     "bare": "#000000",
     "rankmux": "#D55E00",
@@ -31,7 +31,7 @@ MARKERS = dict(zip(COLOURS, "osXDv^<>P", strict=True))
 
 @dataclass(frozen=True)
 class Plot:
-    """What a plot shows: which cells, over what."""
+    """The contents of a plot: its cells and its axis."""
 
     name: str
     title: str
@@ -74,7 +74,7 @@ PLOTS = (
 
 
 def draw(cells: Sequence[Cell], directory: Path) -> dict[str, Path]:
-    """Draw what the cells hold; the titles and files of the plots."""
+    """Draw the cells; the titles and files of the plots."""
     if importlib.util.find_spec("matplotlib") is None:
         print("no plots: matplotlib is not installed", file=sys.stderr)
         return {}
@@ -113,7 +113,7 @@ def _draw(plot: Plot, cells: Sequence[Cell], path: Path) -> None:
 
 
 def _line(axes: Any, name: str, cells: Sequence[Cell], x: Callable[[Cell], int]) -> None:
-    """One subject's medians, with bars from the least to the greatest."""
+    """One subject's medians, with bars from the lowest to the highest."""
     spreads = [
         (x(cell), spread) for cell in cells if (spread := cell.cost(name)) is not None and spread.median > 0
     ]

@@ -1,4 +1,4 @@
-"""A process pinned to one core, and what the kernel knows of it: CPU time and memory."""
+"""A process pinned to one core, with its CPU time and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Cores:
-    """Which core the server has and which the load; the same one if there is no second."""
+    """The cores of the server and of the load; the same one if there is no second."""
 
     server: int
     load: int
@@ -27,7 +27,7 @@ def cores() -> Cores:
 
 
 class Pinned:
-    """A child process on one core. A context manager: at its end the process is killed and waited for."""
+    """A child process on one core. A context manager that kills the process at its end and waits for it."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Pinned:
         return time.clock_gettime((~self.pid << 3) | 2)
 
     def user_and_system_s(self) -> tuple[float, float]:
-        """How the CPU time divides into user and system time, in ticks of 10 ms."""
+        """User and system time separately, in ticks of 10 ms."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         tick = os.sysconf("SC_CLK_TCK")
         return int(fields[11]) / tick, int(fields[12]) / tick

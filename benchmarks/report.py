@@ -1,4 +1,4 @@
-"""Makes tables of what was measured, and the page `docs/benchmarks.md` with its plots.
+"""The tables of the figures, and the page `docs/benchmarks.md` with its plots.
 
 python -m benchmarks.report [RESULTS.json]      makes the page again from stored figures
 """
@@ -21,7 +21,7 @@ PROSE = build.HERE / "page.md"
 
 @dataclass(frozen=True)
 class Facts:
-    """What belongs to the figures: the machine, the versions, who was left out and why, and how long it ran."""
+    """The facts about the figures: machine, versions, subjects left out and why, and duration."""
 
     machine: dict[str, str]
     versions: dict[str, str]
@@ -30,7 +30,7 @@ class Facts:
     seconds: float
 
     def stored(self) -> dict[str, object]:
-        """As it goes into the results file."""
+        """As stored in the results file."""
         return asdict(self)
 
 
@@ -101,7 +101,7 @@ def _median(spread: Spread | None) -> str:
 
 
 def _against_bare(cells: Sequence[Cell]) -> str:
-    """Ratios, for what has no limit of its own."""
+    """Ratios, for scenarios without an absolute limit."""
     rows = []
     for cell in cells:
         scenario = scenarios.BY_NAME[cell.scenario]
@@ -117,7 +117,7 @@ def _against_bare(cells: Sequence[Cell]) -> str:
 
 
 def _against_limits(cells: Sequence[Cell]) -> str:
-    """What has a limit of its own."""
+    """Scenarios with an absolute limit."""
     rows = []
     for cell in cells:
         scenario = scenarios.BY_NAME[cell.scenario]
@@ -189,7 +189,7 @@ def _machine(facts: Facts) -> str:
 
 
 def main() -> int:
-    """Make the page again from the results file."""
+    """Generate the page again from the results file."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else build.BUILD / "results.json"
     facts, cells = measure.load(path)
     write_page(Facts(**facts), cells)  # type: ignore[arg-type]

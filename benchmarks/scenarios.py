@@ -1,4 +1,4 @@
-"""What is measured: each scenario runs in a session of its own and gives one cost per unit of work.
+"""The scenarios: each runs in a separate session and gives one cost per unit of work.
 
 A cost is the server's CPU time in microseconds per unit, or memory in bytes, or a share; `kind` says which.
 """
@@ -21,14 +21,14 @@ SETTLE_S = 0.2
 
 NONREADERS_BYTES = 64_000_000
 NONREADERS_PAYLOAD = 1024
-# Small receive buffers leave the kernel's memory to the server's side, which is what counts here.
+# Small receive buffers leave the kernel's memory to the server's side, where it is to be measured.
 NONREADERS_RECEIVE_BUFFER = 4096
 SEND_BUFFER_KERNEL_BYTES = 640 << 10
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a scenario: its cost, and what the load saw meanwhile."""
+    """One run of a scenario: its cost, and the figures of the load."""
 
     cost: float
     p50_us: float = 0.0
@@ -40,11 +40,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `target` and `pure_target` are ratios to bare C for the two twins, `limit` is in the scenario's own
-    measure; None where there is none.
+    """One load.
 
-    `for_all` says that servers of other protocols can carry it, `complete_only` that it takes all of rankmux's;
-    `patient` that servers are to wait for members that do not read; `setting` is what the machine needs for it.
+    `target`, `pure_target`: the bound of the ratio to bare C, for each twin; None for none.
+    `limit`: the absolute bound, in the scenario's unit; None for none.
+    `for_all`: servers of other protocols can run it.
+    `complete_only`: it needs all of rankmux's protocol.
+    `patient`: servers must wait for members that do not read.
+    `setting`: prepares the machine for it.
     """
 
     name: str
@@ -109,7 +112,7 @@ def _join(session: Session, seconds: float) -> Sample:
 
 
 def _memory(session: Session, seconds: float) -> Sample:
-    """What a member costs that has joined, has been sent a few messages, and is silent."""
+    """The cost of a member that has joined, has received a few messages, and is silent."""
     before = session.server.rss_bytes()
     _fill(session)
     session.ask("fanout 16 0")
@@ -118,7 +121,7 @@ def _memory(session: Session, seconds: float) -> Sample:
 
 
 def _idle(session: Session, seconds: float) -> Sample:
-    """Over before anybody has been silent for the 10 s after which rankmux pings."""
+    """Ends before the 10 s of silence after which rankmux pings."""
     _fill(session)
     time.sleep(1.0)
     measured = session.measure("idle 5")
@@ -134,7 +137,7 @@ def _nonreaders(session: Session, seconds: float) -> Sample:
 
 
 def _churned(session: Session, seconds: float) -> Sample:
-    """Fan-out after ten times as many members have left as there are."""
+    """Fan-out after ten times as many departures as members."""
     _fill(session)
     for _ in range(11):
         session.ask(f"part {session.seats * 10 // 11}")
@@ -147,7 +150,7 @@ def _churned(session: Session, seconds: float) -> Sample:
 def _room_for_full_send_buffers() -> Iterator[None]:
     """Let the kernel hold 5,000 full send buffers, about 3 GB: more than its usual limit for all of TCP.
 
-    At that limit the kernel drops what the sender sends, and all that is measured is the limit.
+    At that limit the kernel drops the sender's data, and only the limit would be measured.
     """
     before = TCP_MEM.read_text()
     needed = 5000 * SEND_BUFFER_KERNEL_BYTES // PAGE_SIZE
@@ -236,7 +239,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def sample(scenario: Scenario, subject: Subject, members: int, seconds: float) -> Sample:
-    """Run `scenario` once with `subject` and that many members."""
+    """Run `scenario` once with `subject` and `members` members."""
     extra = subject.patient if scenario.patient else ()
     with scenario.setting(), Session(subject, members, extra) as session:
         return scenario.run(session, seconds)

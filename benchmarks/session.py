@@ -24,12 +24,12 @@ START_TIMEOUT_S = 20.0
 
 
 class SessionError(RuntimeError):
-    """The server did not start, or the load saw something that must not be."""
+    """The server did not start, or the load saw a wrong message."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one command of the load took of the server, and what the load saw of it."""
+    """The server's cost of one command of the load, and the answer of the load."""
 
     unit: str
     units: int

@@ -1,4 +1,4 @@
-"""What is compared: how each server is started, whether it is there, and which version it is."""
+"""The servers compared: how to start them, whether they are installed, and their versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import build
 
-# Nothing may end a member that does not read: in question is only the memory that it all takes.
+# No limit may end a member that does not read: the scenario measures memory.
 PATIENT_RANKMUX = (
     *("--outbox-soft-bytes", "1000000000"),
     *("--outbox-hard-bytes", "1000000000"),
@@ -30,11 +30,12 @@ RANKMUX_FLAGS = ("--port", "0", "--log-level", "warning")
 class Subject:
     """A server under test.
 
-    `command` gets the seats, a free port and an empty directory; `announces` says that the server takes a port of
-    its own and prints `listening on HOST:PORT`; `missing` says why it can't run here, or None; `complete`
-    that it has all that the scenarios take of rankmux's protocol, results and bounded memory too; `patient` are the
-    flags with which it waits for members that do not read, however much they are owed; `only` names the scenarios
-    that it is for, if not all.
+    `command`: gets the seats, a free port and an empty directory.
+    `announces`: the server picks a port itself and prints `listening on HOST:PORT`.
+    `missing`: the reason why it cannot run here, or None.
+    `complete`: it has all of rankmux's protocol that the scenarios need, with results and bounded memory.
+    `patient`: the flags that make it wait for members that do not read, without limit.
+    `only`: the scenarios it takes part in, if not all.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Subject:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it belongs to the ratios that the project promises: rankmux, or bare C."""
+        """Whether it belongs to the promised ratios: rankmux, or bare C."""
         return self.name == "bare" or self.name.startswith("rankmux")
 
 
@@ -66,7 +67,7 @@ def _needs_program(name: str) -> Callable[[], str | None]:
 
 
 def _program(name: str) -> str | None:
-    # Debian puts some servers where only root looks.
+    # Debian installs some servers outside the user's PATH.
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
@@ -138,7 +139,7 @@ def _redis(seats: int, port: int, directory: Path) -> list[str]:
         "maxclients": seats + 16,
         "tcp-backlog": 4096,
         "loglevel": "warning",
-        # Nobody is to be thrown out for being behind: a message lost would be a delivery not paid for.
+        # No slow receiver may be dropped: a lost message would be a delivery without a cost.
         "client-output-buffer-limit": "pubsub 0 0 0",
     }
     options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]

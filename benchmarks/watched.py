@@ -1,4 +1,4 @@
-"""What being watched costs: CPU per delivery and the p99 of a turn, with no page open and with ten.
+"""The cost of the admin page: CPU per delivery and the p99 of a turn, with no page open and with ten.
 
 One server on one core holds all members; the load and the pages have the other core. Each page asks as the real one
 does, once a second, for the rows in its sight, and no two look at the same rows, so that nothing is worked out for two
@@ -27,8 +27,8 @@ from benchmarks.measure import Spread
 from benchmarks.process import cores
 from benchmarks.session import Session, SessionError
 
-EVERY_S = 1.0  # as rankmux/admin_page.html does
-ROWS = 36  # what a wide window shows, with its margins
+EVERY_S = 1.0  # as rankmux/server/admin/page.html does
+ROWS = 36  # the rows of a wide window, with its margins
 PATIENCE_S = 10.0
 WARM_UP_S = 0.5
 _BUCKET = re.compile(r'^rankmux_turn_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
@@ -44,7 +44,7 @@ class Sample:
 
 
 class Pages:
-    """So many open pages, each a thread of this process on the load's core. A context manager."""
+    """Open pages, each a thread of this process on the load's core. A context manager."""
 
     def __init__(self, port: int, count: int) -> None:
         self.answers = [0] * count
@@ -94,7 +94,7 @@ class Pages:
 
 
 def turns(port: int) -> dict[float, float]:
-    """How many turns took at most so many seconds, since the start."""
+    """The cumulative histogram of turn times since the start."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("GET", "/metrics")
@@ -105,7 +105,7 @@ def turns(port: int) -> dict[float, float]:
 
 
 def quantile_s(before: dict[float, float], after: dict[float, float], share: float) -> float:
-    """The quantile of what came between two readings of a histogram, even within a bucket (as Prometheus has it)."""
+    """The quantile between two readings of a histogram, interpolated within a bucket (as in Prometheus)."""
     counts = {bound: after[bound] - before[bound] for bound in after}
     wanted = share * max(counts.values())
     low = below = 0.0
@@ -117,7 +117,7 @@ def quantile_s(before: dict[float, float], after: dict[float, float], share: flo
 
 
 def sample(session: Session, port: int, pages: int, burst: int, seconds: float) -> Sample:
-    """One run with that many pages."""
+    """One run with `pages` pages."""
     with Pages(port, pages):
         session.ask(f"fanout {burst} {WARM_UP_S}")
         before = turns(port)
@@ -129,7 +129,7 @@ def sample(session: Session, port: int, pages: int, burst: int, seconds: float) 
 
 
 def show(burst: int, pages: int, pairs: Sequence[tuple[Sample, Sample]]) -> None:
-    """A table of medians with least and greatest; the last column is the median of the pairs' ratios."""
+    """A table of medians with lowest and highest; the last column is the median of the pairs' ratios."""
     print(f"\nbursts of {burst}, {len(pairs)} pairs: median (least - greatest)\n")
     print(f"{'':<24}{'no page':>30}{f'{pages} pages':>30}{'ratio':>24}")
     for title, key in (
@@ -156,9 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--members", type=int, default=1000)
     parser.add_argument("--pages", type=int, default=10)
-    parser.add_argument("--bursts", default="1,64", help="commands in one go, by commas")
+    parser.add_argument("--bursts", default="1,64", help="burst sizes, separated by commas")
     parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each run")
     parser.add_argument("--subject", choices=["rankmux", "rankmux-pure"], default="rankmux")
     asked = parser.parse_args(argv)
     subject = subjects.BY_NAME[asked.subject]

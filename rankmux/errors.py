@@ -1,18 +1,20 @@
 """The exceptions of rankmux, one tree, split by who is at fault.
 
     RankmuxError
-    ├── LocalError               our own caller broke a rule; nothing was sent, nothing changed
-    │   ├── ConfigError          a setting: which key, which value, what is allowed
-    │   │   └── AddressInUse     ... an address that somebody listens on already
+    ├── LocalError               the caller broke a rule; nothing was sent and nothing changed
+    │   ├── ConfigError          a setting with a wrong value
+    │   │   ├── UnknownSetting   ... with a name that does not exist
+    │   │   └── AddressInUse     ... with an address that is taken
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
+    │   ├── SnapshotError        bytes that are no dump of a room (also a ValueError)
     │   └── StateError           a step that the connection's state does not allow
-    ├── RemoteError              the peer is at fault, or said no
-    │   ├── ProtocolViolation    it broke a rule of the wire (PROTOCOL section 3.3)
-    │   ├── ServerError          the server sent ERROR and closed (section 7)
-    │   │   └── AuthError        ... because the token was not the right one
-    │   └── CommandRefused       the server sent REFUSED (section 5)
-    └── ConnectionLost           the connection ended under us; what was under way is unknown
+    ├── RemoteError              the peer is at fault, or refused
+    │   ├── ProtocolViolation    a broken rule of the protocol (section 3.3)
+    │   ├── ServerError          an ERROR from the server, which then closed (section 7)
+    │   │   └── AuthError        ... for a wrong token
+    │   └── CommandRefused       a REFUSED from the server (section 5)
+    └── ConnectionLost           the end of the connection; the outcome of pending commands is unknown
 
 An exception stores facts as attributes and forms its text in `__str__`. This module imports nothing of rankmux.
 """
@@ -32,20 +34,22 @@ __all__ = [
     "RankmuxError",
     "RemoteError",
     "ServerError",
+    "SnapshotError",
     "StateError",
+    "UnknownSetting",
 ]
 
 
 class RankmuxError(Exception):
-    """The root of everything that rankmux raises on purpose."""
+    """The base class of every exception of rankmux."""
 
 
 class LocalError(RankmuxError):
-    """Our own caller broke a rule. Nothing was sent and nothing changed."""
+    """The caller broke a rule. Nothing was sent and nothing changed."""
 
 
 class ConfigError(LocalError):
-    """A setting is wrong: `key` names it as its user wrote it, `value` is what stood there."""
+    """A setting has a wrong `value`; `key` names it as the user wrote it."""
 
     def __init__(self, key: str, value: object, expected: str) -> None:
         super().__init__(key, value, expected)
@@ -57,12 +61,26 @@ class ConfigError(LocalError):
         return f"{self.key} is {self.value!r}: {self.expected}"
 
 
+class UnknownSetting(ConfigError):
+    """There is no setting `key`; `expected` suggests another."""
+
+    def __str__(self) -> str:
+        return f'unknown setting "{self.key}"; {self.expected}'
+
+
 class AddressInUse(ConfigError):
-    """An address to listen on is right, and somebody listens there already."""
+    """The address to listen on is taken."""
+
+    def __init__(self, key: str, value: object) -> None:
+        super().__init__(key, value, "expected a free address")
+        self.args = (key, value)  # the arguments that copy and pickle pass
+
+    def __str__(self) -> str:
+        return f"{self.value} is already in use"
 
 
 class ArgumentError(LocalError, ValueError):
-    """An argument of a public call is not what it has to be."""
+    """An argument of a public call has a wrong value."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(name, value, expected)
@@ -75,7 +93,7 @@ class ArgumentError(LocalError, ValueError):
 
 
 class PayloadTooBig(LocalError):
-    """A payload of `size` bytes where the connection allows `limit` (WELCOME's max_payload)."""
+    """A payload of `size` bytes exceeds the connection's `limit` (WELCOME's max_payload)."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(size, limit)
@@ -83,12 +101,23 @@ class PayloadTooBig(LocalError):
         self.limit = limit
 
     def __str__(self) -> str:
-        advice = "send less, or raise its --max-payload"
-        return f"the payload is {self.size} bytes, the server allows {self.limit}: {advice}"
+        advice = "send less, or raise the server's --max-payload"
+        return f"the payload has {self.size} bytes, the server allows {self.limit}; {advice}"
+
+
+class SnapshotError(LocalError, ValueError):
+    """Bytes that are no dump of a room, or of a batch; `why` says what is wrong with them."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"not a whole snapshot: {self.why}"
 
 
 class StateError(LocalError):
-    """A step that is not allowed in this state; the state is as it was."""
+    """The state does not allow this step, and has not changed."""
 
     def __init__(self, step: str, state: str) -> None:
         super().__init__(step, state)
@@ -100,11 +129,11 @@ class StateError(LocalError):
 
 
 class RemoteError(RankmuxError):
-    """The peer is at fault, or said no."""
+    """The peer is at fault, or refused."""
 
 
 class ProtocolViolation(RemoteError):
-    """The peer's bytes break the protocol. `code` is what an ERROR frame would carry (section 7)."""
+    """The peer's bytes break the protocol. `code` is that of the ERROR frame to answer with (section 7)."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code, text)
@@ -132,7 +161,7 @@ class AuthError(ServerError):
 
 
 class CommandRefused(RemoteError):
-    """The server sent REFUSED `code` (section 5) for the command `id`; nobody got it."""
+    """The server sent REFUSED `code` (section 5) for the command `id`, which no member received."""
 
     def __init__(self, id: int, code: int, text: str) -> None:  # noqa: A002 as the protocol names it
         super().__init__(id, code, text)
@@ -145,11 +174,11 @@ class CommandRefused(RemoteError):
 
 
 class ConnectionLost(RankmuxError):
-    """The connection ended. Whether a command under way was carried out is not known; it is never sent again."""
+    """The connection ended. Pending commands may or may not have been executed; they are never sent again."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the connection is gone: {self.reason}"
+        return f"the connection was lost: {self.reason}"

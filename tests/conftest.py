@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import rankmux
-import rankmux.framing
+import rankmux._twin
 
 from .support.drivers import DRIVERS, driven
 from .support.twins import TWINS
@@ -52,12 +52,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 
 def pytest_report_header() -> str:
-    return f"rankmux {rankmux.__version__} in {rankmux.__path__[0]}, with the {rankmux.framing.TWIN} twin"
+    return f"rankmux {rankmux.__version__} in {rankmux.__path__[0]}, with the {rankmux._twin.TWIN} twin"
 
 
 @pytest.fixture(scope="session", params=TWINS, ids=lambda twin: twin.__name__)
 def framing(request: pytest.FixtureRequest) -> ModuleType:
-    """Each twin in turn: what `rankmux.framing` has of it."""
+    """Each twin in turn: its definitions by name."""
     twin: ModuleType = request.param
     return twin
 

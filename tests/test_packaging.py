@@ -33,6 +33,9 @@ def test_the_core_requires_nothing():
     assert unconditional == []
 
 
-@pytest.mark.parametrize("name", ["py.typed", "_framing.pyi", "_framing.pyx", "_framing.pxd", "_uring.h"])
+@pytest.mark.parametrize(
+    "name",
+    ["py.typed", "_framing.pyx", "core/room/batch.pxi", "server/kernel/uring.h", "server/admin/page.html"],
+)
 def test_files_that_are_not_modules_come_along(name):
     assert importlib.resources.files("rankmux").joinpath(name).is_file()

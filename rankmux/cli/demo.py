@@ -1,7 +1,7 @@
-"""`python -m rankmux demo`: a server and its clients as real processes, and a transcript of what they say.
+"""`python -m rankmux demo`: a server and its clients as real processes, with a transcript of their output.
 
-Every step waits for the lines that show that it has happened; nothing waits for time to pass. It knows only what a
-person at a terminal sees: command lines, standard input and standard output.
+Every step waits for the lines that prove it, never for time to pass. The demo sees only what a user at a terminal
+sees: command lines, standard input and standard output.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import IO, Self
 
 __all__ = ["main"]
 
-_PATIENCE_S = 20.0  # for the slowest of machines; what is waited for takes milliseconds
+_PATIENCE_S = 20.0  # for the slowest machines; usually a step takes milliseconds
 _STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")
 
 
 class _DemoFailed(Exception):
-    """A line that was to come did not."""
+    """An expected line did not appear."""
 
 
 class _Actor:
-    """A process that takes part. What it prints is shown with its name in front, when somebody waits for it."""
+    """A process in the demo. Its output is shown after its name as far as a step waits for it."""
 
     def __init__(self, name: str, *arguments: str, stop_signal: int | None = None) -> None:
-        # Settings of the person's own server are not for this one.
+        # The user's settings must not reach the demo's processes.
         environment = {
             k: v for k, v in os.environ.items() if not k.startswith("RANKMUX_") or k == "RANKMUX_EXTENSION"
         }
         self.name = name
         self._stop_signal = stop_signal
-        self._process = subprocess.Popen(  # noqa: S603 - ourselves, with arguments of our own
+        self._process = subprocess.Popen(  # noqa: S603 - this program, with fixed arguments
             [sys.executable, "-m", "rankmux", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -63,33 +63,33 @@ class _Actor:
         self._output.close()
 
     def type(self, line: str) -> None:
-        """Give the process a line, as a person would."""
+        """Type a line into the process."""
         _show(self.name, f"> {line}")
         self._input.write(line.encode() + b"\n")
         self._input.flush()
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Show what the process prints, up to the first line that has `pattern` in it."""
+        """Show the output of the process up to the first line that matches `pattern`."""
         deadline_s = time.monotonic() + _PATIENCE_S
         while (line := self._line(deadline_s)) is not None:
             line = _STAMP.sub("", line)
             _show(self.name, line)
             if match := re.search(pattern, line):
                 return match
-        raise _DemoFailed(f"{self.name} ended, and '{pattern}' was expected of it")
+        raise _DemoFailed(f"{self.name} ended without printing '{pattern}'")
 
     def leave(self) -> int:
-        """End the process in the way that it likes best, and show its last lines; its exit code."""
+        """End the process cleanly and show its last lines; its exit code."""
         if self._stop_signal is None:
             _show(self.name, "(leaves)")
             self._input.close()
         else:
-            _show(self.name, "(is told to stop)")
+            _show(self.name, "(SIGTERM)")
             self._process.send_signal(self._stop_signal)
         return self.rest()
 
     def rest(self) -> int:
-        """Show what the process prints until it ends; its exit code."""
+        """Show the output of the process until it ends; its exit code."""
         deadline_s = time.monotonic() + _PATIENCE_S
         while (line := self._line(deadline_s)) is not None:
             _show(self.name, _STAMP.sub("", line))
@@ -119,7 +119,7 @@ def _say(text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Play it; 0 when everything came as it should."""
+    """Run the demo; 0 if every step succeeded."""
     argparse.ArgumentParser(
         prog="python -m rankmux demo",
         description="Starts a server and some clients, and shows commands, rejections, departures and promotions.",
@@ -145,7 +145,7 @@ def _play(stage: ExitStack) -> None:
     def client(name: str) -> _Actor:
         return stage.enter_context(_Actor(name, "client", "--port", port, "--name", name))
 
-    _say("First come, first served: who joins first ranks highest.")
+    _say("First come, first served: the first to join ranks highest.")
     ada = client("ada")
     ada.until("Assigned rank: 0")
     bob = client("bob")
@@ -157,25 +157,25 @@ def _play(stage: ExitStack) -> None:
     _say("There is no fourth seat.")
     client("dan").rest()
 
-    _say("A command goes to everybody below, and is executed there.")
+    _say("A command goes to everyone below, who execute it.")
     ada.type("print")
     for executor in (bob, cyd):
         executor.until("Executed: print")
     ada.until("Done")
     server.until("command")
 
-    _say("It is rejected for everybody above.")
+    _say("It is rejected for everyone above.")
     bob.type("report")
     cyd.until("Executed: report")
     bob.until("Done")
     server.until("command")
 
-    _say("Nobody commands a senior.")
+    _say("No one can command a senior.")
     cyd.type("@0 reboot")
     cyd.until("Refused")
     server.until("refused")
 
-    _say("To one alone: by rank, the next below, the least busy.")
+    _say("A command to one member: by rank, to the next below, to the least busy.")
     ada.type("@2 debug")
     cyd.until("Executed: debug")
     ada.until("Done")
@@ -191,13 +191,13 @@ def _play(stage: ExitStack) -> None:
     ada.type("@everyone hello")
     ada.until("Not understood")
 
-    _say("The highest leaves: everybody below moves up, without gaps.")
+    _say("The highest leaves, and everyone below moves up, without gaps.")
     ada.leave()
     bob.until("New rank: 0")
     cyd.until("New rank: 1")
     server.until("ranking:")
 
-    _say("Who was second commands now; a newcomer is the last in line.")
+    _say("The second is in command now; a newcomer joins at the end of the line.")
     eve = client("eve")
     eve.until("Assigned rank: 2")
     server.until("joined: eve")
@@ -207,7 +207,7 @@ def _play(stage: ExitStack) -> None:
     bob.until("Done")
     server.until("command")
 
-    _say("The server stops, and says so.")
+    _say("The server stops, and its clients learn why.")
     server.leave()
     for member in (bob, cyd, eve):
         member.rest()

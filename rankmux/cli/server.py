@@ -1,7 +1,7 @@
 """`rankmux-server`: flags, logging, signals and exit codes around one Server.
 
-Exit codes: 0 stopped in order, 2 usage or settings (an address that is taken too), 128 + n stopped at once by a second
-signal n.
+Exit codes: 0 stopped cleanly; 2 wrong usage or settings, including an address in use; 128 + n stopped at once by a
+second signal n.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from .. import __version__
+from .._twin import TWIN
 from ..config import Config, Setting, load, settings
 from ..errors import AddressInUse, ConfigError
-from ..framing import TWIN
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         _raise_file_limit(config)
         if check_only:
             for where in _try(config, tokens):
-                print(f"rankmux-server: {where} is in use, by the server that runs now?", file=sys.stderr)
+                print(f"rankmux-server: {where} is in use, perhaps by a running server", file=sys.stderr)
             _show(config, sources)
             return 0
         _log_to_stderr(config)
@@ -69,13 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
-    with suppress(OSError):  # nobody has to read it
+    with suppress(OSError):  # standard output may be closed
         os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
-        logging.getLogger("rankmux.server.admin.endpoint").info(
-            "for people and monitors: %s", where, extra=facts
-        )
+        logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
     notifier.ready(f"listening on {server.where} for {config.seats} clients")
     _run(server, notifier)
     return stop.code
@@ -90,7 +88,7 @@ def _run(server: Server, notifier: Notifier) -> None:
 
 
 class _Stop:
-    """The first signal stops in order, the second at once, the third without a word."""
+    """The signal handler: the first signal stops cleanly, the second at once, the third ends the process."""
 
     def __init__(self, server: Server, notifier: Notifier) -> None:
         self._server = server
@@ -121,9 +119,9 @@ examples:
   rankmux-server --config rankmux.toml --check-config
 
 signals:
-  SIGINT, SIGTERM  stop cleanly: admit nobody else, send what is queued for up to --shutdown-drain-s;
-                   a second one stops at once
-  SIGHUP           read tokens and certificates again, for clients that join from now on; other settings stay
+  SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
+                   a second signal stops at once
+  SIGHUP           read tokens and certificates again, for new connections; other settings stay
 
 exit codes:
   0  stopped cleanly
@@ -133,7 +131,7 @@ exit codes:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its flags, those of all settings among them."""
+    """The parser, with a flag for each setting."""
     parser = argparse.ArgumentParser(
         prog="rankmux-server",
         description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
@@ -151,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
         "--check-config",
         action="store_true",
         help="check everything a start would: settings, tokens, certificates, addresses, extras; then show the "
-        "settings and exit. An address in use is reported, but is no error",
+        "settings and exit. An address in use is reported, but is not an error",
     )
     parser.add_argument(
         "--print-config",
@@ -176,9 +174,9 @@ def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
     parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
 
 
-# What to try instead of an address that is in use, so that the rest is judged too.
+# Substitutes for an address in use, by setting, so that the rest can be checked too.
 _ELSEWHERE: dict[str, Callable[[Config], Config]] = {
-    "the address": lambda config: replace(config, port=0),
+    "host": lambda config: replace(config, port=0),
     "unix": lambda config: replace(config, unix="", host="127.0.0.1", port=0),
     "admin": lambda config: replace(config, admin=config.admin.rpartition(":")[0] + ":0"),
     "admin_unix": lambda config: replace(config, admin_unix=""),
@@ -186,9 +184,9 @@ _ELSEWHERE: dict[str, Callable[[Config], Config]] = {
 
 
 def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
-    """Start, and stop at once: what a start would find wrong is found here. Raises ConfigError.
+    """Start a server and close it at once, to find every error of a start. Raises ConfigError.
 
-    An address that is in use is not wrong, for a server is checked while it runs. Those addresses are returned.
+    Returns the addresses in use, which are no error: the check may run beside the server.
     """
     in_use: list[str] = []
     while True:
@@ -196,7 +194,7 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
             Server(config, tokens=tokens).close()
         except AddressInUse as error:
             if error.key == "admin" and not in_use and _is_free(config, tokens):
-                raise  # but for ourselves: it is the address for members as well
+                raise  # in use by ourselves: it is the address for members as well
             in_use.append(str(error.value))
             config = _ELSEWHERE[error.key](config)
         else:
@@ -204,30 +202,30 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
 
 
 def _is_free(config: Config, tokens: tuple[bytes, ...]) -> bool:
-    """Whether `admin` can be listened on when the address for members is elsewhere."""
+    """Whether `admin` is free when members use another address."""
     try:
-        Server(_ELSEWHERE["the address"](config), tokens=tokens).close()
+        Server(_ELSEWHERE["host"](config), tokens=tokens).close()
     except AddressInUse:
         return False
     return True
 
 
 def _show(config: Config, sources: dict[str, str]) -> None:
-    """As lines of TOML; `| head` may have seen enough."""
+    """Print the settings as TOML, even to a pipe that is closed early."""
     shown = ""
     for setting in settings():
         value = getattr(config, setting.name)
-        text = json.dumps(value, ensure_ascii=False)  # of texts, numbers and booleans, TOML thinks the same
+        text = json.dumps(value, ensure_ascii=False)  # the same in TOML for strings, numbers and booleans
         shown += f"{setting.name} = {text}  # {sources[setting.name]}\n"
     try:
         sys.stdout.write(shown)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not stumble over it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the flush at exit would fail
 
 
 def _selector() -> selectors.BaseSelector | None:
-    """RANKMUX_SELECTOR, for tests: how readiness is asked for where epoll is not to be had."""
+    """The selector named by RANKMUX_SELECTOR, for tests of systems without epoll."""
     kinds: dict[str, type[selectors.BaseSelector]] = {
         "poll": selectors.PollSelector,
         "select": selectors.SelectSelector,
@@ -237,13 +235,13 @@ def _selector() -> selectors.BaseSelector | None:
 
 
 def _raise_file_limit(config: Config) -> None:
-    """Each connection is a file: find out now whether so many seats can be had, not under load."""
+    """Check at start, not under load, that the limit of open files allows a connection per seat."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = config.seats + _RESERVED_FILES
     if hard != resource.RLIM_INFINITY and needed > hard:
         most = hard - _RESERVED_FILES
         raise ConfigError(
-            "seats", config.seats, f"at most {most} is expected: the system allows {hard} open files"
+            "seats", config.seats, f"expected at most {most}: the system allows {hard} open files"
         )
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,9 @@
-"""Who is still owed which bytes: one copy of what all share, and a queue of ranges into it for each who fell behind.
+"""Bytes that receivers have not taken yet: one copy of the shared ones, and a queue of ranges into it per receiver.
 
-A peer that keeps up has no queue. Bytes for all lie once in the shared log, a queue holds (start, end) positions in it,
-adjoining ranges as one; bytes for one alone lie in its queue. What stands in a queue never changes, it is only taken
-off its front, so that the same bytes can be offered again. Sizes are bytes, times seconds. No I/O, no clock.
+A receiver that keeps up has no queue. Bytes for several receivers lie once in the backlog; a queue holds (start, end)
+positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never
+change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named by a key,
+an int that this module never interprets. Sizes are bytes, times seconds.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Iterable
 
 from .room.deliveries import Piece
 
-__all__ = ["Outbox", "Queue", "SharedLog"]
+__all__ = ["Backlog", "Outbox", "Queue"]
 
 _BLOCK_BYTES = 65_536  # blocks are filled up to this, so that many small turns do not make many small objects
 _PIECE_BYTES = 96  # what Python needs to keep a piece, beside its bytes
 
 
-class SharedLog:
-    """The EXECUTE frames of the turns in which somebody fell behind, each turn once, at growing positions."""
+class Backlog:
+    """The shared frames of the turns in which a receiver fell behind, each turn once, at growing positions."""
 
     __slots__ = ("_bases", "_blocks", "_borders", "end")
 
@@ -32,11 +33,11 @@ class SharedLog:
 
     @property
     def start(self) -> int:
-        """The first position that is still held."""
+        """The first position that is still kept."""
         return self._bases[0] if self._bases else self.end
 
     def append(self, data: bytearray) -> int:
-        """Keep `data`, whole frames that must not change any more; returns its position."""
+        """Keep `data`, whole frames that must not change from now on; returns their position."""
         position = self.end
         if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK_BYTES:
             self._blocks[-1] += data
@@ -47,13 +48,13 @@ class SharedLog:
         return position
 
     def view(self, start: int, end: int) -> memoryview:
-        """The bytes from `start` on, up to `end` or less. Release it before anything is appended."""
+        """The bytes from `start` on, up to `end` or fewer. Release the view before the next `append`."""
         index = bisect_right(self._bases, start) - 1
         offset = start - self._bases[index]
         return memoryview(self._blocks[index])[offset : offset + end - start]
 
     def border(self, position: int) -> int:
-        """Where the frame ends that `position` lies in; `position` itself where one ends there."""
+        """The end of the frame that `position` lies in; `position` itself when a frame ends there."""
         if position >= self.end:
             return position
         index = bisect_right(self._bases, position) - 1
@@ -64,7 +65,7 @@ class SharedLog:
         return base + borders[bisect_left(borders, position - base)]
 
     def trim(self, start: int) -> None:
-        """Let go of the blocks that end before `start`."""
+        """Free the blocks that end before `start`."""
         keep = max(bisect_right(self._bases, start) - 1, 0)
         if start >= self.end:
             keep = len(self._bases)
@@ -75,10 +76,15 @@ class SharedLog:
 
 
 class Queue:
-    """What one peer is owed: `size` bytes; `moved_at`: when it last took any; `over_at`: since when over its limit.
+    """The bytes owed to one receiver.
 
-    The first `offset` bytes of `pieces`, which begin with a whole frame, it has got. `offered` bytes behind them must
-    be the next that are sent, exactly (TLS has encrypted them already). `held` is the memory that is its own.
+    `pieces`    begin with a whole frame
+    `offset`    bytes of `pieces` that were sent
+    `offered`   bytes behind them that must be sent next, exactly: TLS has encrypted them already
+    `size`      bytes left to send
+    `held`      memory of this queue alone, in bytes
+    `moved_at`  when the receiver last took bytes
+    `over_at`   since when the queue has been over the soft limit, or None
     """
 
     __slots__ = ("held", "moved_at", "offered", "offset", "over_at", "pieces", "size")
@@ -94,13 +100,14 @@ class Queue:
 
 
 class Outbox:
-    """The queues of all peers by their handle. `soft` and `hard` limits in bytes per peer.
+    """The queues of all receivers by key, with a `soft` and a `hard` limit in bytes for each.
 
-    Who is over its soft limit counts as over it until half of that is gone; `over` are the handles of those, `full` of
-    those among them that got half-way to the hard limit.
+    `over`  keys over the soft limit; a key stays in it until its queue is down to half of that limit
+    `full`  keys in `over` that got half-way from the soft to the hard limit
+    `size`  the sum of all queues, shared bytes counted for each
     """
 
-    __slots__ = ("_held", "_log", "_trim_at", "full", "hard", "over", "queues", "size", "soft")
+    __slots__ = ("_backlog", "_held", "_trim_at", "full", "hard", "over", "queues", "size", "soft")
 
     def __init__(self, soft: int, hard: int) -> None:
         self.soft = soft
@@ -108,28 +115,29 @@ class Outbox:
         self.queues: dict[int, Queue] = {}
         self.over: set[int] = set()
         self.full: set[int] = set()
-        self.size = 0  # the sum of all queues, what is shared counted for each
+        self.size = 0
         self._held = 0
-        self._log = SharedLog()
+        self._backlog = Backlog()
         self._trim_at = 0
 
     @property
     def held_bytes(self) -> int:
-        """The memory of all queues: what is shared once, and what is each one's own."""
-        return self._log.end - self._log.start + self._held
+        """The memory of all queues: shared bytes count once."""
+        return self._backlog.end - self._backlog.start + self._held
 
     def share(self, executes: bytearray) -> int:
-        """Keep a turn's EXECUTE frames for those who fell behind in it; returns their position in the log."""
-        if self._log.end - self._log.start > self._trim_at:
-            self._trim()
-        return self._log.append(executes)
+        """Keep the shared frames of a turn in which a receiver fell behind; returns their position in the backlog."""
+        if self._backlog.end - self._backlog.start > self._trim_at:
+            self.trim()
+        return self._backlog.append(executes)
 
-    def put(self, peer: int, pieces: Iterable[Piece], position: int, skip: int, now: float) -> bool:
-        """Queue `pieces` for `peer` but for their first `skip` bytes, which it has; False when over its hard limit.
+    def put(self, key: int, pieces: Iterable[Piece], position: int, skip: int, now: float) -> bool:
+        """Queue `pieces` for `key` without their first `skip` bytes, which were sent; False when over the hard limit.
 
-        Ranges among the pieces count from `position` in the log. The one way into an outbox: the limits sit here.
+        Ranges among the pieces count from `position` in the backlog. This is the only way into a queue, so the limits
+        are checked here.
         """
-        queue = self.queues.get(peer)
+        queue = self.queues.get(key)
         if queue is None:
             queue = Queue(now)
         held = queue.pieces
@@ -155,19 +163,19 @@ class Outbox:
                 held.append((start, end))
                 queue.held += _PIECE_BYTES
         if queue.size:
-            self.queues[peer] = queue
+            self.queues[key] = queue
         self.size += queue.size - before[0]
         self._held += queue.held - before[1]
         if queue.size > self.soft and queue.over_at is None:
             queue.over_at = now
-            self.over.add(peer)
+            self.over.add(key)
         if queue.size > (self.soft + self.hard) // 2:
-            self.full.add(peer)
+            self.full.add(key)
         return queue.size <= self.hard
 
-    def views(self, peer: int, limit: int) -> list[memoryview]:
-        """The next bytes for `peer`, `limit` of them at most. Release all before the next `share`."""
-        queue = self.queues[peer]
+    def views(self, key: int, limit: int) -> list[memoryview]:
+        """The next bytes for `key`, at most `limit` of them. Release all views before the next `share`."""
+        queue = self.queues[key]
         views: list[memoryview] = []
         offset = queue.offset
         for piece in queue.pieces:
@@ -177,7 +185,7 @@ class Outbox:
             else:
                 start, end = piece[0] + offset, piece[1]
                 while start < end and limit > 0:
-                    view = self._log.view(start, min(end, start + limit))
+                    view = self._backlog.view(start, min(end, start + limit))
                     views.append(view)
                     start += len(view)
                     limit -= len(view)
@@ -186,9 +194,9 @@ class Outbox:
                 break
         return views
 
-    def advance(self, peer: int, sent: int, now: float) -> bool:
-        """`peer` took `sent` bytes; True when that was all that it was owed."""
-        queue = self.queues[peer]
+    def advance(self, key: int, sent: int, now: float) -> bool:
+        """`key` took `sent` bytes; True when its queue is empty."""
+        queue = self.queues[key]
         if not sent:
             return False
         queue.moved_at = now
@@ -203,15 +211,15 @@ class Outbox:
             queue.offset -= size
             self._let_go(queue, held.popleft())
         if queue.over_at is not None and queue.size <= self.soft // 2:
-            self._relax(peer, queue)
+            self._relax(key, queue)
         if queue.size:
             return False
-        self.drop(peer)
+        self.drop(key)
         return True
 
-    def cut(self, peer: int) -> int:
-        """Keep of what `peer` is owed only the rest of the frame that is under way; returns how many bytes went."""
-        queue = self.queues.get(peer)
+    def cut(self, key: int) -> int:
+        """Shorten the queue of `key` to the rest of the frame that is partly sent; returns the bytes dropped."""
+        queue = self.queues.get(key)
         if queue is None:
             return 0
         begun = queue.offset + queue.offered
@@ -226,7 +234,7 @@ class Outbox:
             elif isinstance(piece, bytes):
                 kept.append(piece[: _border(piece, within)])
             else:
-                kept.append((piece[0], self._log.border(piece[0] + within)))
+                kept.append((piece[0], self._backlog.border(piece[0] + within)))
             left += _size(kept[-1])
         size = left - queue.offset
         gone = queue.size - size
@@ -235,47 +243,46 @@ class Outbox:
         queue.pieces, queue.size = kept, size
         queue.held = sum(_PIECE_BYTES + (len(p) if isinstance(p, bytes) else 0) for p in kept)
         self._held += queue.held
-        self._relax(peer, queue)
+        self._relax(key, queue)
         if not size:
-            self.drop(peer)
+            self.drop(key)
         return gone
 
     def largest(self) -> int:
-        """The handle of who is owed the most."""
-        return max(self.queues, key=lambda peer: self.queues[peer].size)
+        """The key with the longest queue."""
+        return max(self.queues, key=lambda key: self.queues[key].size)
 
-    def drop(self, peer: int) -> int:
-        """Forget what `peer` is owed; returns how many bytes that were."""
-        queue = self.queues.pop(peer, None)
+    def drop(self, key: int) -> int:
+        """Drop the queue of `key`; returns the number of bytes dropped."""
+        queue = self.queues.pop(key, None)
         if queue is None:
             return 0
         self.size -= queue.size
         self._held -= queue.held
-        self._relax(peer, queue)
+        self._relax(key, queue)
         return queue.size
 
     def settle(self) -> None:
-        """The end of a turn: when nobody is owed anything, nothing is held."""
-        if not self.queues and self._log.start < self._log.end:
-            self._trim()
+        """End of a turn: free the backlog once no queue is left."""
+        if not self.queues and self._backlog.start < self._backlog.end:
+            self.trim()
 
-    def trim(self) -> None:
-        """Let go of what no queue reaches back to."""
-        self._trim()
-
-    def _relax(self, peer: int, queue: Queue) -> None:
+    def _relax(self, key: int, queue: Queue) -> None:
         queue.over_at = None
-        self.over.discard(peer)
-        self.full.discard(peer)
+        self.over.discard(key)
+        self.full.discard(key)
 
     def _let_go(self, queue: Queue, piece: Piece) -> None:
         own = _PIECE_BYTES + (len(piece) if isinstance(piece, bytes) else 0)
         queue.held -= own
         self._held -= own
 
-    def _trim(self) -> None:
-        """Looks at every queue, so for `share` it waits until a quarter more is held."""
-        oldest = self._log.end
+    def trim(self) -> None:
+        """Free the part of the backlog that no queue reaches back to.
+
+        This looks at every queue, so `share` does it only when the backlog has grown by a quarter.
+        """
+        oldest = self._backlog.end
         for queue in self.queues.values():
             offset = queue.offset
             for piece in queue.pieces:
@@ -283,8 +290,8 @@ class Outbox:
                     oldest = min(oldest, piece[0] + offset)
                     break
                 offset = 0
-        self._log.trim(oldest)
-        self._trim_at = max((self._log.end - self._log.start) * 5 // 4, 4 * _BLOCK_BYTES)
+        self._backlog.trim(oldest)
+        self._trim_at = max((self._backlog.end - self._backlog.start) * 5 // 4, 4 * _BLOCK_BYTES)
 
 
 def _size(piece: Piece) -> int:
@@ -292,7 +299,7 @@ def _size(piece: Piece) -> int:
 
 
 def _border(frames: bytes | bytearray, position: int) -> int:
-    """Where the frame ends that `position` lies in."""
+    """The end of the frame that `position` lies in."""
     end = 0
     while end < position:
         end += 4 + int.from_bytes(frames[end : end + 4])
@@ -300,7 +307,7 @@ def _border(frames: bytes | bytearray, position: int) -> int:
 
 
 def _borders(frames: bytearray) -> list[int]:
-    """Where each frame ends, and 0."""
+    """0, then the end of each frame."""
     borders, end = [0], 0
     while end < len(frames):
         end += 4 + int.from_bytes(frames[end : end + 4])

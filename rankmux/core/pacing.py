@@ -1,14 +1,14 @@
-"""Pacing: who is not read from for now, because it fills somebody who does not keep up. Knows descriptors, no sockets.
+"""Pacing: which senders wait, because they send to receivers that do not keep up.
 
-A sender waits for the receivers that it filled while they were over their soft limit, until each is back under half of
-it or gone. Nothing is counted per frame: who filled whom is looked up in a turn's deliveries, for those receivers only.
+A sender waits for the receivers that it filled while they were over their soft limit, until each is under half of that
+limit or gone. Nothing is counted per frame: the senders are looked up in a turn's deliveries, and only for receivers
+that are over. Members are named by ticket.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
 from struct import Struct
 
 from .room.deliveries import Deliveries
@@ -23,48 +23,46 @@ _SENDER_RANK = Struct("!13xI")  # of an EXECUTE: length, type and seq passed ove
 
 
 class Pacing:
-    """`hold(fd)` and `release(fd)` are called when a sender begins and ceases to wait; `over`: whom it may wait for."""
+    """The senders that wait. `over` is the outbox's set of receivers over their limit; `holds` counts new waits."""
 
-    def __init__(self, over: set[int], hold: Callable[[int], None], release: Callable[[int], None]) -> None:
-        self.holds = 0  # so often has a sender been made to wait
+    def __init__(self, over: set[int]) -> None:
+        self.holds = 0
         self._over = over
-        self._hold = hold
-        self._release = release
         self._waits_for: dict[int, list[tuple[list[int], int]]] = {}
         self._crowd: list[int] = []
 
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._waits_for
+    def __contains__(self, sender: int) -> bool:
+        return sender in self._waits_for
 
     def __len__(self) -> int:
         return len(self._waits_for)
 
-    def wait(self, sender: int, receivers: list[int], first: int = 0) -> None:
-        """`sender` is not read from until none of `receivers` from the `first` on is over its limit.
+    def wait(self, sender: int, receivers: list[int], first: int = 0) -> bool:
+        """Have `sender` wait until none of `receivers[first:]` is over its limit; True when it did not wait before.
 
-        The list is kept, and gets shorter: it may be shared by all who wait for some end of it, so that each costs no
-        more than its place in it.
+        The list is kept and gets shorter. Senders that wait for different ends of it share it, so each costs no more
+        than its place in it.
         """
         waits = self._waits_for.get(sender)
-        if waits is None:
-            self._waits_for[sender] = [(receivers, first)]
-            self.holds += 1
-            self._hold(sender)
-        else:
+        if waits is not None:
             waits.append((receivers, first))
+            return False
+        self._waits_for[sender] = [(receivers, first)]
+        self.holds += 1
+        return True
 
     def crowd(self, receivers: list[int]) -> list[int]:
-        """A list of them to `wait` for: the same one as the last time, turn after turn, if they are the same."""
+        """A list of `receivers` for `wait`: the same list as in the turn before if they are the same."""
         if receivers != self._crowd:
             self._crowd = receivers
         return self._crowd
 
-    def forget(self, fd: int) -> None:
-        """That connection ended: it waits for nobody."""
-        self._waits_for.pop(fd, None)
+    def forget(self, sender: int) -> None:
+        """`sender` ended."""
+        self._waits_for.pop(sender, None)
 
-    def settle(self) -> None:
-        """Let those go on whose receivers have caught up."""
+    def release(self) -> list[int]:
+        """The senders whose receivers have caught up; they wait no longer."""
         free = []
         for sender, waits in self._waits_for.items():
             while waits and self._caught_up(*waits[-1]):
@@ -73,41 +71,46 @@ class Pacing:
                 free.append(sender)
         for sender in free:
             del self._waits_for[sender]
-            self._release(sender)
+        return free
 
     def _caught_up(self, receivers: list[int], first: int) -> bool:
         while receivers and receivers[-1] not in self._over:
             receivers.pop()
         return len(receivers) <= first
 
-    def judge(self, ranks: list[int], deliveries: Deliveries, tickets: array[int], peers: array[int]) -> None:
-        """Those at `ranks` (rising) are over their limit and got something in this turn: who sent it, waits."""
-        fds = self.crowd([peers[rank] for rank in ranks])
-        for sender, _ in deliveries.steps:
-            first = bisect_left(ranks, sender + 1)
-            if first < len(ranks):
-                self.wait(peers[sender], fds, first)
-        for rank, fd in zip(ranks, fds, strict=True):
-            senders = {_SENDER_RANK.unpack_from(frame)[0] for _, frame in deliveries.directed.get(rank, ())}
-            ticket = tickets[rank]
-            for executor in _executors(deliveries.routed.get(ticket, b"")):
+    def judge(self, ranks: list[int], deliveries: Deliveries, tickets: array[int]) -> list[int]:
+        """The senders that begin to wait: those of the bytes that a turn brought to the full receivers at `ranks`.
+
+        `ranks` are rising; `tickets` are by rank as of the start of the turn.
+        """
+        receivers = self.crowd([tickets[rank] for rank in ranks])
+        began = []
+        for rank, _ in deliveries.steps:
+            first = bisect_left(ranks, rank + 1)
+            if first < len(ranks) and self.wait(tickets[rank], receivers, first):
+                began.append(tickets[rank])
+        for rank, receiver in zip(ranks, receivers, strict=True):
+            senders = {
+                tickets[_SENDER_RANK.unpack_from(frame)[0]] for _, frame in deliveries.directed.get(rank, ())
+            }
+            for executor in _executors(deliveries.routed.get(receiver, b"")):
                 at = bisect_left(tickets, executor)
                 if at < len(tickets) and tickets[at] == executor:
-                    senders.add(at)
+                    senders.add(executor)
             own = (deliveries.accepted, deliveries.refused, deliveries.members, deliveries.pongs)
-            if any(ticket in kind for kind in own):
-                senders.add(rank)
-            for sender in senders:
-                self.wait(peers[sender], [fd])
+            if any(receiver in kind for kind in own):
+                senders.add(receiver)
+            began += [sender for sender in senders if self.wait(sender, [receiver])]
+        return began
 
 
 def _executors(routed: bytes | bytearray) -> set[int]:
-    """The tickets of those whose results lie in these ROUTED frames."""
+    """The tickets of the members that sent the results in these ROUTED frames."""
     tickets = set()
     at = 0
     while at < len(routed):
         length, ticket, status = _ROUTED_HEAD.unpack_from(routed, at)
-        if status not in (Status.EXPIRED, Status.LEFT):  # these two nobody sent
+        if status not in (Status.EXPIRED, Status.LEFT):  # the server's own
             tickets.add(ticket)
         at += 4 + length
     return tickets

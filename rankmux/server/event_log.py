@@ -1,7 +1,7 @@
-"""What a person wants to see of a server, as log lines: who came, who went and why, the ranking, who commanded what.
+"""The server's log of joins, departures with their reasons, rankings and commands.
 
-At most so many lines of a kind in a second; the rest is counted, and told with the next line. What peers sent is shown
-escaped and cut. When nobody listens at INFO, all of it costs one comparison.
+Lines of one kind are limited per second; the rest are counted, and the count is logged. Data from peers is escaped and
+cut. With INFO disabled, all of it costs one comparison.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 
 from ..core.room.ranks import Ranks
-from ..core.room.room import Departed, Joined
+from ..core.room.turn import Departed, Joined
 from ..core.wire.codes import RefusedCode, Target
 from ..system.json_lines import tagged
-from .connections.connection import Close
+from .connections.closes import Close
 
-__all__ = ["Journal", "excerpt"]
+__all__ = ["EventLog", "excerpt"]
 
 _RANKING_MAX = 20
 _EXCERPT_BYTES = 128
@@ -23,15 +23,15 @@ log = logging.getLogger("rankmux.server")
 
 
 def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
-    """Printable, in one line, at most `limit` characters: fit for a log whatever a peer sent."""
+    """`data` as one printable line of at most `limit` characters, safe to log whatever a peer sent."""
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
     text = raw[:limit].decode("utf-8", "backslashreplace")
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return shown if len(raw) <= limit and len(shown) <= limit else shown[:limit] + "…"
 
 
-class Journal:
-    """At most `lines_per_s` lines of each kind, by the `now` that `tick` was told last."""
+class EventLog:
+    """Writes at most `lines_per_s` lines of each kind, by the time of the last `tick`."""
 
     def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:
         self._ranks = ranks
@@ -41,11 +41,11 @@ class Journal:
         self._used: dict[str, int] = {}
 
     def listens(self) -> bool:
-        """Whether anybody reads these lines."""
+        """Whether INFO is enabled."""
         return log.isEnabledFor(logging.INFO)
 
     def tick(self, now: float) -> None:
-        """A turn begins."""
+        """Begin a turn."""
         if now - self._second >= 1.0:
             self._second = now
             for kind, used in self._used.items():
@@ -60,11 +60,11 @@ class Journal:
         return self._used.get(kind, 0) < self._lines_per_s
 
     def skip(self, kind: str, count: int) -> None:
-        """So many were not even offered."""
+        """Count `count` lines of `kind` that were suppressed before they were built."""
         self._used[kind] = self._used.get(kind, 0) + count
 
     def joined(self, joined: list[Joined]) -> None:
-        """Who joined with which rank."""
+        """Log the members that joined, with their ranks."""
         for one in joined:
             if self._may("joined"):
                 facts = tagged(
@@ -80,7 +80,7 @@ class Journal:
                 )
 
     def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
-        """Who left and why (`reasons` by ticket), then the new ranking."""
+        """Log the members that left with their reasons (by ticket), then the new ranking."""
         for one in departed:
             if self._may("left"):
                 why = reasons.get(one.ticket, "unknown")
@@ -92,19 +92,20 @@ class Journal:
     def command(
         self, rank: int, target: int, arg: int, seq: int, executors: int, rejected: int, payload: bytes
     ) -> None:
-        """Who commanded what to how many, and how many were rejected."""
+        """Log a command with the number of its executors and of the members it was rejected for."""
         if self._may("command"):
             to = f"rank {arg}" if target == Target.ONE else Target(target).name.lower()
             name = _who(self._ranks.names[rank])
             shown = excerpt(payload, self._excerpt_bytes)
             log.info(
-                'command %d: rank %d %s to %s: "%s": %d execute, %d rejected',
+                'command %d: rank %d %s to %s: "%s": %d executor%s, %d rejected',
                 seq,
                 rank,
                 name,
                 to,
                 shown,
                 executors,
+                "" if executors == 1 else "s",
                 rejected,
                 extra=tagged(
                     "command",
@@ -121,7 +122,7 @@ class Journal:
             )
 
     def refused(self, refused: list[tuple[int, int]]) -> None:
-        """Whose command was refused, and why."""
+        """Log refused commands as (ticket, code)."""
         for ticket, code in refused:
             if self._may("refused"):
                 name = RefusedCode(code).name
@@ -129,11 +130,14 @@ class Journal:
                 log.info("refused: ticket %d: %s", ticket, name, extra=facts)
 
     def closed(self, close: Close) -> None:
-        """A connection that was no member ended."""
+        """Log the end of a connection that was not a member."""
         if not close.ticket and self.listens() and self._may("closed"):
             reason, detail = close.reason.value, close.detail
             facts = tagged("closed", address=close.address, reason=reason, detail=excerpt(detail))
-            log.info("closed: %s was no member: %s%s", close.address, reason, _because(detail), extra=facts)
+            if close.reason.code is None or not detail:
+                log.info("closed %s: %s%s", close.address, reason, _in_brackets(detail), extra=facts)
+            else:
+                log.info("rejected %s: %s (%s)", close.address, excerpt(detail), reason, extra=facts)
 
     def _may(self, kind: str) -> bool:
         used = self._used[kind] = self._used.get(kind, 0) + 1
@@ -144,8 +148,7 @@ class Journal:
         if members > _RANKING_MAX:
             return f"{members} members"
         return (
-            ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names))
-            or "nobody is left"
+            ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names)) or "no members"
         )
 
 
@@ -153,5 +156,5 @@ def _who(name: str) -> str:
     return excerpt(name) or "(no name)"
 
 
-def _because(detail: str) -> str:
+def _in_brackets(detail: str) -> str:
     return f" ({excerpt(detail)})" if detail else ""

@@ -1,7 +1,7 @@
-"""The ordered end of a server: nobody new, ERROR SHUTDOWN to all, then what is queued goes out until a deadline.
+"""The server's clean shutdown: no new connections, ERROR SHUTDOWN to all, then queued bytes until a deadline.
 
-Asked for from anywhere, carried out in the turns of the server; at last the log says how connections ended, and what
-was not delivered. Knows no ranks and waits for nothing itself.
+Any thread may request it; the server's turns carry it out. The last log lines report how connections ended and how
+much was not delivered. Knows no ranks and never blocks.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 
 from ..system.json_lines import tagged
-from .admin.status import View
-from .connections.connection import CloseReason
+from .connections.closes import CloseReason
 from .connections.registry import Connections
 from .sockets.listener import Listener
 
@@ -20,24 +19,27 @@ log = logging.getLogger("rankmux.server")
 
 
 class Shutdown:
-    """`asked` for: there is something to do in each turn. `begun`: ranks are frozen, only what is queued goes out."""
+    """The state of the shutdown.
 
-    def __init__(self, connections: Connections, listener: Listener, view: View) -> None:
+    `asked`: it was requested; `begin` must be called in each turn.
+    `begun`: ranks are frozen and only queued bytes are sent.
+    """
+
+    def __init__(self, connections: Connections, listener: Listener) -> None:
         self.asked = False
         self.begun = False
         self._connections = connections
         self._listener = listener
-        self._view = view
         self._drain_s: float | None = None
         self._until = 0.0
 
     def ask(self, drain_s: float) -> None:
-        """What is queued may go out for `drain_s` from the next turn on. From any thread; once more only to hurry."""
+        """Request a shutdown that drains for `drain_s` from the next turn on. From any thread; again only to hurry."""
         self._drain_s = drain_s
         self.asked = True
 
     def begin(self, now: float) -> bool:
-        """Do what was asked for; whether this is the turn in which it begins."""
+        """Carry out a request; True in the turn in which the shutdown begins."""
         if self._drain_s is None:
             return False
         drain_s, self._drain_s = self._drain_s, None
@@ -45,39 +47,37 @@ class Shutdown:
         if self.begun:
             return False
         self.begun = True
-        self._view.ready = False
         self._listener.close()
         connections = self._connections
-        connections.writing.undelivered_bytes = connections.undelivered_to = 0
-        for peer in connections:
-            if peer.reason is not None:  # it had ended before, and keeps its own time
-                peer.until = min(peer.until, self._until)
+        connections.undelivered_bytes = connections.undelivered_to = 0
+        for conn in connections:
+            if not conn.alive:  # already ending, with its own deadline
+                conn.until = min(conn.until, self._until)
                 continue
-            connections.end(peer, CloseReason.SHUTDOWN, "the server is going away", now)
-            peer.until = self._until
-        connections.departing.clear()
-        connections.reap(now)
+            connections.end(conn, CloseReason.SHUTDOWN, "the server is going away", now)
+            conn.until = self._until
         return True
 
     def is_over(self, now: float) -> bool:
-        """Whether everybody is gone, or the time is up."""
+        """Whether all connections have ended, or the time is up."""
         return self.begun and (not len(self._connections) or now >= self._until)
 
-    def drop_all(self, now: float) -> None:
-        """Close those who are left, whatever they are owed."""
-        for peer in self._connections:
-            self._connections.drop(peer)
-        self._connections.reap(now)
+    def drop_all(self) -> None:
+        """Close the connections that are left, with whatever is still queued for them."""
+        for conn in self._connections:
+            self._connections.drop(conn)
 
     def report(self) -> None:
-        """The last lines of the log."""
+        """Write the last lines of the log."""
         connections = self._connections
-        owed, left = connections.undelivered_to, connections.writing.undelivered_bytes
+        owed, left = connections.undelivered_to, connections.undelivered_bytes
         closes = connections.closes.counts
         reasons = ", ".join(f"{reason.value} {count}" for reason, count in closes.most_common())
         facts = tagged("summary", accepted=connections.accepted, **{r.value: n for r, n in closes.items()})
         total, accepted = closes.total(), connections.accepted
         log.info("closed: %d of %d connections: %s", total, accepted, reasons or "none", extra=facts)
-        level = logging.WARNING if owed else logging.INFO
-        text = "stopped: %d connections were still owed %d bytes, which were not delivered"
-        log.log(level, text, owed, left, extra=tagged("stopped", connections=owed, owed_bytes=left))
+        facts = tagged("stopped", connections=owed, owed_bytes=left)
+        if owed:
+            log.warning("stopped: %d bytes for %d connections were not delivered", left, owed, extra=facts)
+        else:
+            log.info("stopped cleanly", extra=facts)

@@ -1,15 +1,15 @@
-"""A thread for who embeds a server in tests and demonstrations. The only thread in rankmux; the server knows none."""
+"""The background thread of an embedded server, for tests and demonstrations. The server itself knows no thread."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-__all__ = ["Background"]
+__all__ = ["ServerThread"]
 
 
-class Background:
-    """Runs `target` in a thread. `join` waits for its end and raises what it raised."""
+class ServerThread:
+    """Runs `target` in a thread; `join` waits for its end and raises its exception."""
 
     def __init__(self, target: Callable[[], None]) -> None:
         self._target = target
@@ -26,5 +26,5 @@ class Background:
     def _run(self) -> None:
         try:
             self._target()
-        except BaseException as error:  # noqa: BLE001 handed to who joins
+        except BaseException as error:  # noqa: BLE001 raised again by join
             self._error = error

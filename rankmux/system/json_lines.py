@@ -1,7 +1,7 @@
-"""Log lines for machines: one JSON object a line, with a stable name for what happened and a key for each fact.
+"""A JSON log formatter: one object per line, with a stable event name and a key for each fact.
 
-Who logs says the same twice: in words for people, and with `tagged` for machines. docs/logs.md lists all of it, and a
-test holds the two together. What was not tagged (of another library in this process) is "message".
+A logging call carries a text for people and, through `tagged`, the same facts for machines. docs/logs.md lists the
+events, and a test compares it with the code. Records without a tag, from other libraries, have the event "message".
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 __all__ = ["LINE_MAX_BYTES", "JsonFormatter", "tagged"]
 
 LINE_MAX_BYTES = 4000
-"""A line at most: below PIPE_BUF, so that a pipe takes it whole or not at all."""
+"""The maximum length of a line, below PIPE_BUF, so that a pipe takes it whole or not at all."""
 
 
 def tagged(event: str, **facts: object) -> dict[str, Any]:
-    """What goes into `extra` of a logging call. `event`, `at`, `level` and `text` are not names for facts."""
+    """The `extra` of a logging call. Facts must not be named `event`, `at`, `level` or `text`."""
     return {"event": event, "facts": facts}
 
 
 class JsonFormatter(logging.Formatter):
-    """`at` (UTC), `level`, `event`, `text`, the facts, and `traceback` where there is one."""
+    """Formats a record as `at` (UTC), `level`, `event`, `text`, the facts, and `traceback` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As of Formatter; in ASCII, and never longer than LINE_MAX_BYTES."""
+        """As Formatter.format; in ASCII, and never longer than LINE_MAX_BYTES."""
         line: dict[str, object] = {
             "at": _moment(record.created),
             "level": record.levelname.lower(),
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         text = json.dumps(line, default=str)
-        while len(text) > LINE_MAX_BYTES:  # what is longest is cut, until it fits
+        while len(text) > LINE_MAX_BYTES:  # halve the longest value until it fits
             key = max(line, key=lambda name: len(json.dumps(line[name], default=str)))
             value = line[key]
             whole = value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,7 +1,6 @@
-"""Lines to a descriptor that nobody may be reading: each is written whole or not at all, and without waiting.
+"""A non-blocking writer of lines: each line is written whole or not at all.
 
-A server, or a client that holds a seat, must not wait for who reads what it tells. It knows nothing of what
-a line says.
+A server, or a client that holds a seat, must not wait for the reader of its output. Knows nothing of a line's content.
 """
 
 from __future__ import annotations
@@ -13,18 +12,20 @@ from contextlib import suppress
 
 __all__ = ["LinePipe"]
 
-_LINE_BYTES = 4096  # PIPE_BUF: what a pipe that is ready at all takes at once
+_LINE_BYTES = 4096  # PIPE_BUF: a pipe that is ready takes this much at once
 _HEAD_BYTES = 1024
-_WILL_NOT_WAIT = select.POLLOUT | select.POLLERR | select.POLLHUP  # an error is had at once, too
+_WILL_NOT_WAIT = select.POLLOUT | select.POLLERR | select.POLLHUP  # a write that fails does not block either
 
 
 class LinePipe:
-    """Writes lines to `fd`, which stays its owner's; a terminal is opened once more, lest others that have it find it
-    non-blocking. One that may not be opened by us is written to all the same, and may have us wait.
+    """Writes lines to `fd`, which the caller keeps and closes.
+
+    A terminal is reopened, so that other processes do not find it non-blocking. If it cannot be reopened, it is written
+    to as it is, and a write may block.
     """
 
     def __init__(self, fd: int) -> None:
-        if os.isatty(fd):  # ready as soon as it takes a byte, it would have us wait for the others
+        if os.isatty(fd):  # it is ready as soon as it takes one byte, and would block on the rest
             with suppress(OSError):
                 fd = os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
                 weakref.finalize(self, os.close, fd)
@@ -34,11 +35,10 @@ class LinePipe:
         self._poll.register(fd, select.POLLOUT)
 
     def write(self, line: bytes) -> bool:
-        """Write `line` and a line break, the middle of a long one left out; False where that would mean to wait.
+        """Write `line` and a line break; False if that would block. A long line loses its middle.
 
-        Of a line that was begun, what a full terminal did not take goes out before the next one.
-
-        Raises OSError when `fd` takes nothing any more, as a pipe whose reader has gone (BrokenPipeError).
+        The rest of a line that a full terminal took only in part is written before the next line. Raises OSError if
+        `fd` is broken, such as a pipe without a reader (BrokenPipeError).
         """
         if len(line) >= _LINE_BYTES:
             line = line[:_HEAD_BYTES] + b" ... " + line[len(line) - _LINE_BYTES + _HEAD_BYTES + 6 :]
@@ -51,7 +51,7 @@ class LinePipe:
         return taken > 0
 
     def _write(self, data: bytes) -> int:
-        """How many bytes of `data` were taken at once."""
+        """Write without blocking; the number of bytes written."""
         ready = self._poll.poll(0)
         if not ready or not ready[0][1] & _WILL_NOT_WAIT:
             return 0

@@ -1,6 +1,6 @@
-"""The memory of the process: whether there is more to be had, and giving back what is free.
+"""The memory of the process: probing for more, and returning free memory to the system.
 
-The C library keeps a good part of what a backlog took, and for good, unless it is told to give it back.
+After a backlog, the C library keeps much of the freed memory for good, unless it is trimmed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ __all__ = ["available", "give_back"]
 
 def _find() -> Callable[[int], int] | None:
     try:
-        trim = ctypes.CDLL(
-            None
-        ).malloc_trim  # glibc has it; musl, whose free() gives back by itself, does not
+        trim = ctypes.CDLL(None).malloc_trim  # glibc only; musl's free() returns memory by itself
     except (AttributeError, OSError):
         return None
     trim.argtypes, trim.restype = (ctypes.c_size_t,), ctypes.c_int
@@ -27,7 +25,7 @@ _malloc_trim = _find()
 
 
 def available(size: int) -> bool:
-    """Whether the system would give us so many bytes more. They are asked for, but not touched."""
+    """Whether the system would grant `size` more bytes. They are mapped, but not touched."""
     try:
         mmap.mmap(-1, size).close()
     except (OSError, MemoryError):
@@ -36,6 +34,6 @@ def available(size: int) -> bool:
 
 
 def give_back() -> None:
-    """Takes some milliseconds: for after a burst, not for every turn."""
+    """Return free memory to the system. Takes some milliseconds: call it after a burst, not in every turn."""
     if _malloc_trim is not None:
         _malloc_trim(0)

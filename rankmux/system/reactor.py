@@ -1,7 +1,7 @@
-"""Readiness through `selectors`, monotonic timers and a wake-up. Knows no protocol and no connection.
+"""The reactor: readiness through `selectors`, monotonic timers and a wake-up. Knows no protocol and no connection.
 
-The loop is the caller's: `poll`, then deal with what is ready, then `run_due`. To watch a descriptor for nothing is to
-unregister it: a selector that is asked for no events still reports the end of the stream, for ever.
+The caller runs the loop: `poll`, then serve the ready descriptors, then `run_due`. Watching a descriptor for nothing
+unregisters it, because a selector asked for no events would still report the end of the stream, in every poll.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 __all__ = ["HUNG_UP", "READABLE", "WRITABLE", "EpollSelector", "Reactor", "Timer"]
 
 READABLE = 0x0001
-"""In a readiness mask (the values are epoll's): there are bytes, or the end of the stream."""
+"""In a readiness mask (the values are epoll's): bytes to read, or the end of the stream."""
 WRITABLE = 0x0004
-"""In a readiness mask: there is room to send."""
+"""In a readiness mask: room to send."""
 HUNG_UP = 0x2018
-"""In a readiness mask: behind the bytes is the peer's end of stream (EPOLLRDHUP), a hang-up or an error."""
+"""In a readiness mask: the peer's end of stream (EPOLLRDHUP), a hang-up or an error, perhaps after more bytes."""
 
 _EVENTS = {
     READABLE: selectors.EVENT_READ,
@@ -33,10 +33,10 @@ _EVENTS = {
 
 
 class EpollSelector(selectors.BaseSelector):
-    """A selector whose `ready` gives the kernel's own (fd, mask) pairs, without an object per event and descriptor.
+    """A selector whose `ready` returns epoll's (fd, mask) pairs, without an object per event.
 
-    Behaves as `selectors.EpollSelector` through `select`. It also asks for EPOLLRDHUP, so that the end of a stream is
-    known together with the bytes before it.
+    Its `select` behaves like that of `selectors.EpollSelector`. It also asks for EPOLLRDHUP, so that the end of a
+    stream is reported together with the bytes before it.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class EpollSelector(selectors.BaseSelector):
         return self._enter(fileobj, key.fd, events, data)
 
     def watch(self, fd: int, before: int, interest: int) -> None:
-        """Go over from one interest (READABLE, WRITABLE, 0 for none) to another, for a bare descriptor without data."""
+        """Change the interest (READABLE, WRITABLE, 0 for none) of a bare descriptor without data."""
         if not interest:
             self._epoll.unregister(fd)
             del self._keys[fd]
@@ -80,7 +80,7 @@ class EpollSelector(selectors.BaseSelector):
     def ready(self, timeout: float | None) -> list[tuple[int, int]]:
         """The ready descriptors with their masks (READABLE, WRITABLE, HUNG_UP)."""
         if timeout is not None and timeout < 0:
-            timeout = 0  # to epoll, less than nothing is for ever
+            timeout = 0  # epoll takes a negative timeout as infinite
         return self._epoll.poll(timeout, max(len(self._keys), 1))
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -130,7 +130,7 @@ def _to_epoll(events: int) -> int:
 
 
 class Timer:
-    """Something to be called at `when`, unless cancelled."""
+    """A callback due at `when`, unless cancelled."""
 
     __slots__ = ("callback", "when")
 
@@ -139,12 +139,12 @@ class Timer:
         self.callback: Callable[[float], None] | None = callback
 
     def cancel(self) -> None:
-        """Do not call it any more."""
+        """Cancel the callback."""
         self.callback = None
 
 
 class Reactor:
-    """`clock` gives seconds that only grow. One selector, of any kind; by default the fastest there is."""
+    """One selector, by default the fastest available, with timers on `clock`, which must be monotonic."""
 
     def __init__(
         self, selector: selectors.BaseSelector | None = None, clock: Callable[[], float] = time.monotonic
@@ -162,10 +162,7 @@ class Reactor:
         self.watch(self._wake_reader.fileno(), READABLE)
 
     def watch(self, fd: int, interest: int) -> None:
-        """Watch `fd` for `interest` (READABLE, WRITABLE) from now on.
-
-        0 stops watching it: do that before closing it.
-        """
+        """Watch `fd` for `interest` (READABLE, WRITABLE) from now on; 0 stops that, and must precede its close."""
         if fd >= len(self._interests):
             self._interests.extend(bytes(fd + 1))
         before, self._interests[fd] = self._interests[fd], interest
@@ -178,7 +175,7 @@ class Reactor:
             raise
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Wait until something is ready, a timer is due or `timeout` seconds are over; the ready as (fd, mask)."""
+        """Wait until a descriptor is ready, a timer is due or `timeout` seconds have passed; the ready (fd, mask)."""
         if self._timers:
             until = max(0.0, self._timers[0][0] - self.clock())
             timeout = until if timeout is None else min(timeout, until)
@@ -198,7 +195,7 @@ class Reactor:
             selector.register(fd, _EVENTS[interest])
 
     def woken(self, fd: int) -> bool:
-        """Whether `fd`, among the ready, stands for a call of `wake`, which is over with this."""
+        """Whether the ready `fd` is the wake-up's; if so, reset it."""
         if fd != self._wake_reader.fileno():
             return False
         with suppress(BlockingIOError):
@@ -207,13 +204,13 @@ class Reactor:
         return True
 
     def call_at(self, when: float, callback: Callable[[float], None]) -> Timer:
-        """Have `callback(now)` called by `run_due` once the clock has reached `when`."""
+        """Have `run_due` call `callback(now)` once the clock has reached `when`."""
         timer = Timer(when, callback)
         heappush(self._timers, (when, next(self._order), timer))
         return timer
 
     def run_due(self) -> None:
-        """Call what is due."""
+        """Call the callbacks that are due."""
         if not self._timers:
             return
         now = self.clock()
@@ -223,17 +220,17 @@ class Reactor:
                 timer.callback(now)
 
     def wake(self) -> None:
-        """Make a waiting `poll` return. The one method that may be called from another thread or a signal handler."""
+        """Make a waiting `poll` return. The only method safe to call from another thread or a signal handler."""
         try:
             self._wake_writer.send(b"\0")
-        except BlockingIOError:  # it has been called often enough already
+        except BlockingIOError:  # enough wake-ups are pending
             pass
         except OSError:
-            if self._wake_writer.fileno() >= 0:  # else it was closed meanwhile: nothing waits any more
+            if self._wake_writer.fileno() >= 0:  # else closed meanwhile, and nothing waits
                 raise
 
     def close(self) -> None:
-        """Stop watching anything. The descriptors stay open, but for the reactor's own."""
+        """Close the selector and the wake-up. Watched descriptors stay open."""
         self._selector.close()
         self._wake_reader.close()
         self._wake_writer.close()

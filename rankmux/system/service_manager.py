@@ -1,6 +1,6 @@
-"""What a service manager and the server say to each other: sockets that are handed over, and how it goes.
+"""The interface to a service manager: socket activation and notifications.
 
-The protocols of sd_listen_fds(3) and sd_notify(3), by their manual pages. Nothing happens where nobody asks for it.
+The protocols of sd_listen_fds(3) and sd_notify(3), by their manual pages. Without a service manager, nothing happens.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _FIRST_FD = 3
 
 
 def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
-    """The listening sockets that were handed to this process, by their names, and away with the variables.
+    """The listening sockets passed to this process, by name. Removes their variables from `environ`.
 
-    One without a name, or whose name says no more than its unit's, is `""`. Raises ConfigError when one is no listening
-    stream socket, or two have one name.
+    Any name but `admin` counts as `""`. Raises ConfigError for anything but a listening stream socket, and for a name
+    that occurs twice.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
@@ -37,22 +37,20 @@ def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket
                 not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
                 or sock.type != socket.SOCK_STREAM
             ):
-                raise OSError("it is none")
+                raise OSError(f"descriptor {_FIRST_FD + index} is not one")
         except OSError as error:
-            raise ConfigError(
-                "LISTEN_FDS", count, f"listening stream sockets are expected ({error})"
-            ) from None
+            raise ConfigError("LISTEN_FDS", count, f"expected listening stream sockets: {error}") from None
         if name in found:
-            raise ConfigError("LISTEN_FDS", count, "one socket is expected for clients, and one named admin")
+            raise ConfigError("LISTEN_FDS", count, "expected one socket for clients, and one named admin")
         sock.set_inheritable(False)
         found[name] = sock
     return found
 
 
 class Notifier:
-    """Tells the service manager of `environ`, if there is one that wants to know. Nothing of it can fail.
+    """Notifies the service manager named in `environ`, if there is one. Never fails.
 
-    `interval_s`: how often it wants to hear `alive`, None when it doesn't.
+    `interval_s`: how often `alive` must be called, None for never.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -64,15 +62,15 @@ class Notifier:
         self.interval_s = int(wanted) / 2e6 if mine and wanted.isdigit() and int(wanted) else None
 
     def ready(self, status: str) -> None:
-        """Members are taken from now on."""
+        """Report that the server is listening."""
         self._send("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the shutdown has begun."""
         self._send("STOPPING=1", "STATUS=shutting down")
 
     def alive(self, now: float) -> None:
-        """The loop goes round; told when it is time to."""
+        """Report that the loop is running, if a report is due."""
         if self.interval_s is not None and now >= self._alive_at:
             self._alive_at = now + self.interval_s
             self._send("WATCHDOG=1")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rankmux.core import outbox as module
-from rankmux.core.outbox import Outbox, SharedLog
+from rankmux.core.outbox import Backlog, Outbox
 from rankmux.core.room.deliveries import Piece
 
 from ..support.strategies import with_length
@@ -304,7 +304,7 @@ def test_the_turns_buffer_may_be_used_again():
 )
 def test_the_log_gives_back_what_was_appended(turns, data):
     with mock.patch.object(module, "_BLOCK_BYTES", 50):
-        log = SharedLog()
+        log = Backlog()
         whole, borders = b"", [0]
         for frames in turns:
             octets = b"".join(frames)

@@ -15,13 +15,13 @@ from rankmux.wire import Execute
 
 
 class Scene:
-    """Members 0 to `size` - 1, rank, descriptor and ticket each the same; `held` are those that wait."""
+    """Members 0 to `size` - 1, rank and ticket each the same; `held` are those that wait."""
 
     def __init__(self, size: int) -> None:
         self.over: set[int] = set()
         self.held: set[int] = set()
-        self.pacing = Pacing(self.over, self.held.add, self.held.remove)
-        self.tickets, self.peers = array("Q", range(size)), array("i", range(size))
+        self.pacing = Pacing(self.over)
+        self.tickets = array("Q", range(size))
 
     def turn(self, senders: list[int], directed: dict[int, list[int]] | None = None) -> None:
         """`senders` (rising) command all below; `directed` are the senders of frames for one receiver alone."""
@@ -30,11 +30,13 @@ class Scene:
         for receiver, ranks in (directed or {}).items():
             frames = [(0, Execute(1, rank, 0, 0, b"").encode()) for rank in ranks]
             deliveries.directed[receiver] = frames
-        self.pacing.judge(sorted(self.over), deliveries, self.tickets, self.peers)
+        self.held.update(self.pacing.judge(sorted(self.over), deliveries, self.tickets))
 
     def catch_up(self, *receivers: int) -> None:
         self.over.difference_update(receivers)
-        self.pacing.settle()
+        released = self.pacing.release()
+        assert self.held.issuperset(released)
+        self.held.difference_update(released)
 
 
 def test_a_sender_waits_for_the_juniors_that_it_filled() -> None:

@@ -1,6 +1,7 @@
-"""`python -m tests.docs.check_site site`: the built site's links, anchors and pictures are there, none from elsewhere.
+"""`python -m tests.docs.check_site site`: a check of the built site's links, anchors and pictures.
 
-Zensical checks the links of Markdown pages; this checks what came out: pictures, made pages, the theme.
+Zensical checks the links of Markdown pages; this checks the output: pictures, generated pages, the theme, and that
+nothing is loaded from another host.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Page(HTMLParser):
 
 
 def problems(site: Path) -> list[str]:
-    """What is wrong, a line each."""
+    """The faults found, one per line."""
     pages = {path: _Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
     found = [f"{site}: no page at all"] if not pages else []
     for path, page in pages.items():

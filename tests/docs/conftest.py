@@ -1,4 +1,4 @@
-"""What the tests of the pages share."""
+"""Fixtures for the tests of the pages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from ..support.script import Stage, staged
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Stage]:
-    """A server with 8 seats, and what joins it."""
+    """A server with 8 seats, and its clients."""
     with staged(tmp_path) as stage:
         yield stage

@@ -1,4 +1,4 @@
-"""The fenced blocks of a page of documentation, and what stands in for the machine that its reader sits at.
+"""The fenced blocks of a page of documentation, and a stand-in for the reader's machine.
 
 A block's title says where it belongs; it stands behind the language, ```sh title="Shows", or in a bold line above the
 block, where pages are read without the site, too. What a block shows is a pattern: `…` is any text.
@@ -48,13 +48,13 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def patterns(text: str) -> list[re.Pattern[str]]:
-    """What each line of a block that shows something stands for."""
+    """The pattern of each line in a block of output."""
     lines = [re.escape(line).replace("…", ".*?") for line in text.splitlines() if line.strip(" …")]
     return [re.compile(re.sub(r"(?:\\ )+", r"[ \\t]+", line)) for line in lines]
 
 
 class Desk:
-    """A directory, the programs on the path, and ports of its own where the page has the usual ones."""
+    """A directory, the programs on the path, and free ports in place of the usual ones."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.directory = directory / "desk"
@@ -74,7 +74,7 @@ class Desk:
         ) | {"PYTHONPATH": str(ROOT)}
 
     def moved(self, text: str) -> str:
-        """`text` with our ports."""
+        """`text` with these ports."""
         for usual, ours in self._ports.items():
             text = re.sub(rf"\b{usual}\b", ours, text)
         return text

@@ -1,4 +1,4 @@
-"""The shell blocks of the documentation run, and show what the pages say they show."""
+"""The shell blocks of the documentation: they run, and print the output shown on the pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
 def run_shell(desk: Desk, script: str) -> str:
-    """What `script` says; it must end well."""
+    """The output of `script`, which must exit with 0."""
     process = subprocess.Popen(
         ["bash", "-eu", "-c", desk.moved(script)],
         cwd=desk.directory,
@@ -90,7 +90,7 @@ def test_python_blocks_are_python(page):
 
 
 def test_every_shell_block_is_run():
-    """Or is marked as something else than `sh`."""
+    """Unless it is marked as something other than `sh`."""
     with_shell = {
         page for page in PAGES if any(block.language in {"sh", "bash", "shell"} for block in blocks(page))
     }
@@ -98,6 +98,6 @@ def test_every_shell_block_is_run():
 
 
 def test_every_page_has_its_place_in_the_site():
-    """And what has a place is there: Zensical says nothing of either."""
+    """And every entry exists; Zensical reports neither."""
     places = re.findall(r'= "([\w-]+\.md)" \}', (ROOT / "zensical.toml").read_text())
     assert sorted(places) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))

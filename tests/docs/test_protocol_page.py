@@ -1,4 +1,4 @@
-"""docs/protocol.md says what the server does: a worked example byte by byte, vectors, a client written from it."""
+"""docs/protocol.md against the server: the worked example byte by byte, the vectors, and the client in C."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_client_in_c_obeys_and_commands(minimal):
 
 
 def test_the_client_in_c_rejects_what_comes_from_below(minimal):
-    """A server that lets a junior through: the client checks again."""
+    """The client checks again, in case a server lets a junior's command through."""
     welcome = next(octets for name, octets in VECTORS if name == "WELCOME")  # rank 2
     execute = "0000001782000000000000002a0000000201000013887072696e74"
     with ExitStack() as stack:

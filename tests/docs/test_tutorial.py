@@ -1,4 +1,4 @@
-"""docs/tutorial.md, followed word by word: each of its terminals is a shell, and shows what the page says."""
+"""docs/tutorial.md, followed word by word: each terminal is a shell, and shows the output on the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCKS = list(blocks(ROOT / "docs" / "tutorial.md"))
 
 
 class Terminal:
-    """A shell that is typed into. What it has shown and nothing has asked for yet is `fresh`."""
+    """A shell to type into. `fresh` is output that has not been compared yet."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -44,7 +44,7 @@ class Terminal:
         self.shell.stdin.flush()
 
     def press_ctrl_c(self) -> None:
-        """What runs in the foreground is interrupted; until it has ended."""
+        """Interrupt the program in the foreground, and wait for its end."""
         foreground = self._children()[-1]
         os.kill(foreground, signal.SIGINT)
         eventually(lambda: foreground not in self._children())
@@ -55,7 +55,7 @@ class Terminal:
         )
 
     def shows(self, text: str) -> None:
-        """Wait until all its lines have come, in any order."""
+        """Wait until all lines of the block have appeared, in any order."""
         deadline = time.monotonic() + PATIENCE_S
         wanted = patterns(self.desk.moved(text))
         while True:
@@ -70,7 +70,7 @@ class Terminal:
             self.fresh += data.decode(errors="replace")
 
     def close(self) -> None:
-        """End all that was started here."""
+        """End every process started in the shell."""
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
                 if int(stat.read_text().rpartition(")")[2].split()[3]) == self.shell.pid:

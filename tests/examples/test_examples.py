@@ -123,8 +123,8 @@ def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str
     frozen.process.send_signal(signal.SIGSTOP)
     killed.process.send_signal(signal.SIGSTOP)
     asker.until(r" 1  EXPIRED +\n +2  EXPIRED +\n +3  OK .*\n1 of 3 answered")
-    asked = stage.server.log().count(": 3 execute")
-    eventually(lambda: stage.server.log().count(": 3 execute") > asked)
+    asked = stage.server.log().count(": 3 executors")
+    eventually(lambda: stage.server.log().count(": 3 executors") > asked)
     killed.end(signal.SIGKILL)  # while an answer of it is waited for
     asker.until(r" 1  EXPIRED +\n +2  LEFT +\n +3  OK .*\n1 of 3 answered")
     asker.until(r" 1  EXPIRED +\n +2  OK .*\n1 of 2 answered")

@@ -1,1 +1,1 @@
-"""Every row of the list of faults, one test at least, with real processes, sockets and signals."""
+"""The fault tests: at least one for every row of the list, with real processes, sockets and signals."""

@@ -1,4 +1,4 @@
-"""Certificates for the tests: made anew in each run, by `cryptography`; nothing of it is checked in."""
+"""Certificates for the tests, generated in each run with `cryptography`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Authority:
 
 
 class Certificates:
-    """All that the tests need: a server, a client, and those that must not come in."""
+    """The certificates: a server's, a client's, and those that must be refused."""
 
     def __init__(self, folder: Path) -> None:
         own, foreign = Authority(folder, "own-ca"), Authority(folder, "foreign-ca")
@@ -92,7 +92,7 @@ class Certificates:
         self.foreign = foreign.issue("client-3")
 
     def client_context(self, certificate: Path | None = None) -> ssl.SSLContext:
-        """A client's context that trusts our server, and shows `certificate`."""
+        """A client's context that trusts our server and presents `certificate`."""
         context = ssl.create_default_context(cafile=str(self.ca))
         if certificate is not None:
             context.load_cert_chain(certificate)

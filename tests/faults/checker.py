@@ -1,7 +1,7 @@
-"""What must hold over the logs of all clients of one server: ranks (U2) and deliveries (U3). Knows no sockets.
+"""The checks over the logs of all clients of one server: ranks (U2) and deliveries (U3). Knows no sockets.
 
-A member's window reaches from its WELCOME to the last frame of the sequence that it saw, or to the end of all for who
-settled. Within its window it must have seen each command to all of every senior, whoever else saw it, in one order.
+A member's window reaches from its WELCOME to its last frame of the sequence, or to the end of the run if it settled.
+Within its window it must have received each command to all of every senior, in one order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ALL, ONE, NEXT = 0, 1, 2
 
 @dataclass
 class Life:
-    """One member, from its lines."""
+    """One member, read from its lines."""
 
     ident: str
     ticket: int = 0
@@ -39,12 +39,12 @@ class Life:
     settled: bool = False
 
     def rank_at(self, seq: int) -> int:
-        """Its rank once everything up to `seq` has happened."""
+        """Its rank at `seq`."""
         return self.ranks[bisect_right(self.rank_seqs, seq) - 1]
 
 
 class History:
-    """Read logs with `read`, then `check`. `violations` are sentences; `deliveries` is how many EXECUTE were seen."""
+    """Read logs with `read`, then `check`. `violations` are sentences; `deliveries` counts the EXECUTE frames."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []
@@ -169,7 +169,7 @@ class History:
     # When all has been read.
 
     def check(self) -> None:
-        """Look at everything together."""
+        """Compare all logs."""
         joined = sorted((life for life in self.lives.values() if life.ticket), key=lambda life: life.ticket)
         end = max((life.last for life in joined), default=0)
         for life in joined:
@@ -190,7 +190,7 @@ class History:
             self._check_answers(life)
 
     def _check_sequence(self, joined: list[Life]) -> None:
-        """Each number of the sequence is one thing."""
+        """Each seq stands for one event."""
         joins = {life.joined for life in joined}
         for what, one, other in (
             ("a join and a command", joins, self.commands.keys()),
@@ -231,7 +231,7 @@ class History:
                 )
 
     def _check_single(self, by_ticket: dict[int, Life]) -> None:
-        """A command to one goes to one, and to the right one where that can be told."""
+        """A command to one member reaches one member, and the right one if that is known."""
         for seq, tickets in self.seen_by.items():
             if len(tickets) > 1:
                 self.violate(f"seq {seq}, which is for one, reached {tickets}")
@@ -267,7 +267,7 @@ class History:
             self.violate(f"at the end {final} are members, and {[life.ticket for life in alive]} settled")
 
     def _check_answers(self, life: Life) -> None:
-        """Torn ends, commands that got no answer, executors that did not end exactly once."""
+        """Torn ends, commands without an answer, executors that did not end exactly once."""
         if life.exit == "eof" and life.torn:
             self.violate(f"{life.ident}: the stream ended in order inside a frame")
         left = life.said is not None and life.exit == "eof" and not life.thrown_out

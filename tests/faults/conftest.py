@@ -1,4 +1,4 @@
-"""Fixtures: `rig(seats, *flags)` starts a server that is looked after at the end; certificates; what it stands on."""
+"""Fixtures: `rig(seats, *flags)`, which starts a server and checks it at the end; certificates; grounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def trio(number: int) -> list[Ground]:
-    """Three grounds that have all transports and all selectors among them; 0 to 5 are all eighteen, each once."""
+    """Three grounds, which together have all transports and selectors; sets 0 to 5 cover all eighteen once."""
     return [
         Ground(TRANSPORTS[i], SELECTORS[(i + number) % 3], TWINS[(i + number // 3) % len(TWINS)])
         for i in range(3)
@@ -38,26 +38,26 @@ def trio(number: int) -> list[Ground]:
 
 
 def everywhere(test: Test) -> Test:
-    """The test runs on each ground if all is asked for, else on three of them, other ones for other tests."""
+    """Run the test on each ground in the full run, else on three, which differ between tests."""
     grounds = ALL if FULL else trio(crc32(test.__name__.encode()) % 6)
     return pytest.mark.parametrize("ground", grounds, ids=str)(test)
 
 
 def anywhere(test: Test) -> Test:
-    """The same, but on one of them."""
+    """The same, but on one ground."""
     grounds = ALL if FULL else [ALL[crc32(test.__name__.encode()) % len(ALL)]]
     return pytest.mark.parametrize("ground", grounds, ids=str)(test)
 
 
 @pytest.fixture
 def ground() -> Ground:
-    """For tests that are of one ground: plain TCP, epoll, the twin of this run."""
+    """For tests of a single ground: plain TCP, epoll, the twin of this run."""
     return Ground()
 
 
 @pytest.fixture
 def rig(ground: Ground, certificates: Certificates) -> Iterator[Rigging]:
-    """Starts servers; each is verified (U1 to U6) and ended in order after the test."""
+    """Starts servers; each is verified (U1 to U6) and stopped cleanly after the test."""
     rigs: list[Rig] = []
 
     def start(seats: int = 10, *flags: str, **options: object) -> Rig:
@@ -78,7 +78,7 @@ def rig(ground: Ground, certificates: Certificates) -> Iterator[Rigging]:
 
 @pytest.fixture
 def strace() -> str:
-    """Where strace is; the test is skipped where it is not."""
+    """The path of strace; without it, the test is skipped."""
     found = shutil.which("strace")
     if found is None:
         pytest.skip("strace is missing")

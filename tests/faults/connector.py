@@ -1,6 +1,6 @@
-"""`python -m tests.faults.connector HOST PORT RATE SECONDS`: so many join and leave a second; prints how many did.
+"""`python -m tests.faults.connector HOST PORT RATE SECONDS`: RATE joins and leaves per second; prints their number.
 
-For a loopback address. A process of its own, so that who watches beside it is not held up by it.
+For a loopback address. A separate process, so that it does not delay the tests' witness.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Does anything stay behind of connections that are gone? `python -m tests.faults.leaks --connections 1000000`
+"""The leak check: `python -m tests.faults.leaks --connections 1000000`.
 
-Batches of connections come and go in every way that there is, drawn from a seed, with commands and results under way.
-Between batches, when nobody but one resident is there, the server's descriptors and resident bytes are read: the first
-must be back where they were, the second must not grow with the connections (least squares, after a warm-up).
+Batches of connections end in every possible way, drawn from a seed, with commands and results in flight.
+Between batches, with one resident member, the server's descriptors and resident bytes are read: the first must be
+back at their start, the second must not grow with the connections (least squares, after a warm-up).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ FIRST = {  # what goes out with the connection
 
 @dataclass
 class Figures:
-    """What was measured: `samples` are (connections so far, resident bytes); `went` counts the ways."""
+    """The measurement: `samples` are (connections so far, resident bytes); `went` counts the ways to end."""
 
     connections: int = 0
     seconds: float = 0.0
@@ -94,7 +94,7 @@ class Figures:
 
 
 def slope(samples: list[tuple[int, int]]) -> float:
-    """Of the line of least squares through (x, y)."""
+    """The slope of the line of least squares through (x, y)."""
     middle_x = sum(x for x, _ in samples) / len(samples)
     middle_y = sum(y for _, y in samples) / len(samples)
     spread = sum((x - middle_x) ** 2 for x, _ in samples)
@@ -102,7 +102,7 @@ def slope(samples: list[tuple[int, int]]) -> float:
 
 
 def resident(pid: int) -> int:
-    """Bytes; counted page by page, for /proc/PID/statm is off by what each CPU has not told yet."""
+    """Resident bytes, counted page by page: /proc/PID/statm lacks the counts that each CPU has not merged yet."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Rss:"):
             return int(line.split()[1]) * 1024
@@ -110,7 +110,7 @@ def resident(pid: int) -> int:
 
 
 class Crowd:
-    """Makes batches of connections to `server` and lets them go; one resident of rank 0 stays and commands them."""
+    """Opens and ends batches of connections to `server`; one resident of rank 0 stays and commands them."""
 
     def __init__(self, server: Rig, seed: int) -> None:
         self.went: Counter[str] = Counter()
@@ -122,7 +122,7 @@ class Crowd:
         self._ids = 0
 
     def batch(self) -> int:
-        """One batch, from the first connection to the last that is gone; returns how many there were."""
+        """One batch, until all of its connections have ended; their number."""
         ways = self._draw.choices(list(WAYS), list(WAYS.values()), k=BATCH)
         here = [(way, self._connect(FIRST.get(way, HELLO))) for way in ways]
         members = [(way, sock) for way, sock in here if way not in FIRST and _kind(sock) == 0x81]
@@ -171,7 +171,7 @@ class Crowd:
         sock.close()
 
     def _settle(self) -> None:
-        """The resident's command has come to its end, whoever was to execute it."""
+        """Wait until the resident's command is done, whatever became of its executors."""
         while True:
             frame = self._resident.recv(20)
             if isinstance(frame, Done | Refused) and frame.id == self._ids:
@@ -188,7 +188,7 @@ class Crowd:
 
 
 def _kind(sock: socket.socket) -> int:
-    """The type of the first frame that comes; the frame is read."""
+    """Read the first frame; its type."""
     head = _exactly(sock, 5)
     _exactly(sock, int.from_bytes(head[:4], "big") - 1)
     return head[4]
@@ -232,7 +232,7 @@ def check(
     warm_up: int = WARM_UP,
     told: bool = False,
 ) -> Figures:
-    """Let so many come and go. Raises AssertionError when something stays behind; U1, U2, U4, U5, U6 hold too."""
+    """Run the check. Raises AssertionError on a leak, or when U1, U2, U4, U5 or U6 does not hold."""
     server = Rig(
         SEATS,
         *FLAGS,

@@ -1,8 +1,8 @@
-"""The history checker: clients that log what they see, faults from a printed seed, then all logs laid side by side.
+"""The history checker: clients that log every frame, faults from a printed seed, then a comparison of all logs.
 
     python -m tests.faults.nemesis --minutes 30 --seed 1
 
-Crew 0 is calm: its members only leave in order and come back. Upon the others and the server falls what `FAULTS` lists.
+Crew 0 is calm: its members only leave cleanly and come back. The other crews and the server suffer `FAULTS`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FAULTS = {
 
 
 class CrewProcess:
-    """One crew, seen from outside."""
+    """A crew's process."""
 
     def __init__(self, server: Rig, folder: Path, seed: str, name: str, *, calm: bool) -> None:
         self.path = folder / f"{name}.log"
@@ -80,7 +80,7 @@ class CrewProcess:
         self._process.stdin.flush()
 
     def ask(self) -> tuple[int, int]:
-        """How many members it has, and how many of them have settled."""
+        """The number of its members, and of those that have settled."""
         assert self._process.stdout is not None
         self.tell("count")
         members, settled = self._process.stdout.readline().split()
@@ -90,7 +90,7 @@ class CrewProcess:
         self._process.send_signal(number)
 
     def end(self) -> None:
-        """By end of input, or by force when it does not."""
+        """End it by the end of its input, or by force."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(BrokenPipeError):
@@ -105,7 +105,7 @@ class CrewProcess:
 
 
 class Run:
-    """A server, its crews, and what befalls them until `seconds` are over."""
+    """A server, its crews, and their faults for `seconds`."""
 
     def __init__(self, server: Rig, folder: Path, seed: int, churn_per_s: int = 0) -> None:
         self.befell: Counter[str] = Counter()
@@ -191,7 +191,7 @@ class Run:
         resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE, (files, hard))
 
     def _strangers(self) -> None:
-        """Connections that say what is no HELLO."""
+        """Connections that send something other than HELLO."""
         for _ in range(self._random.randrange(1, 10)):
             with socket.create_connection(("127.0.0.1", self._server.port)) as sock, suppress(OSError):
                 sock.sendall(
@@ -201,7 +201,7 @@ class Run:
                 )
 
     def _come_and_go(self) -> None:
-        """One that joins, and goes at once, in one of the ways there are."""
+        """A connection that joins and ends at once, in a random way."""
         sock = socket.create_connection(("127.0.0.1", self._server.port))
         with sock, suppress(OSError):
             sock.sendall(encode(Hello()) + self._random.choice((b"", b"\0\0\0\1\x08", b"\0\0")))
@@ -222,7 +222,7 @@ class Run:
             count += 1
 
     def _settle(self) -> None:
-        """Nobody sends any more; all results are in; everybody has read all that it was owed."""
+        """Wait until no member sends, all results are in, and all queues are empty."""
         for crew in self._crews:
             crew.tell("quiet")
         time.sleep(6.0)  # the longest time to live, and who is silent is found
@@ -251,7 +251,7 @@ def folder_for(path: str | None) -> Iterator[Path]:
 def check(
     seconds: float, seed: int, *, logs: str | None = None, churn_per_s: int = 0, faults: bool = True
 ) -> History:
-    """Run, then check; U1, U2, U4, U5, U6 of the server too. Raises AssertionError when something is violated."""
+    """Run, then check, U1, U2, U4, U5, U6 of the server included. Raises AssertionError on a violation."""
     print(f"seed {seed}, {seconds:g} s", flush=True)
     server = Rig(200, *FLAGS)
     history = History()

@@ -1,7 +1,7 @@
-"""A server process under test and what must hold after every fault: U1 to U6, checked in one place.
+"""A server process under test, with the properties that hold after every fault: U1 to U6.
 
 The server is one of `tests.protocol.process`, over plain TCP, TLS or mTLS, with any selector, under strace or with
-limits where a test says so. Its closes are read from the line in which it counts them at its end.
+limits in some tests. Its closes are read from the summary in its log.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ RSS_SLACK = 5 << 20
 IDLE_S = 0.3
 IDLE_CPU_S = 0.02
 CLOSED = re.compile(r"closed: (\d+) of (\d+) connections(?:: (.*))?")
-STOPPED = re.compile(r"stopped: (\d+) connections were still owed (\d+) bytes, which were not delivered")
+STOPPED = re.compile(r"stopped(?: cleanly|: (\d+) bytes for (\d+) connections were not delivered)$")
 
 
 def uses_extension() -> bool:
-    """Which twin the servers take: that of this run, as RANKMUX_EXTENSION says."""
+    """The servers' twin: that of this run, chosen by RANKMUX_EXTENSION."""
     return os.environ.get("RANKMUX_EXTENSION", "auto") != "0" and has_extension()
 
 
@@ -43,7 +43,7 @@ EXTENSION = uses_extension()
 
 @dataclass(frozen=True)
 class Ground:
-    """What a server stands on: `plain`, `tls` or `mtls`; `epoll`, `poll` or `select`; one of the twins."""
+    """A server's ground: `plain`, `tls` or `mtls`; `epoll`, `poll` or `select`; one of the twins."""
 
     transport: str = "plain"
     selector: str = "epoll"
@@ -54,7 +54,7 @@ class Ground:
 
 
 class Rig(Server):
-    """A server process with a fault coming."""
+    """A server process under test."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Rig(Server):
         )
 
     def _warm_up(self) -> None:
-        """What is made once (buffers, caches, TLS) is made before memory is measured."""
+        """Warm up buffers, caches and TLS before memory is measured."""
         self.descriptors_before = self.descriptors()
         pair = self.line(2)
         pair[0].command(1, payload=bytes(1000))
@@ -194,19 +194,19 @@ class Rig(Server):
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     def peak(self) -> int:
-        """The most that was ever resident, in bytes."""
+        """The peak of resident bytes."""
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found
         return int(found[1]) * 1024
 
     def cpu(self) -> float:
-        """Seconds on a CPU so far."""
+        """CPU time so far, in seconds."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
     # U1 to U6
 
     def verify(self) -> None:
-        """U1, U2, U4, U6 at once; U5 when it has ended. U3 is for who watches the traffic."""
+        """Check U1, U2, U4 and U6; U5 follows after the end. U3 is checked by the witness."""
         self.resume()
         self.check()
         self._check_ranks()
@@ -219,7 +219,7 @@ class Rig(Server):
         assert spent < IDLE_CPU_S, f"U6: {spent * 1000:.0f} ms of CPU in {IDLE_S} s with nobody there"
 
     def finish(self) -> None:
-        """Verify, end it in order, and look into what it counted."""
+        """Verify, stop it cleanly, and check its counts."""
         try:
             if self.exit_code is None:
                 return
@@ -235,13 +235,13 @@ class Rig(Server):
             self.stop()
 
     def finish_keeping_the_log(self) -> None:
-        """Verify and end it now; what it logged can still be read, until `finish`."""
+        """Verify and stop it now; its log can be read until `finish`."""
         self.verify()
         self.signal(signal.SIGTERM)
         assert self.wait() == self.exit_code
 
     def closes(self) -> dict[str, int]:
-        """How many connections ended for which reason, from the log of a server that has ended."""
+        """Closes by reason, from the log of a server that has stopped."""
         found = CLOSED.search(self.log())
         assert found, f"no count of closes:\n{self.log()[-4000:]}"
         return {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", found[3] or "")}
@@ -297,7 +297,7 @@ def start_s() -> float:
 
 
 def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str] | str) -> float:
-    """Wait until that is true, `seconds` at most; returns how long it took."""
+    """Wait until `true()` holds, at most `seconds`; returns how long it took."""
     began = time.monotonic()
     while not true():
         if time.monotonic() - began > seconds:
@@ -307,7 +307,7 @@ def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str]
 
 
 def readable(sock: socket.socket, seconds: float) -> bool:
-    """Whether something comes within that time."""
+    """Whether bytes arrive within that time."""
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         return bool(selector.select(seconds))

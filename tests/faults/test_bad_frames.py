@@ -1,4 +1,4 @@
-"""Rows F: frames that drip, stall, lie about their length or are none. (What is decided below: tests/protocol.)"""
+"""Rows F: frames that trickle in, stall, lie about their length or are invalid. (Framing itself: tests/protocol.)"""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_f1_byte_by_byte(rig: Rigging) -> None:
 
 
 def test_f1_the_cpu_is_linear_in_the_bytes(rig: Rigging) -> None:
-    """Behind 12 MiB of one frame, a byte costs no more than behind nothing."""
+    """After 12 MiB of one frame, a byte costs no more than at its start."""
     server = rig(4, "--max-payload", str(16 << 20), "--frame-timeout-s", "60")
     sender, junior = server.join(), server.join()
     frame = encode(Command(1, 0, 0, QUIET, 0, bytes(12 << 20)))
@@ -78,7 +78,7 @@ def test_f1_the_cpu_is_linear_in_the_bytes(rig: Rigging) -> None:
 
 @everywhere
 def test_f2_ten_thousand_small_frames_in_one_piece(rig: Rigging) -> None:
-    """All of them, in order, and the others hardly notice."""
+    """All are executed in order, and other members are hardly delayed."""
     server = rig(8)
     flooder, target = server.join(), server.join()
     witness = Witness(server.join(), [server.join(), server.join()])
@@ -139,7 +139,7 @@ def test_f4_a_frame_at_the_bound(rig: Rigging) -> None:
 
 @anywhere
 def test_f6_announced_and_stalled(rig: Rigging) -> None:
-    """60 members announce 16 MiB each and send 10 bytes: what is held is what came, and their time runs out."""
+    """60 members announce 16 MiB each and send 10 bytes: only those are held, until the frames time out."""
     server = rig(80, "--max-payload", str(16 << 20), "--frame-timeout-s", "1")
     witness = Witness(server.join(), [server.join()])
     before = server.rss()
@@ -184,7 +184,7 @@ def test_f10_an_end_inside_a_frame(rig: Rigging, how: str) -> None:
 
 @anywhere
 def test_random_bytes_from_many(rig: Rigging) -> None:
-    """F9 at random: members who say something sensible, then noise."""
+    """F9 at random: members that send valid frames, then noise."""
     import random
 
     draw = random.Random(20)
@@ -215,7 +215,7 @@ def _read_out(peer: Peer) -> None:
 
 
 def test_finish_notices(rig: Rigging) -> None:
-    """The oracle itself: a descriptor that stays open, and a member that the server still holds, are seen."""
+    """The rig detects a descriptor that stays open, and a member that stays in the room."""
     server = rig(4)
     assert isinstance(server, Rig)
     server.descriptors_before -= 1

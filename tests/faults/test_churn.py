@@ -1,4 +1,4 @@
-"""Rows C: who comes and goes, and when, and what the others see of it. (C2, C8, C9 in detail: tests/protocol.)"""
+"""Rows C: joins and departures, and their effect on the others. (C2, C8, C9 in detail: tests/protocol.)"""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
 
 @anywhere
 def test_c2_some_of_many_leave_in_one_turn(rig: Rigging) -> None:
-    """One RANK each, with the final rank, and only for whom it changes."""
+    """One RANK each, with the final rank, and only for members whose rank changes."""
     server = rig(40)
     members = server.line(30)
     gone = members[5:25:3]
@@ -68,7 +68,7 @@ def test_c2_some_of_many_leave_in_one_turn(rig: Rigging) -> None:
 
 @everywhere
 def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
-    """One is gone and one is there, on the same descriptor: the newcomer gets only its own bytes, from the first on."""
+    """A new connection on the descriptor of an old one gets only bytes meant for it, from the first on."""
     server = rig(12)
     sender = server.join()
     for round_ in range(15):
@@ -92,7 +92,7 @@ def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
 
 @everywhere
 def test_c4_rank_0_dies_with_commands_in_the_servers_input(rig: Rigging) -> None:
-    """They go out first, with its authority; then all move up."""
+    """Its commands go out first, with its authority; then all move up."""
     server = rig(8)
     for how in ("reset", "close"):
         first, *others = server.line(4)
@@ -133,7 +133,7 @@ def test_c6_the_only_member_commands(rig: Rigging) -> None:
 
 
 def test_c7_churn_and_a_history(capsys: pytest.CaptureFixture[str]) -> None:
-    """500 joins and leaves a second (as many as the machine gives); all logs are checked."""
+    """500 joins and leaves per second (fewer on a slow machine); all logs are checked."""
     seconds = 60.0 if FULL else 5.0
     kept = history.check(seconds, 7, churn_per_s=500, faults=False)
     said = capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_c8_one_leaves_and_one_comes_in_the_same_turn(rig: Rigging) -> None:
 
 
 def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:  # noqa: F811
-    """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest know within 2 s."""
+    """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest are informed within 2 s."""
     count = 1000
     server = rig(count + 10, "--ping-ms", "60000")
     members = server.line(count)
@@ -189,7 +189,7 @@ def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:
 
 @anywhere
 def test_resets_at_every_moment(rig: Rigging) -> None:
-    """Members who reset while they connect, greet, command, answer; the witness loses nothing."""
+    """Members that reset while they connect, greet, command or answer; the witness loses nothing."""
     server = rig(64)
     witness = Witness(server.join(), [server.join(), server.join()])
     stages = [

@@ -1,4 +1,4 @@
-"""Rows L against a server process that dies and comes back. (What the client does alone: tests/test_client.)"""
+"""Rows L against a server process that dies and comes back. (The client by itself: tests/client.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each of the eighteen grounds, transport by selector by twin, meets the same short course of faults in one server."""
+"""A short course of faults on each of the eighteen grounds: transport by selector by twin."""
 
 from __future__ import annotations
 

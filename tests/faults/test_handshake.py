@@ -1,4 +1,4 @@
-"""Rows H: who is not let in yet holds no seat, little memory, and not for long."""
+"""Rows H: a connection before its HELLO holds no seat, little memory, and not for long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = b"a token for tests"
 
 @everywhere
 def test_h1_h2_nothing_said_or_dripped(rig: Rigging) -> None:
-    """Out after the handshake's time, absolute; no seat, no rank, nobody is told."""
+    """Closed after the handshake's timeout, however it sends; no seat, no rank, no RANK for others."""
     server = rig(4, "--handshake-timeout-s", "1", "--tls-handshake-timeout-s", "1")
     witness = Witness(server.join(), [server.join()])
     silent = [server.connect() for _ in range(10)]
@@ -86,7 +86,7 @@ def test_h4_before_hello_and_behind_it(rig: Rigging) -> None:
     "octets", [struct.pack(">I", 4097) + b"\x01", struct.pack(">I", 4096) + b"\x01" + bytes(4095)]
 )
 def test_h5_too_much_before_hello(rig: Rigging, octets: bytes) -> None:
-    """4 KiB + 1: refused after its four bytes. 4 KiB: read, and found to be of no known version."""
+    """4 KiB + 1: refused after its four bytes. 4 KiB: read, and refused for its version."""
     server = rig(4)
     peak = server.peak()
     for _ in range(30):
@@ -98,7 +98,7 @@ def test_h5_too_much_before_hello(rig: Rigging, octets: bytes) -> None:
 
 @anywhere
 def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
-    """Nothing is answered before HELLO, so nothing piles up for who does not read."""
+    """Nothing is answered before HELLO, so no output piles up for a peer that does not read."""
     server = rig(4)
     member = server.join()
     peak = server.peak()
@@ -121,7 +121,7 @@ def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
 
 @anywhere
 def test_h7_a_second_hello(rig: Rigging) -> None:
-    """It ends that one; its juniors move up, with the cause that it was evicted."""
+    """It ends that connection; its juniors move up, with the cause EVICTED."""
     server = rig(6)
     senior, twice, junior = server.line(3)
     twice.send(Command(1, payload=b"before"), Hello(), Command(2, payload=b"behind"))

@@ -1,4 +1,4 @@
-"""The history checker in short, and whether it would notice: logs of a real run, with one thing made wrong in them."""
+"""The history checker: a short run, and its detection of single errors put into the logs of that run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lines = list[list[str]]
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Lines:
-    """The lines of each process of a run of some seconds, with all its faults, in which nothing was violated."""
+    """The lines of each process of a short run with faults and without violations."""
     folder = tmp_path_factory.mktemp("logs")
     kept = history.check(6.0, random.randrange(1 << 32), logs=str(folder))
     assert not kept.violations, kept.violations[:10]
@@ -35,7 +35,7 @@ def judged(logs: Lines) -> list[str]:
 def edited(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> list[str]:
     """The violations when a line of those of `kind` has been edited: the one in the middle, or else one around it.
 
-    Not every line has somebody to contradict it: a rank that nobody else saw may be one more.
+    Not every line can be contradicted: a rank that no other member saw may be valid.
     """
     places = [
         (n, at) for n, lines in enumerate(logs) for at, line in enumerate(lines) if line.split()[1] == kind

@@ -1,4 +1,4 @@
-"""What stays behind of connections that are gone: nothing. (`python -m tests.faults.leaks`: the long form.)"""
+"""The leak check with 100,000 connections. (`python -m tests.faults.leaks`: the long form.)"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 @pytest.mark.timeout(1200)  # 100,000 handshakes of TLS take their time
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
-    """They leave, close, reset, are refused, say nothing; no descriptor stays, and under 1 KiB of 1,000 of them."""
+    """Connections end in every way: no descriptor leaks, and less than 1 KiB per 1,000 of them."""
     # The first 40,000 are for what comes to rest: a few pages, which over a short run look like a slope.
     figures = leaks.check(100_000, seed=4, transport=transport, certificates=certificates, warm_up=40_000)
     assert figures.went.keys() >= leaks.WAYS.keys()

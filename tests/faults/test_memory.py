@@ -1,4 +1,4 @@
-"""Row R5: the system has no more memory to give. Each single allocation: `tests/server/test_server_memory.py`."""
+"""Row R5: the system is out of memory. Each single allocation: `tests/server/test_server_memory.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOM_BYTES = 160 << 20
 
 
 def test_r5_memory_runs_out(rig: Rigging) -> None:
-    """No limit of its own stands in the way: who is owed the most goes, as often as need be; nobody else notices."""
+    """Without limits of the server, the longest queues are evicted, as often as needed; others are not affected."""
     huge = str(1 << 30)
     server = rig(
         20, "--outbox-soft-bytes", huge, "--outbox-hard-bytes", huge, "--outboxes-total-bytes", str(1 << 40)
@@ -59,7 +59,7 @@ def _virtual_bytes(pid: int) -> int:
 
 
 def _fill(sender: Peer, stalled: int, total: int) -> None:
-    """Big commands to each of the last `stalled` ranks in turn; where one is vacant, they are refused."""
+    """Send big commands to each of the last `stalled` ranks in turn; those to a vacant rank are refused."""
     sender.sock.settimeout(120)
     for number in range(total):
         rank = 4 + number % stalled

@@ -1,4 +1,4 @@
-"""Rows R: more than there is room for, of connections, of bytes, of attempts. The long forms: RANKMUX_FAULTS_FULL=1."""
+"""Rows R: too many connections, bytes and attempts. The long forms: RANKMUX_FAULTS_FULL=1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECTORS = 2
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """As many descriptors for the clients as the system allows."""
+    """Raise the clients' limit of descriptors to the system's maximum."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -35,7 +35,7 @@ def many_files() -> Iterator[None]:
 
 @anywhere
 def test_r1_one_more_than_there_are_seats(rig: Rigging) -> None:
-    """FULL, and nobody's rank moves."""
+    """FULL, and no rank changes."""
     server = rig(10)
     members = server.line(7)
     witness = Witness(server.join(), [server.join(), server.join()])
@@ -61,7 +61,7 @@ def test_r1_one_more_than_there_are_seats(rig: Rigging) -> None:
 
 
 def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> None:
-    """The limits bound them; members do not notice; who comes from elsewhere is let in at once."""
+    """The limits bound them; members are not affected; a client from another address is admitted at once."""
     server = rig(20)
     witness = Witness(server.join(), [server.join(), server.join()])
     rss = server.rss()
@@ -89,7 +89,7 @@ def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> Non
 
 
 def test_r2_the_same_address_is_served_by_whom_is_prompt(rig: Rigging) -> None:
-    """The limit is for who waits: who says HELLO with the connection never meets it."""
+    """The limit counts waiting connections only: those that send HELLO at once never meet it."""
     server = rig(300)
     silent = [server.plain() for _ in range(64)]
     prompt = []
@@ -104,7 +104,7 @@ def test_r2_the_same_address_is_served_by_whom_is_prompt(rig: Rigging) -> None:
 
 
 def test_r3_one_floods_at_line_rate(rig: Rigging) -> None:
-    """TCP pushes back, it is not thrown out; a member at 10 Hz keeps its pace."""
+    """TCP pushes back and it is not evicted; a member at 10 Hz keeps its pace."""
     server = rig(8)
     flooder, target = server.join(), server.join()
     witness = Witness(server.join(), [server.join(), server.join()], every_s=0.1)
@@ -129,7 +129,7 @@ def _to_one(sender: Peer, rank: int, count: int) -> None:
 
 
 def test_r4_one_copy_of_the_backlog(rig: Rigging, many_files: None) -> None:
-    """40 stalled peers behind 7 MiB hold 7 MiB between them, not 280; then they are evicted, the rest loses nothing."""
+    """40 stalled peers behind the same 7 MiB take 7 MiB, not 280; then they are evicted, and the rest lose nothing."""
     flags = ("--outbox-soft-bytes", str(7 << 20), "--write-timeout-s", "1.5")
     server = rig(50, *flags)
     sender, healthy = server.join(), server.join()
@@ -168,7 +168,7 @@ def _is_evicted(peer: Peer) -> None:
 
 
 def test_the_worst_case_of_memory(rig: Rigging) -> None:
-    """63 stalled members, each owed frames of its own up to where senders are paced, each with half a frame sent."""
+    """63 stalled members, each with different frames queued up to the soft limit, and with half a frame sent."""
     server = rig(66, "--write-timeout-s", "3", "--frame-timeout-s", "60", "--ping-ms", "60000")
     sender = server.join()
     stalled = [server.join(receive_buffer=4096) for _ in range(63)]
@@ -193,7 +193,7 @@ def test_the_worst_case_of_memory(rig: Rigging) -> None:
 
 
 def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
-    """2,000 a second (or as many as the machine can) join and leave: no leak, and a log that stays short."""
+    """2,000 joins and leaves per second (fewer on a slow machine): no leak, and a short log."""
     server = rig(64)
     witness = Witness(server.join(), [server.join(), server.join()], every_s=0.05)
     seconds = 60.0 if FULL else 3.0
@@ -227,7 +227,7 @@ def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
 
 @anywhere
 def test_a_limit_trips_when_traffic_stops(rig: Rigging) -> None:
-    """Just below the limits all stay; over them each goes for its own reason, though nothing is sent any more."""
+    """Just below the limits all stay; over them each is evicted for its reason, even when no more is sent."""
     server = rig(8, "--frame-timeout-s", "0.6", "--ping-ms", "60000")
     below, over = server.join(), server.join()
     frame = encode(Command(1, 0, 0, QUIET, 0, b"late"))

@@ -1,4 +1,4 @@
-"""Rows S: who does not read is paced for, then let go; nobody else loses anything."""
+"""Rows S: senders are paced for a peer that does not read, then it is evicted; no other member loses anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BIG = 65_536
 
 
 def flood(sender: Peer, count: int, size: int = BIG, timeout_s: float = 30.0) -> threading.Thread:
-    """A thread that sends so many commands to all, numbered."""
+    """A thread that sends numbered commands to all."""
 
     def send() -> None:
         sender.sock.settimeout(timeout_s)
@@ -35,7 +35,7 @@ def flood(sender: Peer, count: int, size: int = BIG, timeout_s: float = 30.0) ->
 
 
 def numbers(peer: Peer, count: int, timeout_s: float = 20.0) -> list[int]:
-    """The numbers of the next `count` commands; RANK frames pass."""
+    """The numbers of the next `count` commands; RANK frames are skipped."""
     seen: list[int] = []
     while len(seen) < count:
         frame = peer.recv(timeout_s)
@@ -47,7 +47,7 @@ def numbers(peer: Peer, count: int, timeout_s: float = 20.0) -> list[int]:
 
 
 def last_words(peer: Peer) -> tuple[list[int], Error | None]:
-    """What a slow peer finds when it reads on: the numbers of whole commands, the ERROR, and a whole end."""
+    """The rest of a slow peer's stream: the numbers of whole commands, the ERROR, and a clean end."""
     seen: list[int] = []
     error = None
     while True:
@@ -67,7 +67,7 @@ def last_words(peer: Peer) -> tuple[list[int], Error | None]:
 
 @everywhere
 def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> None:
-    """Also T6 over TLS: what stands at the head of its queue goes out as it was begun."""
+    """Also T6 over TLS: the record at the head of its queue is sent as it was begun."""
     server = rig(4, "--write-timeout-s", "1")
     sender, slow, healthy = server.join(), server.join(receive_buffer=8192), server.join()
     began = time.monotonic()
@@ -96,7 +96,7 @@ def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> 
 
 @anywhere
 def test_s1_it_may_read_on_long_after(rig: Rigging) -> None:
-    """The kernel holds whole frames, the ERROR and the end for it, though the server has let go of it."""
+    """The kernel holds whole frames, the ERROR and the end for it, after the server has closed the connection."""
     server = rig(4, "--write-timeout-s", "0.5", "--drain-s", "0.2")
     sender, slow = server.join(), server.join(receive_buffer=8192)
     fds = server.descriptors()
@@ -186,7 +186,7 @@ def test_s3_several_stalled_hold_the_sender_for_one_write_timeout(rig: Rigging) 
 
 @anywhere
 def test_s4_a_peer_that_vanishes_without_a_word(rig: Rigging) -> None:
-    """Its side of the connection stays silent: found after two pings without an answer."""
+    """A silent peer is detected after two pings without an answer."""
     server = rig(4, "--ping-ms", "300")
     lost, junior = server.join(answers_pings=False), server.join()
     began = time.monotonic()
@@ -210,7 +210,7 @@ def test_s5_half_close_after_the_last_command(rig: Rigging) -> None:
 
 @anywhere
 def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
-    """It is not read from, so it is pinged: that finds the reset, long before the receiver's time is over."""
+    """It is not read from, but pinged, which detects the reset long before the receiver times out."""
     server = rig(4, "--write-timeout-s", "30", "--ping-ms", "500")
     sender, slow = server.join(answers_pings=False), server.join(receive_buffer=4096)
     sender.sock.settimeout(0.3)
@@ -238,7 +238,7 @@ def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
 
 @everywhere
 def test_s7_full_speed_to_healthy_receivers(rig: Rigging) -> None:
-    """Nobody is evicted and nothing is lost; the long form sends 1 GiB."""
+    """No member is evicted and nothing is lost; the long form sends 1 GiB."""
     total = (1 << 30 if os.environ.get("RANKMUX_FAULTS_FULL") else 96 << 20) // BIG // 3
     server = rig(8)
     sender = server.join()
@@ -262,7 +262,7 @@ def test_s7_full_speed_to_healthy_receivers(rig: Rigging) -> None:
 
 @anywhere
 def test_s7_many_senders_at_full_speed(rig: Rigging) -> None:
-    """What none of them may do alone they may not do together: no receiver is pushed over its hard limit."""
+    """Many senders together must not push a receiver over its hard limit either."""
     server = rig(80, "--outbox-hard-bytes", str(3 << 20))
     senders = [server.join() for _ in range(64)]
     receiver = server.join()
@@ -299,7 +299,7 @@ def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
 
 @anywhere
 def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
-    """Who is owed the most goes first."""
+    """The longest queue is evicted first."""
     server = rig(
         8,
         "--outboxes-total-bytes",
@@ -323,7 +323,7 @@ def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
 
 @everywhere
 def test_the_others_keep_their_pace(rig: Rigging) -> None:
-    """A slow receiver holds up its own sender; a member who sends to others only does not notice."""
+    """A slow receiver holds up its sender; a member that sends only to others is not affected."""
     server = rig(8, "--write-timeout-s", "1")
     slow_sender, slow = server.join(), server.join(receive_buffer=4096)
     for number in range(10):
@@ -342,7 +342,7 @@ def test_the_others_keep_their_pace(rig: Rigging) -> None:
 
 @everywhere
 def test_the_memory_of_what_was_owed_goes_back(rig: Rigging) -> None:
-    """One command of 12 MiB is over the hard limit of who does not read it; U4 holds when both are gone."""
+    """One command of 12 MiB exceeds the hard limit of a member that does not read; U4 holds after both have left."""
     server = rig(4, "--max-payload", str(16 << 20), "--write-timeout-s", "1")
     sender, slow = server.join(), server.join(receive_buffer=4096)
     sender.sock.settimeout(10)

@@ -1,4 +1,4 @@
-"""Rows O: what the operating system refuses. `strace -e inject` lets single calls of the server fail."""
+"""Rows O: errors of the operating system. `strace -e inject` makes single calls of the server fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .witness import Witness
 
 
 class Injector:
-    """strace attached to a running server: calls fail as `what` says (`accept4:error=EMFILE:when=1..3`)."""
+    """strace attached to a running server: calls fail as given by `what` (`accept4:error=EMFILE:when=1..3`)."""
 
     def __init__(self, strace: str, server: Rig, what: str) -> None:
         self._process = subprocess.Popen(
@@ -70,12 +70,12 @@ def test_o1_accept_has_no_resources(rig: Rigging, strace: str, name: str) -> Non
         injector.stop()
     witness.finish()
     assert witness.keeps(0.2), witness.ms()
-    assert server.log().count("not accepting for a while") == 1
+    assert server.log().count("accepting paused") == 1
     assert server.log().count("accepting again") == 1
 
 
 def test_o1_really_no_descriptor_left(rig: Rigging) -> None:
-    """No spinning while there is none, and the backlog is served within a second of one becoming free."""
+    """No spinning without descriptors; the backlog is served within a second after one becomes free."""
     limit = 140
 
     def few() -> None:
@@ -109,7 +109,7 @@ def test_o1_really_no_descriptor_left(rig: Rigging) -> None:
     assert time.monotonic() - freed < 1.5
     waiting.close()
     witness.finish()
-    assert server.log().count("not accepting for a while") <= 2
+    assert server.log().count("accepting paused") <= 2
 
 
 @pytest.mark.parametrize("name", ["ECONNABORTED", "EPROTO", "EINTR", "EPERM"])
@@ -122,12 +122,12 @@ def test_o2_accept_fails_for_one_connection(rig: Rigging, strace: str, name: str
         assert time.monotonic() - began < 0.5
     finally:
         injector.stop()
-    assert "not accepting" not in server.log()
+    assert "accepting paused" not in server.log()
 
 
 @pytest.mark.parametrize("name", ["EPIPE", "ECONNRESET", "ETIMEDOUT"])
 def test_o3_send_fails_in_a_fan_out(rig: Rigging, strace: str, name: str) -> None:
-    """That peer alone closes, and the first errno is its reason."""
+    """Only that peer is closed, and the first errno is the reason."""
     server = rig(10)
     sender, *juniors = server.line(4)
     injector = Injector(strace, server, f"sendto,sendmsg:error={name}:when=2")
@@ -181,7 +181,7 @@ def test_o6_too_few_descriptors(rig: Rigging) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
-    with pytest.raises(AssertionError, match=r"seats is 105: at most 104 is expected: the system allows 200"):
+    with pytest.raises(AssertionError, match=r"seats is 105: expected at most 104: the system allows 200"):
         Rig(105, preexec=few)
     rig(104, preexec=few)
 
@@ -210,7 +210,7 @@ def test_o7_the_port_is_in_use(rig: Rigging) -> None:
 
 @pytest.mark.parametrize("broken", [False, True], ids=["full", "broken"])
 def test_o8_nobody_reads_the_log(broken: bool) -> None:
-    """Its lines are dropped and counted; the server waits for nobody who reads its log or its standard output."""
+    """Lines are dropped and counted; the server never waits for a reader of its log or standard output."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     process = subprocess.Popen(

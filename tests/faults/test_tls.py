@@ -1,4 +1,4 @@
-"""Rows T: TLS inside the same loop. (T6 is test_s1 over TLS, and the storm of small windows below.)"""
+"""Rows T: TLS on the server's loop. (T6 is test_s1 over TLS, and the storm of small windows below.)"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client_hello() -> bytes:
 
 
 def ended_after(sock: socket.socket, seconds: float) -> float:
-    """How long it takes until the server closes."""
+    """The seconds until the server closes."""
     began = time.monotonic()
     sock.settimeout(seconds)
     try:
@@ -121,7 +121,7 @@ def test_t3_no_expired_or_foreign_certificate(rig: Rigging, certificates: Certif
 
 
 def _refused(context: ssl.SSLContext, sock: socket.socket) -> None:
-    """In TLS 1.3 the client learns of it when it reads."""
+    """In TLS 1.3 the client gets the alert when it reads."""
     with context.wrap_socket(sock, server_hostname="localhost") as tls:
         tls.sendall(encode(Hello()))
         while tls.recv(1000):
@@ -155,7 +155,7 @@ def test_t4_one_record_with_500_frames_then_silence(rig: Rigging) -> None:
 
 @TLS
 def test_t4_more_than_a_turn_reads_then_silence(rig: Rigging) -> None:
-    """What OpenSSL has decrypted and nobody has read yet is not visible to any selector."""
+    """Bytes that OpenSSL has decrypted but the server has not read are invisible to a selector."""
     server = rig(4, "--read-budget-bytes", "1024")
     sender, junior = server.join(), server.join()
     sender.sock.sendall(encode_all(*[Command(n, 0, 0, 2, 0, b"y" * 100) for n in range(2000)]))
@@ -216,7 +216,7 @@ def test_t7_data_and_reset_before_the_wrap(rig: Rigging) -> None:
 
 @TLS
 def test_t8_handshakes_while_members_work(rig: Rigging) -> None:
-    """200 a second for three seconds (fewer where the clients are too slow for that)."""
+    """200 per second for three seconds (fewer if the clients are too slow)."""
     server = rig(80)
     sender = server.join()
     witness = Witness(sender, [server.join(), server.join()])

@@ -1,4 +1,4 @@
-"""Who watches while a fault happens: U3 over a sender and its juniors, how late they get what; figures for a table."""
+"""The witness of a fault: U3 over a sender and its juniors, their delays, and the figures for a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..protocol.peer import ClosedError, Peer, SilenceError
 
 
 def figure(row: str, what: str, value: str) -> None:
-    """Write down what was measured for a row, into the file that RANKMUX_FAULTS_FIGURES names, if it does."""
+    """Append a row's figure to the file named by RANKMUX_FAULTS_FIGURES, if it is set."""
     if path := os.environ.get("RANKMUX_FAULTS_FIGURES"):
         with Path(path).open("a") as file:
             file.write(f"{row}\t{what}\t{value}\n")
 
 
 class Witness:
-    """U3: a sender and its juniors, who must see each of its commands once, whole and in order, whatever goes on.
+    """U3: a sender and its juniors, which must receive each of its commands once, whole and in order.
 
     `lags` are the seconds from each sending to its last receipt. The members are read by a thread, RANK frames pass.
     """
@@ -47,7 +47,7 @@ class Witness:
             thread.start()
 
     def finish(self, *, within_s: float = 20.0) -> None:
-        """Stop sending, and require that everything has been seen."""
+        """Stop sending, and assert that every command has arrived."""
         self._stop.set()
         for thread in self._threads:
             thread.join(within_s)
@@ -60,16 +60,16 @@ class Witness:
         ]
 
     def p99(self) -> float:
-        """Of the lags, in seconds."""
+        """The 99th percentile of the lags, in seconds."""
         return sorted(self.lags)[int(len(self.lags) * 0.99)]
 
     def keeps(self, limit_s: float) -> bool:
-        """Whether `p99` is under the limit, but for what this process itself woke up too late from a sleep."""
+        """Whether `p99` is under the limit, apart from the delay of this process's own wake-ups."""
         late = sorted(self._late)[int(len(self._late) * 0.99)] if self._late else 0.0
         return self.p99() < limit_s + max(0.0, late)
 
     def ms(self) -> str:
-        """The same as a text."""
+        """The figure as text."""
         return f"{self.p99() * 1000:.0f} ms"
 
     def _guard(self, what: Callable[..., None], *args: object) -> None:
@@ -120,7 +120,7 @@ class Witness:
 
 
 def expect_end(peer: Peer, code: Code, timeout_s: float = 5.0) -> None:
-    """What else is under way passes; then this ERROR, and the end."""
+    """Skip other frames; then expect this ERROR, and the end."""
     deadline = time.monotonic() + timeout_s
     while isinstance(frame := peer.recv(max(0.0, deadline - time.monotonic())), Execute | Rank):
         pass

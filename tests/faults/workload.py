@@ -1,7 +1,7 @@
-"""The clients of the history checker: one process with some members, who log what they see, one line a frame.
+"""The clients of the history checker: one process with several members, which log one line per frame.
 
-It is told by its standard input what befalls whom (`reset`, `slow 1.5`, `flood`, ...), draws the victims and all else
-from its seed, and lets members who ended come back. Nothing here judges; `history_check.py` reads the logs.
+Faults come on its standard input (`reset`, `slow 1.5`, `flood`, ...); it draws the victims and all other choices
+from its seed, and replaces members that have ended. It checks nothing; `checker.py` reads the logs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RATE_S = 0.35
 
 
 def filler(head: bytes, size: int) -> bytes:
-    """What must stand behind this head: torn or mixed payloads show."""
+    """The payload expected after this head, which reveals torn or mixed payloads."""
     pattern = hashlib.blake2b(head).digest()
     return (pattern * (size // 64 + 1))[:size]
 
@@ -78,7 +78,7 @@ class Member:
         self.watch()
 
     def watch(self) -> None:
-        """Wait for what can be used now."""
+        """Wait for ready sockets."""
         interest = 0 if self.crew.now < self.deaf_until else selectors.EVENT_READ
         interest |= selectors.EVENT_WRITE if self.outgoing else 0
         if interest == self.interest:
@@ -109,7 +109,7 @@ class Member:
         self.watch()
 
     def command(self, size: int | None = None) -> None:
-        """One command, to whomever."""
+        """Send one command to a random target."""
         draw = self.crew.random
         target = draw.choice((Target.ALL, Target.ALL, Target.ALL, Target.NEXT, Target.LEAST, Target.ONE))
         arg = draw.randrange(60) if target == Target.ONE else 0
@@ -207,7 +207,7 @@ class Member:
 
 
 class Crew:
-    """The process: its members, and what it is told."""
+    """The process: its members and its faults."""
 
     def __init__(
         self, address: tuple[str, int], seed: str, name: str, path: str, size: int, calm: bool
@@ -275,7 +275,7 @@ class Crew:
         member.leaving = True
 
     def obey(self) -> bool:
-        """What the orchestrator says; False when it is gone."""
+        """Take orders from the orchestrator; False when it is gone."""
         told = os.read(0, 65_536).decode()
         for line in told.splitlines():
             self.befall(*line.split())

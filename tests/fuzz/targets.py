@@ -6,37 +6,26 @@ lengths are right (so that much gets past the first four bytes). A target raises
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
 from typing import Any
 
-from rankmux import _framing_py as pure
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
+from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.client.events import Ended, Event
 from rankmux.core.client.session import ClientSession
 from rankmux.core.client.session import State as ClientState
-from rankmux.core.server_session import HELLO_MAX_BYTES, Session, State, Step
+from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
-from rankmux.framing import FrameDecoder
+from rankmux.server.sockets.descriptors import Descriptors
 from rankmux.wire import Hello, Leave, Welcome
+
+from ..support.twins import TWINS
 
 __all__ = ["TARGETS", "client", "decoder", "session"]
 
 TICKET = 7
+FD = 3
 MAX_PAYLOADS = (1, 20, 40, 300, 65_536)
-
-
-def _twins() -> list[Any]:
-    if os.environ.get("RANKMUX_EXTENSION", "auto") == "0":
-        return [pure]
-    try:
-        return [pure, importlib.import_module("rankmux._framing")]
-    except ImportError:
-        return [pure]
-
-
-TWINS = _twins()
 
 
 def _framed(data: bytes) -> bytes:
@@ -123,41 +112,46 @@ def session(data: bytes) -> None:
     if data[0] & 1:
         stream = Hello("fuzz", b"token").encode() + stream
     seen = [
-        _live(twin.Batch(max_payload), pieces, max_payload)
-        for twin in TWINS
-        for pieces in ([stream], _chunks(stream, choice))
+        _live(twin, pieces, max_payload) for twin in TWINS for pieces in ([stream], _chunks(stream, choice))
     ]
     assert all(one == seen[0] for one in seen), seen
 
 
-def _live(batch: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
-    one = Session()
+def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
+    """As the server reads one connection: greeted, seated at once, read on until LEAVE or a violation."""
+    batch, tables = twin.Batch(max_payload), Descriptors()
+    tables.reserve(FD)
     events: list[Any] = []
+    greeted, over = False, False
+    held = b""
     for piece in pieces:
-        waiting: bytes | None = piece
-        while waiting is not None:
-            found = one.receive_data(waiting, batch)
-            waiting = None
-            for event in found:
-                events.append(_plain(event))
-                if isinstance(event, Hello):
-                    one.step(Step.HELLO)
-                    one.step(Step.SEAT)
-                    one.ticket = TICKET
-                    waiting = b""  # what came behind it in the same piece
-                elif isinstance(event, ProtocolViolation | Leave):
-                    one.step(Step.END)
-            if one.state is State.ENDED:
-                waiting = None
-        longest = HELLO_MAX_BYTES if one.state is State.GREETING else max_payload + FRAME_OVERHEAD
-        assert len(one.pending or b"") < 4 + longest, "more is held than one frame"
+        if over:
+            break
+        if not greeted:
+            held += piece
+            taken, frame = greet(held, min(HELLO_MAX_BYTES, max_payload + FRAME_OVERHEAD))
+            held = held[taken:]
+            events += [_plain(frame)] if frame is not None else []
+            over = isinstance(frame, ProtocolViolation)
+            if not isinstance(frame, Hello):
+                assert len(held) < 4 + HELLO_MAX_BYTES, "more is held than one frame"
+                continue
+            greeted, tables.tickets[FD] = True, TICKET
+        else:
+            held = piece
+        for event in twin.take_in(batch, tables, FD, held, 1.0):
+            events.append(_plain(event))
+            over = isinstance(event, ProtocolViolation | Leave)
+        assert len(tables.partials.get(FD, b"")) < 4 + max_payload + FRAME_OVERHEAD, (
+            "more is held than one frame"
+        )
     commands, results = batch.entries()
     return (
         [tuple(c) for c in commands],
         [tuple(r) for r in results],
         events,
-        one.state,
-        bytes(one.pending or b""),
+        over,
+        bytes(tables.partials.get(FD, b"")),
     )
 
 

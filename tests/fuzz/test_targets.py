@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux import _framing_py as pure
+from rankmux.core import greeting
 from rankmux.core.client.session import ClientSession
+from rankmux.core.room import batch
+from rankmux.core.wire import cutting
 
 from .__main__ import mangled
 from .seeds import SEEDS
@@ -46,6 +48,7 @@ def test_a_target_would_notice(name, monkeypatch):
     if name == "client":
         monkeypatch.setattr(ClientSession, "_in_order", mistake)
     else:
-        monkeypatch.setattr(pure, "bad_length", mistake)
+        for module in (cutting, batch, greeting):  # where the pure twin and the greeting judge a length
+            monkeypatch.setattr(module, "bad_length", mistake)
     with pytest.raises(ZeroDivisionError):
         test_seeds(name)

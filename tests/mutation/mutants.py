@@ -23,12 +23,12 @@ TIMEOUT_S = 600
 SHOWN = 4
 SERVER = "server server_turns server_slow_readers server_clock"
 TESTS = {
-    "room": f"room room_results room_at_random dispatch deliveries ledger ranks {SERVER} server_at_random",
+    "room": f"room room_results room_at_random dispatch deliveries ledger ranks snapshot {SERVER} server_at_random",
     "framing": f"batch receive dispatch fanout ledger {SERVER} server_at_random",
-    "streams": f"batch receive server_session {SERVER} server_at_random",
+    "streams": f"batch receive greeting {SERVER} server_at_random",
     "outbox": f"outbox {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
-    "server": f"{SERVER} server_at_random server_limits",
+    "server": f"{SERVER} server_at_random server_limits connection server_memory",
 }
 
 FILES = {
@@ -47,7 +47,7 @@ class Mutant:
 
     @property
     def compiled(self) -> bool:
-        return self.file.endswith(".pyx")
+        return self.file.endswith(".pxi")
 
     @property
     def tests(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""The wire protocol seen from outside: real servers, plain sockets, a client of its own."""
+"""The wire protocol seen from outside: real servers, plain sockets, and an independent client."""

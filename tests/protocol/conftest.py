@@ -1,4 +1,4 @@
-"""Fixtures: the twin that the server takes, servers of one's own, and one standing server for short tests."""
+"""Fixtures: the server's twin, servers for a single test, and one shared server for short tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TWINS = ["pure", "extension"] if has_extension() else ["pure"]
 
 
 class Standing:
-    """A server that outlives a test; replaced when a test has done it harm."""
+    """The shared server; it is replaced after a test that breaks it."""
 
     def __init__(self, extension: bool) -> None:
         self._extension = extension
         self._server: Server | None = None
 
     def take(self) -> Server:
-        """The server, with nobody in it."""
+        """The server, without members."""
         if self._server is None:
             self._server = Server(64, extension=self._extension)
         try:
@@ -51,13 +51,13 @@ class Standing:
 
 @pytest.fixture(scope="session", params=TWINS)
 def twin(request: pytest.FixtureRequest) -> str:
-    """Which twin of the framing the server takes."""
+    """The twin of the framing that the server uses."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def standing(twin: str) -> Iterator[Standing]:
-    """The standing server's keeper."""
+    """The shared server."""
     keeper = Standing(twin == "extension")
     yield keeper
     keeper.discard()

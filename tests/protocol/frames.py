@@ -1,7 +1,7 @@
 """Every frame of the wire protocol (section 2), encoded and decoded from its page alone.
 
-Knows bytes only: no sockets, and nothing of the server's own code. Encoding is free, so that tests can say
-wrong things; decoding is strict: exact lengths, known types, known codes, UTF-8, and not a byte left over.
+Knows bytes only: no sockets, and none of the server's code. Encoding checks nothing, so that tests can send
+invalid frames; decoding is strict: exact lengths, known types, known codes, UTF-8, and no bytes left over.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ WANTED = 1  # EXECUTE flag, bit 0
 
 
 class MalformedError(Exception):
-    """Bytes that are no frame of the protocol."""
+    """The bytes are not a frame of the protocol."""
 
 
 class Frame:
@@ -272,12 +272,12 @@ def encode(frame: Frame) -> bytes:
 
 
 def encode_all(*frames: Frame) -> bytes:
-    """The bytes of several frames, one behind the other."""
+    """The bytes of several frames in a row."""
     return b"".join(map(encode, frames))
 
 
 def decode(wire: bytes) -> Frame:
-    """The frame that exactly these bytes are; raises MalformedError for anything else."""
+    """The frame encoded by exactly these bytes; raises MalformedError for anything else."""
     if len(wire) < 5 or struct.unpack_from(">I", wire)[0] != len(wire) - 4:
         raise MalformedError(f"not one whole frame: {wire[:80].hex()}")
     cls = FRAMES.get(wire[4])
@@ -291,7 +291,7 @@ def decode(wire: bytes) -> Frame:
 
 
 def split(stream: bytes) -> Iterator[bytes]:
-    """The whole frames of a stream, as bytes; what is left over must be nothing."""
+    """The frames of a stream, as bytes; there must be no rest."""
     at = 0
     while at + 4 <= len(stream):
         (length,) = struct.unpack_from(">I", stream, at)
@@ -365,7 +365,7 @@ class _Body:
 
 
 def _verify(frame: Frame) -> None:
-    """Judge the values that only a server sends."""
+    """Check the values of a frame from the server."""
     match frame:
         case Ping(opaque) | Pong(opaque):
             sound = len(opaque) <= 64

@@ -1,4 +1,4 @@
-"""Section 5: what a line of members, the most senior first, can tell of the commands among them."""
+"""A line of members, the most senior first, and queries about the commands among them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def executors(line: list[Peer]) -> list[int]:
-    """The ranks of those that an EXECUTE has reached since they were last asked."""
+    """The ranks that have received an EXECUTE since the last call."""
     reached = []
     for rank, peer in enumerate(line):
         executes = [frame for frame in peer.settle() if isinstance(frame, Execute)]

@@ -1,8 +1,7 @@
 """A blocking test client: one plain socket, and every wait has a deadline.
 
-What arrives is checked strictly: whole frames within the bound, WELCOME first, nothing after ERROR, and the
-same bytes again when the decoded frame is encoded. PINGs of the server are answered unless a test says
-otherwise.
+Input is checked strictly: whole frames within the bound, WELCOME first, nothing after ERROR, and the same
+bytes again when the decoded frame is encoded. PINGs of the server are answered by default.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 
 class SilenceError(Exception):
-    """Nothing whole arrived in time."""
+    """No whole frame arrived in time."""
 
 
 class ClosedError(Exception):
-    """The server ended the connection; says whether by end of stream, and what was torn off."""
+    """The server ended the connection, by end of stream or by reset, perhaps inside a frame."""
 
     def __init__(self, orderly: bool, torn: bytes) -> None:
         super().__init__(orderly, torn)
@@ -61,13 +60,13 @@ class ClosedError(Exception):
         return f"{how}, {len(self.torn)} bytes of an unfinished frame"
 
     def require_whole(self, *, reset_ok: bool = False) -> None:
-        """Nothing was torn off, and it was no reset."""
+        """Whether the stream ended between two frames, without a reset."""
         assert not self.torn, f"the last frame is torn: {self}"
         assert self.orderly or reset_ok, f"not an end of stream: {self}"
 
 
 class Peer:
-    """One client. Nothing is sent but what a test asks for (and PONGs, if `answers_pings`)."""
+    """One client. It sends only what the test asks for, and PONGs, if `answers_pings`."""
 
     def __init__(self, host: str, port: int, *, receive_buffer: int = 0, answers_pings: bool = True) -> None:
         self.answers_pings = answers_pings
@@ -104,7 +103,7 @@ class Peer:
     # Sending
 
     def raw(self, octets: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self.sock.settimeout(DEADLINE_S)
         self.sock.sendall(octets)
 
@@ -113,7 +112,7 @@ class Peer:
         self.raw(encode_all(*frames))
 
     def hello(self, name: str = "", token: bytes = b"") -> Welcome:
-        """Say HELLO and be welcomed."""
+        """Send HELLO and receive WELCOME."""
         self.send(Hello(name=name, token=token))
         return self.expect(Welcome)
 
@@ -153,7 +152,7 @@ class Peer:
     # Ending
 
     def half_close(self) -> None:
-        """End our stream; the server may still send."""
+        """Half-close; the server may still send."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -213,7 +212,7 @@ class Peer:
         return self.expect(Execute, sender_rank=sender_rank, payload=payload)
 
     def expect_close(self, timeout_s: float = DEADLINE_S, *, reset_ok: bool = False) -> None:
-        """Nothing more, and then the end of the stream."""
+        """Assert that the stream ends without further frames."""
         try:
             frame = self.recv(timeout_s)
         except ClosedError as closed:
@@ -230,7 +229,7 @@ class Peer:
         return error
 
     def expect_nothing(self, seconds: float = 0.05) -> None:
-        """Nothing arrives for this long, not even an end."""
+        """Assert that nothing arrives for this long, not even an end of stream."""
         try:
             frame = self.recv(seconds)
         except SilenceError:
@@ -240,7 +239,7 @@ class Peer:
         raise AssertionError(f"expected nothing, got {frame!r:.300}")
 
     def settle(self) -> list[Frame]:
-        """What arrives before the answer to a PING sent now: all that the server had for us."""
+        """The frames before the answer to a PING sent now: all that the server had for us."""
         mark = b"settle %d" % next(self._barriers)
         self.send(Ping(mark))
         before: list[Frame] = []
@@ -249,7 +248,7 @@ class Peer:
         return before
 
     def expect_quiet(self) -> None:
-        """The server has nothing for us: a PING is answered at once."""
+        """Assert that the server has no frames for us: a PING is answered at once."""
         frames = self.settle()
         assert not frames, f"expected nothing, got {frames!r:.300}"
 
@@ -264,7 +263,7 @@ class Peer:
             assert time.monotonic() < deadline, f"{members.total} members instead of {total}"
 
     def drain(self) -> list[Frame]:
-        """Every frame until the stream ends in order."""
+        """All frames up to the end of the stream."""
         frames: list[Frame] = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A real server in a process of its own: started, stopped for a moment, ended, and looked after.
+"""A real server in a separate process: started, paused, ended and checked.
 
 A server that is stopped with SIGSTOP while several peers send finds all of it at once when it goes on: that
 is one turn, and the way to test section 4 without luck. On loopback the bytes are there when `send` returns,
@@ -31,14 +31,14 @@ LISTENING = re.compile(r"listening on (\S+):(\d+) for (\d+) clients?\b")
 
 
 def environment(extension: bool) -> dict[str, str]:
-    """The server's environment: ours without its own variables, and which twin it takes."""
+    """The server's environment: ours without RANKMUX_ variables, and the choice of its twin."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RANKMUX_")}
     return {**kept, "RANKMUX_EXTENSION": "1" if extension else "0"}
 
 
 def has_extension() -> bool:
     """Whether a server process could run with the compiled twin."""
-    command = [sys.executable, "-c", "import rankmux.framing"]
+    command = [sys.executable, "-c", "import rankmux._twin"]
     trial = subprocess.run(command, cwd=ROOT, env=environment(True), capture_output=True, check=False)
     return trial.returncode == 0
 
@@ -70,7 +70,7 @@ class Server:
     # Peers
 
     def connect(self, *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
-        """A new connection that has said nothing yet."""
+        """A new connection that has not sent anything."""
         peer = Peer(self.host, self.port, receive_buffer=receive_buffer, answers_pings=answers_pings)
         self._peers.append(peer)
         return peer
@@ -86,14 +86,14 @@ class Server:
         return [self.join() for _ in range(count)]
 
     def release(self) -> None:
-        """Let the server run on and close all peers."""
+        """Let the server continue, and close all peers."""
         self.resume()
         for peer in self._peers:
             peer.close()
         self._peers.clear()
 
     def vacate(self) -> None:
-        """Wait until nobody holds a seat."""
+        """Wait until all seats are free."""
         self.release()
         probe = self.join()
         probe.wait_for_total(1)
@@ -118,7 +118,7 @@ class Server:
 
     @contextmanager
     def one_turn(self) -> Iterator[None]:
-        """What peers send within this block arrives in one turn (if it is little)."""
+        """Data that peers send within this block arrives in one turn, if it is little."""
         self.pause()
         try:
             yield
@@ -139,7 +139,7 @@ class Server:
         return self._process.poll() is None
 
     def descriptors(self) -> int:
-        """How many file descriptors it has open, but for the one io_uring that it may open once and keeps."""
+        """The number of open file descriptors, without that of io_uring, which is opened once and kept."""
         names = []
         for fd in os.listdir(f"/proc/{self.pid}/fd"):
             with suppress(FileNotFoundError):
@@ -149,17 +149,17 @@ class Server:
         return len(names) - rings
 
     def log(self) -> str:
-        """What it has written to its standard error."""
+        """The server's standard error."""
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def check(self) -> None:
-        """The server runs on, and nothing went wrong inside it."""
+        """Assert that the server is running and has logged no error."""
         assert self.alive(), f"the server has ended with {self._process.returncode}:\n{self.log()[-4000:]}"
         self._check_log()
 
     def stop(self) -> None:
-        """End the process: asked first, made to after a while."""
+        """Stop the process, and kill it if that takes too long."""
         try:
             self.release()
             if self.alive():
@@ -191,7 +191,7 @@ class Server:
         return Path(f"/proc/{self.pid}/task").glob("*/stat")
 
     def _listening(self) -> tuple[str, int]:
-        """Read standard output up to the line that says where it listens."""
+        """Read standard output up to the line with the address."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + START_S
         text = b""

@@ -1,4 +1,4 @@
-"""Section 5: who executes a command, and what its sender hears at once."""
+"""Section 5: the executors of a command, and its sender's first answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("rank", range(4))
 def test_all(room: Server, rank: int) -> None:
-    """Every junior executes it, for every senior it is rejected."""
+    """Every junior executes it; it is rejected for every senior."""
     line = room.line(5)
     line[rank].command(9, Target.ALL)
     line[rank].expect(Accepted, id=9, executors=4 - rank, rejected=rank)

@@ -1,4 +1,4 @@
-"""Section 4: who goes in a turn, after the commands of that turn, and how the ranks close up behind them.
+"""Section 4: departures in a turn, after its commands, and how ranks close up.
 
 The server is stopped while the peers act, so that it finds everything at once.
 """
@@ -110,7 +110,7 @@ def test_one_departure(room: Server, cause: Cause) -> None:
     ids=str,
 )
 def test_departures_of_a_turn_close_the_ranks_up_at_once(room: Server, gone: Sequence[int]) -> None:
-    """One RANK for whoever's rank changed, nothing for the others."""
+    """One RANK for each member whose rank changed, nothing for the others."""
     line = room.line(6)
     base = line[-1].joined.seq
     with room.one_turn():
@@ -153,7 +153,7 @@ def test_departures_of_two_turns_are_told_twice(room: Server) -> None:
 
 
 def test_ranks_have_no_gaps_whoever_goes(room: Server) -> None:
-    """A plain list is the model: who goes is taken out, who comes is put behind."""
+    """The model is a plain list: departures are removed, joins are appended."""
     model = room.line(8)
     for step in range(30):
         gone = model.pop((step * 5) % len(model))

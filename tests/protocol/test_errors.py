@@ -1,4 +1,4 @@
-"""Section 3, point 3, and section 7: what ends a connection, with which code, and whom else it touches."""
+"""Section 3, point 3, and section 7: breaches, their codes, and their effect on others."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ BREACHES = [
 
 
 def expect_only_the_offender_goes(senior: Peer, junior: Peer) -> None:
-    """The junior moves up because of an eviction, the senior hears nothing, both work on."""
+    """The junior moves up because of an eviction, the senior gets nothing, both work on."""
     junior.expect(Rank, rank=1, members=2, cause=Cause.EVICTED)
     junior.expect_quiet()
     senior.expect_quiet()
@@ -107,7 +107,7 @@ def test_a_breach(room: Server, wire: bytes, code: Code) -> None:
     ("wire", "code"), [(PROTOCOL["length 0"], Code.PROTOCOL), (TOO_BIG["all ones"], Code.TOO_BIG)]
 )
 def test_a_breach_between_frames(room: Server, wire: bytes, code: Code) -> None:
-    """What is whole before it takes effect, and what follows does not."""
+    """Complete frames before it take effect, those after it do not."""
     senior, offender, junior = room.line(3)
     with room.one_turn():
         offender.raw(
@@ -178,7 +178,7 @@ def test_an_arg_of_zero_and_the_known_flags_are_no_breach(room: Server) -> None:
 
 
 def test_the_server_lives_through_noise(room: Server) -> None:
-    """Random bytes from many connections; the members notice nothing but departures."""
+    """Random bytes from many connections; the members notice departures only."""
     seed = 20_240_229
     senior = room.join()
     state = seed

@@ -55,7 +55,7 @@ STREAM = encode_all(
 
 
 def expect_stream(sender: Peer, junior: Peer) -> None:
-    """What STREAM brings about, nothing more; each kind in its own order."""
+    """Exactly the answers to STREAM, each kind in order."""
     seen = sender.settle()
     assert [frame.id for frame in seen if isinstance(frame, Accepted)] == [1, 4]
     assert [frame.id for frame in seen if isinstance(frame, Refused)] == [2]
@@ -117,7 +117,7 @@ def test_a_handshake_byte_by_byte(room: Server) -> None:
 
 
 def test_two_streams_cut_and_mixed(room: Server) -> None:
-    """What one connection has sent of a frame has nothing to do with the other's."""
+    """Partial frames of different connections are independent."""
     _, first, second, junior = room.line(4)
     for one, other in zip(STREAM, STREAM, strict=True):
         first.raw(bytes([one]))

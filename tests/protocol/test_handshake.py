@@ -1,4 +1,4 @@
-"""Section 3, points 1 and 2: WELCOME, what may come before HELLO and behind it, and when no seat is free."""
+"""Section 3, points 1 and 2: WELCOME, frames before and after HELLO, and a server without a free seat."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def test_welcome_of_the_first_members(serve: Serve) -> None:
-    """Ranks count up from 0 and seq from 1, whatever else it says stays the same."""
+    """Ranks count up from 0 and seq from 1; the other fields stay the same."""
     server = serve(4)
     peers = server.line(3)
     welcomes = [peer.joined for peer in peers]

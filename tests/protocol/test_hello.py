@@ -1,4 +1,4 @@
-"""Section 3, point 1: what HELLO carries, its name, its token and the rest, and which of it is not taken."""
+"""Section 3, point 1: HELLO with its name, token and other fields, valid and invalid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN = b"correct horse battery staple"
 
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> Server:
-    """A server with three seats that asks for TOKEN."""
+    """A server with three seats that requires TOKEN."""
     path = tmp_path / "token"
     path.touch(mode=0o600)
     path.write_bytes(TOKEN)
@@ -174,7 +174,7 @@ def test_the_right_token(guarded: Server) -> None:
     ids=["empty", "other", "prefix", "longer", "nul behind", "nul before", "case", "1 KiB", "not utf-8"],
 )
 def test_wrong_tokens(guarded: Server, token: bytes) -> None:
-    """The answer is the same each time, no seat is used and nobody is told."""
+    """The answer is the same each time, no seat is used, and no member is informed."""
     witness = guarded.connect()
     witness.hello(token=TOKEN)
     errors = []

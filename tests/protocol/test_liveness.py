@@ -72,7 +72,7 @@ def test_two_pings_without_an_answer_end_it(serve: Serve) -> None:
 
 
 def test_a_stopped_server_counts_no_silence(serve: Serve) -> None:
-    """What came while it was stopped is read before anyone is judged."""
+    """Bytes that arrived while the server was stopped are read before silence is judged."""
     server = serve(3, "--ping-ms", str(PING_MS))
     line = server.line(3)
     server.pause()
@@ -104,7 +104,7 @@ def executed_until_slow(peer: Peer) -> list[int]:
 
 
 def test_one_who_does_not_read(serve: Serve) -> None:
-    """It is thrown out; the others lose nothing, and its senior is held up only until then."""
+    """It is evicted; the others lose nothing, and its senior is held up only until then."""
     server = serve(3, "--write-timeout-s", "1")
     sender = server.join()
     slow = server.join(receive_buffer=4096)

@@ -1,4 +1,4 @@
-"""Ten members at full speed: every one sees its subset of one sequence, nothing is lost or doubled."""
+"""Ten members at full speed: each sees its subset of one sequence, nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACCEPTED = struct.Struct(">IBIQII")
 
 
 def command(rank: int, number: int) -> Command:
-    """Each target in its turn, every other one QUIET; the payload says who sent it and which it is."""
+    """All targets in turn, every other command QUIET; the payload names the sender and the number."""
     target = Target(number % 4)
     juniors = MEMBERS - 1 - rank
     arg = rank + 1 + number // 4 % max(1, juniors) if target == Target.ONE else 0
@@ -34,14 +34,14 @@ def command(rank: int, number: int) -> Command:
 
 
 def reaches(sent: Command, rank: int) -> range:
-    """The ranks that execute it; loads are all 0, so LEAST is NEXT."""
+    """The ranks of the executors; all loads are 0, so LEAST is NEXT."""
     if sent.target == Target.ALL:
         return range(rank + 1, MEMBERS)
     return range(sent.arg, sent.arg + 1) if sent.target == Target.ONE else range(rank + 1, rank + 2)
 
 
 class Exchange:
-    """Sends each peer's bytes and keeps what it receives until everyone has had so many frames."""
+    """Sends each peer's bytes and keeps the frames it receives, until each has enough of them."""
 
     def __init__(self, peers: list[Peer], streams: list[bytes], frames: list[int]) -> None:
         self.received = [bytearray() for _ in peers]

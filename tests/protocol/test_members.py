@@ -64,7 +64,7 @@ def test_everyone_may_ask(room: Server, rank: int) -> None:
     ],
 )
 def test_pages(room: Server, first_rank: int, count: int, ranks: range) -> None:
-    """As many of the asked for as there are; the total is that of all members."""
+    """As many as exist of those asked for; the total counts all members."""
     line = room.line(5)
     members = line[2].who(1, first_rank, count)
     assert [seat.rank for seat in members.seats] == list(ranks)
@@ -78,7 +78,7 @@ def test_who_s_id_comes_back(room: Server, ident: int) -> None:
 
 
 def test_a_page_is_a_frame_within_the_bound(serve: Serve) -> None:
-    """It ends before the bound of a frame; the next page goes on from there."""
+    """It ends before the bound of a frame; the next page continues from there."""
     server = serve(40, "--max-payload", "1024")
     line = [server.join(f"{number:064}") for number in range(40)]
     seats: list[Seat] = []

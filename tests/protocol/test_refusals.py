@@ -1,4 +1,4 @@
-"""Section 5: which commands are refused, for which reason first, and that a refusal changes nothing."""
+"""Section 5: refused commands, the order of the reasons, and that a refusal changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOO_BIG = bytes(MAX_PAYLOAD + 1)
 
 
 def test_alone(room: Server) -> None:
-    """Nobody is below, whatever the target; ONE says what is wrong with the rank."""
+    """No member is below, whatever the target; for ONE, the code names the fault of the rank."""
     peer = room.join()
     for target in (Target.ALL, Target.NEXT, Target.LEAST):
         peer.command(target, target)
@@ -182,7 +182,7 @@ def refused_commands(flags: int) -> list[tuple[Command, Refusal]]:
 
 @pytest.mark.parametrize("flags", [0, RESULTS, QUIET, RESULTS | QUIET])
 def test_what_is_refused_takes_no_seq_and_no_id(room: Server, flags: int) -> None:
-    """It is refused with QUIET too, changes nothing, and its id does not wait."""
+    """It is refused with QUIET too, changes nothing, and its id does not await results."""
     senior, sender, junior = room.line(3)
     sender.command(1, payload=b"waits", results=True)
     before = sender.expect(Accepted, id=1).seq

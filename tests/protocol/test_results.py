@@ -1,4 +1,4 @@
-"""Section 6: answers, and that each executor ends with exactly one of them."""
+"""Section 6: results, exactly one final one for each executor."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_result_that_is_too_big(room: Server, size: int) -> None:
 
 
 def test_a_result_that_is_too_big_for_nothing(room: Server) -> None:
-    """Also where it answers nothing that waits."""
+    """Even if no command awaits it."""
     peer = room.join()
     peer.result(99, Status.OK, bytes(MAX_PAYLOAD + 1))
     peer.expect_error(Code.TOO_BIG)
@@ -292,7 +292,7 @@ def test_a_newcomer_is_no_executor(room: Server) -> None:
 
 
 def test_a_promotion_changes_nothing(room: Server) -> None:
-    """ROUTED tells the rank that the executor had."""
+    """ROUTED carries the rank that the executor had."""
     senior, sender, first, second = room.line(4)
     seq = ask(sender, [first, second])
     senior.leave()

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.slow
 
 
 class Member:
-    """One of the crowd: a socket, its frames so far, and the rank that they tell."""
+    """One of the crowd: a socket, its frames so far, and the rank known from them."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -92,7 +92,7 @@ class Crowd:
         assert [member.rank for member in self.line] == list(range(len(self.line)))
 
     def receive(self, members: list[Member], count: int, seconds: float = DEADLINE_S) -> float:
-        """Read until each of these has so many frames; how many seconds that took."""
+        """Read until each of `members` has `count` frames; the seconds it took."""
         began = time.monotonic()
         missing = {member for member in members if len(member.wires) < count}
         while missing:
@@ -257,7 +257,7 @@ def test_when_rank_0_goes_all_know_their_new_rank(full: Crowd) -> None:
 
 
 def test_when_half_vanish_the_rest_hear_of_it_once(full: Crowd) -> None:
-    """5,000 departures in one turn; 100 at the head stay and hear nothing."""
+    """5,000 departures in one turn; 100 at the head stay and receive nothing."""
     gone = [member for member in full.line[100:] if member.rank * 7 % 99 < 50][:5000]
     going = set(gone)
     stay = [member for member in full.line if member not in going]

@@ -1,4 +1,4 @@
-"""Section 4: what happens in one turn, and in which order its members hear of it; departures are in test_departures.py.
+"""Section 4: the steps of one turn and the order of its frames; departures are in test_departures.py.
 
 The server is stopped while the peers send, so that it finds everything at once.
 """
@@ -238,7 +238,7 @@ def test_each_kind_is_in_the_order_of_what_it_answers(room: Server) -> None:
 
 
 def test_members_is_of_the_turn_s_end(room: Server) -> None:
-    """Whoever left in the turn is gone from it; whoever came is in it if its seq says so."""
+    """Members that left in the turn are not in it; new members are, if its seq says so."""
     asker, going, staying = room.line(3)
     base = staying.joined.seq
     with room.one_turn():

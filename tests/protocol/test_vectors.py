@@ -1,4 +1,4 @@
-"""Section 8: the vectors, with our own encoder both ways, and as one story told to a server."""
+"""Section 8: the vectors, encoded and decoded, and as one session with a server."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from rankmux.codes import Cause, RefusedCode, Target
 from rankmux.core.room.ranks import Ranks
-from rankmux.core.room.room import Departed, Joined
-from rankmux.server.connections.connection import Close, CloseReason
-from rankmux.server.event_log import Journal, excerpt
+from rankmux.core.room.turn import Departed, Joined
+from rankmux.server.connections.closes import Close, CloseReason
+from rankmux.server.event_log import EventLog, excerpt
 
 LOGGER = "rankmux.server"
 
@@ -26,11 +26,11 @@ def ranks() -> Ranks:
 
 
 @pytest.fixture
-def journal(ranks: Ranks, caplog: pytest.LogCaptureFixture) -> Journal:
+def event_log(ranks: Ranks, caplog: pytest.LogCaptureFixture) -> EventLog:
     caplog.set_level(logging.INFO, LOGGER)
-    journal = Journal(ranks, 3)
-    journal.tick(100.0)
-    return journal
+    event_log = EventLog(ranks, 3)
+    event_log.tick(100.0)
+    return event_log
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -40,21 +40,21 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return found
 
 
-def test_joins(journal, caplog):
-    journal.joined([Joined(7, 21, 0, 1, "ada"), Joined(8, 22, 1, 2, "")])
+def test_joins(event_log, caplog):
+    event_log.joined([Joined(7, 21, 0, 1, "ada"), Joined(8, 22, 1, 2, "")])
     first, second = lines(caplog)
     assert [word in first for word in ("ada", "rank 0", "ticket 21")] == [True] * 3
     assert [word in second for word in ("(no name)", "rank 1", "ticket 22")] == [True] * 3
 
 
-def test_departures_with_their_own_reasons_then_the_ranking(journal, caplog):
+def test_departures_with_their_own_reasons_then_the_ranking(event_log, caplog):
     gone = [Departed(1, 5, 9, "bob", Cause.LEFT), Departed(3, 8, 9, "dan", Cause.LOST)]
-    journal.departed(gone, {8: "reset", 5: "left"})
+    event_log.departed(gone, {8: "reset", 5: "left"})
     bob, dan, ranking = lines(caplog)
     assert ("bob" in bob, "rank 1" in bob, bob.endswith("left")) == (True, True, True)
     assert ("dan" in dan, "rank 3" in dan, dan.endswith("reset")) == (True, True, True)
     assert ranking.startswith("ranking: 0 ada, 1 (no name), 2 cy")
-    journal.departed([], {})
+    event_log.departed([], {})
     assert lines(caplog) == []
 
 
@@ -63,61 +63,61 @@ def test_a_long_ranking_is_a_number(ranks, caplog):
     for members, shown in ((20, "19 x19"), (21, "21 members")):
         while len(ranks) < members:
             ranks.append(1000 + len(ranks), 1, f"x{len(ranks)}", "")
-        Journal(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
+        EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
         assert lines(caplog)[-1].endswith(shown)
     ranks.remove(range(len(ranks)))
-    Journal(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
-    assert lines(caplog)[-1] == "ranking: nobody is left"
+    EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
+    assert lines(caplog)[-1] == "ranking: no members"
 
 
-def test_commands(journal, caplog):
-    journal.command(0, Target.ONE, 2, 17, 1, 0, b"debug")
-    journal.command(1, Target.ALL, 0, 18, 1, 1, b"\x00\n\xff")
+def test_commands(event_log, caplog):
+    event_log.command(0, Target.ONE, 2, 17, 1, 0, b"debug")
+    event_log.command(1, Target.ALL, 0, 18, 1, 1, b"\x00\n\xff")
     one, everybody = lines(caplog)
-    assert [word in one for word in ("17", "rank 0 ada", "rank 2", "debug", "1 execute", "0 rejected")] == [
+    assert [word in one for word in ("17", "rank 0 ada", "rank 2", "debug", "1 executor,", "0 rejected")] == [
         True
     ] * 6
     assert [word in everybody for word in ("18", "all", r"\x00\n\xff", "1 rejected")] == [True] * 4
 
 
-def test_refusals_and_who_was_no_member(journal, caplog):
-    journal.refused([(21, RefusedCode.NOT_LOWER), (22, RefusedCode.BUSY)])
+def test_refusals_and_who_was_no_member(event_log, caplog):
+    event_log.refused([(21, RefusedCode.NOT_LOWER), (22, RefusedCode.BUSY)])
     first, second = lines(caplog)
     assert ("21" in first, "NOT_LOWER" in first, "22" in second, "BUSY" in second) == (True,) * 4
-    journal.closed(Close(1.0, CloseReason.AUTH, "the token\n", "", "127.0.0.1:5", 0))
+    event_log.closed(Close(1.0, CloseReason.AUTH, "the token\n", "", "127.0.0.1:5", 0))
     (line,) = lines(caplog)
     assert ("127.0.0.1:5" in line, "auth" in line, r"the token\n" in line) == (True,) * 3
-    journal.closed(Close(1.0, CloseReason.RESET, "", "ada", "127.0.0.1:5", 21))
+    event_log.closed(Close(1.0, CloseReason.RESET, "", "ada", "127.0.0.1:5", 21))
     assert lines(caplog) == [], "members are told of when they depart"
 
 
-def test_so_many_lines_of_a_kind_in_a_second(journal, caplog):
+def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
     for now in (100.1, 100.2):
-        journal.tick(now)
-        journal.joined([Joined(1, 1, 0, 1, "ada")] * 4)
-        journal.refused([(1, RefusedCode.BUSY)])
+        event_log.tick(now)
+        event_log.joined([Joined(1, 1, 0, 1, "ada")] * 4)
+        event_log.refused([(1, RefusedCode.BUSY)])
     assert sum("joined" in line for line in lines(caplog)) == 3
-    assert not journal.left("joined")
-    assert journal.left("refused")
-    journal.skip("command", 7)
-    journal.tick(101.0)
+    assert not event_log.left("joined")
+    assert event_log.left("refused")
+    event_log.skip("command", 7)
+    event_log.tick(101.0)
     told = lines(caplog)
     assert sorted(told) == ["command: 4 more in the last second", "joined: 5 more in the last second"]
-    assert journal.left("joined")
-    journal.joined([Joined(1, 1, 0, 1, "ada")])
+    assert event_log.left("joined")
+    event_log.joined([Joined(1, 1, 0, 1, "ada")])
     assert len(lines(caplog)) == 1
-    journal.tick(102.0)
+    event_log.tick(102.0)
     assert lines(caplog) == []
 
 
 def test_nobody_listens(ranks, caplog):
     caplog.set_level(logging.WARNING, LOGGER)
-    journal = Journal(ranks, 3)
-    assert not journal.listens()
-    journal.closed(Close(1.0, CloseReason.AUTH, "", "", "", 0))
+    event_log = EventLog(ranks, 3)
+    assert not event_log.listens()
+    event_log.closed(Close(1.0, CloseReason.AUTH, "", "", "", 0))
     assert lines(caplog) == []
     caplog.set_level(logging.INFO, LOGGER)
-    assert journal.listens()
+    assert event_log.listens()
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300), st.integers(1, 200))
@@ -150,6 +150,6 @@ def test_excerpts(data, shown):
 
 def test_the_length_of_an_excerpt_is_a_setting(ranks, caplog):
     caplog.set_level(logging.INFO, LOGGER)
-    journal = Journal(ranks, 3, 5)
-    journal.command(0, Target.NEXT, 0, 1, 1, 0, b"123456789")
+    event_log = EventLog(ranks, 3, 5)
+    event_log.command(0, Target.NEXT, 0, 1, 1, 0, b"123456789")
     assert '"12345…"' in lines(caplog)[0]

@@ -12,7 +12,7 @@ import pytest
 
 from rankmux.codes import ErrorCode
 from rankmux.errors import ConfigError
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
 from rankmux.server.server import Server
 from rankmux.system.reactor import Reactor
 from rankmux.wire import ErrorFrame, Hello, Leave, Welcome

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from rankmux.codes import Status, Target
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
 from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Rank, Result, Who
 
 from ..faults.certificates import Certificates
@@ -291,7 +291,7 @@ def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport
                 descriptor(rig, new) != number
             ):  # it was accepted before the other was closed: the next one then
                 rig.until(lambda: len(rig.server.connections) == 2, sender, new)
-                assert rig.server.connections.get(number) is None
+                assert rig.server.connections.at(number) is None
                 new.send(Leave())
                 rig.until(lambda: new.ended, sender, new)  # noqa: B023
                 new.close()

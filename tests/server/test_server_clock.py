@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from rankmux.codes import CommandFlag, ErrorCode, Status, Target
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
 from rankmux.wire import Accepted, Command, ErrorFrame, Hello, Leave, Ping, Rank, Result, Routed, Welcome
 
 from ..support.embedded import Client, Embedded, embedded, to_all

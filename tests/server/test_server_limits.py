@@ -199,8 +199,8 @@ def test_the_kernel_is_told_how_long_bytes_may_stay_unacknowledged(seconds: floa
     with embedded(user_timeout_s=seconds) as rig:
         rig.join()
         (peer,) = rig.server.connections
-        assert isinstance(peer.sock, socket.socket)
-        told = peer.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert isinstance(peer.transport, socket.socket)
+        told = peer.transport.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         assert told == seconds * 1000
 
 

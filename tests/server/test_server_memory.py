@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rankmux.codes import CommandFlag, Status, Target
-from rankmux.core.server_session import State
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
+from rankmux.server.connections.connection import State
 from rankmux.server.server import Server
 from rankmux.wire import Command, Execute, Hello, Leave, Members, Ping, Pong, Result, Who
 
@@ -104,11 +104,9 @@ class Stage:
         for client in self.alive():
             client.send(Ping(b"settled"))
         self.run(lambda: all(client.ended or Pong(b"settled") in client.frames for client in self.clients))
-        members = [peer for peer in server.connections if peer.session.state is State.MEMBER]
-        assert sorted(peer.session.ticket for peer in members) == list(room.ranks.tickets)
-        assert [server.connections.at(fd).session.ticket for fd in room.ranks.peers] == list(
-            room.ranks.tickets
-        )
+        members = [peer for peer in server.connections if peer.state is State.MEMBER]
+        assert sorted(peer.ticket for peer in members) == list(room.ranks.tickets)
+        assert [server.connections.at(fd).ticket for fd in room.ranks.handles] == list(room.ranks.tickets)
         assert len(room.ranks.loads) == len(room.ranks.names) == len(room.ranks.addresses) == len(room.ranks)
         joined = [client for client in self.alive() if client.welcome]
         for client in self.clients:

@@ -94,4 +94,4 @@ def test_who_is_let_go_inside_a_frame_is_reset():
         rig.until(lambda: leaver.ended, leaver)
         assert leaver.ended == "reset"
         assert other.ended is None
-        assert rig.server.connections.writing.undelivered_bytes > 0
+        assert rig.server.connections.undelivered_bytes > 0

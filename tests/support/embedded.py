@@ -20,8 +20,10 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from rankmux.codes import Target
-from rankmux.core.room.room import Outcome, Room, Turn
-from rankmux.framing import Observe, Ring
+from rankmux.core.room.dispatch import Observe
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Outcome, Turn
+from rankmux.server.kernel.fanout import Ring
 from rankmux.server.server import Server
 from rankmux.wire import Command, ErrorFrame, Execute, Frame, Hello, Ping, Pong, Refused, Result, Welcome
 
@@ -47,16 +49,17 @@ class ModelledRoom(Room):
         self.turns = 0
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
-        commands, results = turn.batch.entries()
+        entry = turn.entry
+        commands, results = entry.batch.entries()
         model_turn = ModelTurn(
-            turn.now,
-            [(entry[0], Command(*entry[1:])) for entry in commands],
-            [(entry[0], Result(*entry[1:])) for entry in results],
-            {departure.ticket: departure.cause for departure in turn.departures},
-            list(turn.joins),
+            entry.clock_ms / 1000,
+            [(ticket, Command(*rest)) for ticket, *rest in commands],
+            [(ticket, Result(*rest)) for ticket, *rest in results],
+            {departure.ticket: departure.cause for departure in entry.departures},
+            list(entry.joins),
             list(turn.queries),
             list(turn.pings),
-            list(turn.expired),
+            entry.judge,
         )
         for kind in (model_turn.commands, model_turn.results):
             for ticket, frame in kind:

@@ -7,7 +7,7 @@ from array import array
 from types import ModuleType
 from typing import Any
 
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 
 from ..core.room.test_batch import comparable
 from .laid import Laid
@@ -22,7 +22,7 @@ class Members:
     ) -> None:
         self.framing = framing
         self.ring = framing.Ring(ring, 0)
-        self.links = Links()
+        self.links = Descriptors()
         self.near = [near for near, _ in pairs]
         self.far = [far for _, far in pairs]
         self.fds = [near.fileno() for near in self.near]
@@ -40,13 +40,17 @@ class Members:
         events, others, dealt = self.framing.receive(
             self.batch, ready, self.links, now, read_budget, turn_budget
         )
-        named = [(self.fds.index(fd), e if isinstance(e, bytes | int) else comparable(e)) for fd, e in events]
+        named = [(self.fds.index(fd), e if isinstance(e, int) else comparable(e)) for fd, e in events]
         return named, [(self.fds.index(fd), mask) for fd, mask in others], dealt
 
+    def partials(self) -> dict[int, bytes]:
+        """The bytes of incomplete frames, by the index of the member."""
+        return {self.fds.index(fd): bytes(octets) for fd, octets in self.links.partials.items()}
+
     def flush(self, laid: Laid) -> list[tuple[int, int, int]]:
-        peers = array("i", self.fds[: laid.members])
+        handles = array("i", self.fds[: laid.members])
         behind: list[tuple[int, int, int]] = self.framing.flush(
-            laid.deliveries(), laid.tickets, peers, laid.tails, self.links, self.ring
+            laid.deliveries(), laid.tickets, handles, laid.tails, self.links, self.ring
         )
         return behind
 

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rankmux.codes import FRAME_OVERHEAD, Cause, CommandFlag, RefusedCode, Status, Target
-from rankmux.core.room.room import Join
+from rankmux.core.room.turn import Join
 from rankmux.wire import (
     Accepted,
     Command,
@@ -43,7 +43,7 @@ class Member:
     """Its rank is its place in the list."""
 
     ticket: int
-    peer: int
+    handle: int
     name: str
     address: str
 
@@ -55,7 +55,7 @@ class Waiting:
     seq: int
     sender: int
     id: int
-    deadline: float
+    deadline_ms: int
     ranks: dict[int, int]
     ended: dict[int, Status] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class ModelTurn:
     joins: list[Join] = field(default_factory=list)
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
-    expired: list[int] | None = None  # seqs whose time is over; None: all that are due
+    judge: bool = True  # whether those that are due expire
 
 
 class RoomModel:
@@ -109,13 +109,14 @@ class RoomModel:
         """Commands with results wanted that it has not answered for good (section 5)."""
         return sum(waiting.owes(ticket) for waiting in self.waiting)
 
-    def deadline(self) -> float | None:
+    def deadline_ms(self) -> int | None:
         """When the next command expires."""
-        return min((waiting.deadline for waiting in self.waiting), default=None)
+        return min((waiting.deadline_ms for waiting in self.waiting), default=None)
 
     def due(self, now: float) -> list[int]:
         """The seqs that expire by `now`."""
-        return [seq for deadline, seq in sorted((w.deadline, w.seq) for w in self.waiting) if deadline <= now]
+        clock_ms = round(now * 1000)
+        return [seq for due, seq in sorted((w.deadline_ms, w.seq) for w in self.waiting) if due <= clock_ms]
 
     def apply(self, turn: ModelTurn) -> None:
         """Results, expiries, commands, departures, joins, answers."""
@@ -123,9 +124,7 @@ class RoomModel:
         self.finished, self.refused, self.dropped = [], [], 0
         for ticket, result in turn.results:
             self._result(ticket, result)
-        for waiting in [
-            self._find(seq) for seq in (self.due(turn.now) if turn.expired is None else turn.expired)
-        ]:
+        for waiting in [self._find(seq) for seq in (self.due(turn.now) if turn.judge else ())]:
             for ticket in list(waiting.ranks):
                 if waiting.owes(ticket):
                     self._end(waiting, ticket, Status.EXPIRED)
@@ -208,7 +207,7 @@ class RoomModel:
         if wants_results:
             ttl_ms = ttl_ms or self.result_ttl_ms
             ranks = {self.members[executor].ticket: executor for executor in executors}
-            self.waiting.append(Waiting(self.seq, sender, command.id, now + ttl_ms / 1000, ranks))
+            self.waiting.append(Waiting(self.seq, sender, command.id, round(now * 1000) + ttl_ms, ranks))
         execute = Execute(self.seq, rank, int(wants_results), ttl_ms, command.payload)
         for executor in executors:
             self.owed[self.members[executor].ticket].append(execute)
@@ -239,7 +238,7 @@ class RoomModel:
                 continue
             self.seq += 1
             self.last_ticket += 1
-            self.members.append(Member(self.last_ticket, join.peer, join.name, join.address))
+            self.members.append(Member(self.last_ticket, join.handle, join.name, join.address))
             self.joined.append(self.members[-1])
 
     def _page(self, who: Who) -> Members:

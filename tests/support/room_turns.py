@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from rankmux.codes import CommandFlag, Target
-from rankmux.core.room.room import Departure, Join, Outcome, Room, Turn
-from rankmux.framing import Batch
+from rankmux.core.room.batch import Batch
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Departure, Entry, Join, Outcome, Turn
 from rankmux.wire import Command, Frame, Refused, Result
 
 from .history import parse
 from .room_model import ModelTurn
 
 
-def as_turn(model_turn: ModelTurn, room: Room, max_payload: int) -> Turn:
+def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
     """The turn as the server would make it."""
-    turn = Turn(model_turn.now, Batch(max_payload))
+    entry = Entry(round(model_turn.now * 1000), Batch(max_payload), judge=model_turn.judge)
     for ticket, frame in (*model_turn.results, *model_turn.commands):
         octets = frame.encode()
-        assert turn.batch.feed(ticket, octets) == (len(octets), [])
-    turn.departures = [Departure(ticket, cause) for ticket, cause in model_turn.departures.items()]
-    turn.joins = list(model_turn.joins)
-    turn.queries = list(model_turn.queries)
-    turn.pings = list(model_turn.pings)
-    turn.expired = room.due(model_turn.now)
-    return turn
+        assert entry.batch.feed(ticket, octets) == (len(octets), [])
+    entry.departures = [Departure(ticket, cause) for ticket, cause in model_turn.departures.items()]
+    entry.joins = list(model_turn.joins)
+    return Turn(entry, list(model_turn.queries), list(model_turn.pings))
 
 
 def owed(outcome: Outcome) -> dict[int, list[Frame]]:
@@ -53,7 +51,7 @@ def play(room: Room, *frames: tuple[int, Command | Result], **parts) -> dict[int
     turn = ModelTurn(parts.pop("now", 0.0), **parts)
     turn.commands = [(ticket, f) for ticket, f in frames if isinstance(f, Command)]
     turn.results = [(ticket, f) for ticket, f in frames if isinstance(f, Result)]
-    outcome = room.apply(as_turn(turn, room, 100))
+    outcome = room.apply(as_turn(turn, 100))
     return {ticket: got for ticket, got in owed(outcome).items() if got}
 
 

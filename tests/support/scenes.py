@@ -24,7 +24,8 @@ from enum import IntEnum
 from itertools import count
 
 from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
-from rankmux.core.room.room import Join, Outcome, Room
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Join, Outcome
 from rankmux.wire import Command, Frame, Members, Result, Who
 
 from .room_model import ModelTurn
@@ -69,18 +70,18 @@ class _Stage:
         self._room = Room(**{**LIMITS, **limits})
         self._max_payload = {**LIMITS, **limits}["max_payload"]
         self._tickets: dict[str, int] = {}
-        self._peers = count(100)
+        self._handles = count(100)
 
     def turn(self, now_ms: int, inputs: list[str]) -> Iterator[str]:
         turn = ModelTurn(now_ms / 1000)
         for line in inputs:
             self._add(turn, *shlex.split(line))
-        return self._rendered(self._room.apply(as_turn(turn, self._room, self._max_payload)))
+        return self._rendered(self._room.apply(as_turn(turn, self._max_payload)))
 
     def _add(self, turn: ModelTurn, name: str, verb: str, *words: str) -> None:
         """One line of input into `turn`."""
         if verb == "joins":
-            turn.joins.append(Join(next(self._peers), name, ""))
+            turn.joins.append(Join(next(self._handles), name, ""))
             return
         ticket = self._tickets[name]
         numbers = _settings([word for word in words if "=" in word])

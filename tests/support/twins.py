@@ -1,4 +1,4 @@
-"""Both twins of the hot loops, each as one module, as `rankmux.framing` would offer it."""
+"""Both twins of the hot loops, each as one module with all the definitions that have a twin."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ import importlib
 import os
 from types import ModuleType
 
-__all__ = ["PARTS", "PURE", "TWINS"]
+from rankmux import _twin
 
-PARTS = ("_framing", "_ledger", "_dispatch", "_flush")
+# Each of these registers its pure definitions.
+MODULES = (
+    "core.wire.cutting",
+    "core.room.batch",
+    "core.room.ledger",
+    "core.room.dispatch",
+    "server.kernel.receive",
+    "server.kernel.fanout",
+)
+for _name in MODULES:
+    importlib.import_module(f"rankmux.{_name}")
+
+__all__ = ["MODULES", "PURE", "TWINS"]
 
 
-def _gathered(name: str, suffix: str) -> ModuleType:
-    twin = ModuleType(name)
-    for part in PARTS:
-        module = importlib.import_module(f"rankmux.{part}{suffix}")
-        twin.__dict__.update({public: getattr(module, public) for public in module.__all__})
+def _pure() -> ModuleType:
+    twin = ModuleType("pure")
+    twin.__dict__.update(_twin.PURE)
+    return twin
+
+
+def _compiled() -> ModuleType:
+    twin = ModuleType("extension")
+    extension = importlib.import_module("rankmux._framing")
+    twin.__dict__.update({name: getattr(extension, name) for name in _twin.PURE})
     return twin
 
 
@@ -24,13 +41,13 @@ def _twins() -> list[ModuleType]:
     if mode == "0":
         return [PURE]
     try:
-        return [PURE, _gathered("extension", "")]
+        return [PURE, _compiled()]
     except ImportError:
         if mode == "1":
             raise
         return [PURE]
 
 
-PURE = _gathered("pure", "_py")
+PURE = _pure()
 TWINS = _twins()
 """The pure one, and the compiled one where it was built and may be used."""

@@ -71,7 +71,7 @@ def test_dropped_lines_are_told_in_the_same_form():
 
 
 def test_the_names_of_what_happens(caplog):
-    """These are what machines look for: to change one is to break somebody's alarm."""
+    """Machines look for these names: changing one breaks an alarm."""
     caplog.set_level(logging.INFO, logger="rankmux")
     with watched(seats=2) as server:
         ada, bob = join(server, "ada"), join(server, "bob")
@@ -105,7 +105,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "logs.md"
 
 
 def tags(tree: ast.AST) -> list[tuple[str, str]]:
-    """Each call of `tagged` with the names of its facts; "..." stands for those that are known when it runs."""
+    """Each call of `tagged` with the names of its facts; "..." stands for names known only at run time."""
     return [
         (ast.literal_eval(node.args[0]), " ".join(sorted(keyword.arg or "..." for keyword in node.keywords)))
         for node in ast.walk(tree)
@@ -114,7 +114,7 @@ def tags(tree: ast.AST) -> list[tuple[str, str]]:
 
 
 def untagged(tree: ast.Module) -> list[str]:
-    """Calls of a logger without the tag: `extra=tagged(...)`, or of what was `tagged` right above it."""
+    """Calls of a logger without a tag: neither `extra=tagged(...)` nor a name assigned from `tagged` above."""
     found = []
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef):
@@ -136,7 +136,7 @@ def untagged(tree: ast.Module) -> list[str]:
 
 
 def server_modules() -> set[Path]:
-    """What a server process consists of: what `rankmux.cli.server` and the admin endpoint import, and so on."""
+    """The modules of a server process: the imports of `rankmux.cli.server` and of the admin endpoint, transitively."""
     script = (
         "import sys, rankmux.cli.server, rankmux.server.admin.endpoint; print(*(module.__file__ for name, module in "
         "sys.modules.items() if name.startswith('rankmux') and module.__file__.endswith('.py')), sep='\\n')"
@@ -146,7 +146,7 @@ def server_modules() -> set[Path]:
 
 
 def test_every_event_of_the_server_has_a_name_that_is_documented():
-    """The table in docs/logs.md is the list: each event and its facts stand there, and nothing else does."""
+    """The table in docs/logs.md lists exactly the events and their facts."""
     modules = server_modules()
     assert {PACKAGE / "server" / "event_log.py", PACKAGE / "server" / "sockets" / "listener.py"} < modules
     trees = {path: ast.parse(path.read_text()) for path in modules}

@@ -22,7 +22,7 @@ def pipe():
 
 @given(st.lists(st.binary(max_size=5000), max_size=12))
 def test_what_is_taken_comes_whole_and_in_order(lines):
-    """And none of it blocks, though nobody reads meanwhile; of a long line both ends are left."""
+    """No write blocks without a reader; a long line keeps both ends."""
     reader, writer = os.pipe()
     try:
         pipe = LinePipe(writer)
@@ -61,7 +61,7 @@ def test_a_full_pipe_takes_nothing_and_nobody_waits(pipe, blocking):
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_pipe_whose_reader_has_gone(pipe, full):
-    """It is told also when the pipe was full: who went will never make room."""
+    """Also when the pipe was full, because a reader that is gone never makes room."""
     reader, writer = pipe
     lines = LinePipe(writer)
     while full and lines.write(b"x" * 100):
@@ -83,7 +83,7 @@ def test_a_terminal_that_has_gone():
 
 
 def read_out(terminal):
-    """What it shows, until there is nothing more for a while."""
+    """The output, until it pauses for a while."""
     got = b""
     while select.select([terminal], [], [], 0.2)[0]:
         got += os.read(terminal, 65536)
@@ -94,7 +94,7 @@ def read_out(terminal):
 @pytest.mark.parametrize("size", [9, 80, 3000])
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "cooked"])
 def test_a_terminal_that_nobody_looks_at(raw, size):
-    """It takes what fits, nobody waits, and what it had begun comes whole before the next."""
+    """It takes the part that fits, nothing blocks, and the rest of a line begun comes before the next."""
     ours, theirs = pty.openpty()
     if raw:
         tty.setraw(theirs)

@@ -1,4 +1,4 @@
-"""Readiness, timers and the wake-up, on every selector there is; the epoll one against the standard library's."""
+"""The reactor on every available selector; the epoll selector against the standard library's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Asked(selectors.SelectSelector):
-    """Nothing is ever ready; remembers how long it would have waited."""
+    """A selector that is never ready, and records its timeouts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_what_is_watched_is_reported(reactor, pair):
 
 
 def test_to_watch_for_nothing_is_not_to_watch(reactor, pair):
-    """Not even the end of the stream is reported, which a selector that is asked for nothing does for ever."""
+    """Not even the end of the stream, which a selector asked for no events would report in every poll."""
     near, far = pair
     reactor.watch(near.fileno(), READABLE)
     reactor.watch(near.fileno(), 0)
@@ -93,7 +93,7 @@ def test_to_watch_for_nothing_is_not_to_watch(reactor, pair):
 
 
 def test_a_descriptor_used_again(reactor):
-    """Unregistered, then closed: who gets the number next gets its own events."""
+    """Unregistered, then closed: the next file with this number gets only events of its own."""
     first, other = socket.socketpair()
     fd = first.fileno()
     reactor.watch(fd, READABLE | WRITABLE)

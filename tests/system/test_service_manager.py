@@ -22,7 +22,7 @@ DEADLINE_S = 20.0
 
 @contextmanager
 def manager(tmp_path):
-    """Where a service manager listens for what its services say."""
+    """The notification socket of a service manager."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         path = tmp_path / "notify"
         sock.bind(str(path))
@@ -52,7 +52,7 @@ os.execv(sys.executable, [sys.executable, "-m", "rankmux", "server", *sys.argv[2
 
 
 def start(listener: socket.socket, *flags: str, names: str = "", **environ: str) -> subprocess.Popen[bytes]:
-    """A server as systemd starts it: the listener is descriptor 3, and LISTEN_PID is the process that it becomes."""
+    """A server started as by systemd: the listener is descriptor 3, and LISTEN_PID is its process."""
     process = subprocess.Popen(
         [sys.executable, "-c", _BECOME, str(listener.fileno()), *flags],
         pass_fds=(listener.fileno(),),
@@ -87,7 +87,7 @@ def read(sock: socket.socket, size: int) -> bytes:
 
 
 def test_a_restart_refuses_nobody(tmp_path):
-    """Who connects at any time, before, during and between two servers, is connected at once and served in the end."""
+    """A client that connects before, during or between two servers is connected at once and served in the end."""
     with manager(tmp_path) as (told, path), listening() as listener:
         address = listener.getsockname()
         served = cut = 0

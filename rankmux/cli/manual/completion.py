@@ -1,4 +1,4 @@
-"""`rankmux-client completion SHELL`: prints what makes a shell complete rankmux-client; made from the parsers."""
+"""`rankmux-client completion SHELL`: a completion script for the shell, generated from the parsers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its flags."""
+    """The parser."""
     parser = subcommand_parser(
         "completion",
-        "Prints what makes a shell complete rankmux-client.",
+        "Prints a completion script for a shell.",
         _EXAMPLES,
         "  0  printed\n  1  standard output cannot be written\n  2  usage\n",
     )
@@ -41,7 +41,7 @@ def _bash(all_pages: list[Page]) -> Iterator[str]:
     yield "        page=${COMP_WORDS[1]} ;;"
     yield "    esac"
     yield "    for ((i = 1; i < COMP_CWORD; i++)); do"
-    yield '        if [ "${COMP_WORDS[i]}" = -- ]; then  # the rest is a program\'s'
+    yield '        if [ "${COMP_WORDS[i]}" = -- ]; then  # the rest is a command line of a program'
     yield '            if ((i == COMP_CWORD - 1)); then COMPREPLY=($(compgen -c -- "$current"))'
     yield '            else COMPREPLY=($(compgen -f -- "$current")); fi'
     yield "            return"
@@ -165,7 +165,7 @@ def _fish(all_pages: list[Page]) -> Iterator[str]:
                 valued = " ".join(
                     name for flag in page.flags if flag.kind is not Kind.NONE for name in flag.flags
                 )
-                # two words in front, our flags and their values aside; the dash ends what is meant for fish itself
+                # skip two words, and our flags with their values; the dash ends the options of fish
                 yield f"{front} -a '(__fish_complete_subcommand --fcs-skip=2 - {valued})'"
 
 
@@ -188,10 +188,10 @@ def _fish_text(text: str) -> str:
 
 
 SHELLS: dict[str, Callable[[list[Page]], Iterator[str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
-"""The lines for each shell."""
+"""The generator of each shell's script."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a completion script; the exit code."""
+    """Print the completion script; the exit code."""
     arguments = parser().parse_args(argv)
     return printed("".join(f"{line}\n" for line in SHELLS[arguments.shell](pages())))

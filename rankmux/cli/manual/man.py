@@ -1,4 +1,4 @@
-"""`rankmux-client man [SUBCOMMAND]`: prints a man page, made from the parsers."""
+"""`rankmux-client man [SUBCOMMAND]`: man pages, generated from the parsers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its flags."""
+    """The parser."""
     parser = subcommand_parser(
         "man",
         "Prints the man page of rankmux-client, or of a subcommand.",
@@ -27,13 +27,13 @@ def parser() -> argparse.ArgumentParser:
         "  0  printed\n  1  standard output cannot be written\n  2  usage\n",
     )
     parser.add_argument(
-        "subcommand", nargs="?", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="which one"
+        "subcommand", nargs="?", choices=tuple(SUBCOMMANDS), metavar="SUBCOMMAND", help="the subcommand"
     )
     return parser
 
 
 def _roff(text: str) -> str:
-    """Text as it is, in roff."""
+    """`text`, escaped for roff."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga").replace("'", "\\(aq")
     return re.sub(r"^(?=\.)", r"\\&", escaped, flags=re.MULTILINE)
 
@@ -45,7 +45,7 @@ def _roff_term(parameter: Parameter) -> str:
 
 
 def man_page(page: Page, others: list[Page]) -> str:
-    """`page` in the man macros; `others` are those it points to."""
+    """`page` in the man macros, with references to `others`."""
     name = page.command.replace(" ", "-")
     lines = [
         f'.TH "{name.upper()}" 1 "" "rankmux" "rankmux"',
@@ -67,7 +67,7 @@ def man_page(page: Page, others: list[Page]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a man page; the exit code."""
+    """Print the man page; the exit code."""
     arguments = parser().parse_args(argv)
     all_pages = pages()
     page = next(page for page in all_pages if page.subcommand == (arguments.subcommand or ""))

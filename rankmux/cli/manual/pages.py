@@ -1,6 +1,6 @@
-"""What the parsers of the programs know, as plain facts: for shell completion, man pages and the reference.
+"""The programs' parsers as plain data, for shell completion, man pages and the reference.
 
-It knows no shell and no markup. Where the environment sets a default, the facts are those of an empty environment.
+Knows no shell and no markup. Defaults are those of an empty environment.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _COMMANDS = {"PROGRAM"}
 
 
 class Kind(Enum):
-    """What stands for a parameter's value."""
+    """The kind of a parameter's value."""
 
-    NONE = "nothing, it is a switch"
+    NONE = "no value: a switch"
     TEXT = "any text"
-    WORD = "one of certain words"
+    WORD = "one of a set of words"
     FILE = "a path"
     COMMAND = "a program"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A flag, or, without `flags`, a positional argument. `words` are those that its value may be."""
+    """A flag, or, without `flags`, a positional argument. `words` are the values of Kind.WORD."""
 
     flags: tuple[str, ...]
     metavar: str
@@ -48,13 +48,13 @@ class Parameter:
 
     @property
     def brief(self) -> str:
-        """The help's beginning, for a menu."""
+        """The beginning of the help, for a menu."""
         return re.split(r"[;.:(] ?", self.help, maxsplit=1)[0].strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A parser. `sections` are the titled parts of its epilog, as they stand there; the title may be empty."""
+    """A parser. `sections` are the parts of its epilog as (title, text); a title may be empty."""
 
     program: str
     subcommand: str
@@ -64,22 +64,22 @@ class Page:
 
     @property
     def command(self) -> str:
-        """How it is called."""
+        """The command without arguments."""
         return f"{self.program} {self.subcommand}".rstrip()
 
     @property
     def brief(self) -> str:
-        """The description's first sentence, without its end."""
+        """The first sentence of the description, without its full stop."""
         return re.split(r"[.:;](?: |$)", self.description, maxsplit=1)[0]
 
     @property
     def flags(self) -> tuple[Parameter, ...]:
-        """Its flags."""
+        """The flags."""
         return tuple(parameter for parameter in self.parameters if parameter.flags)
 
     @property
     def positionals(self) -> tuple[Parameter, ...]:
-        """Its positional arguments."""
+        """The positional arguments."""
         return tuple(parameter for parameter in self.parameters if not parameter.flags)
 
     @property
@@ -148,14 +148,14 @@ def _no_variables() -> Iterator[None]:
 
 
 def pages() -> list[Page]:
-    """That of rankmux-client itself, then one for each subcommand."""
+    """The page of rankmux-client, then one for each subcommand."""
     with _no_variables():
         subcommands = [_page(PROGRAM, name, parser) for name, parser in subcommand_parsers().items()]
         return [_page(PROGRAM, "", client_parser()), *subcommands]
 
 
 def program_page(make_parser: Callable[[], argparse.ArgumentParser]) -> Page:
-    """That of a program without subcommands."""
+    """The page of a program without subcommands."""
     with _no_variables():
         parser = make_parser()
     return _page(parser.prog, "", parser)

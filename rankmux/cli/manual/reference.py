@@ -1,6 +1,6 @@
-"""`python -m rankmux.cli.manual.reference docs` writes the pages of docs/ that are made from parsers and settings.
+"""`python -m rankmux.cli.manual.reference docs`: the generator of the reference pages in docs/.
 
-A test holds the pages that are there against what is made here.
+A test compares the pages in docs/ with its output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _cell(text: str) -> str:
 
 
 def _program(page: Page, left_out: frozenset[str]) -> Iterator[str]:
-    """The lines of a section about `page`, whose flags `left_out` are told elsewhere."""
+    """The lines of a section about `page`, without the flags in `left_out`."""
     parameters = [p for p in page.parameters if not left_out.intersection(p.flags)]
     usage = page.usage if not left_out else f"{page.command} [FLAG ...]"
     yield from (
@@ -76,11 +76,11 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "rankmux-top.md": _top,
     "settings.md": settings_page,
 }
-"""What makes the lines of each page."""
+"""The generator of each page's lines."""
 
 
 def main(argv: list[str]) -> int:
-    """Write all pages into the directory that is named; the exit code."""
+    """Write all pages into the given directory; the exit code."""
     if len(argv) != 1 or not Path(argv[0]).is_dir():
         print("usage: python -m rankmux.cli.manual.reference DIRECTORY", file=sys.stderr)
         return 2

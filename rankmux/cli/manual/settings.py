@@ -1,6 +1,6 @@
-"""Every setting of the server in words for docs/settings.md: what it is for, its unit, its range, and why its value.
+"""The text of docs/settings.md: each setting's purpose, unit and range, and the reason for its default.
 
-Names, defaults and ranges come from `Config`; the reasons stand here. Knows no server.
+Names, defaults and ranges come from `Config`; the reasons are here. Knows no server.
 """
 
 from __future__ import annotations
@@ -12,95 +12,94 @@ from ...config import Setting, settings
 __all__ = ["WHY", "settings_page"]
 
 WHY: dict[str, dict[str, str]] = {
-    "Where it listens": {
+    "Listening": {
         "seats": "Each seat costs one file descriptor, and half a KiB of memory when idle. The maximum is the"
         " system's limit of open files, less 96; this is checked at start, not discovered under load.",
         "host": "Loopback by default, so that nothing is exposed by mistake. A name is resolved once, at start.",
         "port": "The default is below the range from which systems assign ports automatically. 0 is for tests: the"
         " first line of output shows the port in use.",
-        "unix": "For members on the same machine: whoever can open the file can join, and nobody else. Used without"
-        " TLS.",
-        "insecure": "On an address that is not loopback, the server refuses to start without TLS and a token (or"
-        " client certificates), unless this says that it is intended.",
-        "max_payload": "Enough for a command line, and for the pieces that long results are cut into. A member may"
-        " have one incomplete frame of this size in the server's memory, and a large frame holds up everything"
-        " behind it.",
+        "unix": "For members on the same machine: access is controlled by the file's permissions. Cannot be combined"
+        " with TLS.",
+        "insecure": "Without it, the server refuses to start on an address other than loopback unless it has TLS and"
+        " a token (or client certificates).",
+        "max_payload": "Enough for a command line, and for the pieces that long results are cut into. The server may"
+        " hold one incomplete frame of this size per member, and a large frame delays everything behind it.",
     },
-    "Who may join": {
+    "Authentication": {
         "token_file": "A file rather than a flag, because everyone on the machine can read command lines; it must"
-        " not be accessible to group or others. It may hold two tokens, so that a token can be changed without a"
-        " moment in which nobody can join. Read again on SIGHUP.",
+        " not be accessible to group or others. It may hold two tokens, so that a token can be replaced without"
+        " locking anyone out. Read again on SIGHUP.",
         "tls_cert": "If set, connections use TLS 1.2 or 1.3 from the first byte. Read again on SIGHUP.",
         "tls_key": "For certificate and key in two files. Read again on SIGHUP.",
-        "tls_client_ca": "Lets the server tell members apart; with a token alone, all of them are equal. Read again"
-        " on SIGHUP.",
-        "tls_client_names": "For a CA that also signs for clients of other servers.",
+        "tls_client_ca": "Certificates tell members apart; with a token alone, all of them are equal. Read again on"
+        " SIGHUP.",
+        "tls_client_names": "For a CA that also signs certificates for clients of other servers.",
     },
-    "Who may look": {
+    "Admin endpoint and log": {
         "admin": "Off by default, because it asks for no password and shows names and addresses of members to anyone"
         " who can connect. For the same reason it listens on loopback addresses only, unless `insecure` is set.",
-        "admin_unix": "The same, for anyone who can open the file.",
+        "admin_unix": "Access is controlled by the file's permissions.",
         "log_format": "One event per line in both formats; the names in the JSON are stable.",
-        "log_level": "`info` logs who joins, leaves and sends commands; `warning` logs what somebody should look at.",
-        "log_lines_per_s": "A flood of members or commands must not become a flood of lines; lines left out are"
-        " counted.",
+        "log_level": "`info` includes joins, departures and commands; `warning` only includes events that need"
+        " attention.",
+        "log_lines_per_s": "A flood of members or commands must not become a flood of lines.",
         "log_excerpt_bytes": "Text from peers is escaped and cut, so that no line can be forged and none is long.",
     },
     "Before HELLO": {
-        "greeting_max": "Strangers must not use up descriptors and memory; the newest connection is turned away with"
+        "greeting_max": "Strangers must not use up descriptors and memory; any further connection gets ERROR"
         " RESOURCE.",
         "greeting_max_per_address": "A single machine must not use up all of `greeting_max`.",
         "greeting_in_bytes": "A HELLO has at most 1,100 bytes; the rest is room for frames sent right after it.",
         "greeting_out_bytes": "A stranger is never sent more than one ERROR.",
-        "handshake_timeout_s": "A client sends HELLO at once; two seconds allow for a lost packet or two.",
+        "handshake_timeout_s": "A client sends HELLO at once; two seconds allow for a lost packet or two. Bytes that"
+        " trickle in do not extend it.",
         "tls_handshake_timeout_s": "The TLS handshake adds one or two round trips, and work for both sides.",
     },
-    "What a member is owed": {
-        "slow_consumer": "With `pace`, nobody loses anything while a slow member recovers, but its seniors have to"
+    "Backpressure": {
+        "slow_consumer": "With `pace`, no data is lost while a slow member recovers, but its seniors have to"
         " wait. With `evict`, the seniors keep their pace, and the slow member is disconnected.",
         "outbox_soft_bytes": "Large enough for a few bursts, so that senders are paced only for members that really"
         " do not keep up.",
-        "outbox_hard_bytes": "Leaves room for what a turn or two can add beyond the soft limit before pacing takes"
+        "outbox_hard_bytes": "Leaves room for the output of a turn or two beyond the soft limit before pacing takes"
         " effect. If not set, it is at least the soft limit plus two payloads of the largest size.",
-        "outboxes_total_bytes": "Bounds the memory of the process, whatever the members do. Data that went to"
-        " everyone is held once and counted once.",
-        "write_timeout_s": "How long one member may hold up its seniors: long enough for a garbage collector's pause"
-        " or a lost packet, short enough for those who wait.",
+        "outboxes_total_bytes": "Bounds the memory of the process, whatever the members do. Data sent to everyone is"
+        " held once and counted once.",
+        "write_timeout_s": "Bounds how long one member may hold up its seniors: long enough for a garbage"
+        " collection or a lost packet, short enough for the members that wait.",
         "send_buffer_bytes": "The kernel's part of the queue. If larger, a slow member is noticed later; if smaller,"
         " a turn's output does not fit into one call.",
     },
-    "Silence": {
-        "ping_ms": "A member that vanishes without a word is detected after this time multiplied by (`pings_missed`"
+    "Liveness": {
+        "ping_ms": "A member that vanishes silently is detected after this time multiplied by (`pings_missed`"
         " + 1): half a minute by default. A smaller value detects it sooner, at the price of one frame each way per"
         " member and interval.",
-        "pings_missed": "One ping may get lost in a stall; two in a row mean something.",
-        "user_timeout_s": "The kernel's own check for a dead peer, for bytes under way; only where it has"
+        "pings_missed": "One ping may get lost in a stall; two in a row mean that the member is gone.",
+        "user_timeout_s": "The kernel's check for a dead peer while bytes are in flight; only on systems with"
         " TCP_USER_TIMEOUT (Linux).",
         "frame_timeout_s": "A member that stalls in the middle of a frame holds memory for it.",
     },
-    "One turn": {
-        "read_budget_bytes": "Keeps a busy sender from making the others wait; the rest is read first in the next"
+    "Turn budgets": {
+        "read_budget_bytes": "Keeps a busy sender from delaying the others; the rest is read first in the next"
         " turn.",
-        "turn_budget_bytes": "Bounds how long a turn takes, and how much it holds in memory.",
-        "accept_budget": "A storm of new connections must not stall those already there.",
-        "tls_handshake_budget": "A step is mostly computation, and far more of it than anything else in a turn.",
-        "io_uring": "Entering the kernel is about a third of the cost of a send. If the kernel is older than 6.1 or"
-        " forbids io_uring, each send is a call of its own; `never` asks for that.",
+        "turn_budget_bytes": "Bounds how long a turn takes, and how much memory it needs.",
+        "accept_budget": "A burst of new connections must not stall the members.",
+        "tls_handshake_budget": "A step is mostly computation, and costs far more than anything else in a turn.",
+        "io_uring": "Entering the kernel is about a third of the cost of a send. On a kernel that is older than 6.1"
+        " or forbids io_uring, and with `never`, each send is a separate call.",
     },
     "Results": {
-        "waiting_max": "Bounds how much a sender can make the server remember; beyond it, commands are refused with"
+        "waiting_max": "Bounds how much state a sender can make the server keep; beyond it, commands are refused with"
         " BUSY.",
         "waiting_total_max": "One byte each, for all senders together.",
-        "result_ttl_ms": "A sender that gives no time limit must not wait forever for an executor that never"
-        " answers.",
+        "result_ttl_ms": "A sender that sets no limit must not wait forever for an executor that never answers.",
     },
-    "The end": {
+    "Closing and shutdown": {
         "drain_s": "The last frames should arrive, but a departing client must not hold a descriptor for long.",
-        "shutdown_drain_s": "What is queued should arrive before a restart. A service manager must wait longer than"
+        "shutdown_drain_s": "Queued data should arrive before a restart. A service manager must wait longer than"
         " this.",
     },
 }
-"""By section of the page: each setting, and why it is as it is."""
+"""By section of the page: each setting, and the reason for its default."""
 
 _UNITS = {"_s": "s", "_ms": "ms", "_bytes": "bytes"}
 _OTHER_UNITS = {"max_payload": "bytes", "log_lines_per_s": "lines a second"}
@@ -113,7 +112,7 @@ Every setting of `rankmux-server` can be given as a flag, as an environment vari
 it is given more than once, the flag takes precedence over the variable, and the variable over the file. `--config
 FILE` (or `RANKMUX_CONFIG`) names the file. `--print-config` shows every setting and where its value came from;
 `--check-config` also checks everything a start would, including tokens and certificates. With a wrong value or an
-unknown key, the server does not start; it exits with code 2 and says what is allowed.
+unknown key, the server does not start: it prints the allowed values and exits with code 2.
 
 ```toml
 seats = 200
@@ -172,4 +171,4 @@ def _allowed(setting: Setting) -> str:
         return f"{_number(setting, setting.low)} to {_number(setting, setting.high)}{_unit(setting)}"
     if setting.low is not None:
         return f"at least {_number(setting, setting.low)}{_unit(setting)}"
-    return "true or false" if setting.kind is bool else "a text"
+    return "true or false" if setting.kind is bool else "text"

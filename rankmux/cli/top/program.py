@@ -1,6 +1,6 @@
-"""`rankmux-top`: the room in a terminal, as the admin endpoint tells it, sorted by what a key says.
+"""`rankmux-top`: the members of a server in a terminal, sorted by the column of your choice.
 
-Reads `live.json` again and again; knows nothing of the server beside that. Exit codes: 0 done, 1 no answer, 2 usage.
+Polls `live.json` of the admin endpoint, and knows nothing else of the server. Exit codes: 0 done, 1 no answer, 2 usage.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["main", "parser"]
 _DEFAULT = "http://127.0.0.1:7118/"
 _SORTS = ("rank", "load", "queue", "age", "activity")
 _BY_KEY = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
-_STEPS = {  # lines and pages to move by; terminals write the arrow keys in two ways
+_STEPS = {  # lines and pages to scroll by; terminals send the arrow keys in two forms
     "j": (1, 0),
     "\x1b[B": (1, 0),
     "\x1bOB": (1, 0),
@@ -46,11 +46,10 @@ _STEPS = {  # lines and pages to move by; terminals write the arrow keys in two 
 }
 _BEGINNING = ("g", "\x1b[H", "\x1bOH", "\x1b[1~")
 _TIMEOUT_S = 5.0
-_OTHER_LINES = 8  # what stands above and below the rows
-_TYPED = re.compile(
-    r"\x1b(?:\[[0-9;]*[ -/]*[@-~]|O.)|.", re.DOTALL
-)  # a key each: those held down come several at a time
-_FAR = 10**12  # the page asks for what is new behind a number; nothing is
+_OTHER_LINES = 8  # above and below the rows
+# One match per key: a key held down comes several times in one read.
+_TYPED = re.compile(r"\x1b(?:\[[0-9;]*[ -/]*[@-~]|O.)|.", re.DOTALL)
+_FAR = 10**12  # asks for the events after this number, that is, for none
 
 
 class _NoAnswer(Exception):
@@ -69,18 +68,18 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _Endpoint:
-    """Asks the admin endpoint; one connection, made anew when it was lost."""
+    """A client of the admin endpoint, with one connection that is renewed when lost."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self._connection = _connection(where)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def ask(self, first: int, count: int, sort: str) -> dict[str, Any]:
-        """The members from `first` on in that order, and the totals."""
+        """The totals, and `count` members from `first` on in that order."""
         path = f"/live.json?first={first}&count={count}&sort={sort}&after={_FAR}&closed_after={_FAR}"
         for attempt in (1, 2):
             try:
@@ -93,7 +92,7 @@ class _Endpoint:
                     )
                 news = json.loads(body)
                 if not isinstance(news, dict) or "totals" not in news:
-                    raise _NoAnswer("that is no rankmux server")
+                    raise _NoAnswer("not a rankmux server")
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
@@ -104,12 +103,14 @@ class _Endpoint:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Show it until `q`; the exit code."""
+    """Show the members until `q`; the exit code."""
     arguments = parser().parse_args(argv)
     try:
         from .screen import Screen
     except ImportError as error:
-        print(f"rankmux-top: it needs {error.name}: pip install 'rankmux[top]'", file=sys.stderr)
+        print(
+            f"rankmux-top: requires {error.name}; install it with pip install 'rankmux[top]'", file=sys.stderr
+        )
         return 2
     try:
         endpoint = _Endpoint(arguments.where)
@@ -120,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     with closing(endpoint):
         if arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             return _once(endpoint, screen, arguments)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is given back either way
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the terminal is restored
         try:
             with screen.live() as show, _keys() as keys:
                 return _watch(endpoint, screen, show, keys, arguments)
@@ -173,7 +174,7 @@ def _watch(endpoint: _Endpoint, screen: Any, show: Any, keys: int, arguments: ar
 
 @contextmanager
 def _keys() -> Iterator[int]:
-    """Each key at once and unseen, until the end; what the terminal was before, it is again."""
+    """Read single keys without echo; the terminal's mode is restored at the end."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     try:
@@ -192,7 +193,7 @@ def _connection(where: str) -> http.client.HTTPConnection:
             raise ValueError
         return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
     except ValueError:
-        expected = "http://HOST:PORT/, HOST:PORT, a PORT of this machine, or unix:PATH is expected"
+        expected = "expected http://HOST:PORT/, HOST:PORT, a PORT on loopback, or unix:PATH"
         raise ArgumentError("WHERE", where, expected) from None
 
 
@@ -216,7 +217,7 @@ exit codes:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Its flags."""
+    """The parser."""
     parser = argparse.ArgumentParser(
         prog="rankmux-top",
         description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
@@ -232,14 +233,14 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("RANKMUX_ADMIN_URL", _DEFAULT),
         help=f"HOST:PORT, PORT, a URL, or unix:PATH of the admin endpoint (default: {_DEFAULT}, or RANKMUX_ADMIN_URL)",
     )
-    parser.add_argument("--once", action="store_true", help="show everything once, as text, and exit")
-    parser.add_argument("--sort", choices=_SORTS, default="rank", help="what to sort by (default: rank)")
+    parser.add_argument("--once", action="store_true", help="print the members once, as text, and exit")
+    parser.add_argument("--sort", choices=_SORTS, default="rank", help="column to sort by (default: rank)")
     parser.add_argument(
         "--count",
         type=number_from(0),
         default=100,
         metavar="N",
-        help="with --once: how many members to show (default: 100)",
+        help="with --once: maximum number of members (default: 100)",
     )
     parser.add_argument(
         "--interval", type=seconds, default=1.0, metavar="S", help="seconds between updates (default: 1)"

@@ -1,6 +1,6 @@
-"""How `rankmux-top` looks: four lines of numbers, the members as a table, a line of keys. Asks nobody.
+"""The screen of `rankmux-top`: four lines of numbers, a table of members, a line of keys. Knows no connection.
 
-Needs `rich` (the extra `rankmux[top]`). What peers sent is shown as text, never read as markup.
+Needs `rich` (the extra `rankmux[top]`). Data from peers is shown as text, never read as markup.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _COLUMNS = (
     ("age", "age"),
     ("silent", "activity"),
 )
-_WIDE = 90  # columns of the terminal from which on addresses and tickets are shown
-_NARROW = 60  # below that a name has no room beside every number: age and silence only show when sorted by
+_WIDE = 90  # from this many columns on, addresses and tickets are shown
+_NARROW = 60  # with fewer columns, age and silence are shown only when sorted by, to leave room for names
 
 
 class Screen:
-    """What was seen last, drawn; `members` is how many there were."""
+    """Draws the last answer; `members` is the number of members in it."""
 
     def __init__(self, where: str) -> None:
         self.members = 0
@@ -44,7 +44,7 @@ class Screen:
         self._trouble = ""
 
     def take(self, news: dict[str, Any]) -> None:
-        """What the endpoint answered."""
+        """Take an answer of the endpoint."""
         totals = news["totals"]
         same = self._now is not None and self._now["instance"] == totals["instance"]
         self._before = self._now if same and not self._trouble else None
@@ -53,21 +53,21 @@ class Screen:
         self._trouble = ""
 
     def lost(self, why: str) -> None:
-        """It did not."""
+        """Note that the endpoint did not answer."""
         self._trouble = why
 
     def print(self, sort: str) -> None:
-        """Once, and for a file too."""
+        """Print the members once, to a terminal or a file."""
         self._console.print(self._head(), self._table(sort, len(self._rows)))
 
     @contextmanager
     def live(self) -> Iterator[Callable[[RenderableType], None]]:
-        """Take the terminal's other screen, and give it back."""
+        """Use the terminal's alternate screen until the end."""
         with Live(console=self._console, screen=True, auto_refresh=False) as live:
             yield lambda drawn: live.update(drawn, refresh=True)
 
     def draw(self, sort: str, rows: int) -> RenderableType:
-        """The whole screen, with `rows` members at most."""
+        """The whole screen, with at most `rows` members."""
         return Group(
             self._head(), self._table(sort, rows), Text(_KEYS, "dim", no_wrap=True, overflow="ellipsis")
         )
@@ -99,7 +99,7 @@ class Screen:
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
         )
-        head.append(f"\nqueued {_bytes(now['queued_bytes'])} (most {_bytes(now['queued_bytes_max'])})")
+        head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
         head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
         head.append(
@@ -131,7 +131,7 @@ class Screen:
                 table.add_column("address", header_style="dim", no_wrap=True)
                 table.add_column("ticket", header_style="dim", justify="right", no_wrap=True)
         if self._now is not None and not self.members:
-            table.add_row("", Text("nobody is here", "dim"))
+            table.add_row("", Text("no members", "dim"))
         for row in self._rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
             queue = _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-"

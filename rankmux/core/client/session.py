@@ -17,7 +17,6 @@ from ...errors import (
     ServerError,
     StateError,
 )
-from ...framing import FrameDecoder
 from ..wire.codes import (
     CLIENT_STATUSES,
     DEFAULT_MAX_PAYLOAD,
@@ -55,6 +54,7 @@ from ..wire.frames import (
     decode,
     valid_name,
 )
+from .decoder import FrameDecoder
 from .events import (
     CommandAccepted,
     CommandDone,

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ...errors import StateError
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "has_seat"]
+
+
+def has_seat(tickets: Sequence[int], ticket: int) -> bool:
+    """Whether `ticket` is among the rising `tickets`."""
+    at = bisect_left(tickets, ticket)
+    return at < len(tickets) and tickets[at] == ticket
 
 
 class Ranks:
-    """Who holds which rank: `tickets[r]`, `peers[r]`, `loads[r]`, `names[r]`, `addresses[r]` belong to rank r.
+    """Who holds which rank: `tickets[r]`, `handles[r]`, `loads[r]`, `names[r]`, `addresses[r]` belong to rank r.
 
-    `tickets` are u64, `peers` the int handles of the connections (the room never looks into them), `loads` u32: how
+    `tickets` are u64, `handles` the int handles of the connections (the room never looks into them), `loads` u32: how
     many commands with results wanted a member has not answered for good (PROTOCOL section 5).
     """
 
-    __slots__ = ("addresses", "loads", "names", "peers", "tickets")
+    __slots__ = ("addresses", "handles", "loads", "names", "tickets")
 
     def __init__(self) -> None:
         self.tickets = array("Q")
-        self.peers = array("i")
+        self.handles = array("i")
         self.loads = array("I")
         self.names: list[str] = []
         self.addresses: list[str] = []
@@ -35,12 +41,12 @@ class Ranks:
     def __len__(self) -> int:
         return len(self.tickets)
 
-    def append(self, ticket: int, peer: int, name: str, address: str) -> int:
+    def append(self, ticket: int, handle: int, name: str, address: str) -> int:
         """Give `ticket` the last rank and return it. Raises StateError when the ticket is not the largest so far."""
         if self.tickets and ticket <= self.tickets[-1]:
             raise StateError(f"joining with ticket {ticket}", f"ticket {self.tickets[-1]} holds a rank")
         self.tickets.append(ticket)
-        self.peers.append(peer)
+        self.handles.append(handle)
         self.loads.append(0)
         self.names.append(name)
         self.addresses.append(address)
@@ -55,7 +61,7 @@ class Ranks:
 
     def clear(self) -> None:
         """Take out all members."""
-        for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
+        for column in (self.tickets, self.handles, self.loads, self.names, self.addresses):
             del column[:]
 
     def remove(self, ranks: Iterable[int]) -> None:
@@ -72,7 +78,7 @@ class Ranks:
             if rank + 1 < following:
                 runs.append((write, rank + 1, following))
                 write += following - rank - 1
-        for column in (self.tickets, self.peers, self.loads, self.names, self.addresses):
+        for column in (self.tickets, self.handles, self.loads, self.names, self.addresses):
             for to, start, end in runs:
                 column[to : to + end - start] = column[start:end]  # type: ignore[assignment]
             del column[write:]

@@ -1,94 +1,28 @@
 """The room: members, gating, results, departures and joins, turn by turn (PROTOCOL sections 4 to 6).
 
-A `Turn` is one entry of the log: what arrived, in the order in which it counts. `apply` is a pure function of the
-entries: the same turns give the same room and the same frames on every server that applies them. No I/O, no clock
-(times come in with the turn), no randomness.
+`apply` is a pure function of the entries: the same entries give the same room and the same frames on every server that
+applies them. No I/O, no clock (times come in with the entry), no randomness.
 """
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from ...framing import Batch, Ledger, Observe, dispatch, rank_frames
-from ..wire.codes import FRAME_OVERHEAD, Cause
+from ...errors import SnapshotError
+from ..wire.codes import FRAME_OVERHEAD
 from ..wire.frames import MemberInfo, Members, Pong, Who
 from .deliveries import Deliveries
-from .ranks import Ranks
+from .dispatch import Observe, dispatch, rank_frames
+from .ledger import Ledger
+from .ranks import Ranks, has_seat
+from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
+from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
-__all__ = ["Departed", "Departure", "Join", "Joined", "Outcome", "Room", "Turn"]
+__all__ = ["Room"]
 
+_EXPIRIES_PER_TURN = 65_536  # results that expire in one turn
 _MEMBERS_HEAD_BYTES = 19  # of a MEMBERS frame's length: the type byte and the body before the first member
 _MEMBER_HEAD_BYTES = 18  # of one member: all but the texts
-
-
-@dataclass(slots=True)
-class Join:
-    """A HELLO was accepted; `peer` is the handle of the connection."""
-
-    peer: int
-    name: str
-    address: str
-
-
-@dataclass(slots=True)
-class Departure:
-    """The member `ticket` goes."""
-
-    ticket: int
-    cause: Cause
-
-
-@dataclass(slots=True)
-class Turn:
-    """What is applied at once. `now` in seconds, monotonic; `expired` are seqs whose time is over by then."""
-
-    now: float
-    batch: Batch
-    expired: list[int] = field(default_factory=list)
-    departures: list[Departure] = field(default_factory=list)
-    joins: list[Join] = field(default_factory=list)
-    queries: list[tuple[int, Who]] = field(default_factory=list)
-    pings: list[tuple[int, bytes]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Departed:
-    """A member that went: the rank that it had, the handle of its connection."""
-
-    rank: int
-    ticket: int
-    peer: int
-    name: str
-    cause: Cause
-
-
-@dataclass(slots=True)
-class Joined:
-    """A newcomer's place; `seq` and `members` as of its join."""
-
-    peer: int
-    ticket: int
-    rank: int
-    seq: int
-    name: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a turn came to. `peers` and `tickets` are by the ranks at its start, as `deliveries` counts them."""
-
-    deliveries: Deliveries
-    tickets: array[int]
-    peers: array[int]
-    departed: list[Departed]
-    joined: list[Joined]
-    full: list[Join]
-    refused: list[tuple[int, int]]
-    commands: int
-    dropped_results: int
-    settled: int
 
 
 class Room:
@@ -99,6 +33,7 @@ class Room:
     """
 
     __slots__ = (
+        "_clock_ms",
         "_deadlines",
         "_ledger",
         "_max_payload",
@@ -128,7 +63,8 @@ class Room:
         self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
         self._next_ticket = 1
-        self._deadlines: list[tuple[float, int]] = []
+        self._clock_ms = 0
+        self._deadlines: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -138,30 +74,30 @@ class Room:
         """How many commands wait for results."""
         return len(self._ledger)
 
-    def next_deadline(self) -> float | None:
-        """When the next command that waits for results expires, if any."""
+    def next_deadline_ms(self) -> int | None:
+        """When the next command that waits for results expires, by the clock of the entries."""
         while self._deadlines and self._deadlines[0][1] not in self._ledger:
             heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def due(self, now: float) -> list[int]:
-        """The seqs whose time is over at `now`, each given once: they belong into the next turn."""
-        seqs = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            seqs.append(heappop(self._deadlines)[1])
-        return seqs
+    def is_due(self, entry: Entry) -> bool:
+        """Whether anything expires in `entry`."""
+        deadline_ms = self.next_deadline_ms() if entry.judge else None
+        return deadline_ms is not None and deadline_ms <= entry.clock_ms
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
         """Apply `turn`: results and expiries, then commands, then departures, then joins; answers come last."""
-        ranks, ledger = self.ranks, self._ledger
+        entry = turn.entry
+        self._clock_ms = max(self._clock_ms, entry.clock_ms)
         deliveries = Deliveries()
-        tickets, peers = ranks.tickets, ranks.peers
-        dropped = ledger.settle(turn.batch, tickets, ranks.loads, deliveries.routed)
-        for seq in turn.expired:
-            ledger.expire(seq, tickets, ranks.loads, deliveries.routed)
+        ranks, ledger = self.ranks, self._ledger
+        tickets, handles = ranks.tickets, ranks.handles
+        dropped = ledger.settle(entry.batch, tickets, ranks.loads, deliveries.routed)
+        if entry.judge:
+            self._expire(deliveries)
         first_seq = self.seq
-        self.seq, opened, refused = dispatch(
-            turn.batch,
+        self.seq, opened, refused, unseated = dispatch(
+            entry.batch,
             tickets,
             ranks.loads,
             ledger,
@@ -173,25 +109,40 @@ class Room:
             observe,
         )
         commands = self.seq - first_seq
-        for seq, ttl_ms in opened:
-            heappush(self._deadlines, (turn.now + ttl_ms / 1000, seq))
-        if (
-            len(self._deadlines) > 2 * len(ledger) + 64
-        ):  # most have been answered: do not keep them till they expire
-            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in ledger]
-            heapify(self._deadlines)
-        if turn.departures or turn.joins:
-            tickets, peers = tickets[:], peers[:]
-        departed = self._depart(turn.departures, deliveries) if turn.departures else []
+        self._await(opened)
+        if entry.departures or entry.joins:
+            tickets, handles = tickets[:], handles[:]
+        departed = self._depart(entry.departures, deliveries) if entry.departures else []
         settled = ledger.finish(deliveries.done)
-        joined, full = self._join(turn.joins)
+        joined, full = self._join(entry.joins)
         for ticket, who in turn.queries:
-            deliveries.answer(deliveries.members, ticket, self._page(who).encode())
+            if has_seat(tickets, ticket):
+                deliveries.answer(deliveries.members, ticket, self._page(who).encode())
         for ticket, payload in turn.pings:
-            deliveries.answer(deliveries.pongs, ticket, Pong(payload).encode())
+            if has_seat(tickets, ticket):
+                deliveries.answer(deliveries.pongs, ticket, Pong(payload).encode())
+        dropped += unseated
         return Outcome(
-            deliveries, tickets, peers, departed, joined, full, refused, commands, dropped, settled
+            deliveries, tickets, handles, departed, joined, full, refused, commands, dropped, settled
         )
+
+    def _await(self, opened: list[tuple[int, int]]) -> None:
+        """Note when the commands (seq, ttl_ms) expire."""
+        for seq, ttl_ms in opened:
+            heappush(self._deadlines, (self._clock_ms + ttl_ms, seq))
+        if len(self._deadlines) > 2 * len(self._ledger) + 64:  # most were answered: drop those
+            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._ledger]
+            heapify(self._deadlines)
+
+    def _expire(self, deliveries: Deliveries) -> None:
+        """Settle the commands that are due, a bounded number per turn."""
+        ranks = self.ranks
+        for _ in range(max(1, _EXPIRIES_PER_TURN // max(1, len(ranks)))):
+            deadline_ms = self.next_deadline_ms()
+            if deadline_ms is None or deadline_ms > self._clock_ms:
+                return
+            seq = heappop(self._deadlines)[1]
+            self._ledger.expire(seq, ranks.tickets, ranks.loads, deliveries.routed)
 
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
@@ -199,14 +150,49 @@ class Room:
         self._ledger = Ledger()
         self._deadlines.clear()
 
+    def dump(self) -> bytes:
+        """The room as bytes: the same ones for the same room, whichever twin runs (`snapshot`)."""
+        ranks = self.ranks
+        deadlines = {seq: deadline_ms for deadline_ms, seq in self._deadlines}
+        members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
+        waiting = [
+            WaitingState(seq, sender, id_, deadlines[seq], first, tickets, answered, ended)
+            for seq, sender, id_, first, tickets, answered, ended in self._ledger.entries()
+        ]
+        return pack(RoomState(self.seq, self._next_ticket, self._clock_ms, members, waiting))
+
+    def load(self, data: bytes) -> None:
+        """Become the room that was dumped as `data`, with all members connected elsewhere (handle -1).
+
+        Raises SnapshotError, and changes nothing, when `data` is damaged or has more members than seats.
+        """
+        state = unpack(data)
+        if len(state.members) > self.seats:
+            raise SnapshotError(f"it has {len(state.members)} members, there are {self.seats} seats")
+        self.ranks, self._ledger = Ranks(), Ledger()
+        for member in state.members:
+            self.ranks.append(member.ticket, -1, member.name, member.address)
+        for one in state.waiting:
+            self._ledger.restore(one.seq, one.sender, one.id, one.first, one.tickets, one.answered, one.ended)
+            for ticket, answered in zip(one.tickets, one.answered, strict=True):
+                if not answered:
+                    self.ranks.loads[self.ranks.rank_of(ticket)] += 1
+        self._deadlines = [(one.deadline_ms, one.seq) for one in state.waiting]
+        heapify(self._deadlines)
+        self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
+
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
         """Take all departures out in one sweep. They are numbered in the order of their ranks."""
         ranks, ledger = self.ranks, self._ledger
-        departed = []
+        departed: list[Departed] = []
         for departure in sorted(departures, key=lambda departure: departure.ticket):
+            if (departed and departed[-1].ticket == departure.ticket) or not has_seat(
+                ranks.tickets, departure.ticket
+            ):
+                continue
             rank = ranks.rank_of(departure.ticket)
             departed.append(
-                Departed(rank, departure.ticket, ranks.peers[rank], ranks.names[rank], departure.cause)
+                Departed(rank, departure.ticket, ranks.handles[rank], ranks.names[rank], departure.cause)
             )
         for gone in departed:
             ledger.forget(gone.ticket, ranks.tickets, ranks.loads)
@@ -229,8 +215,8 @@ class Room:
                 continue
             ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
             self.seq += 1
-            rank = self.ranks.append(ticket, join.peer, join.name, join.address)
-            joined.append(Joined(join.peer, ticket, rank, self.seq, join.name))
+            rank = self.ranks.append(ticket, join.handle, join.name, join.address)
+            joined.append(Joined(join.handle, ticket, rank, self.seq, join.name))
         return joined, full
 
     def _page(self, who: Who) -> Members:

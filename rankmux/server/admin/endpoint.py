@@ -1,7 +1,6 @@
-"""The server's window for people and monitors, served from the same loop: so much a turn, so many connections, no more.
+"""The admin endpoint: HTTP on the server's loop, with limits on its connections and on its time per turn.
 
-Whoever looks in here never holds up a member. Sockets and limits are here; HTTP is in `admin_http`, what is answered in
-`admin_routes`.
+It never delays a member. Sockets and limits are here, HTTP is in `http`, the answers are in `routes`.
 """
 
 from __future__ import annotations
@@ -17,59 +16,63 @@ from ...system.reactor import READABLE, WRITABLE, Reactor
 from .http import Answer, Exchange, Request, text_answer
 from .routes import Routes, Work
 from .sockets import AdminSocket, open_admin_sockets
-from .status import View
+from .status import ServerStatus
 
 __all__ = ["CONNECTIONS_MAX", "Admin"]
 
 CONNECTIONS_MAX = 32
-"""At most so many connections; one more takes the place of the one that has been idle for longest, if one is."""
+"""The maximum number of connections. One more replaces the connection that has been idle longest, if any is idle."""
 
-_TURN_S = 0.0005  # what a turn spends here; what has been begun is finished, so it may be a bit more
+_TURN_S = 0.0005  # time per turn; a step that has begun is finished, so it may take a bit longer
 _READ_BYTES = 4096
 _REQUEST_TIMEOUT_S = 5.0  # from the first byte of a request to its last
 _IDLE_TIMEOUT_S = 30.0
-_ANSWER_TIMEOUT_S = 10.0  # without any byte taken
+_ANSWER_TIMEOUT_S = 10.0  # without a byte accepted by the peer
 _SWEEP_S = 1.0
-_REFUSED_MAX = 8  # who is over that and is being told so; more are not even told
-_PAUSE_S = 1.0  # when the system has no connection to give
+_REFUSED_MAX = (
+    8  # connections beyond the maximum that are answered 503; any more are closed without an answer
+)
+_PAUSE_S = 1.0  # after the system has run out of descriptors
 
-log = logging.getLogger("rankmux.server.admin.endpoint")
+log = logging.getLogger("rankmux.admin")
 
 
 class _Channel:
-    """One connection: it waits for a request (`idle`: not even begun), is worked for, or is being answered (`out`)."""
+    """One connection.
 
-    __slots__ = ("deadline", "exchange", "fd", "idle", "out", "said", "sock", "work")
+    `idle`: no request has begun.
+    `work`: the answer in preparation.
+    `out`: the rest of the answer being sent.
+    """
+
+    __slots__ = ("deadline", "exchange", "fd", "idle", "out", "pipelined", "sock", "work")
 
     def __init__(self, sock: socket.socket, exchange: Exchange, now: float) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.exchange = exchange
         self.work: Work | None = None
-        self.said: Request | Answer | None = None  # what came behind the request that has been answered
+        self.pipelined: Request | Answer | None = None  # received before the last answer was sent
         self.out = memoryview(b"")
         self.idle = True
         self.deadline = now + _REQUEST_TIMEOUT_S
 
 
 class Admin:
-    """Listens where `config` says, and on the socket that was `handed` to us. Raises ConfigError.
+    """Listens on the addresses in `config` and on the socket passed as `handed`. Raises ConfigError.
 
-    `reserve(fd)` is called for each descriptor that may come up in the reactor's `poll`; hand those to `ready`, and
-    call `turn` once a turn. `busy`: there is something to do without waiting.
+    Call `turn` once a turn, with the ready descriptors. `busy`: there is something to do without waiting.
     """
 
     def __init__(
         self,
         config: Config,
-        view: View,
+        status: ServerStatus,
         reactor: Reactor,
-        reserve: Callable[[int], None],
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._reserve = reserve
-        self._routes = Routes(view)
+        self._routes = Routes(status)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
         self._channels: dict[int, _Channel] = {}
@@ -77,29 +80,24 @@ class Admin:
         self._listeners = {one.sock.fileno(): one for one in open_admin_sockets(config, handed)}
         self.requests = 0
         for fd in self._listeners:
-            reserve(fd)
             reactor.watch(fd, READABLE)
 
     @property
     def where(self) -> list[str]:
-        """The addresses to type: `http://127.0.0.1:7118/`, `unix:/run/rankmux/admin.sock`."""
+        """The addresses: `http://127.0.0.1:7118/`, `unix:/run/rankmux/admin.sock`."""
         return [one.where for one in self._listeners.values()]
 
     @property
     def busy(self) -> bool:
-        """Whether work is left over from the last turn."""
+        """Whether the last turn left work that need not wait for a descriptor."""
         return bool(self._working)
 
     def __len__(self) -> int:
         return len(self._channels)
 
-    def ready(self, fd: int) -> None:
-        """Something can be done with this descriptor, if it is one of ours."""
-        if fd in self._channels or fd in self._listeners:
-            self._ready.add(fd)
-
-    def turn(self, now: float) -> None:
-        """Do what can be done, for a short time; what is not reached comes up again."""
+    def turn(self, ready: list[int], now: float) -> None:
+        """Serve the `ready` descriptors, those of ours, for a short time; those not reached come up again."""
+        self._ready.update(fd for fd in ready if fd in self._channels or fd in self._listeners)
         if not self._ready and not self._working:
             return
         clock = self._reactor.clock
@@ -115,7 +113,7 @@ class Admin:
                 break
 
     def close(self) -> None:
-        """Give up all sockets."""
+        """Close all sockets."""
         for channel in list(self._channels.values()):
             self._drop(channel)
         for fd, one in self._listeners.items():
@@ -124,12 +122,12 @@ class Admin:
         self._listeners.clear()
 
     def _guarded(self, step: Callable[[int, float], None], fd: int, now: float) -> None:
-        """A mistake in here ends one onlooker's connection, and nothing else."""
+        """Run `step`; a bug in it ends this connection and nothing else."""
         try:
             step(fd, now)
         except Exception as error:
             facts = tagged("mistake", where="admin")
-            log.error("a mistake in the admin endpoint", exc_info=error, extra=facts)
+            log.error("bug in the admin endpoint; its connection was closed", exc_info=error, extra=facts)
             if (channel := self._channels.get(fd)) is not None:
                 self._drop(channel)
 
@@ -142,14 +140,13 @@ class Admin:
             return
         except OSError as error:
             facts = tagged("admin_accept_paused", error=error.strerror)
-            log.warning("no connection for an onlooker: %s", error.strerror, extra=facts)
+            log.warning("admin endpoint: accepting paused: %s", error.strerror, extra=facts)
             self._reactor.watch(fd, 0)
             self._reactor.call_at(now + _PAUSE_S, lambda _: self._listen_again(fd))
             return
         try:
             sock.setblocking(False)
             channel = _Channel(sock, Exchange(listener.local_names_only), now)
-            self._reserve(channel.fd)
             self._reactor.watch(channel.fd, READABLE)
         except OSError:
             sock.close()
@@ -185,7 +182,7 @@ class Admin:
     def _sweep(self, now: float) -> None:
         self._sweeping = False
         for channel in [
-            c for c in self._channels.values() if now >= c.deadline and c.work is None and c.said is None
+            c for c in self._channels.values() if now >= c.deadline and c.work is None and c.pipelined is None
         ]:
             self._drop(channel)
         if self._channels:
@@ -200,7 +197,7 @@ class Admin:
                 self._accept(fd, self._listeners[fd], now)
         elif channel.out:
             self._flush(channel, now)
-        elif channel.work is None and channel.said is None:
+        elif channel.work is None and channel.pipelined is None:
             self._read(channel, now)
 
     def _read(self, channel: _Channel, now: float) -> None:
@@ -210,7 +207,7 @@ class Admin:
             return
         except OSError:
             data = b""
-        if not data or channel.exchange.closing:  # after a refusal only the end is waited for
+        if not data or channel.exchange.closing:  # once closing, only the end of the stream matters
             if not data:
                 self._drop(channel)
             return
@@ -219,14 +216,14 @@ class Admin:
             channel.deadline = now + _REQUEST_TIMEOUT_S
         self._respond(channel, channel.exchange.receive_data(data), now)
 
-    def _respond(self, channel: _Channel, said: Request | Answer | None, now: float) -> None:
-        if said is None:
+    def _respond(self, channel: _Channel, received: Request | Answer | None, now: float) -> None:
+        if received is None:
             return
-        if isinstance(said, Request):
+        if isinstance(received, Request):
             self.requests += 1
-            answer = self._routes.answer(said)
+            answer = self._routes.answer(received)
         else:
-            answer = said
+            answer = received
         if isinstance(answer, Answer):
             self._send(channel, answer, now)
         else:
@@ -239,8 +236,8 @@ class Admin:
         if channel is None:
             return
         if channel.work is None:
-            said, channel.said = channel.said, None
-            self._respond(channel, said, now)
+            pipelined, channel.pipelined = channel.pipelined, None
+            self._respond(channel, pipelined, now)
             return
         answer = next(channel.work)
         if answer is None:
@@ -275,13 +272,13 @@ class Admin:
             return
         channel.idle = True
         channel.deadline = now + _IDLE_TIMEOUT_S
-        channel.said = channel.exchange.next_request()
-        if channel.said is not None:
+        channel.pipelined = channel.exchange.next_request()
+        if channel.pipelined is not None:
             channel.idle = False
             self._working.append(channel)
 
     def _shut(self, channel: _Channel, now: float) -> None:
-        """All is said: wait for the other side's end, so that a reset does not overtake the answer."""
+        """Half-close and wait for the peer's end, so that a reset does not overtake the answer."""
         channel.deadline = now + _SWEEP_S
         try:
             channel.sock.shutdown(socket.SHUT_WR)

@@ -1,6 +1,6 @@
-"""One HTTP connection without I/O: bytes in → at most one request, an answer → bytes out. GET only, no bodies taken.
+"""One HTTP connection without I/O: bytes in → at most one request, an answer → bytes out. GET only, without bodies.
 
-h11 (the extra `rankmux[admin]`) knows HTTP; here stands only what is asked of it. Knows no sockets and no routes.
+A thin layer over h11 (the extra `rankmux[admin]`). Knows no sockets and no routes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import h11
 __all__ = ["REQUEST_MAX_BYTES", "Answer", "Exchange", "Request", "text_answer"]
 
 REQUEST_MAX_BYTES = 8192
-"""A request's line and headers at most."""
+"""The maximum size of a request's line and headers."""
 
 _ALWAYS = (
     (b"Cache-Control", b"no-store"),
@@ -25,14 +25,14 @@ _ALWAYS = (
 
 
 class Request(NamedTuple):
-    """What was asked for. Of a name that is given twice in the query the last counts."""
+    """A request. If a name occurs twice in the query, the last value counts."""
 
     path: str
     query: dict[str, str]
 
 
 class Answer(NamedTuple):
-    """What is said to it."""
+    """The answer to a request."""
 
     status: int
     content_type: str
@@ -41,15 +41,14 @@ class Answer(NamedTuple):
 
 
 def text_answer(status: int, text: str, *headers: tuple[bytes, bytes]) -> Answer:
-    """A line of text for who reads the answer himself."""
+    """A line of plain text."""
     return Answer(status, "text/plain; charset=utf-8", text.encode() + b"\n", headers)
 
 
 class Exchange:
-    """One connection's requests and answers, in turns: a request is given out, then it wants an answer.
+    """The requests and answers of one connection, in alternation: each request must be answered before the next.
 
-    `local_names_only`: a request that names its server otherwise than by an address or as localhost is refused. A page
-    from elsewhere whose name has been made to point here comes no further.
+    `local_names_only`: refuse a request whose Host is neither an address nor localhost, against DNS rebinding.
     """
 
     __slots__ = ("_connection", "_head", "_local_names_only", "closing")
@@ -58,42 +57,42 @@ class Exchange:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_MAX_BYTES)
         self._local_names_only = local_names_only
         self._head = False
-        self.closing = False  # nothing is read any more, and after the bytes under way it is over
+        self.closing = False  # no more requests; close after the current answer
 
     def receive_data(self, data: bytes) -> Request | Answer | None:
-        """Take what the other side sent. An Answer is what a request that is none gets."""
+        """Take bytes from the peer; an Answer means that they were no valid request, and is to be sent."""
         try:
             self._connection.receive_data(data)
         except h11.RemoteProtocolError:
-            return self._refuse(text_answer(400, "this is no request"))
+            return self._refuse(text_answer(400, "not an HTTP request"))
         return self.next_request()
 
     def next_request(self) -> Request | Answer | None:
-        """What was there already behind the request that has been answered."""
+        """The next request already received, if any."""
         try:
             event = self._connection.next_event()
             if not isinstance(event, h11.Request):
                 return None
             behind = self._connection.next_event()
         except h11.RemoteProtocolError as error:
-            return self._refuse(text_answer(error.error_status_hint, "the request is not understood"))
+            return self._refuse(text_answer(error.error_status_hint, "invalid request"))
         self._head = event.method == b"HEAD"
         if event.method != b"GET":
-            return self._refuse(text_answer(405, "GET is all there is", (b"Allow", b"GET")))
+            return self._refuse(text_answer(405, "only GET is supported", (b"Allow", b"GET")))
         if not isinstance(behind, h11.EndOfMessage):
-            return self._refuse(text_answer(413, "a request with a body is not taken"))
+            return self._refuse(text_answer(413, "a request must not have a body"))
         host = dict(event.headers).get(b"host")
         if self._local_names_only and host is not None and not _is_local(host):
-            return self._refuse(text_answer(421, "this server is known here by its address or as localhost"))
+            return self._refuse(text_answer(421, "the Host header must be an address or localhost"))
         try:
             target = urlsplit(event.target.decode("ascii"))
             query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=16))
         except ValueError:
-            return self._refuse(text_answer(400, "the address is not understood"))
+            return self._refuse(text_answer(400, "invalid request target"))
         return Request(target.path, query)
 
     def send(self, answer: Answer) -> bytes:
-        """The bytes of `answer`; whether more requests may follow is in `closing`."""
+        """The bytes of `answer`; afterwards `closing` says whether the connection ends."""
         headers = [
             (b"Content-Type", answer.content_type.encode()),
             (b"Content-Length", b"%d" % len(answer.body)),

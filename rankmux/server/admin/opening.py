@@ -1,6 +1,6 @@
-"""What a server does for who looks at it, when anybody may: the admin endpoint, or nothing at all.
+"""The choice between the admin endpoint and none.
 
-Only here is it decided whether `h11` and `prometheus_client` are needed. Knows no HTTP.
+`h11` and `prometheus_client` are imported only if the endpoint is configured. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -11,61 +11,52 @@ from typing import Protocol
 from ...config import Config
 from ...errors import ConfigError
 from ...system.reactor import Reactor
-from .status import View
+from .status import ServerStatus
 
-__all__ = ["Onlookers", "open_onlookers"]
+__all__ = ["Endpoint", "open_endpoint"]
 
 
-class Onlookers(Protocol):
-    """What a server asks of them."""
+class Endpoint(Protocol):
+    """The admin endpoint as the server uses it."""
 
     @property
     def busy(self) -> bool:
-        """Whether a turn has left something to do that waits for nothing."""
+        """Whether the last turn left work that need not wait for a descriptor."""
 
     @property
     def where(self) -> list[str]:
-        """The addresses to type."""
+        """The addresses listened on."""
 
-    def ready(self, fd: int) -> None:
-        """This descriptor, which is no member's, is ready."""
-
-    def turn(self, now: float) -> None:
-        """A turn of the server is over; take little of its time."""
+    def turn(self, ready: list[int], now: float) -> None:
+        """A turn of the server is over; `ready` are descriptors that are no connection's. Take little time."""
 
     def close(self) -> None:
-        """The server stops."""
+        """Close all sockets."""
 
 
-class _Nobody:
+class _NoEndpoint:
     busy = False
 
     def __init__(self) -> None:
         self.where: list[str] = []
 
-    def ready(self, fd: int) -> None:
-        pass
-
-    def turn(self, now: float) -> None:
+    def turn(self, ready: list[int], now: float) -> None:
         pass
 
     def close(self) -> None:
         pass
 
 
-def open_onlookers(
-    config: Config, view: View, reactor: Reactor, handed: socket.socket | None = None
-) -> Onlookers:
-    """The endpoint that `config` asks for, or that was `handed` to us. Raises ConfigError."""
+def open_endpoint(
+    config: Config, status: ServerStatus, reactor: Reactor, handed: socket.socket | None = None
+) -> Endpoint:
+    """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError."""
     if not (config.admin or config.admin_unix or handed):
-        return _Nobody()
+        return _NoEndpoint()
     try:
         from .endpoint import Admin
     except ImportError as error:
-        expected = (
-            f"it needs {error.name}, which comes with the extra rankmux[admin]: pip install 'rankmux[admin]'"
-        )
+        expected = f"requires {error.name}; install it with pip install 'rankmux[admin]'"
         key = "admin_unix" if config.admin_unix and not config.admin else "admin"
         raise ConfigError(key, config.admin or config.admin_unix, expected) from None
-    view.stats.watched = True
-    return Admin(config, view, reactor, view.connections.links.reserve, handed)
+    return Admin(config, status, reactor, handed)

@@ -1,6 +1,6 @@
-"""What is answered to which path: health, metrics, members, closes, the page. Work that takes long comes in steps.
+"""The paths of the admin endpoint: health, metrics, members, closes and the page. Long answers are built in steps.
 
-What many ask for at once is worked out once: rows and metrics are good for a fraction of a second. Knows no sockets.
+Rows and metrics are cached for a fraction of a second, so that many readers cost as much as one. Knows no sockets.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from importlib import resources
 
 from .http import Answer, Request, text_answer
 from .metrics import CONTENT_TYPE, Exposition
-from .status import COUNT_MAX, SORTS, View
+from .status import COUNT_MAX, SORTS, ServerStatus
 
 __all__ = ["Routes", "Work"]
 
 Work = Iterator[Answer | None]
-"""None as long as there is more to do, then the answer."""
+"""Yields None while there is more to do, then the answer."""
 
 _JSON = "application/json"
 _FRESH_S = 0.25
@@ -35,11 +35,11 @@ class _BadQuery(Exception):
 
 
 class Routes:
-    """The answers about what `view` shows."""
+    """The answers to requests, from `status`."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._exposition = Exposition(view)
+    def __init__(self, status: ServerStatus) -> None:
+        self._status = status
+        self._exposition = Exposition(status)
         self._kept: dict[object, tuple[float, bytes]] = {}
         self._page = _page()
         self._routes: dict[str, Callable[[dict[str, str]], Answer | Work]] = {
@@ -53,17 +53,17 @@ class Routes:
         }
 
     def answer(self, request: Request) -> Answer | Work:
-        """The answer, or the work that leads to it."""
+        """The answer, or the steps that build it."""
         route = self._routes.get(request.path)
         if route is None:
-            return text_answer(404, f"there are {' '.join(self._routes)}")
+            return text_answer(404, f"not found; the paths are {' '.join(self._routes)}")
         try:
             return route(request.query)
         except _BadQuery as error:
             return text_answer(400, str(error))
 
     def _ready(self) -> Answer:
-        return text_answer(200, "ready") if self._view.ready else text_answer(503, "shutting down")
+        return text_answer(200, "ready") if self._status.ready else text_answer(503, "shutting down")
 
     def _metrics(self) -> Answer:
         body = self._get("metrics")
@@ -76,12 +76,12 @@ class Routes:
         return self._room_in_steps(*window)
 
     def _room_in_steps(self, first: int, count: int, sort: str) -> Work:
-        view = self._view
+        status = self._status
         head = {
-            "instance": f"{view.instance:016x}",
-            "seq": view.room.seq,
-            "total": len(view.room),
-            "seats": view.config.seats,
+            "instance": f"{status.instance:016x}",
+            "seq": status.room.seq,
+            "total": len(status.room),
+            "seats": status.config.seats,
             "first": first,
             "sort": sort,
         }
@@ -93,23 +93,23 @@ class Routes:
         return self._live_in_steps(*window, _number(query, "after", 0), _number(query, "closed_after", 0))
 
     def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
-        """What the page asks for again and again: rows, totals, and what is new behind two numbers."""
-        view = self._view
+        """The page's periodic request: rows, totals, and the events and closes after two numbers."""
+        status = self._status
         rows = yield from self._rows(first, count, sort)
-        closed = view.connections.closes.counts.total()
+        closed = status.connections.closes.counts.total()
         news = {
-            "totals": view.totals(),
+            "totals": status.totals(),
             "first": first,
-            "happened": view.stats.happened,
-            "events": view.events(after),
+            "happened": status.stats.happened,
+            "events": status.events(after),
             "closed": closed,
-            "closes": view.closes(min(max(0, closed - closed_after), _CLOSES_LIVE)),
+            "closes": status.closes(min(max(0, closed - closed_after), _CLOSES_LIVE)),
         }
         yield Answer(200, _JSON, _dump(news)[:-1] + b',"members":' + rows + b"}")
 
     def _closed(self, query: dict[str, str]) -> Answer:
-        counts = self._view.connections.closes.counts
-        closes = self._view.closes(min(_number(query, "count", _CLOSES), COUNT_MAX))
+        counts = self._status.connections.closes.counts
+        closes = self._status.closes(min(_number(query, "count", _CLOSES), COUNT_MAX))
         by_reason = {reason.value: count for reason, count in counts.most_common()}
         return Answer(200, _JSON, _dump({"total": counts.total(), "by_reason": by_reason, "last": closes}))
 
@@ -119,7 +119,7 @@ class Routes:
         if kept is not None:
             return kept
         slices: list[bytes] = []
-        for rows in self._view.members(first, count, sort):
+        for rows in self._status.members(first, count, sort):
             if slices:
                 yield
             slices.append(_dump(rows)[1:-1])
@@ -127,26 +127,26 @@ class Routes:
 
     def _get(self, key: object) -> bytes | None:
         until, body = self._kept.get(key, (0.0, b""))
-        return body if self._view.clock() < until else None
+        return body if self._status.clock() < until else None
 
     def _keep(self, key: object, body: bytes) -> bytes:
         if len(self._kept) >= _KEPT_MAX:
             self._kept.clear()
-        self._kept[key] = (self._view.clock() + _FRESH_S, body)
+        self._kept[key] = (self._status.clock() + _FRESH_S, body)
         return body
 
 
 def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
     sort = query.get("sort", "rank")
     if sort not in SORTS:
-        raise _BadQuery(f"sort: one of {' '.join(SORTS)} is expected")
+        raise _BadQuery(f"sort: expected one of {' '.join(SORTS)}")
     return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
 
 
 def _number(query: dict[str, str], key: str, default: int) -> int:
     text = query.get(key, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise _BadQuery(f"{key}: a whole number is expected")
+        raise _BadQuery(f"{key}: expected a whole number")
     return int(text)
 
 
@@ -155,7 +155,7 @@ def _dump(value: object) -> bytes:
 
 
 def _page() -> Answer:
-    """The page, and a policy that lets it run its own script, talk to us, and nothing else."""
+    """The page, with a policy that allows its own script and style and requests to this server, nothing else."""
     body = resources.files(__package__).joinpath("page.html").read_bytes()
     policy = (
         f"default-src 'none'; script-src {_hashes(_SCRIPT, body)}; style-src {_hashes(_STYLE, body)}; "

@@ -1,6 +1,6 @@
-"""Where people and monitors are listened to: `admin` (HOST:PORT, or a PORT of the loopback address) and `admin_unix`.
+"""The listening sockets of the admin endpoint: `admin` (HOST:PORT, or a PORT on loopback) and `admin_unix`.
 
-Knows no HTTP. Nobody shows a token here, so the door stands on loopback unless `insecure` says otherwise.
+Knows no HTTP. The endpoint asks for no token, so it listens on loopback only, unless `insecure` is set.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..sockets.listener import clear_path, text_address, unix_error
 
 __all__ = ["AdminSocket", "open_admin_sockets"]
 
-_EXPECTED = "HOST:PORT is expected, [HOST]:PORT for IPv6, or a PORT of the loopback address"
+_EXPECTED = "expected HOST:PORT, [HOST]:PORT for IPv6, or a PORT on loopback"
 _BACKLOG = 64
 
 
 class AdminSocket:
-    """A listening socket. `where` is it as an address to type; `local_names_only`: see Exchange."""
+    """A listening socket. `where` is its address as a URL; `local_names_only`: see Exchange."""
 
     __slots__ = ("_inode", "_path", "local_names_only", "sock", "where")
 
@@ -46,14 +46,12 @@ class AdminSocket:
         self.sock.close()
         if self._path:
             with suppress(FileNotFoundError):
-                if (
-                    Path(self._path).stat().st_ino == self._inode
-                ):  # not one that somebody else has put there since
+                if Path(self._path).stat().st_ino == self._inode:  # else another process has replaced it
                     Path(self._path).unlink()
 
 
 def open_admin_sockets(config: Config, handed: socket.socket | None = None) -> list[AdminSocket]:
-    """Those that `config` asks for, and the one that was `handed` to us listening. Raises ConfigError."""
+    """The sockets configured by `config`, and the one passed as `handed`. Raises ConfigError."""
     found: list[AdminSocket] = []
     try:
         if handed is not None:
@@ -89,8 +87,9 @@ def _listen(config: Config) -> AdminSocket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigError
-        raise kind("admin", config.admin, f"an address that is free is expected ({error.strerror})") from None
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse("admin", text_address((host, int(port)))) from None
+        raise ConfigError("admin", config.admin, f"cannot listen there: {error.strerror}") from None
     except ConfigError:
         sock.close()
         raise
@@ -100,7 +99,7 @@ def _listen(config: Config) -> AdminSocket:
 def _listen_unix(path: str) -> AdminSocket:
     sock = socket.socket(socket.AF_UNIX)
     try:
-        before = os.umask(0o177)  # the mode is right from the first moment on
+        before = os.umask(0o177)  # so that the socket never has a wider mode
         try:
             clear_path(path)
             sock.bind(path)
@@ -119,6 +118,6 @@ def _check(config: Config, sock: socket.socket) -> None:
     host = sock.getsockname()[0]
     if not ip_address(host.partition("%")[0]).is_loopback:
         expected = (
-            f"a loopback address is expected, {host} is none; insecure shows members to who can reach it"
+            f"{host} is not a loopback address; with insecure, anyone who can reach it sees the members"
         )
         raise ConfigError("admin", config.admin or host, expected)

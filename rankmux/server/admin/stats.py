@@ -1,7 +1,6 @@
-"""What a server counts for who watches it: plain numbers, brought up to date once per turn and never per receiver.
+"""The server's counters, updated once per turn and never per receiver.
 
-What is counted elsewhere (closes by reason, accepted connections, bytes owed) stays there. No I/O, no clock; nothing of
-how the numbers are shown.
+Closes by reason, accepted connections and queued bytes are counted elsewhere. No I/O, no clock, no presentation.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from struct import Struct
 from typing import NamedTuple
 
 from ...core.room.ranks import Ranks
-from ...core.room.room import Outcome
+from ...core.room.turn import Outcome
 
-__all__ = ["BOUNDS_S", "EVENTS_MAX", "Happening", "Histogram", "Stats"]
+__all__ = ["BOUNDS_S", "EVENTS_MAX", "Histogram", "RoomEvent", "Stats"]
 
 BOUNDS_S = (50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """The upper bounds of a histogram's buckets, in seconds."""
 EVENTS_MAX = 256
-"""So many of the last joins, departures and promotions are kept."""
+"""The number of recent joins, departures and promotions kept."""
 
 _STATUSES = ("ok", "failed", "rejected", "expired", "left")
-_DONE = Struct("!9x5I")  # a DONE frame: length, type and id passed over, then one number for each status
+_DONE = Struct("!9x5I")  # a DONE frame: length, type and id skipped, then a number for each status
 
 
 class Histogram:
-    """How many durations fell into which bucket, and their `sum`. The last bucket is for what is over all bounds."""
+    """A histogram of durations with their `sum`. The last bucket counts durations beyond all bounds."""
 
     __slots__ = ("counts", "sum")
 
@@ -38,16 +37,19 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Add a duration."""
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum += seconds
 
 
-class Happening(NamedTuple):
-    """The `number`th thing that happened to the room, from 1 on: `what` is joined, left or promoted.
+class RoomEvent(NamedTuple):
+    """A change of the room.
 
-    `rank` is the one taken, given up, or from which on members moved up; `moved` is how many did; `name` is whose it
-    is, and of a promotion the name of who is rank 0 now if that changed.
+    `number`: counts changes from 1.
+    `what`: joined, left or promoted.
+    `rank`: the rank taken or given up; for a promotion, the highest rank from which members moved up.
+    `name`: of the member; for a promotion, of the new rank 0, if it changed.
+    `moved`: the number of members that moved up.
     """
 
     number: int
@@ -61,10 +63,12 @@ class Happening(NamedTuple):
 
 
 class Stats:
-    """Totals since the start. `turns` and `lag` tell of the loop: how long turns take, how late it comes to deadlines.
+    """Totals since the start.
 
-    `results` (executors by how they ended, counted when their command is done) and `recent` are kept only while
-    `watched` is set, so that who is not watched pays nothing for them.
+    `turns`: how long turns take.
+    `lag`: how late the loop is for its deadlines.
+    `results`: executors by status, counted when their command is done; only while `watched`.
+    `recent`: the last changes of the room; only while `watched`.
     """
 
     __slots__ = (
@@ -85,8 +89,8 @@ class Stats:
         "watched",
     )
 
-    def __init__(self) -> None:
-        self.watched = False
+    def __init__(self, watched: bool = False) -> None:
+        self.watched = watched
         self.joins = 0
         self.commands = 0
         self.deliveries = 0
@@ -98,12 +102,12 @@ class Stats:
         self.turns = Histogram()
         self.lag = Histogram()
         self.happened = 0
-        self.recent: deque[Happening] = deque(maxlen=EVENTS_MAX)
+        self.recent: deque[RoomEvent] = deque(maxlen=EVENTS_MAX)
         self._paced = 0
         self._since = 0.0
 
     def count(self, outcome: Outcome, ranks: Ranks, now: float) -> None:
-        """A turn was applied; `ranks` are those after it."""
+        """Count the outcome of a turn; `ranks` are those after it."""
         self.commands += outcome.commands
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
@@ -119,13 +123,13 @@ class Stats:
             self._remember(outcome, ranks, now)
 
     def turn(self, began: float, ended: float, paced: int) -> None:
-        """A turn is over, and `paced` senders wait for slow receivers until the next one ends."""
+        """Count a turn; `paced` senders are held back until the end of the next one."""
         self.turns.add(ended - began)
         self.paced_s += self._paced * (ended - self._since)
         self._paced, self._since = paced, ended
 
-    def since(self, number: int) -> list[Happening]:
-        """What is still known of what happened after `number`, in order."""
+    def since(self, number: int) -> list[RoomEvent]:
+        """The changes after `number` that are still kept, in order."""
         fresh = min(len(self.recent), max(0, self.happened - number))
         return list(islice(self.recent, len(self.recent) - fresh, None))
 
@@ -143,7 +147,7 @@ class Stats:
 
     def _remember(self, outcome: Outcome, ranks: Ranks, now: float) -> None:
         departed, joined = outcome.departed, outcome.joined
-        self.happened += max(0, len(departed) - EVENTS_MAX)  # what would fall out of `recent` at once
+        self.happened += max(0, len(departed) - EVENTS_MAX)  # these would fall out of `recent` at once
         for gone in departed[-EVENTS_MAX:]:
             self._add(now, "left", gone.rank, gone.ticket, gone.name, gone.cause.name.lower(), 0)
         if departed:
@@ -158,4 +162,4 @@ class Stats:
 
     def _add(self, now: float, what: str, rank: int, ticket: int, name: str, cause: str, moved: int) -> None:
         self.happened += 1
-        self.recent.append(Happening(self.happened, now, what, rank, ticket, name, cause, moved))
+        self.recent.append(RoomEvent(self.happened, now, what, rank, ticket, name, cause, moved))

@@ -1,7 +1,7 @@
-"""The state of a server as plain data, for pages and monitors: members, closes, totals. It looks and changes nothing.
+"""A read-only view of the server as plain data: members, closes and totals.
 
-A list of members is taken at one moment, and put into words in slices, so that a turn pays for one slice. Texts of
-peers come as they are; who shows them escapes them. Knows no HTTP.
+A list of members is a snapshot, built in slices, so that a turn pays for one slice only. Text from peers is not
+escaped here. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ from typing import Any
 
 from ...config import Config
 from ...core.room.room import Room
-from ..connections.connection import Peer
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
-from .stats import BOUNDS_S, Happening, Stats
+from .stats import BOUNDS_S, RoomEvent, Stats
 
-__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "View"]
+__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "ServerStatus"]
 
 COUNT_MAX = 1000
-"""Members in one answer at most."""
+"""The maximum number of members in one answer."""
 SLICE = 100
-"""Members that are put into words at once."""
+"""The number of members built in one step."""
 SORTS = ("rank", "load", "queue", "age", "activity")
-"""What members can be sorted by; load and queue: the most first; age, activity: the latest. Of equals, the senior."""
+"""The orders of members: load and queue, highest first; age and activity, latest first; then by rank."""
 
 Row = dict[str, Any]
 
 
-class View:
-    """Looks at the parts of one server. `ready`: it takes members; the server says when it doesn't any more."""
+class ServerStatus:
+    """The view of one server. `ready` is True until the shutdown begins."""
 
     def __init__(
         self,
@@ -54,12 +53,16 @@ class View:
         self.started_at = clock()
         self.version = _version()
 
+    def close_doors(self) -> None:
+        """The server takes no more members."""
+        self.ready = False
+
     def queued_max(self) -> int:
-        """What the member is owed that is owed the most, in bytes."""
+        """The size of the longest queue of a member, in bytes."""
         return max((queue.size for queue in self.connections.outbox.queues.values()), default=0)
 
     def totals(self) -> Row:
-        """What was counted since the start, and what is now."""
+        """The counters since the start, and the current state."""
         stats, connections, now = self.stats, self.connections, self.clock()
         outbox = connections.outbox
         return {
@@ -94,44 +97,35 @@ class View:
         }
 
     def members(self, first: int, count: int, sort: str = "rank") -> Iterator[list[Row]]:
-        """The `count` members from `first` on in that order, all as of the first call of `next`, SLICE at a time."""
+        """The `count` members from `first` on in that order, as of the first `next`, in slices of SLICE."""
         ranks, connections, now = self.room.ranks, self.connections, self.clock()
-        order = self._order(sort, now)[first : first + min(count, COUNT_MAX)]
-        tickets, fds, loads, names, addresses = (
-            ranks.tickets,
-            ranks.peers,
-            ranks.loads,
-            ranks.names,
-            ranks.addresses,
-        )
+        seats, heard, queues = connections.seats, connections.descriptors.heard, connections.outbox.queues
         taken = [
             (
                 rank,
-                tickets[rank],
-                fds[rank],
-                loads[rank],
-                names[rank],
-                addresses[rank],
-                connections.get(fds[rank]),
+                ranks.tickets[rank],
+                ranks.loads[rank],
+                ranks.names[rank],
+                ranks.addresses[rank],
+                seats.get(ranks.tickets[rank]),
             )
-            for rank in order
+            for rank in self._order(sort, now)[first : first + min(count, COUNT_MAX)]
         ]
-        heard, queues = connections.links.heard, connections.outbox.queues
         for start in range(0, len(taken), SLICE):
             rows = []
-            for rank, ticket, fd, load, name, address, peer in taken[start : start + SLICE]:
-                same = peer is not None and connections.get(fd) is peer  # a later slice may find it gone
-                queue = queues.get(fd) if same else None
+            for rank, ticket, load, name, address, conn in taken[start : start + SLICE]:
+                here = conn is not None and ticket in seats  # a later slice may find it gone
+                queue = queues.get(ticket) if here else None
                 row: Row = {"rank": rank, "ticket": ticket, "name": name, "address": address, "load": load}
-                row["age_s"] = round(now - peer.opened_at, 3) if peer is not None else 0.0
-                row["idle_s"] = round(max(0.0, now - heard[fd]), 3) if same else 0.0
+                row["age_s"] = round(now - conn.opened_at, 3) if conn is not None else 0.0
+                row["idle_s"] = round(max(0.0, now - heard[conn.fd]), 3) if here and conn is not None else 0.0
                 row["queued_bytes"] = queue.size if queue is not None else 0
-                row["paced"] = peer is not None and bool(peer.held)
+                row["paced"] = conn is not None and bool(conn.paused_for)
                 rows.append(row)
             yield rows
 
     def closes(self, count: int) -> list[Row]:
-        """The last closes, the latest first."""
+        """The last `count` closes, latest first."""
         now = self.clock()
         return [
             {
@@ -146,9 +140,9 @@ class View:
         ]
 
     def events(self, after: int) -> list[Row]:
-        """What happened to the room behind the number `after`, as far as it is still known."""
+        """The changes of the room after number `after` that are still kept."""
         now = self.clock()
-        return [_event(happening, now) for happening in self.stats.since(after)]
+        return [_event(event, now) for event in self.stats.since(after)]
 
     def _order(self, sort: str, now: float) -> list[int] | range:
         """The ranks of all members in that order."""
@@ -160,13 +154,14 @@ class View:
             return sorted(everybody, key=ranks.loads.__getitem__, reverse=True)
         if sort == "queue":
             queues = connections.outbox.queues
-            sizes = [queues[fd].size if fd in queues else 0 for fd in ranks.peers]
+            sizes = [queues[ticket].size if ticket in queues else 0 for ticket in ranks.tickets]
             return sorted(everybody, key=sizes.__getitem__, reverse=True)
+        conns = [connections.seats.get(ticket) for ticket in ranks.tickets]
         if sort == "activity":
-            heard = connections.links.heard
-            times = [heard[fd] for fd in ranks.peers]
+            heard = connections.descriptors.heard
+            times = [now if conn is None else heard[conn.fd] for conn in conns]
         else:
-            times = [_opened_at(connections.get(fd), now) for fd in ranks.peers]
+            times = [now if conn is None else conn.opened_at for conn in conns]
         return sorted(everybody, key=times.__getitem__, reverse=True)
 
 
@@ -177,11 +172,7 @@ def _version() -> str:
         return "unknown"
 
 
-def _opened_at(peer: Peer | None, now: float) -> float:
-    return now if peer is None else peer.opened_at
-
-
-def _event(happening: Happening, now: float) -> Row:
-    row: Row = happening._asdict()
+def _event(event: RoomEvent, now: float) -> Row:
+    row: Row = event._asdict()
     row["ago_s"] = round(now - row.pop("at"), 3)
     return row

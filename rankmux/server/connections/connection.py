@@ -1,152 +1,158 @@
-"""A connection as the server holds it, and why connections end. No protocol rules, no I/O of its own."""
+"""The life of one connection: its states, the steps between them, and the facts that depend on them.
+
+Everything that decides what may happen to a connection is in `STEPS`: a step that the table does not have raises
+StateError and changes nothing. The picture in docs/design.md is drawn from the table. No I/O, no clock.
+"""
 
 from __future__ import annotations
 
-import socket
-from collections import Counter, deque
-from enum import Enum
-from typing import NamedTuple
+from enum import Enum, IntFlag
 
-from ...core.server_session import Session
-from ...core.wire.codes import Cause, ErrorCode
-from ..sockets.tls import TlsSocket
+from ...errors import StateError
+from ..sockets.transport import Transport
+from .closes import CloseReason
 
-__all__ = ["ASKING", "PACED", "Close", "CloseReason", "Closes", "Peer"]
-
-PACED = 1
-"""Why a connection is not read from: it fills somebody who does not keep up."""
-ASKING = 2
-"""The same: it asked for more than a turn answers."""
+__all__ = ["STEPS", "Connection", "Pause", "State", "Step"]
 
 
-class CloseReason(Enum):
-    """Why a connection ended, in the words of logs and metrics; each close has exactly one."""
+class State(Enum):
+    """Where a connection is in its life."""
 
-    LEFT = "left"
-    END_OF_STREAM = "end_of_stream"
-    CUT = "cut_inside_frame"
-    RESET = "reset"
-    SILENT = "silent"
-    PROTOCOL = "protocol"
-    TOO_BIG = "too_big"
-    UNSUPPORTED = "unsupported"
-    TLS = "tls"
-    AUTH = "auth"
-    FULL = "full"
-    HANDSHAKE_TIMEOUT = "handshake_timeout"
-    FRAME_TIMEOUT = "frame_timeout"
-    SLOW = "slow"
-    SHUTDOWN = "shutdown"
-    RESOURCE = "resource"
-    KICKED = "kicked"
-    INTERNAL = "internal"
-
-    @property
-    def cause(self) -> Cause:
-        """What the juniors of a member that ended so are told (PROTOCOL section 4)."""
-        if self in (CloseReason.LEFT, CloseReason.END_OF_STREAM):
-            return Cause.LEFT
-        if self in (CloseReason.CUT, CloseReason.RESET, CloseReason.SILENT):
-            return Cause.LOST
-        return Cause.EVICTED
-
-    @property
-    def code(self) -> ErrorCode | None:
-        """The ERROR that goes out before the close (PROTOCOL section 7), if one does."""
-        if self in (CloseReason.HANDSHAKE_TIMEOUT, CloseReason.FRAME_TIMEOUT):
-            return ErrorCode.TIMEOUT
-        return ErrorCode.__members__.get(self.name)
-
-    @classmethod
-    def of(cls, code: int) -> CloseReason:
-        """The reason of a breach with this ErrorCode."""
-        return cls[ErrorCode(code).name]
+    HANDSHAKE = "shaking hands (TLS)"
+    GREETING = "waiting for HELLO"
+    JOINING = "waiting for a seat"
+    MEMBER = "a member"
+    BROKEN = "not taking bytes"
+    ENDED = "ended, before its ERROR"
+    ENDING = "ended, with bytes to send"
+    LINGERING = "ended, all sent"
+    DEAD = "to be closed"
 
 
-class Close(NamedTuple):
-    """A line of the ring of closes: `at` in seconds of the server's clock, `ticket` 0 for who was no member."""
+class Step(Enum):
+    """An event in the life of a connection."""
 
-    at: float
-    reason: CloseReason
-    detail: str
-    name: str
-    address: str
-    ticket: int
-
-
-class Closes:
-    """How connections ended: `counts` by reason, and the `last` thousand."""
-
-    __slots__ = ("close_errors", "counts", "last")
-
-    def __init__(self) -> None:
-        self.counts: Counter[CloseReason] = Counter()
-        self.last: deque[Close] = deque(maxlen=1000)
-        self.close_errors = 0
-
-    def add(self, close: Close) -> None:
-        """Count it, under its one reason."""
-        self.counts[close.reason] += 1
-        self.last.append(close)
+    SECURE = "finishing the TLS handshake"
+    HELLO = "accepting HELLO"
+    SEAT = "taking a seat"
+    BREAK = "failing to take bytes"
+    END = "ending"
+    FAREWELL = "sending the ERROR"
+    FLUSH = "sending the last byte"
+    DROP = "giving up"
 
 
-class Peer:
+STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
+    Step.SECURE: ((State.HANDSHAKE,), State.GREETING),
+    Step.HELLO: ((State.GREETING,), State.JOINING),
+    Step.SEAT: ((State.JOINING,), State.MEMBER),
+    # What the member had sent before still counts, so it is read to the end.
+    Step.BREAK: ((State.MEMBER,), State.BROKEN),
+    # The reason is known; frames of this turn still go out.
+    Step.END: (
+        (State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER, State.BROKEN),
+        State.ENDED,
+    ),
+    # At the end of the turn: the ERROR, if there is one, is queued behind everything else.
+    Step.FAREWELL: ((State.ENDED,), State.ENDING),
+    # Our end of the stream is out; the peer's is awaited, since closing with unread input would send a reset.
+    Step.FLUSH: ((State.ENDING,), State.LINGERING),
+    # The reaper closes it at the end of the turn, once the room has let go of its seat.
+    Step.DROP: ((State.ENDED, State.ENDING, State.LINGERING), State.DEAD),
+}
+"""For each step, the states in which it is legal and the state that follows."""
+
+_LIVE = (State.MEMBER, State.GREETING, State.JOINING, State.HANDSHAKE, State.BROKEN)
+
+
+class Pause(IntFlag):
+    """The reasons for which a connection is not read from for now; a set of flags."""
+
+    NONE = 0
+    PACED = 1
+    """It sends to members that do not keep up."""
+    QUERIES = 2
+    """It asked for more than one turn answers."""
+
+
+class Connection:
     """One connection, the `serial`th that was accepted.
 
-    `reason` is None while it lives, then `until` is when its last bytes must be out; `dead`: no more I/O. `pings` went
-    out since `pinged_at` without a sign of life in between. `held`: why it is not read from for now, 0 when it is.
-    `broken`: why it takes no more bytes, "" when it does; what had arrived from it is still read.
-    `tls` is its socket again where TLS runs over it, and `shaking` until the handshake is done.
+    `ticket`          its seat's, 0 before it has one; it keeps the number after the end
+    `reason`, `detail`  why it ended; None while it lives
+    `until`           the time by which the last bytes of an ended connection must be out, in seconds
+    `broken`          why it takes no more bytes (in BROKEN), else ""
+    `input_ended`     the peer's end of stream was read
+    `paused_for`      the reasons for which it is not read from
+    `pings`           PINGs sent since the last sign of life, the last one at `pinged_at`
     """
 
     __slots__ = (
         "address",
         "broken",
-        "dead",
         "detail",
         "fd",
-        "held",
         "input_ended",
         "name",
         "opened_at",
+        "paused_for",
         "pinged_at",
         "pings",
         "reason",
         "serial",
-        "session",
-        "shaking",
-        "sock",
-        "tls",
+        "state",
+        "ticket",
+        "transport",
         "until",
     )
 
-    def __init__(self, sock: socket.socket | TlsSocket, serial: int, address: str, now: float) -> None:
-        self.sock = sock
+    def __init__(self, transport: Transport, serial: int, address: str, now: float) -> None:
+        self.transport = transport
+        self.fd = transport.fileno()
         self.serial = serial
-        self.tls = sock if isinstance(sock, TlsSocket) else None
-        self.shaking = self.tls is not None
-        self.fd = sock.fileno()
         self.address = address
         self.opened_at = now
+        self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
+        self.ticket = 0
         self.name = ""
-        self.session = Session()
-        self.pings = 0
-        self.pinged_at = 0.0
         self.reason: CloseReason | None = None
         self.detail = ""
         self.until = 0.0
-        self.held = 0
         self.broken = ""
         self.input_ended = False
-        self.dead = False
+        self.paused_for = Pause.NONE
+        self.pings = 0
+        self.pinged_at = 0.0
+
+    def step(self, step: Step) -> None:
+        """Take `step`. Raises StateError, and changes nothing, when it is not legal in this state."""
+        legal, following = STEPS[step]
+        if self.state not in legal:
+            raise StateError(step.value, self.state.value)
+        self.state = following
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state in _LIVE
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is to be closed: no more I/O."""
+        return self.state is State.DEAD
+
+    @property
+    def key(self) -> int:
+        """The key of its queue in the outbox: its ticket; before it has one, a number that is nobody's ticket."""
+        return self.ticket or -self.serial
 
     @property
     def host(self) -> str:
-        """Its address without the port."""
+        """The address without the port."""
         return self.address.rpartition(":")[0]
 
     @property
     def why(self) -> str:
-        """Its reason with the detail, for a log."""
+        """The reason with its detail, for a log line."""
         reason = self.reason.value if self.reason is not None else "alive"
         return f"{reason} ({self.detail})" if self.detail else reason

@@ -1,8 +1,9 @@
-"""All connections of a server: opened, ended, closed, each in one place. Knows no ranks and no commands.
+"""All connections of a server: opened, ended and closed here, each in one place. Knows no ranks and no commands.
 
-What they are owed is written by `writing.py`; what is waited for is decided by `interest.py`. A connection that ends is
-marked with its one reason, gets what it is still owed and its last words, and is reaped at the end of a turn:
-unregistered, then closed, so that a descriptor is never handed out again while the turn, or the room, may meet it.
+Other modules find out what should happen to a connection and say so as a verdict; `act` is the one place that does it.
+A connection that ends is marked with one reason and still gets the bytes that it is owed, and its ERROR; at the end of
+a turn those that are done are unregistered, then closed. So no descriptor is handed out again while the turn, or the
+room, may still meet the old one.
 """
 
 from __future__ import annotations
@@ -11,102 +12,108 @@ import errno
 import logging
 import socket
 import ssl
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 
 from ...config import Config
 from ...core.outbox import Outbox
 from ...core.pacing import Pacing
-from ...core.server_session import State, Step
-from ...core.wire.frames import ErrorFrame
+from ...core.room.deliveries import Piece
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
-from ..sockets.descriptors import Links
+from ..sockets.descriptors import Descriptors
 from ..sockets.tls import TlsSocket
-from .connection import PACED, Close, CloseReason, Closes, Peer
-from .watching import Interest
+from ..sockets.transport import PlainSocket, Transport
+from .closes import Close, CloseReason, Closes
+from .connection import STEPS, Connection, Pause, State, Step
+from .verdicts import Broken, End, Failed, Hold, Verdict
+from .watching import Watching
 from .writing import Writing
 
 __all__ = ["Connections"]
 
-_BURST_CLOSES = 64
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
+_WITHOUT_FAREWELL = (CloseReason.RESET, CloseReason.TLS, CloseReason.SILENT)
 
 log = logging.getLogger("rankmux.server")
 
 
 class Connections:
-    """`peers[fd]` is the connection with that descriptor, or None; `greeting` those without HELLO, oldest first.
+    """The connections, and what follows from their states.
 
-    `departing` collects the members that ended since the server took them last; `ending` have had their last words.
-    `closed` is told of each close.
+    `descriptors`  the tables of the hot loops
+    `outbox`       the queues, by `Connection.key`
+    `watching`     readiness, pauses, input that no selector tells of
+    `pacing`       senders that wait for receivers, by ticket
+    `writing`      the way of bytes to connections
+    `closes`       how connections ended
+    `seats`        members by ticket, until the room has let go of the seat
+    `greeting`     connections before their HELLO, oldest first
+    `ended`        connections that ended and have not got their ERROR yet
+    `ending`       connections that ended and have got their ERROR
+    `dead`         connections to be closed
+    `departing`    members that ended and that the room still has to let go of, by ticket
     """
 
-    def __init__(self, config: Config, reactor: Reactor, closed: Callable[[Close], None]) -> None:
-        self.links = Links()
-        self.ending: dict[int, Peer] = {}
+    def __init__(self, config: Config, reactor: Reactor) -> None:
+        self.descriptors = Descriptors()
         self.outbox = Outbox(config.outbox_soft_bytes, config.outbox_hard_bytes)
-        self.interest = Interest(reactor, self.links, self.outbox, self.ending)
-        self.writing = Writing(config, self, self.outbox, self.interest, reactor.clock)
-        self.pacing = Pacing(self.outbox.over, self._pace, self._unpace)
+        self.watching = Watching(reactor, self.descriptors, self.outbox)
+        self.pacing = Pacing(self.outbox.over)
         self.closes = Closes()
-        self.peers: list[Peer | None] = []
-        self.greeting: dict[int, Peer] = {}
-        self.departing: list[Peer] = []
+        self.seats: dict[int, Connection] = {}
+        self.greeting: dict[int, Connection] = {}
+        self.ending: dict[int, Connection] = {}
+        self.departing: dict[int, Connection] = {}
         self.accepted = 0
+        self.undelivered_bytes = 0
         self.undelivered_to = 0
+        self.writing = Writing(config, self.outbox, self.watching)
         self._config = config
         self._reactor = reactor
-        self._closed = closed
+        self._by_fd: list[Connection | None] = []
         self._per_host: Counter[str] = Counter()
-        self._farewells: list[Peer] = []
-        self._dead: list[Peer] = []
+        self.ended: dict[int, Connection] = {}
+        self.dead: dict[int, Connection] = {}
         self._open = 0
+        self._held_in = {
+            State.HANDSHAKE: self.greeting,
+            State.GREETING: self.greeting,
+            State.ENDED: self.ended,
+            State.ENDING: self.ending,
+            State.LINGERING: self.ending,
+            State.DEAD: self.dead,
+        }
 
     def __len__(self) -> int:
         return self._open
 
-    def __iter__(self) -> Iterator[Peer]:
-        return (peer for peer in self.peers if peer is not None)
+    def __iter__(self) -> Iterator[Connection]:
+        return (conn for conn in self._by_fd if conn is not None)
 
-    def at(self, fd: int) -> Peer:
-        """The connection with that descriptor, which must be one."""
-        peer = self.peers[fd]
-        assert peer is not None
-        return peer
+    def at(self, fd: int) -> Connection | None:
+        """The connection with that descriptor, if there is one."""
+        return self._by_fd[fd] if fd < len(self._by_fd) else None
 
-    def get(self, fd: int) -> Peer | None:
-        """The connection with that descriptor, if it is one."""
-        return self.peers[fd] if fd < len(self.peers) else None
+    def owner(self, key: int) -> Connection | None:
+        """The connection with that `key`, if its seat or its queue is still there."""
+        return self.seats.get(key) or self.ended.get(key) or self.ending.get(key)
 
-    def is_ending(self, peer: Peer) -> bool:
-        """Whether it has had its last words, and only its queue keeps it."""
-        return peer.fd in self.ending
-
-    @property
-    def undelivered_bytes(self) -> int:
-        """What was still owed to those who were let go."""
-        return self.writing.undelivered_bytes
-
-    # Opened, and judged until its HELLO.
+    # The life of a connection.
 
     def open(
-        self, sock: socket.socket, address: str, context: ssl.SSLContext | None, now: float
-    ) -> Peer | None:
-        """Enter an accepted connection, with TLS if there is a `context`. None when the system or TLS refuses."""
-        link: socket.socket | TlsSocket = sock
+        self, sock: PlainSocket, address: str, context: ssl.SSLContext | None, now: float
+    ) -> Connection | None:
+        """Enter an accepted connection, over TLS if there is a `context`. None when the system or TLS refuses it."""
+        transport: Transport = sock
         self.accepted += 1
         fd = sock.fileno()
         try:
             if context is not None:
-                link = TlsSocket(sock, context)
-            peer = Peer(link, self.accepted, address, now)
-            self.links.open(peer.fd, link, now)
-            self.peers.extend([None] * (len(self.links.modes) - len(self.peers)))
-            self._reactor.watch(peer.fd, READABLE)
+                transport = TlsSocket(sock, context)
+            conn = Connection(transport, self.accepted, address, now)
+            self.descriptors.open(fd, transport, now)
+            self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
+            self._reactor.watch(fd, READABLE)
         except (OSError, MemoryError) as error:
             code = error.errno or 0 if isinstance(error, OSError) else errno.ENOMEM
             reasons = {
@@ -114,227 +121,230 @@ class Connections:
                 errno.ECONNRESET: CloseReason.RESET,
                 errno.ENOTCONN: CloseReason.RESET,
             }
-            if fd < len(self.links.modes):
-                self.links.close(fd)
-            link.close()
-            self._count(Close(now, reasons.get(code, CloseReason.RESOURCE), _describe(error), "", address, 0))
+            if fd < len(self.descriptors.modes):
+                self.descriptors.close(fd)
+            transport.close()
+            detail = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+            self.closes.add(Close(now, reasons.get(code, CloseReason.RESOURCE), detail, "", address, 0))
             return None
-        self.peers[peer.fd] = peer
+        self._by_fd[fd] = conn
         self._open += 1
-        return peer
+        self.greeting[conn.key] = conn
+        self._per_host[conn.host] += 1
+        return conn
 
-    def await_hello(self, peer: Peer, now: float) -> None:
-        """Its HELLO was not there at once. When too many wait for theirs, the newest is refused."""
-        config, host = self._config, peer.host
+    def limit_greeting(self, conn: Connection, now: float) -> None:
+        """The HELLO of `conn` did not come at once: when too many wait for theirs, it ends."""
+        config = self._config
         if (
-            len(self.greeting) >= config.greeting_max
-            or self._per_host[host] >= config.greeting_max_per_address
+            len(self.greeting) > config.greeting_max
+            or self._per_host[conn.host] > config.greeting_max_per_address
         ):
-            self.end(peer, CloseReason.RESOURCE, "too many connections have not said HELLO", now)
-            peer.until = now
+            self.end(conn, CloseReason.RESOURCE, "too many connections have not said HELLO", now)
+            conn.until = now
+
+    def seat(self, conn: Connection, ticket: int) -> None:
+        """`conn` has got the seat `ticket`."""
+        self.seats[ticket] = conn
+        conn.ticket = self.descriptors.tickets[conn.fd] = ticket
+        self.step(conn, Step.SEAT)  # as the last one: a member has a ticket
+        if conn.fd in self.descriptors.partials:  # bytes behind HELLO
+            self.watching.again.append(conn)
+        self.watching.look_again(conn)
+        self.watching.update(conn)
+
+    def unseat(self, tickets: Iterable[int]) -> None:
+        """The room has let go of these seats."""
+        for ticket in tickets:
+            self.seats.pop(ticket, None)
+            self.departing.pop(ticket, None)
+
+    def step(self, conn: Connection, step: Step) -> None:
+        """Take a step of the table; the collections follow from the state. Raises StateError."""
+        following = STEPS[step][1]
+        before, after = self._held_in.get(conn.state), self._held_in.get(following)
+        if after is not None and after is not before:
+            after[conn.key] = conn  # first: it may find no memory, and nothing has changed then
+        conn.step(step)
+        if before is not None and after is not before:
+            before.pop(conn.key, None)
+            if before is self.greeting:
+                self._per_host[conn.host] -= 1
+                if not self._per_host[conn.host]:
+                    del self._per_host[conn.host]
+
+    # Verdicts.
+
+    def guard(self, conn: Connection, now: float) -> _Guard:
+        """A block of work for `conn`: an exception in it ends `conn`, and nothing else."""
+        return _Guard(self, conn, now)
+
+    def act(self, conn: Connection, verdict: Verdict, now: float) -> None:
+        """Do what `verdict` says."""
+        match verdict:
+            case None:
+                pass
+            case End(reason, detail, input_ended):
+                self.end(conn, reason, detail, now)
+                if input_ended:
+                    self._input_ended(conn)
+            case Broken(error, detail):
+                self._break(conn, error, detail, now)
+            case Failed(error, detail):
+                self._fail(conn, error, detail, now)
+            case Hold(why):
+                self.pause(conn, why, now)
+
+    def send(self, conn: Connection, frame: bytes, now: float) -> None:
+        """Send `frame` behind everything that `conn` is owed."""
+        self.act(conn, self.writing.write(conn, frame, now), now)
+
+    def deliver(
+        self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
+    ) -> None:
+        """The hot loop sent `conn` only the first `sent` bytes of a turn's `pieces`, or met `error`."""
+        self.act(conn, self.writing.deliver(conn, pieces, position, sent, error, now), now)
+
+    def resume(self, conn: Connection, now: float) -> None:
+        """`conn` can take bytes again."""
+        if conn.state is State.DEAD:
             return
-        self.greeting[peer.fd] = peer
-        self._per_host[host] += 1
+        self.act(conn, self.writing.resume(conn, now), now)
+        if conn.state is State.ENDING and conn.key not in self.outbox.queues:
+            self.flushed(conn, now)
 
-    def greeted(self, peer: Peer) -> None:
-        """It has said HELLO, or ended before it did."""
-        if self.greeting.pop(peer.fd, None) is not None:
-            self._per_host[peer.host] -= 1
-            if not self._per_host[peer.host]:
-                del self._per_host[peer.host]
-
-    # Held.
-
-    def hold(self, peer: Peer, why: int) -> None:
-        """Do not read from it for now. Who is broken was only read on, and ends at once."""
-        if peer.broken:
-            self.fail(peer, 0, self._reactor.clock())
+    def pause(self, conn: Connection, why: Pause, now: float) -> None:
+        """Do not read from `conn` for now. A broken one was only read to its end, and fails at once."""
+        if conn.state is State.BROKEN:
+            self._fail(conn, 0, "", now)
         else:
-            self.interest.hold(peer, why)
+            self.watching.pause(conn, why)
 
-    def _pace(self, fd: int) -> None:
-        peer = self.peers[fd]
-        if peer is not None:
-            self.hold(peer, PACED)
+    def pace(self, tickets: Iterable[int], now: float) -> None:
+        """These senders wait for receivers from now on."""
+        for ticket in tickets:
+            if (conn := self.seats.get(ticket)) is not None:
+                self.pause(conn, Pause.PACED, now)
 
-    def _unpace(self, fd: int) -> None:
-        peer = self.peers[fd]
-        if peer is not None:
-            self.interest.release(peer, PACED)
+    def release_paced(self) -> None:
+        """Senders whose receivers have caught up are read from again."""
+        for ticket in self.pacing.release():
+            if (conn := self.seats.get(ticket)) is not None:
+                self.watching.resume(conn, Pause.PACED)
 
-    # Ended.
-
-    def end(self, peer: Peer, reason: CloseReason, detail: str, now: float) -> None:
-        """Its life is over, for that reason; the first one counts. What it is owed still goes out, if it can."""
-        if peer.reason is not None:
+    def end(self, conn: Connection, reason: CloseReason, detail: str, now: float) -> None:
+        """End the life of `conn` for `reason`; the first reason counts."""
+        if conn.reason is not None:
             return
-        if peer.session.state is State.MEMBER:
-            self.departing.append(
-                peer
-            )  # first: it may find no memory, and a member that ended must leave the room
-        if peer.broken:
-            reason, detail = CloseReason.RESET, peer.broken
-        peer.reason, peer.detail = reason, detail
-        peer.session.step(Step.END)
-        self.greeted(peer)
-        self.interest.forget(peer)
-        self.pacing.forget(peer.fd)
-        if peer.shaking or reason in (CloseReason.RESET, CloseReason.TLS, CloseReason.SILENT):
-            self.drop(peer)
+        if conn.state is State.BROKEN:
+            reason, detail = CloseReason.RESET, conn.broken
+        at_once = conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
+        if conn.ticket:
+            self.departing[conn.ticket] = conn  # first: it may find no memory, and the room must learn of it
+        self.step(conn, Step.END)
+        conn.reason, conn.detail = reason, detail
+        self.watching.forget(conn)
+        self.pacing.forget(conn.key)
+        if at_once:
+            self.drop(conn)
             return
+        conn.until = now + self._config.drain_s
         if reason is CloseReason.SLOW:
-            self.writing.undelivered_bytes += self.outbox.cut(peer.fd)
-            self.writing.make_room(peer)
-        peer.until = now + self._config.drain_s
-        self._farewells.append(peer)
-        self.interest.tune(peer)
+            self.undelivered_bytes += self.outbox.cut(conn.key)
+            self.act(conn, self.writing.make_room(conn, now), now)
+        self.watching.update(conn)
 
-    def fail(self, peer: Peer, error: int, now: float, detail: str = "") -> None:
-        """The connection broke with that errno; EPROTO stands for TLS."""
-        reason = CloseReason.TLS if error == errno.EPROTO and peer.tls is not None else CloseReason.RESET
-        self.end(peer, reason, detail or errno.errorcode.get(error, str(error)), now)
-        self.drop(peer)
+    def _input_ended(self, conn: Connection) -> None:
+        """The peer sends nothing more."""
+        conn.input_ended = True
+        if conn.state is State.LINGERING:
+            self.drop(conn)
+        else:
+            self.watching.update(conn)
 
-    def broke(self, peer: Peer, error: int, now: float, detail: str = "") -> None:
-        """It can be written to no more, because of that errno. What a member had sent before that counts all the same.
+    def drop(self, conn: Connection) -> None:
+        """Close `conn` at the end of the turn, whatever it is owed."""
+        if conn.state is not State.DEAD:
+            self.descriptors.modes[conn.fd] = 0
+            self.step(conn, Step.DROP)
 
-        So it is read on, a turn's budget at a time, until there is no more; but who is held is not, and ends at once.
-        """
-        self._end_with_reset(peer)  # a frame may have been under way
-        if (
-            peer.session.state is not State.MEMBER
-            or peer.held
-            or (error == errno.EPROTO and peer.tls is not None)
-        ):
-            self.fail(peer, error, now, detail)
-        elif not peer.broken:
-            peer.broken = detail or errno.errorcode.get(error, str(error))
-            self.writing.undelivered_bytes += self.outbox.drop(peer.fd)
-            self.interest.again.append(peer)
-            self.interest.tune(peer)
+    def blame(self, conn: Connection, error: Exception, now: float) -> None:
+        """A failure in the work for `conn`, for want of memory or by a bug, ends this connection and no other.
 
-    def blame(self, peer: Peer, error: Exception, now: float) -> None:
-        """Something failed for want of memory, or by a mistake of ours: it ends this connection, and no other.
-
-        How much of what frame it was sent may not be known any more, so nothing follows: it is reset.
+        Part of a frame may have been sent, so nothing can follow it: the stream ends with a reset.
         """
         if isinstance(error, MemoryError):
-            self.end(peer, CloseReason.RESOURCE, "there is no memory for it", now)
+            self.end(conn, CloseReason.RESOURCE, "there is no memory for it", now)
         else:
-            facts = tagged("mistake", where=peer.address)
-            text = "a mistake in the server, the connection %s ends for it"
-            log.error(text, peer.address, exc_info=error, extra=facts)
-            self.end(peer, CloseReason.INTERNAL, "a mistake in the server", now)
-        self.reset(peer)
+            facts = tagged("mistake", where=conn.address)
+            text = "internal error: the connection %s ends"
+            log.error(text, conn.address, exc_info=error, extra=facts)
+            self.end(conn, CloseReason.INTERNAL, "internal error of the server", now)
+        conn.transport.reset_on_close()
+        self.drop(conn)
 
-    def input_ended(self, peer: Peer) -> None:
-        """The peer sends nothing more."""
-        peer.input_ended = True
-        if peer.fd in self.ending and peer.fd not in self.outbox.queues:
-            self.drop(peer)
-        else:
-            self.interest.tune(peer)
-
-    def flushed(self, peer: Peer, now: float) -> None:
-        """All is out that an ended peer was owed: say so, and wait for its end, lest a reset overtake the bytes."""
-        if peer.input_ended:
-            self.drop(peer)
+    def _break(self, conn: Connection, error: int, detail: str, now: float) -> None:
+        """`conn` takes no more bytes. What a member had sent before still counts: it is read to the end."""
+        conn.transport.reset_on_close()  # part of a frame may have been sent
+        tls_fault = error == errno.EPROTO and not conn.transport.direct
+        if conn.state is not State.MEMBER or conn.paused_for or tls_fault:
+            self._fail(conn, error, detail, now)
             return
-        peer.until = min(peer.until, now + self._config.drain_s)
+        conn.broken = detail or errno.errorcode.get(error, str(error))
+        self.step(conn, Step.BREAK)
+        self.undelivered_bytes += self.outbox.drop(conn.key)
+        self.watching.again.append(conn)
+        self.watching.update(conn)
+
+    def _fail(self, conn: Connection, error: int, detail: str, now: float) -> None:
+        """The stream of `conn` failed with that errno; EPROTO stands for TLS."""
+        tls_fault = error == errno.EPROTO and not conn.transport.direct
+        reason = CloseReason.TLS if tls_fault else CloseReason.RESET
+        self.end(conn, reason, detail or errno.errorcode.get(error, str(error)), now)
+        self.drop(conn)
+
+    def flushed(self, conn: Connection, now: float) -> None:
+        """Everything that `conn` was owed is sent: end our half, and wait for the peer's end, lest a reset overtake."""
+        if conn.input_ended:
+            self.drop(conn)
+            return
+        conn.until = min(conn.until, now + self._config.drain_s)
         try:
-            peer.sock.shutdown(socket.SHUT_WR)
+            conn.transport.shutdown(socket.SHUT_WR)
         except OSError:
-            self.drop(peer)
+            self.drop(conn)
         else:
-            self.interest.tune(peer)
+            self.step(conn, Step.FLUSH)
+            self.watching.update(conn)
 
-    def drop(self, peer: Peer) -> None:
-        """To be closed at the end of the turn, whatever it is owed."""
-        if not peer.dead:
-            peer.dead = True
-            self.links.modes[peer.fd] = 0
-            self._dead.append(peer)
-
-    def reset(self, peer: Peer) -> None:
-        """The same, and its stream ends with a reset: what it got may stop inside a frame."""
-        self._end_with_reset(peer)
-        self.drop(peer)
-
-    def abandon(self, now: float) -> int:
-        """Reset all connections at once, whatever they are owed; returns how many."""
-        self._farewells.clear()
-        self._dead.clear()
-        self.departing.clear()
-        self.greeting.clear()
-        self.interest.clear()
-        self._per_host.clear()
-        count = 0
-        for peer in self:
-            if peer.reason is None:
-                peer.reason, peer.detail = CloseReason.RESOURCE, "there was no memory to finish a turn"
-            self._end_with_reset(peer)
-            self._close(peer, now)
-            count += 1
-        return count
-
-    def reap(self, now: float) -> None:
-        """The end of a turn: last words to who ended, then away with who is done."""
-        for peer in self._farewells:
-            assert peer.reason is not None
-            if peer.dead:
-                continue
-            self.ending[peer.fd] = peer
-            if peer.reason.code is not None:
-                detail = (
-                    peer.detail
-                    if peer.session.ticket
-                    else peer.detail[: self._config.greeting_out_bytes // 4 - 7]
-                )
-                self.writing.write(peer, ErrorFrame(peer.reason.code, detail).encode(), now)
-            if peer.fd not in self.outbox.queues and not peer.dead:
-                self.flushed(peer, now)
-            if now >= peer.until:
-                self.drop(peer)
-        self._farewells.clear()
-        if not self._dead:
-            return
-        seated = set(self.departing)  # the room meets these once more: until then the descriptor stays theirs
-        dead, self._dead = self._dead, [peer for peer in self._dead if peer in seated]
-        self.writing.bursts += len(dead) >= _BURST_CLOSES
-        for peer in dead:
-            if peer not in seated:
-                self._close(peer, now)
-
-    def _close(self, peer: Peer, now: float) -> None:
-        assert peer.reason is not None
-        close = Close(now, peer.reason, peer.detail, peer.name, peer.address, peer.session.ticket)
-        left = self.outbox.drop(peer.fd)
-        self.writing.undelivered_bytes += left
-        self.undelivered_to += left > 0
-        self.ending.pop(peer.fd, None)
-        self.interest.starved.discard(peer.fd)
-        self.pacing.forget(peer.fd)
-        self._reactor.watch(peer.fd, 0)
-        self.links.close(peer.fd)
-        self.peers[peer.fd] = None
+    def remove(self, conn: Connection) -> None:
+        """`conn` is closed: its descriptor may come back as another connection."""
+        self._by_fd[conn.fd] = None
         self._open -= 1
-        if left:  # a stream that stops inside a frame must not look as if it had come to its end
-            self._end_with_reset(peer)
-        try:
-            peer.sock.close()
-        except OSError:  # the descriptor is gone all the same
-            self.closes.close_errors += 1
-        self._count(close)
 
-    def _end_with_reset(self, peer: Peer) -> None:
-        """Have its close end the stream with a reset."""
-        with suppress(OSError):  # then it is broken already
-            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-
-    def _count(self, close: Close) -> None:
-        self.closes.add(close)
-        self._closed(close)
+    def forget_all(self) -> None:
+        """Leave all collections; the connections stay known by their descriptors."""
+        for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead, self._per_host):
+            collection.clear()
+        self.departing.clear()
+        self.watching.clear()
 
 
-def _describe(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+class _Guard:
+    """See `Connections.guard`."""
+
+    __slots__ = ("_conn", "_connections", "_now")
+
+    def __init__(self, connections: Connections, conn: Connection, now: float) -> None:
+        self._connections = connections
+        self._conn = conn
+        self._now = now
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._connections.blame(self._conn, error, self._now)
+        return True

@@ -1,109 +1,95 @@
-"""What is waited for on each connection, and what the hot loops may do with it: decided here, from its state.
+"""The readiness that each connection is watched for, and what the hot loops may do with it: decided from its state.
 
-Who is held is not read from, and not judged for what has not been read. Ends no connection, reads and writes none.
+A paused connection is not read from, and not judged for what has not been read. Ends no connection, moves no bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from ...core.outbox import Outbox
-from ...system.reactor import READABLE, WRITABLE, Reactor
-from ..sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
-from .connection import CloseReason, Peer
+from ...system.reactor import Reactor
+from ..sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
+from .closes import CloseReason
+from .connection import Connection, Pause, State
 
-__all__ = ["Interest"]
+__all__ = ["Watching"]
 
 
-class Interest:
-    """`partial`: since when a frame of a member has been incomplete; `again` hold bytes that no selector sees.
-
-    `starved` are owed bytes that the system has no memory to send. `ending`, the owner's, have had their last words.
+class Watching:
+    """`again`: connections with input that no selector tells of. `starved`: connections whose bytes the kernel refused
+    for lack of memory.
     """
 
-    def __init__(self, reactor: Reactor, links: Links, outbox: Outbox, ending: Container[int]) -> None:
-        self.partial: dict[int, float] = {}
-        self.again: list[Peer] = []
-        self.starved: set[int] = set()
+    def __init__(self, reactor: Reactor, descriptors: Descriptors, outbox: Outbox) -> None:
+        self.again: list[Connection] = []
+        self.starved: set[Connection] = set()
         self._reactor = reactor
-        self._links = links
+        self._descriptors = descriptors
         self._outbox = outbox
-        self._ending = ending
 
-    def tune(self, peer: Peer) -> None:
-        """The state of `peer` has changed: decide anew what is waited for, and what the hot loops may do."""
-        if peer.dead:
+    def update(self, conn: Connection) -> None:
+        """The state of `conn` has changed: set its readiness and its mode anew."""
+        state, fd, transport = conn.state, conn.fd, conn.transport
+        if state is State.DEAD:
             return
-        if peer.broken:  # it is in `again` until all is read that had arrived
-            self._links.modes[peer.fd] = 0
-            self._reactor.watch(peer.fd, 0)
+        if state is State.BROKEN:  # it stays in `again` until everything that had arrived is read
+            self._descriptors.modes[fd] = 0
+            self._reactor.watch(fd, 0)
             return
-        fd, queued = peer.fd, peer.fd in self._outbox.queues
-        direct = 0
-        if (
-            peer.tls is None
-            and self._links.tickets[fd]
-            and peer.reason is not CloseReason.SLOW
-            and fd not in self._ending
-        ):
-            direct = 0 if queued else WRITE_DIRECT
-            if peer.reason is None and not peer.held and not peer.session.pending:
-                direct |= READ_DIRECT
-        self._links.modes[fd] = direct
-        if peer.shaking:
-            return  # its handshake says what it waits for
+        queued = conn.key in self._outbox.queues
+        mode = 0
+        owed = state is State.MEMBER or (
+            state is State.ENDED and conn.ticket and conn.reason is not CloseReason.SLOW
+        )
+        if transport.direct and owed and not queued:
+            mode = WRITE_DIRECT
+        if transport.direct and state is State.MEMBER and not conn.paused_for:
+            mode |= READ_DIRECT
+        self._descriptors.modes[fd] = mode
+        if transport.handshaking:
+            return  # the handshake says what it waits for
         interest = 0
-        if not peer.input_ended and not peer.held:
-            interest = peer.tls.read_on if peer.tls is not None else READABLE
-        if queued and fd not in self.starved:
-            interest |= peer.tls.write_on if peer.tls is not None else WRITABLE
+        if not conn.input_ended and not conn.paused_for:
+            interest = transport.read_on
+        if queued and conn not in self.starved:
+            interest |= transport.write_on
         self._reactor.watch(fd, interest)
 
-    def wait_for_handshake(self, peer: Peer, interest: int) -> None:
-        """Wait for what the TLS handshake of `peer` needs next."""
-        self._reactor.watch(peer.fd, interest)
+    def wait_for_handshake(self, conn: Connection, interest: int) -> None:
+        """Watch for the readiness that the TLS handshake of `conn` needs next."""
+        self._reactor.watch(conn.fd, interest)
 
-    def keep_partial(self, peer: Peer, fresh: bool, now: float) -> None:
-        """Note since when a frame of a member has been incomplete (`fresh`: since now), or that none is."""
-        if not peer.session.pending:
-            self.partial.pop(peer.fd, None)
-        elif fresh:
-            self.partial[peer.fd] = now
-        else:
-            self.partial.setdefault(peer.fd, now)
-        self.tune(peer)
+    def pause(self, conn: Connection, why: Pause) -> None:
+        """Do not read from `conn` for that reason."""
+        if conn.alive:
+            conn.paused_for |= why
+            self._descriptors.partial_since.pop(conn.fd, None)
+            self.update(conn)
 
-    def hold(self, peer: Peer, why: int) -> None:
-        """Do not read from it for now, and do not judge it for what has not been read."""
-        if peer.reason is None:
-            peer.held |= why
-            self.partial.pop(peer.fd, None)
-            self.tune(peer)
-
-    def release(self, peer: Peer, why: int) -> None:
-        """That reason is gone; without any other it is read from again, and judged from now on."""
-        if not peer.held & why:
+    def resume(self, conn: Connection, why: Pause) -> None:
+        """That reason is gone; without any other, `conn` is read from again, and judged from now on."""
+        if not conn.paused_for & why:
             return
-        peer.held &= ~why
-        if not peer.held and peer.reason is None:
+        conn.paused_for &= ~why
+        if not conn.paused_for and conn.alive:
             now = self._reactor.clock()
-            self._links.heard[peer.fd] = now
-            peer.pings = 0
-            self.keep_partial(peer, True, now)
-            self.look_again(peer)
+            self._descriptors.heard[conn.fd] = now
+            conn.pings = 0
+            if conn.fd in self._descriptors.partials:
+                self._descriptors.partial_since[conn.fd] = now
+            self.update(conn)
+            self.look_again(conn)
 
-    def look_again(self, peer: Peer) -> None:
-        """Have `peer` looked into in the next turn if there may be more of it than a selector tells."""
-        more = peer.broken or (peer.tls is not None and not peer.shaking and peer.tls.pending())
-        if more and peer.reason is None:
-            self.again.append(peer)
+    def look_again(self, conn: Connection) -> None:
+        """Read from `conn` in the next turn if there may be more input than a selector tells of."""
+        if conn.alive and (conn.state is State.BROKEN or conn.transport.pending()):
+            self.again.append(conn)
 
-    def forget(self, peer: Peer) -> None:
-        """It ended: it is neither held nor judged for a frame any more."""
-        self.partial.pop(peer.fd, None)
-        peer.held = 0
+    def forget(self, conn: Connection) -> None:
+        """`conn` ended: it is neither paused nor judged for a frame any more."""
+        self._descriptors.drop_partial(conn.fd)
+        conn.paused_for = Pause.NONE
 
     def clear(self) -> None:
         """All connections are gone."""
         self.again.clear()
-        self.partial.clear()
+        self.starved.clear()

@@ -1,167 +1,122 @@
-"""What connections are owed goes out: at once where it can, else when the kernel takes it; who takes too little ends.
+"""The way of bytes to connections: at once where the kernel takes them, queued and resumed where it does not.
 
-One way into an outbox, so the limits are met in one place. What ending means is the owner's business. Knows no ranks.
+Every byte that is not taken at once goes through one outbox, so limits are met in one place. Returns verdicts; what
+they lead to is decided in `registry`. Knows no ranks.
 """
 
 from __future__ import annotations
 
 import errno
-import socket
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Iterable
 
 from ...config import Config
 from ...core.outbox import Outbox
 from ...core.room.deliveries import Piece
 from ...system.memory import available
-from ..sockets.tls import TLS_WRITE_BYTES
-from .connection import CloseReason, Peer
-from .watching import Interest
+from .closes import CloseReason
+from .connection import Connection, State
+from .verdicts import Broken, End, Verdict
+from .watching import Watching
 
-__all__ = ["Owner", "Writing"]
+__all__ = ["Writing"]
 
-_WRITE_BYTES = 256 * 1024  # offered to the kernel at once by a peer that catches up
 _TRY_AGAIN = frozenset((0, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
-_STARVED = frozenset(
-    (errno.ENOBUFS, errno.ENOMEM)
-)  # writable by the kernel's own word, and still not: wait a little
-_EVICTIONS_PER_TURN = 32
-_HEADROOM_BYTES = 16 << 20  # what a turn with the largest frames needs, and then some
-_PROBE_BYTES = 1 << 20  # so much more may be held before it is asked again
-
-
-class Owner(Protocol):
-    """Who holds the connections, and decides what becomes of one."""
-
-    def at(self, fd: int, /) -> Peer:
-        """The connection with that descriptor."""
-
-    def is_ending(self, peer: Peer, /) -> bool:
-        """Whether it has had its last words."""
-
-    def end(self, peer: Peer, reason: CloseReason, detail: str, now: float, /) -> None:
-        """Its life is over, for that reason."""
-
-    def broke(self, peer: Peer, error: int, now: float, detail: str = "", /) -> None:
-        """It can be written to no more, because of that errno."""
-
-    def flushed(self, peer: Peer, now: float, /) -> None:
-        """All is out that it was owed, and it is ending."""
-
-    def reset(self, peer: Peer, /) -> None:
-        """To be closed, whatever it is owed; its stream ends with a reset."""
+_STARVED = frozenset((errno.ENOBUFS, errno.ENOMEM))  # writable by the kernel's own word, and still refused
+_HEADROOM_BYTES = 16 << 20  # enough for a turn with the largest frames
+_PROBE_BYTES = 1 << 20  # the growth of all queues after which free memory is probed again
 
 
 class Writing:
-    """`outbox` holds what could not be sent at once.
+    """Writes to connections by way of `outbox`. `bursts` counts queues begun: memory that can be given back later."""
 
-    `bursts` counts what took memory that can be given back, `undelivered_bytes` what was owed to who was let go.
-    """
-
-    def __init__(
-        self, config: Config, owner: Owner, outbox: Outbox, interest: Interest, clock: Callable[[], float]
-    ) -> None:
-        self.outbox = outbox
+    def __init__(self, config: Config, outbox: Outbox, watching: Watching) -> None:
         self.bursts = 0
-        self.undelivered_bytes = 0
         self._config = config
-        self._owner = owner
-        self._interest = interest
-        self._clock = clock
+        self._outbox = outbox
+        self._watching = watching
         self._headroom_at = _PROBE_BYTES
 
-    def write(self, peer: Peer, frame: bytes, now: float) -> None:
-        """Send `frame` behind all that `peer` is owed."""
-        if peer.broken:
-            return
+    def write(self, conn: Connection, frame: bytes, now: float) -> Verdict:
+        """Send `frame` behind everything that `conn` is owed."""
+        if conn.state is State.BROKEN:
+            return None
         sent = 0
-        if peer.tls is None and peer.fd not in self.outbox.queues:
+        if conn.transport.direct and conn.key not in self._outbox.queues:
             try:
-                sent = peer.sock.send(frame)
+                sent = conn.transport.send(frame)
             except OSError as error:
-                self.fall_behind(peer, (frame,), 0, 0, error.errno or 0, now)
-                return
-        if sent < len(frame):
-            self._queue(peer, (frame,), 0, sent, now)
+                return self.fall_behind(conn, (frame,), 0, 0, error.errno or 0, now)
+        return self._queue(conn, (frame,), 0, sent, now) if sent < len(frame) else None
 
     def deliver(
-        self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
-    ) -> None:
-        """The hot loop could send `peer` only the first `sent` bytes of what a turn owes it, or met `error`."""
-        if peer.dead or peer.broken or peer.reason is CloseReason.SLOW or self._owner.is_ending(peer):
-            return
-        self.fall_behind(peer, pieces, position, sent, error, now)
+        self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
+    ) -> Verdict:
+        """The hot loop sent `conn` only the first `sent` bytes of `pieces`, or met `error`."""
+        owed = conn.state is State.MEMBER or (
+            conn.state is State.ENDED and conn.reason is not CloseReason.SLOW
+        )
+        return self.fall_behind(conn, pieces, position, sent, error, now) if owed else None
 
     def fall_behind(
-        self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
-    ) -> None:
-        """Of `pieces` only the first `sent` bytes could be sent, because of `error`."""
+        self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
+    ) -> Verdict:
+        """Only the first `sent` bytes of `pieces` could be sent, because of `error`: queue the rest."""
         if error not in _TRY_AGAIN:
-            self._owner.broke(peer, error, now)
-            return
+            return Broken(error)
         if error in _STARVED:
-            self._interest.starved.add(peer.fd)
-        self._queue(peer, pieces, position, sent, now)
+            self._watching.starved.add(conn)
+        return self._queue(conn, pieces, position, sent, now)
 
-    def resume(self, peer: Peer, now: float) -> None:
-        """`peer` can take bytes again."""
-        outbox, fd = self.outbox, peer.fd
-        self._interest.starved.discard(fd)
-        if peer.dead:
-            return
-        while (queue := outbox.queues.get(fd)) is not None:
-            views = outbox.views(fd, queue.offered or (_WRITE_BYTES if peer.tls is None else TLS_WRITE_BYTES))
+    def resume(self, conn: Connection, now: float) -> Verdict:
+        """`conn` can take bytes again."""
+        outbox, transport, key = self._outbox, conn.transport, conn.key
+        self._watching.starved.discard(conn)
+        while (queue := outbox.queues.get(key)) is not None:
+            views = outbox.views(key, queue.offered or transport.offer_bytes)
             offered = sum(map(len, views))
             try:
-                sent = peer.sock.sendmsg(views)
+                sent = transport.sendmsg(views)
             except OSError as error:
                 code = error.errno or 0
                 if code not in _TRY_AGAIN:
-                    self._owner.broke(
-                        peer,
-                        code,
-                        now,
-                        error.strerror or type(error).__name__ if code == errno.EPROTO else "",
-                    )
-                    return
+                    return Broken(code, (error.strerror or "") if code == errno.EPROTO else "")
                 if code in _STARVED:
-                    self._interest.starved.add(fd)
-                elif peer.tls is not None:
+                    self._watching.starved.add(conn)
+                elif transport.must_repeat:
                     queue.offered = offered
                 break
             finally:
                 for view in views:
                     view.release()
             queue.offered = 0
-            outbox.advance(fd, sent, now)
+            outbox.advance(key, sent, now)
             if sent < offered:
                 break
-        if self._owner.is_ending(peer) and fd not in outbox.queues:
-            self._owner.flushed(peer, now)
-        self._interest.tune(peer)
+        self._watching.update(conn)
+        return None
 
-    def limit_all(self, now: float) -> None:
-        """When all outboxes together are over their limit, or memory gets short, who is owed the most goes first."""
-        for _ in range(_EVICTIONS_PER_TURN):
-            if not self.outbox.queues:
-                return
-            if self.outbox.held_bytes > self._config.outboxes_total_bytes:
-                why = "all outboxes together hold more than outboxes_total_bytes"
-            elif not self._has_headroom():
-                why = "memory is short, and nobody is owed more"
-            else:
-                return
-            peer = self._owner.at(self.outbox.largest())
-            if peer.reason is None:
-                self._owner.end(peer, CloseReason.SLOW, why, now)
-            else:
-                self.undelivered_bytes += self.outbox.drop(peer.fd)
-                self._owner.reset(peer)
-            self.outbox.trim()
+    def make_room(self, conn: Connection, now: float) -> Verdict:
+        """Let the kernel take the rest of the frame under way and the ERROR: the stream ends whole, read or not."""
+        queue = self._outbox.queues.get(conn.key)
+        try:
+            conn.transport.set_send_buffer(
+                2 * (self._config.send_buffer_bytes + (queue.size if queue is not None else 0))
+            )
+        except OSError as error:
+            return Broken(error.errno or 0)
+        return self.resume(conn, now) if queue is not None else None
+
+    def shortage(self) -> str:
+        """Why the longest queue has to go: all together are over their limit, or memory runs out. "" when neither."""
+        if not self._outbox.queues:
+            return ""
+        if self._outbox.held_bytes > self._config.outboxes_total_bytes:
+            return "all outboxes together hold more than outboxes_total_bytes"
+        return "" if self._has_headroom() else "memory is short, and this queue is the longest"
 
     def _has_headroom(self) -> bool:
-        """Whether the next turns have the memory they need; asked again whenever a good deal more is held."""
-        held = self.outbox.held_bytes
+        """Whether the next turns have the memory that they need; probed whenever the queues have grown a good deal."""
+        held = self._outbox.held_bytes
         if held < self._headroom_at:
             self._headroom_at = min(self._headroom_at, held + _PROBE_BYTES)
             return True
@@ -170,26 +125,16 @@ class Writing:
         self._headroom_at = held + _PROBE_BYTES
         return True
 
-    def _queue(self, peer: Peer, pieces: Iterable[Piece], position: int, sent: int, now: float) -> None:
-        fresh = peer.fd not in self.outbox.queues
-        within = self.outbox.put(peer.fd, pieces, position, sent, now)
+    def _queue(
+        self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, now: float
+    ) -> Verdict:
+        outbox, key = self._outbox, conn.key
+        fresh = key not in outbox.queues
+        within = outbox.put(key, pieces, position, sent, now)
         self.bursts += fresh
+        self._watching.update(conn)
         if not within:
-            self._owner.end(peer, CloseReason.SLOW, f"is owed more than {self.outbox.hard} bytes", now)
-        elif self._config.slow_consumer == "evict" and peer.fd in self.outbox.over:
-            self._owner.end(peer, CloseReason.SLOW, f"is owed more than {self.outbox.soft} bytes", now)
-        if fresh and peer.tls is not None and not peer.dead:
-            self.resume(peer, now)
-        self._interest.tune(peer)
-
-    def make_room(self, peer: Peer) -> None:
-        """Let the kernel take the rest of the frame under way and the ERROR: the stream ends whole, read or not."""
-        queue = self.outbox.queues.get(peer.fd)
-        size = 2 * (self._config.send_buffer_bytes + (queue.size if queue is not None else 0))
-        try:
-            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-        except OSError as error:
-            self._owner.broke(peer, error.errno or 0, self._clock())
-            return
-        if queue is not None:
-            self.resume(peer, self._clock())
+            return End(CloseReason.SLOW, f"is owed more than {outbox.hard} bytes")
+        if self._config.slow_consumer == "evict" and key in outbox.over:
+            return End(CloseReason.SLOW, f"is owed more than {outbox.soft} bytes")
+        return self.resume(conn, now) if fresh and not conn.transport.direct else None

@@ -1,7 +1,7 @@
-"""Who may come in: the tokens, the certificates, and whether the door may stand where it does.
+"""Authentication: tokens, certificates, and the addresses that may be listened on without them.
 
-Tokens are kept as digests and compared in constant time; none of this shows one, not in an error, a log or a repr.
-`reload` reads the same files again, and changes nothing when one of them is broken.
+Tokens are kept as digests and compared in constant time; no error, log line or repr contains one. `reload` reads the
+same files again, and changes nothing if one of them is broken.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ...errors import ConfigError
 from ...system.json_lines import tagged
 from ..sockets.tls import make_context
 
-__all__ = ["TOKENS_MAX", "Access", "read_tokens"]
+__all__ = ["TOKENS_MAX", "Auth", "read_tokens"]
 
 TOKENS_MAX = 2
-"""So many are valid at once: the one that is going out of use, and the one that is coming."""
+"""The number of tokens valid at once: the old one and its replacement."""
 _TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
-log = logging.getLogger("rankmux.server.intake.auth")
+log = logging.getLogger("rankmux.access")
 
 
-class Access:
-    """The door of a server with `config`. `tokens` are those that its files do not hold. Raises ConfigError."""
+class Auth:
+    """The credentials that a server with `config` accepts; `tokens` come on top of its files. Raises ConfigError."""
 
     __slots__ = ("_config", "_digests", "_tokens", "context")
 
@@ -42,11 +42,11 @@ class Access:
         self._digests, self.context = self._read()
 
     def reload(self) -> bool:
-        """Read the files again, for who comes from now on. False, and a log line, when one is broken: all stays."""
+        """Read the files again, for new connections. If one is broken, log it, change nothing and return False."""
         try:
             self._digests, self.context = self._read()
         except ConfigError as error:
-            text = "not reloaded, what was read before stays valid: %s"
+            text = "reload failed, the previous tokens and certificates stay in use: %s"
             log.error(text, error, extra=tagged("not_reloaded", key=error.key, error=str(error)))
             return False
         tokens, certificates = len(self._digests), self.context is not None
@@ -55,22 +55,20 @@ class Access:
         return True
 
     def admits(self, token: bytes) -> bool:
-        """Whether a HELLO with `token` is let in; takes as long whatever the token is."""
+        """Whether `token` is valid; takes the same time for any token."""
         if not self._digests:
             return True
         digest = sha256(token).digest()
-        matches = sum(
-            hmac.compare_digest(digest, known) for known in self._digests
-        )  # all of them, whichever matches
+        matches = sum(hmac.compare_digest(digest, known) for known in self._digests)  # no early exit
         return matches > 0
 
     def admits_names(self, names: frozenset[str]) -> bool:
-        """Whether who showed a certificate with these `names` is let in."""
+        """Whether a client certificate with these `names` may join."""
         allowed = self._config.client_names
         return not allowed or not allowed.isdisjoint(names)
 
     def check_address(self, address: str) -> None:
-        """Refuse to listen on `address` when the door would stand open there. Raises ConfigError."""
+        """Raise ConfigError if `address` is not loopback and lacks TLS or authentication."""
         if self._config.insecure or ip_address(address.partition("%")[0]).is_loopback:
             return
         authenticated = bool(self._digests) or bool(
@@ -80,7 +78,7 @@ class Access:
         if self.context is None:
             missing.append("TLS (tls_cert)")
         if missing:
-            expected = f"a loopback address is expected, or {' and '.join(missing)} with it, or insecure to go without"
+            expected = f"not a loopback address; add {' and '.join(missing)}, or set insecure to go without"
             raise ConfigError("host", self._config.host, expected)
 
     def _read(self) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
@@ -89,14 +87,13 @@ class Access:
 
 
 def read_tokens(config: Config, environ: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The tokens of RANKMUX_TOKEN, one a line. Raises ConfigError, also when there is a token file as well."""
+    """The tokens in RANKMUX_TOKEN, one per line. Raises ConfigError, also if there is a token file as well."""
     text = environ.get(_TOKEN_VARIABLE)
     if text is None:
         return ()
     if config.token_file:
-        raise ConfigError(
-            _TOKEN_VARIABLE, "(hidden)", f"only one of it and token_file ({config.token_file}) is expected"
-        )
+        expected = f"cannot be used together with token_file ({config.token_file})"
+        raise ConfigError(_TOKEN_VARIABLE, "(hidden)", expected)
     return _split(_TOKEN_VARIABLE, "(hidden)", text.encode("utf-8", "surrogateescape"))
 
 
@@ -105,23 +102,17 @@ def _read_file(path: str) -> tuple[bytes, ...]:
         with Path(path).open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                expected = f"a file that only its owner can open is expected, its mode is {mode & 0o777:o}: chmod 600"
+                expected = f"others can access it (mode {mode & 0o777:o}); run chmod 600"
                 raise ConfigError("token_file", path, expected)
             return _split("token_file", path, file.read(16 * TOKEN_MAX_BYTES))
     except OSError as error:
-        raise ConfigError(
-            "token_file", path, f"a file that can be read is expected ({error.strerror})"
-        ) from None
+        raise ConfigError("token_file", path, f"cannot read the file: {error.strerror}") from None
 
 
 def _split(key: str, value: str, data: bytes) -> tuple[bytes, ...]:
     tokens = tuple(line for line in (line.rstrip(b"\r") for line in data.split(b"\n")) if line)
     if not 0 < len(tokens) <= TOKENS_MAX:
-        raise ConfigError(
-            key,
-            value,
-            f"1 or {TOKENS_MAX} tokens, one a line, are expected, there are {len(tokens)}",
-        )
+        raise ConfigError(key, value, f"expected 1 or {TOKENS_MAX} tokens, one per line, found {len(tokens)}")
     if max(map(len, tokens)) > TOKEN_MAX_BYTES:
-        raise ConfigError(key, value, f"tokens of at most {TOKEN_MAX_BYTES} bytes are expected")
+        raise ConfigError(key, value, f"expected tokens of at most {TOKEN_MAX_BYTES} bytes")
     return tokens

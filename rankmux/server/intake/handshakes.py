@@ -1,53 +1,57 @@
-"""The TLS handshakes under way, so many steps a turn, first come first served: each costs a millisecond or two."""
+"""The TLS handshakes under way: a bounded number of steps per turn, first come first served, since each takes a
+millisecond or two.
+"""
 
 from __future__ import annotations
 
 from errno import EPROTO
 
-from ..connections.connection import CloseReason, Peer
+from ..connections.closes import CloseReason
+from ..connections.connection import Connection, State, Step
 from ..connections.registry import Connections
+from ..connections.verdicts import End, Failed
 
 __all__ = ["Handshakes"]
 
 
 class Handshakes:
-    """At most `budget` steps a turn; a step that can't be made in this turn is made in the next."""
+    """At most `budget` steps per turn; a step that does not fit is made in the next turn."""
 
     def __init__(self, connections: Connections, budget: int) -> None:
         self._connections = connections
         self._budget = budget
-        self._ready: dict[int, Peer] = {}
+        self._ready: dict[Connection, None] = {}
 
     def __len__(self) -> int:
         return len(self._ready)
 
-    def ready(self, peer: Peer) -> None:
-        """What the handshake of `peer` waits for is there."""
-        self._ready[peer.fd] = peer
+    def ready(self, conn: Connection) -> None:
+        """The readiness that the handshake of `conn` waits for is there."""
+        self._ready[conn] = None
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """All connections are gone."""
         self._ready.clear()
 
-    def turn(self, now: float) -> list[Peer]:
-        """Make the steps of one turn; returns those whose handshake is done."""
-        done = []
-        for fd in list(self._ready)[: self._budget]:
-            peer = self._ready.pop(fd)
-            if peer.dead or peer.tls is None:
+    def turn(self, now: float) -> list[Connection]:
+        """Make the steps of one turn; returns the connections that are secure now."""
+        connections, secure = self._connections, []
+        for conn in list(self._ready)[: self._budget]:
+            del self._ready[conn]
+            if conn.state is not State.HANDSHAKE:
                 continue
             try:
-                interest = peer.tls.do_handshake()
+                interest = conn.transport.handshake()
             except OSError as error:
                 if error.errno == EPROTO:
-                    self._connections.end(peer, CloseReason.TLS, error.strerror or "", now)
+                    connections.act(conn, End(CloseReason.TLS, error.strerror or ""), now)
                 else:
-                    self._connections.fail(peer, error.errno or 0, now)
+                    connections.act(conn, Failed(error.errno or 0), now)
                 continue
             if interest:
-                self._connections.interest.wait_for_handshake(peer, interest)
+                connections.watching.wait_for_handshake(conn, interest)
             else:
-                peer.shaking = False
-                self._connections.interest.tune(peer)
-                done.append(peer)
-        return done
+                connections.step(conn, Step.SECURE)
+                connections.watching.update(conn)
+                secure.append(conn)
+        return secure

@@ -1,274 +1,280 @@
-"""What arrives: connections are accepted, greeted and read, and what they send goes into the turn. Judges no ranks.
+"""Intake: connections are accepted, greeted and read, and the frames that they sent go into the turn. Judges no ranks.
 
 Whatever goes wrong with one connection in here ends that one, and no other.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-
 from ...config import Config
-from ...core.room.room import Room, Turn
-from ...core.server_session import State, Step
+from ...core.greeting import HELLO_MAX_BYTES, greet
+from ...core.room.batch import Batch, Event
+from ...core.room.turn import Turn
 from ...core.wire.codes import FRAME_OVERHEAD
 from ...core.wire.frames import Hello, Leave, Ping, Who
 from ...errors import ProtocolViolation
-from ...framing import Batch, Event, receive
-from ...system.reactor import HUNG_UP, READABLE, WRITABLE, Reactor
-from ..connections.connection import ASKING, CloseReason, Peer
+from ...system.reactor import HUNG_UP, READABLE, WRITABLE
+from ..connections.closes import CloseReason
+from ..connections.connection import Connection, Pause, State, Step
 from ..connections.registry import Connections
+from ..connections.verdicts import End, Failed, Hold, Verdict
+from ..kernel.receive import receive, take_in
 from ..sockets.listener import Listener
-from ..sockets.tls import TLS_READ_BYTES
-from .auth import Access
+from .auth import Auth
 from .handshakes import Handshakes
-from .query_budget import Asking
+from .query_budget import QueryBudget
 
 __all__ = ["Intake"]
 
-log = logging.getLogger("rankmux.server")
-
 
 class Intake:
-    """Reads for a server. `joining` said HELLO and wait for a seat; for `unread` the last turn had no budget."""
+    """Reads for a server.
+
+    `joining`  connections that said HELLO and wait for a seat
+    `unread`   ready descriptors that the last turn had no budget for
+    """
 
     def __init__(
-        self,
-        config: Config,
-        reactor: Reactor,
-        listener: Listener,
-        connections: Connections,
-        access: Access,
-        room: Room,
-        batch: Batch,
+        self, config: Config, listener: Listener, connections: Connections, auth: Auth, batch: Batch
     ) -> None:
-        self.joining: list[Peer] = []
+        self.joining: list[Connection] = []
         self.unread: list[tuple[int, int]] = []
-        self.guest: Callable[[int], object] = id  # told of a ready descriptor that is no connection's
         self._config = config
-        self._reactor = reactor
         self._listener = listener
         self._connections = connections
-        self._interest = connections.interest
-        self._access = access
-        self._room = room
+        self._watching = connections.watching
+        self._descriptors = connections.descriptors
+        self._outbox = connections.outbox
+        self._auth = auth
         self._batch = batch
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
+        self._queries = QueryBudget(config.outbox_soft_bytes // 4)
+        self._members = 0
         self._left = 0
-        self._asking = Asking(config.outbox_soft_bytes // 4)
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
-        over = self._connections.outbox.over
-        return bool(self.unread or self._interest.again or self._handshakes or self._asking.waits(over))
+        return bool(
+            self.unread or self._watching.again or self._handshakes or self._queries.waits(self._outbox.over)
+        )
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """All connections are gone: nothing waits to be read or answered."""
         self.joining.clear()
         self.unread.clear()
-        self._handshakes.forget()
-        self._asking.forget()
+        self._handshakes.clear()
+        self._queries.clear()
 
-    def read(self, ready: list[tuple[int, int]], turn: Turn) -> None:
-        """Read what has arrived into `turn`."""
+    def gather(self, ready: list[tuple[int, int]], turn: Turn, members: int, now: float) -> list[int]:
+        """Read the input of the `ready` (fd, mask) into `turn`; returns the descriptors that are no connection's.
+
+        `members` is the size of the room, by which the cost of queries is estimated.
+        """
+        self._members = members
         if self.unread:
             first = dict(self.unread)
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
-        config, connections = self._config, self._connections
-        if connections.outbox.full:
-            ready = self._brake(ready)
-        self._resume_asking(turn)
-        budget = config.read_budget_bytes if connections.outbox.over else config.turn_budget_bytes
+        if self._outbox.full:
+            ready = self._brake(ready, now)
+        self._resume_queries(turn, now)
+        again, self._watching.again = self._watching.again, []
+        for conn in again:  # before anything newer of the same connection
+            self._feed_unseen(conn, turn, now)
+        budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
         events, others, dealt = receive(
-            self._batch, ready, connections.links, turn.now, config.read_budget_bytes, budget
+            self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget
         )
         self.unread = ready[dealt:]
         for fd, event in events:
-            peer = connections.at(fd)
-            try:
-                self._on_event(peer, event, turn)
-            except Exception as error:  # noqa: BLE001 - told there
-                connections.blame(peer, error, turn.now)
-        again, self._interest.again = self._interest.again, []
-        for peer in again:
-            self._look(peer, READABLE, turn)
+            reader = self._connections.at(fd)
+            assert reader is not None
+            with self._connections.guard(reader, now):
+                self._on_event(reader, event, turn, now)
+        for conn in again:
+            self._look(conn, READABLE, turn, now)
         self._left = budget  # the hot loop has had as much
+        foreign = self._look_at_others(others, turn, now)
+        for conn in self._handshakes.turn(now):
+            with self._connections.guard(conn, now):
+                if not self._auth.admits_names(conn.transport.peer_names()):
+                    text = "the name in the certificate may not join"
+                    self._connections.end(conn, CloseReason.AUTH, text, now)
+                else:
+                    self._receive(conn, turn, now)
+        return foreign
+
+    def _brake(self, ready: list[tuple[int, int]], now: float) -> list[tuple[int, int]]:
+        """A queue is half-way to its hard limit: every member that could fill it further waits."""
+        pacing, full, tickets = self._connections.pacing, self._outbox.full, self._descriptors.tickets
+        receivers = pacing.crowd(sorted(full))
+        left, began = [], []
+        for fd, mask in ready:
+            ticket = tickets[fd]
+            if not ticket or not mask & READABLE or ticket in full:
+                left.append((fd, mask))
+                continue
+            if pacing.wait(ticket, receivers):
+                began.append(ticket)
+            if mask & ~READABLE:
+                left.append((fd, mask & ~READABLE))
+        self._connections.pace(began, now)
+        return left
+
+    def _look_at_others(self, others: list[tuple[int, int]], turn: Turn, now: float) -> list[int]:
+        """Deal with the ready descriptors that are not, or not only, for the hot loop."""
+        foreign = []
         for dealt, (fd, mask) in enumerate(others):
             if self._left <= 0:
                 self.unread += others[dealt:]
                 break
-            ready_peer = connections.get(fd)
-            if ready_peer is not None:
-                self._look(ready_peer, mask, turn)
+            conn = self._connections.at(fd)
+            if conn is not None:
+                self._look(conn, mask, turn, now)
             elif fd == self._listener.fd:
-                self._accept(turn)
-            elif not self._reactor.woken(fd):
-                self.guest(fd)
-        for peer in self._handshakes.turn(turn.now):
-            try:
-                self._on_handshake(peer, turn)
-            except Exception as error:  # noqa: BLE001 - told there
-                connections.blame(peer, error, turn.now)
-
-    def _brake(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Somebody is half-way to its hard limit: whoever could fill it further waits, known for that or not."""
-        connections = self._connections
-        full, tickets, left = connections.outbox.full, connections.links.tickets, []
-        receivers = connections.pacing.crowd(sorted(full))
-        for fd, mask in ready:
-            if tickets[fd] and mask & READABLE and fd not in full:
-                connections.pacing.wait(fd, receivers)
-                if mask & ~READABLE:
-                    left.append((fd, mask & ~READABLE))
+                self._accept(turn, now)
             else:
-                left.append((fd, mask))
-        return left
+                foreign.append(fd)
+        return foreign
 
-    def _accept(self, turn: Turn) -> None:
-        budget = self._config.accept_budget
+    def _accept(self, turn: Turn, now: float) -> None:
+        context, budget = self._auth.context, self._config.accept_budget
         if (
-            self._access.context is not None
-        ):  # who has no turn for a handshake yet is better off in the kernel's queue
+            context is not None
+        ):  # a connection whose handshake cannot begin yet is better off in the kernel's queue
             budget = self._config.tls_handshake_budget - len(self._handshakes)
-        for sock, address in self._listener.accept(budget, turn.now):
-            peer = self._connections.open(sock, address, self._access.context, turn.now)
-            if peer is None:
+        for sock, address in self._listener.accept(budget, now):
+            conn = self._connections.open(sock, address, context, now)
+            if conn is None:
                 continue
-            try:
-                if peer.shaking:
-                    self._handshakes.ready(peer)
+            with self._connections.guard(conn, now):
+                if conn.state is State.HANDSHAKE:
+                    self._handshakes.ready(conn)
                 else:
-                    self._receive(peer, turn)
-                if peer.session.state is State.GREETING:
-                    self._connections.await_hello(peer, turn.now)
-            except Exception as error:  # noqa: BLE001 - told there
-                self._connections.blame(peer, error, turn.now)
+                    self._receive(conn, turn, now)
+                if conn.state in (State.HANDSHAKE, State.GREETING):
+                    self._connections.limit_greeting(conn, now)
 
-    def _look(self, peer: Peer, mask: int, turn: Turn) -> None:
-        """A connection that the hot loop leaves to us is ready, or holds bytes that no selector sees."""
-        connections = self._connections
-        if peer.dead:
+    def _look(self, conn: Connection, mask: int, turn: Turn, now: float) -> None:
+        """`conn` is ready and not for the hot loop, or holds bytes that no selector tells of."""
+        if conn.dead:
             return
-        try:
-            if peer.shaking:
-                self._handshakes.ready(peer)
+        with self._connections.guard(conn, now):
+            if conn.state is State.HANDSHAKE:
+                self._handshakes.ready(conn)
                 return
-            if peer.fd in connections.outbox.queues and (peer.tls is not None or mask & (WRITABLE | HUNG_UP)):
-                connections.writing.resume(peer, turn.now)
-            if peer.dead or peer.input_ended or peer.held:
+            direct = conn.transport.direct
+            if conn.key in self._outbox.queues and (not direct or mask & (WRITABLE | HUNG_UP)):
+                self._connections.resume(conn, now)
+            if conn.dead or conn.input_ended or conn.paused_for:
                 return
-            if (
-                peer.session.pending
-                and peer.session.state is State.MEMBER
-                and peer.fd not in self._interest.partial
-            ):
-                self._feed(peer, b"", turn)
-            if peer.tls is not None or mask & (READABLE | HUNG_UP):
-                self._receive(peer, turn)
-        except Exception as error:  # noqa: BLE001 - told there
-            connections.blame(peer, error, turn.now)
+            if not direct or mask & (READABLE | HUNG_UP):
+                self._receive(conn, turn, now)
 
-    def _on_handshake(self, peer: Peer, turn: Turn) -> None:
-        assert peer.tls is not None
-        if not self._access.admits_names(peer.tls.peer_names()):
-            self._connections.end(
-                peer, CloseReason.AUTH, "the name in the certificate may not join", turn.now
-            )
-        else:
-            self._receive(peer, turn)
+    def _feed_unseen(self, conn: Connection, turn: Turn, now: float) -> None:
+        """Bytes that came behind HELLO count once there is a seat."""
+        unseen = conn.fd in self._descriptors.partials and conn.fd not in self._descriptors.partial_since
+        if unseen and conn.state is State.MEMBER:
+            with self._connections.guard(conn, now):
+                self._feed(conn, b"", turn, now)
 
-    def _receive(self, peer: Peer, turn: Turn) -> None:
+    def _receive(self, conn: Connection, turn: Turn, now: float) -> None:
         """Read a connection that the hot loop leaves to us."""
-        config = self._config
-        left = config.read_budget_bytes
+        left = self._config.read_budget_bytes
+        transport = conn.transport
         while left > 0:
-            size = left if peer.tls is None else TLS_READ_BYTES
+            size = max(left, transport.read_bytes)
             try:
-                data = peer.sock.recv(size if peer.session.ticket else config.greeting_in_bytes)
+                data = transport.recv(size if conn.ticket else self._config.greeting_in_bytes)
             except (BlockingIOError, InterruptedError):
-                if peer.broken:  # that was all
-                    self._connections.fail(peer, 0, turn.now)
+                if conn.state is State.BROKEN:  # everything that had arrived was read
+                    self._connections.act(conn, Failed(0), now)
                 break
             except OSError as error:
-                self._connections.fail(
-                    peer, error.errno or 0, turn.now, "" if peer.tls is None else error.strerror or ""
-                )
+                detail = "" if transport.direct else error.strerror or ""
+                self._connections.act(conn, Failed(error.errno or 0, detail), now)
                 return
             if not data:
-                self._on_event(peer, 0, turn)
+                self._on_event(conn, 0, turn, now)
                 return
-            self._connections.links.heard[peer.fd] = turn.now
-            self._feed(peer, data, turn)
+            self._descriptors.heard[conn.fd] = now
+            self._feed(conn, data, turn, now)
             left -= len(data)
             self._left -= len(data)
-            if peer.tls is None or peer.dead or peer.held or peer.session.state is not State.MEMBER:
+            if transport.direct or conn.paused_for or conn.state not in (State.MEMBER, State.BROKEN):
                 break
-        if not peer.dead:
-            if peer.tls is not None:
-                self._interest.tune(peer)
-            self._interest.look_again(peer)
+        if not conn.dead:
+            if not transport.direct:
+                self._watching.update(conn)
+            self._watching.look_again(conn)
 
-    def _feed(self, peer: Peer, data: bytes, turn: Turn) -> None:
-        session = peer.session
-        before = len(session.pending or b"")
-        for event in session.receive_data(data, self._batch):
-            self._on_event(peer, event, turn)
-        held = len(session.pending or b"")
-        if session.state is State.MEMBER:
-            self._interest.keep_partial(peer, held < before + len(data), turn.now)
-        elif session.state is State.GREETING and held > self._config.greeting_in_bytes:
-            text = f"more than {self._config.greeting_in_bytes} bytes came before HELLO was whole"
-            self._connections.end(peer, CloseReason.TOO_BIG, text, turn.now)
+    def _feed(self, conn: Connection, data: bytes, turn: Turn, now: float) -> None:
+        """Bytes of `conn` go to where its state takes them; behind the end they are dropped."""
+        if conn.state in (State.MEMBER, State.BROKEN):
+            for event in take_in(self._batch, self._descriptors, conn.fd, data, now):
+                self._on_event(conn, event, turn, now)
+        elif conn.state is State.GREETING:
+            self._greet(conn, data, now)
+        elif conn.state is State.JOINING:
+            self._descriptors.partials.setdefault(conn.fd, bytearray()).extend(data)
 
-    def _resume_asking(self, turn: Turn) -> None:
-        for peer, events in self._asking.turn(self._connections.outbox.over):
-            try:
-                while events and peer.reason is None and self._take(peer, events[0], turn):
+    def _greet(self, conn: Connection, data: bytes, now: float) -> None:
+        config, partials = self._config, self._descriptors.partials
+        stream = partials.pop(conn.fd, b"") + data
+        taken, frame = greet(stream, min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD))
+        if taken < len(stream):
+            partials[conn.fd] = bytearray(stream[taken:])
+        if isinstance(frame, Hello):
+            self._connections.act(conn, self._on_hello(conn, frame), now)
+        elif frame is not None:
+            self._connections.end(conn, CloseReason.of(frame.code), frame.text, now)
+        elif len(stream) > config.greeting_in_bytes:
+            text = f"more than {config.greeting_in_bytes} bytes came before HELLO was whole"
+            self._connections.end(conn, CloseReason.TOO_BIG, text, now)
+
+    def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
+        conn.name = hello.name
+        if not self._auth.admits(hello.token):
+            return End(CloseReason.AUTH, "wrong token")
+        self._connections.step(conn, Step.HELLO)
+        self.joining.append(conn)
+        return None
+
+    def _resume_queries(self, turn: Turn, now: float) -> None:
+        for conn, events in self._queries.turn(self._outbox.over):
+            with self._connections.guard(conn, now):
+                while events and conn.alive:
+                    verdict = self._take(conn, events[0], turn)
+                    if isinstance(verdict, Hold):
+                        break
                     events.popleft()
-            except Exception as error:  # noqa: BLE001 - told there
-                self._connections.blame(peer, error, turn.now)
+                    self._connections.act(conn, verdict, now)
             if not events:
-                self._asking.done(peer)
-                self._interest.release(peer, ASKING)
+                self._queries.done(conn)
+                self._watching.resume(conn, Pause.QUERIES)
 
-    def _on_event(self, peer: Peer, event: Event, turn: Turn) -> None:
-        if isinstance(event, bytes):
-            peer.session.pending = bytearray(event)
-            self._interest.keep_partial(peer, True, turn.now)
-        elif peer in self._asking or not self._take(peer, event, turn):
-            self._asking.postpone(peer, event)
-            self._connections.hold(peer, ASKING)
+    def _on_event(self, conn: Connection, event: Event, turn: Turn, now: float) -> None:
+        verdict: Verdict = Hold(Pause.QUERIES) if conn in self._queries else self._take(conn, event, turn)
+        if isinstance(verdict, Hold):
+            self._queries.postpone(conn, event)
+        self._connections.act(conn, verdict, now)
 
-    def _take(self, peer: Peer, event: Event, turn: Turn) -> bool:
-        """False when the event has to wait."""
-        connections, now = self._connections, turn.now
-        if isinstance(event, int):
-            if event:
-                connections.fail(peer, event, now)
-            else:
-                cut = peer.session.pending and peer.session.state is State.MEMBER
-                connections.end(peer, CloseReason.CUT if cut else CloseReason.END_OF_STREAM, "", now)
-                connections.input_ended(peer)
-        elif isinstance(event, ProtocolViolation):
-            connections.end(peer, CloseReason.of(event.code), event.text, now)
-        elif isinstance(event, Hello):
-            self._on_hello(peer, event, now)
-        elif isinstance(event, Who):
-            most = self._config.max_payload + FRAME_OVERHEAD + 4
-            if not self._asking.allows(peer, event, len(self._room), most):
-                return False
-            turn.queries.append((peer.session.ticket, event))
-        elif isinstance(event, Ping):
-            turn.pings.append((peer.session.ticket, event.payload))
-        elif isinstance(event, Leave):
-            connections.end(peer, CloseReason.LEFT, "", now)
-        return True
-
-    def _on_hello(self, peer: Peer, hello: Hello, now: float) -> None:
-        peer.name = hello.name
-        if not self._access.admits(hello.token):
-            self._connections.end(peer, CloseReason.AUTH, "the token is not the right one", now)
-            return
-        peer.session.step(Step.HELLO)
-        self._connections.greeted(peer)
-        self.joining.append(peer)
+    def _take(self, conn: Connection, event: Event, turn: Turn) -> Verdict:
+        """Enter a member's `event` into the turn; Hold when it has to wait."""
+        match event:
+            case Who():
+                most = self._config.max_payload + FRAME_OVERHEAD + 4
+                if not self._queries.allows(conn, event, self._members, most):
+                    return Hold(Pause.QUERIES)
+                turn.queries.append((conn.ticket, event))
+            case Ping():
+                turn.pings.append((conn.ticket, event.payload))
+            case Leave():
+                return End(CloseReason.LEFT)
+            case ProtocolViolation():
+                return End(CloseReason.of(event.code), event.text)
+            case 0:
+                cut = conn.fd in self._descriptors.partials and conn.alive and conn.ticket
+                reason = CloseReason.CUT if cut else CloseReason.END_OF_STREAM
+                return End(reason, input_ended=True)
+            case int():
+                return Failed(event)
+        return None

@@ -1,7 +1,7 @@
-"""What the hot loops must know of a connection, in tables indexed by its file descriptor. No protocol, no system call.
+"""The hot loops' tables of connections, indexed by file descriptor. No protocol and no system call.
 
-The descriptor is a small number that the kernel hands out densely, so a table of 20,000 of them is small and a look-up
-needs no hashing. `_framing` and `_flush` read and write these tables in place.
+The kernel hands out descriptors densely, so a table for 20,000 of them is small and a look-up needs no hashing.
+`kernel/receive` and `kernel/fanout` read and write these tables in place.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from array import array
 from errno import EBADF
 from typing import Protocol
 
-__all__ = ["READ_DIRECT", "WRITE_DIRECT", "Links", "PlainSocket"]
+__all__ = ["READ_DIRECT", "WRITE_DIRECT", "Descriptors", "DirectSocket"]
 
 READ_DIRECT = 1
-"""A member on a plain socket with no incomplete frame: the hot loop may read it."""
+"""A member on a plain socket: the hot loop may read it."""
 WRITE_DIRECT = 2
-"""A plain socket with nothing queued: the hot loop may send to it."""
+"""A plain socket with an empty queue: the hot loop may send to it."""
 
 
-class PlainSocket(Protocol):
-    """The two calls of a socket that the pure twin makes."""
+class DirectSocket(Protocol):
+    """The two calls that the pure twin makes."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """As of socket.socket."""
@@ -29,7 +29,7 @@ class PlainSocket(Protocol):
 
 
 class _Closed:
-    """Stands where no connection is."""
+    """The placeholder for a descriptor without a connection."""
 
     def recv_into(self, _: memoryview, /) -> int:
         raise OSError(EBADF, "this connection is closed")
@@ -41,22 +41,29 @@ class _Closed:
 _CLOSED = _Closed()
 
 
-class Links:
-    """`modes[fd]`: READ_DIRECT and WRITE_DIRECT; `tickets[fd]`: 0 for none.
+class Descriptors:
+    """The tables.
 
-    `heard[fd]`: when bytes last came, in seconds.
+    `modes[fd]`          READ_DIRECT and WRITE_DIRECT, or 0
+    `tickets[fd]`        the member's ticket, 0 for none
+    `heard[fd]`          when bytes last came, in seconds
+    `sockets[fd]`        for the pure twin
+    `partials[fd]`       bytes of a frame that is not whole yet; before the seat, bytes behind HELLO
+    `partial_since[fd]`  when a member's incomplete frame began; without the members that are not read from
     """
 
-    __slots__ = ("heard", "modes", "sockets", "tickets")
+    __slots__ = ("heard", "modes", "partial_since", "partials", "sockets", "tickets")
 
     def __init__(self) -> None:
         self.modes = bytearray()
         self.tickets = array("Q")
         self.heard = array("d")
-        self.sockets: list[PlainSocket] = []
+        self.sockets: list[DirectSocket] = []
+        self.partials: dict[int, bytearray] = {}
+        self.partial_since: dict[int, float] = {}
 
     def reserve(self, fd: int) -> None:
-        """Make the tables long enough for `fd`, which may come up in `ready`."""
+        """Make the tables long enough for `fd`, which may be among the ready ones."""
         more = fd + 1 - len(self.modes)
         if more > 0:
             more = max(more, len(self.modes), 64)
@@ -65,7 +72,7 @@ class Links:
             self.heard.frombytes(bytes(more * self.heard.itemsize))
             self.sockets.extend([_CLOSED] * more)
 
-    def open(self, fd: int, sock: PlainSocket, now: float) -> None:
+    def open(self, fd: int, sock: DirectSocket, now: float) -> None:
         """Enter a connection that is not a member yet."""
         self.reserve(fd)
         self.modes[fd] = 0
@@ -73,8 +80,14 @@ class Links:
         self.heard[fd] = now
         self.sockets[fd] = sock
 
+    def drop_partial(self, fd: int) -> None:
+        """Forget the incomplete frame."""
+        self.partials.pop(fd, None)
+        self.partial_since.pop(fd, None)
+
     def close(self, fd: int) -> None:
-        """Forget the connection; its descriptor may be handed out again from now on."""
+        """Remove the connection; the kernel may reuse its descriptor from now on."""
         self.modes[fd] = 0
         self.tickets[fd] = 0
         self.sockets[fd] = _CLOSED
+        self.drop_partial(fd)

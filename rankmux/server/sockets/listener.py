@@ -1,4 +1,7 @@
-"""The listening socket: so many connections a turn, and a pause when the system has none to give. Knows no protocol."""
+"""The listening socket: a budget of connections per turn, a pause when the system runs out of resources.
+
+Knows no protocol.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ from ...config import Config
 from ...errors import AddressInUse, ConfigError
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
+from .transport import PlainSocket
 
 __all__ = ["Listener", "clear_path", "text_address", "unix_error"]
 
-# These concern the one connection that was to be accepted; anything else would come up again at once.
+# Errors of the one connection being accepted; any other error would recur at once.
 _PASSING = frozenset(
     getattr(errno, name)
     for name in (
@@ -33,7 +37,7 @@ _PAUSE_FIRST_S = 0.1
 _PAUSE_LAST_S = 1.0
 _CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
 
-log = logging.getLogger("rankmux.server.sockets.listener")
+log = logging.getLogger("rankmux.listener")
 
 
 def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
@@ -43,9 +47,9 @@ def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 
 class _Listening(socket.socket):
-    """A listening socket that accepts without making enumerations of each connection's family and type.
+    """A listening socket that accepts without building enum members for each connection's family and type.
 
-    That is what `socket.accept` does, and it costs as much as the accepting.
+    `socket.accept` does build them, which costs as much as the system call.
     """
 
     __slots__ = ("_kind",)
@@ -56,11 +60,11 @@ class _Listening(socket.socket):
         super().__init__(family, type_, protocol, fileno)
         self._kind = int(family), int(type_), protocol
 
-    def accept_plainly(self) -> tuple[socket.socket, Any]:
+    def accept_plainly(self) -> tuple[PlainSocket, Any]:
         """As `accept`, for a listener that does not block."""
         fd, address = self._accept()  # type: ignore[attr-defined]
         try:
-            sock = socket.socket(*self._kind, fileno=fd)
+            sock = PlainSocket(*self._kind, fileno=fd)
         except MemoryError:
             os.close(fd)
             raise
@@ -68,10 +72,10 @@ class _Listening(socket.socket):
 
 
 class Listener:
-    """Listens where `config` says, once `check` has let the address pass. Raises ConfigError when it can't.
+    """Listens on the address in `config` after `check` has accepted it, or on the socket passed as `handed`.
 
-    `address` is host and port, or the path of a Unix socket and 0; `where` is it in one text. A socket that was
-    `handed` to us is listened on instead; who handed it over goes on with it after us.
+    `address` is host and port, or the path of a Unix socket and 0; `where` is the same as text. A `handed` socket
+    stays with the service manager afterwards. Raises ConfigError when it cannot listen.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Listener:
     ) -> None:
         self._reactor = reactor
         self._pause_s = 0.0
-        self.pauses = 0  # so often had the system no connection to give
+        self.pauses = 0  # how often accepting was paused
         self._path = config.unix if handed is None else ""
         if handed is not None:
             self._sock = _adopt(handed, config, check)
@@ -100,17 +104,17 @@ class Listener:
             self.where = text_address(self.address)
         reactor.watch(self.fd, READABLE)
 
-    def accept(self, budget: int, now: float) -> Iterator[tuple[socket.socket, str]]:
+    def accept(self, budget: int, now: float) -> Iterator[tuple[PlainSocket, str]]:
         """At most `budget` new connections, non-blocking, with their addresses as texts.
 
-        What the peer broke is passed over, what the system lacks pauses us.
+        A connection that its peer has already broken is skipped; a lack of descriptors or memory pauses accepting.
         """
         for _ in range(budget):
             try:
                 sock, address = self._sock.accept_plainly()
             except BlockingIOError:
                 return
-            except (MemoryError, SystemError):  # the latter: accept itself forgets to say what it lacked
+            except (MemoryError, SystemError):  # SystemError: accept failed without setting an exception
                 self._pause(os.strerror(errno.ENOMEM), now)
                 return
             except OSError as error:
@@ -126,7 +130,7 @@ class Listener:
                 text = _credentials(sock) if self._local else text_address(address)
             except OSError as error:
                 facts = tagged("accept_failed", error=error.strerror)
-                log.warning("a new connection was closed: %s", error.strerror, extra=facts)
+                log.warning("closed a new connection: %s", error.strerror, extra=facts)
                 sock.close()
                 continue
             yield sock, text
@@ -142,14 +146,12 @@ class Listener:
     def _unlink(self) -> None:
         if self._path:
             with suppress(FileNotFoundError):
-                if (
-                    Path(self._path).stat().st_ino == self._inode
-                ):  # not one that somebody else has put there since
+                if Path(self._path).stat().st_ino == self._inode:  # else another process has replaced it
                     Path(self._path).unlink()
 
     def _pause(self, error: str, now: float) -> None:
         if not self._pause_s:
-            text = "not accepting for a while: %s; members are not affected"
+            text = "accepting paused: %s; members are not affected"
             log.warning(text, error, extra=tagged("accept_paused", error=error))
         self.pauses += 1
         self._pause_s = min(max(self._pause_s * 2, _PAUSE_FIRST_S), _PAUSE_LAST_S)
@@ -169,8 +171,10 @@ def _credentials(sock: socket.socket) -> str:
 
 
 def _tune(sock: socket.socket, config: Config) -> None:
-    """What is set here, accepted sockets inherit: nothing has to be set on each. The kernel doubles the first one."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2)
+    """Set the options that accepted sockets inherit, so that none has to be set on each connection."""
+    sock.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer_bytes // 2
+    )  # the kernel doubles it
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -190,7 +194,7 @@ def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError("host", config.host, f"an address of this machine is expected ({error})") from None
+        raise ConfigError("host", config.host, f"cannot be resolved: {error}") from None
     family, type_, protocol, _, address = found[0]
     check(str(address[0]))
     sock = _Listening(family, type_, protocol)
@@ -203,8 +207,9 @@ def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
     except OSError as error:
         sock.close()
         where = text_address((config.host, config.port))
-        kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigError
-        raise kind("the address", where, f"one that is free is expected ({error.strerror})") from None
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse("host", where) from None
+        raise ConfigError("host", config.host, f"cannot listen on {where}: {error.strerror}") from None
     return sock
 
 
@@ -212,7 +217,7 @@ def _listen_unix(config: Config) -> _Listening:
     sock = _Listening(socket.AF_UNIX)
     try:
         _tune(sock, config)
-        before = os.umask(0o177)  # the mode is right from the first moment on
+        before = os.umask(0o177)  # so that the socket never has a wider mode
         try:
             clear_path(config.unix)
             sock.bind(config.unix)
@@ -227,14 +232,14 @@ def _listen_unix(config: Config) -> _Listening:
 
 
 def unix_error(key: str, path: str, error: OSError) -> ConfigError:
-    """Why a Unix socket could not be bound to `path`."""
-    in_use = error.errno == errno.EADDRINUSE and Path(path).is_socket()
-    kind = AddressInUse if in_use else ConfigError
-    return kind(key, path, f"a path for a new socket is expected ({error.strerror or error})")
+    """The reason why a Unix socket could not be bound to `path`."""
+    if error.errno == errno.EADDRINUSE and Path(path).is_socket():
+        return AddressInUse(key, path)
+    return ConfigError(key, path, f"cannot create a socket there: {error.strerror or error}")
 
 
 def clear_path(path: str) -> None:
-    """Remove a socket that a server has left behind; leave one alone that somebody listens on, and anything else."""
+    """Remove a stale socket at `path`; a socket in use and any other file are left alone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
@@ -247,4 +252,4 @@ def clear_path(path: str) -> None:
         except ConnectionRefusedError:
             Path(path).unlink()
         except OSError:
-            return  # a full backlog is a sign of life too; the bind will say that the path is taken
+            return  # a full backlog means that it is in use, too; bind will report it

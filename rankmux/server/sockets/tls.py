@@ -1,8 +1,8 @@
-"""TLS inside the same loop: a socket that speaks it, the contexts, the handshakes, so many a turn. Knows no protocol.
+"""TLS on the server's loop: a non-blocking TLS socket and its contexts. Knows no protocol.
 
-`TlsSocket` behaves as a non-blocking plain socket where that is possible. What differs: each call may want the other
-readiness than its own (`read_on`, `write_on`), bytes may be decrypted and not yet read (`pending`), and what a `send`
-was offered must be offered again, exactly, until it is taken: OpenSSL has encrypted it already.
+`TlsSocket` behaves like a plain non-blocking socket, with three differences: a call may wait for the other kind of
+readiness (`read_on`, `write_on`); bytes may be decrypted but not yet read (`pending`); and after a partial `send` the
+same bytes must be passed again, because OpenSSL has already encrypted them.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from pathlib import Path
 from ...config import Config
 from ...errors import ConfigError
 from ...system.reactor import READABLE, WRITABLE
+from .transport import reset_on_close
 
-__all__ = ["TLS_READ_BYTES", "TLS_WRITE_BYTES", "TlsSocket", "certificate_names", "make_context"]
-
-TLS_WRITE_BYTES = 16_384  # one record: what is offered again after it was not taken stays small
-TLS_READ_BYTES = 65_536  # at least a record, or its rest stays inside where no selector sees it
+__all__ = ["TlsSocket", "certificate_names", "make_context"]
 
 
 class TlsSocket:
-    """A server's end of TLS over `sock`, which must be non-blocking; it belongs to this object from now on.
+    """The server's end of TLS over the non-blocking `sock`, which it takes over.
 
-    Calls raise BlockingIOError when they have to be made again, and OSError otherwise; EPROTO stands for what TLS
-    itself found wrong.
+    Calls raise BlockingIOError when they must be repeated, and OSError otherwise, with EPROTO for errors of TLS itself.
     """
 
-    __slots__ = ("_sock", "read_on", "write_on")
+    __slots__ = ("_sock", "handshaking", "read_on", "write_on")
+
+    direct = False
+    must_repeat = True
+    offer_bytes = 16_384  # one record: what is offered again after it was not taken stays small
+    read_bytes = 65_536  # at least a record, or its rest stays inside where no selector sees it
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
-            sock.getpeername()  # of one that is gone already, ssl would leave its own socket open
+            sock.getpeername()  # if the peer is gone already, ssl would leak its own socket
             self._sock = context.wrap_socket(
                 sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
             )
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # it looks whether the connection still stands, and for early bytes
+        except (OSError, ValueError) as error:  # wrap_socket checks for a lost connection and for early bytes
             raise _plain(error) from None
         finally:
             sock.close()  # whatever has become of it: the descriptor is not its any more
+        self.handshaking = True
         self.read_on = READABLE
         self.write_on = WRITABLE
 
@@ -54,8 +54,8 @@ class TlsSocket:
         """The descriptor."""
         return self._sock.fileno()
 
-    def do_handshake(self) -> int:
-        """Go on with the handshake; 0 when it is done, else the readiness that it waits for."""
+    def handshake(self) -> int:
+        """As of Transport."""
         try:
             self._sock.do_handshake()
         except ssl.SSLWantReadError:
@@ -64,6 +64,7 @@ class TlsSocket:
             return WRITABLE
         except (OSError, ValueError) as error:
             raise _plain(error) from None
+        self.handshaking = False
         return 0
 
     def recv(self, size: int) -> bytes:
@@ -84,17 +85,17 @@ class TlsSocket:
         return data
 
     def recv_into(self, buffer: memoryview) -> int:
-        """As `recv`, for who reads plain sockets so."""
+        """Like `recv`, into a buffer."""
         data = self.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def sendmsg(self, views: Iterable[memoryview]) -> int:
-        """Send the `views`, one record at most; returns how many bytes were taken."""
+        """Send `views`, at most one record; returns the number of bytes sent."""
         return self.send(b"".join(views))
 
     def send(self, data: bytes | memoryview) -> int:
-        """As `sendmsg`, in one piece."""
+        """Like `sendmsg`, for one buffer."""
         try:
             sent = self._sock.send(data)
         except ssl.SSLWantWriteError:
@@ -103,7 +104,7 @@ class TlsSocket:
         except ssl.SSLWantReadError:
             self.write_on = READABLE
             raise BlockingIOError from None
-        except ssl.SSLEOFError:  # nothing that TLS found wrong: the connection does not stand any more
+        except ssl.SSLEOFError:  # not an error of TLS: the connection is gone
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
         except (OSError, ValueError) as error:
             raise _plain(error) from None
@@ -111,28 +112,32 @@ class TlsSocket:
         return sent
 
     def _end_or_reset(self) -> None:
-        """CPython up to 3.12 shows a reset as an end of stream; only after the reset there is no peer any more."""
+        """Raise ECONNRESET after a reset: CPython up to 3.12 reports it as an end of stream, but has no peer then."""
         try:
             self._sock.getpeername()
         except OSError:
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
 
     def pending(self) -> int:
-        """Bytes that are decrypted and not yet read."""
+        """The number of bytes decrypted but not yet read."""
         return self._sock.pending()
 
     def peer_names(self) -> frozenset[str]:
-        """The names in the peer's certificate, if it showed one."""
+        """The names in the peer's certificate, if it presented one."""
         return certificate_names(self._sock.getpeercert())
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
-        """As of socket.socket."""
-        self._sock.setsockopt(level, option, value)
+    def set_send_buffer(self, size: int) -> None:
+        """As of Transport."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    def reset_on_close(self) -> None:
+        """As of Transport."""
+        reset_on_close(self._sock)
 
     def shutdown(self, how: int) -> None:
-        """Say the end of our stream, in TLS as in TCP. What is read from now on is not decrypted, it is for the bin."""
+        """End our stream, in TLS and in TCP. Bytes read from now on are not decrypted, only discarded."""
         with suppress(OSError, ValueError):
-            self._sock.unwrap()  # sends close_notify, then wants to read the peer's, for which we do not wait
+            self._sock.unwrap()  # sends close_notify; we do not wait for the peer's
         self._sock.shutdown(how)
 
     def close(self) -> None:
@@ -141,13 +146,13 @@ class TlsSocket:
 
 
 def make_context(config: Config) -> ssl.SSLContext | None:
-    """The context for `tls_cert`, None without one. Raises ConfigError when a file is not what it has to be."""
+    """The context for `tls_cert`, None without one. Raises ConfigError for a file that is missing or invalid."""
     if not config.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # Else OpenSSL 3 answers an end without a goodbye with an alert, and sends nothing more to who has half closed.
+    # Else OpenSSL 3 answers an end of stream without close_notify with an alert, and a half-closed peer gets no more.
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     for key, path in (
         ("tls_cert", config.tls_cert),
@@ -159,20 +164,20 @@ def make_context(config: Config) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
     except (OSError, ValueError) as error:
-        expected = f"a PEM file with a certificate and its key is expected ({_text(error)})"
+        expected = f"not a PEM file with a certificate and its key: {_text(error)}"
         raise ConfigError("tls_cert", config.tls_cert, expected) from None
     if config.tls_client_ca:
         try:
             context.load_verify_locations(config.tls_client_ca)
         except (OSError, ValueError) as error:
-            expected = f"a PEM file with certificates is expected ({_text(error)})"
+            expected = f"not a PEM file with certificates: {_text(error)}"
             raise ConfigError("tls_client_ca", config.tls_client_ca, expected) from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
 def certificate_names(certificate: object) -> frozenset[str]:
-    """The names in a certificate as `getpeercert` gives it: its common name and its alternative names."""
+    """The common name and the alternative names of a certificate as returned by `getpeercert`."""
     names: set[str] = set()
     if isinstance(certificate, dict):
         for relative in certificate.get("subject", ()):
@@ -186,15 +191,15 @@ def _readable(key: str, path: str) -> None:
         with Path(path).open("rb"):
             pass
     except OSError as error:
-        raise ConfigError(key, path, f"a file that can be read is expected ({error.strerror})") from None
+        raise ConfigError(key, path, f"cannot read the file: {error.strerror}") from None
 
 
 def _no_password() -> str:
-    raise ValueError("the key is encrypted, there is nobody to ask for its password")
+    raise ValueError("the key is encrypted with a password")
 
 
 def _plain(error: Exception) -> OSError:
-    """As an error of a plain socket: the numbers of ssl's own errors mean something else there."""
+    """`error` as an error of a plain socket, because the errno of an SSLError is not one of the system's."""
     if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
         return OSError(errno.EPROTO, _text(error))
     return error

@@ -1,4 +1,4 @@
-"""The pages that are made from the programs: up to date, and complete."""
+"""The generated reference pages: up to date and complete."""
 
 from __future__ import annotations
 

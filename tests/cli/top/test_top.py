@@ -26,7 +26,7 @@ NAMES = ("ada", "[bold]bob[/bold]", "日本", "")
 
 @pytest.fixture
 def where():
-    """A server of its own thread with four members; the last has the highest load."""
+    """A server in a thread, with four members; the last has the highest load."""
     with watched(seats=4) as prepared:
         socks = [join(prepared, name) for name in NAMES]
         socks[2].sendall(Command(1, 0, 0, 1, 60_000, b"x").encode())
@@ -87,7 +87,7 @@ def test_a_unix_socket(tmp_path, capsys):
         assert main([f"unix:{path}", "--once"]) == 0
     out = capsys.readouterr().out
     assert "0 of 64 seats" in out
-    assert "nobody is here" in out
+    assert "no members" in out
     assert main([f"unix:{path}", "--once"]) == 1
     assert "no answer" in capsys.readouterr().err
 
@@ -95,7 +95,7 @@ def test_a_unix_socket(tmp_path, capsys):
 @pytest.mark.parametrize("where", ["ftp://127.0.0.1:1/", "http://", "1x:y"])
 def test_what_is_no_address(where, capsys):
     assert main([where, "--once"]) == 2
-    assert "is expected" in capsys.readouterr().err
+    assert "WHERE is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [("--count", "-1"), ("--interval", "nan"), ("--interval", "0")])
@@ -107,7 +107,7 @@ def test_a_number_that_is_none(flags, capsys):
 
 
 def test_what_a_stranger_answers_is_escaped(capsys):
-    """A port that speaks something else: its bytes are not for our terminal."""
+    """Bytes of another protocol must not reach the terminal."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -133,7 +133,7 @@ def test_without_rich(monkeypatch, capsys):
 
 
 class AtTerminal:
-    """One run of it on a pseudo-terminal."""
+    """One run of `rankmux-top` on a pseudo-terminal."""
 
     def __init__(self, where: str) -> None:
         self._master, slave = pty.openpty()
@@ -179,7 +179,7 @@ def test_keys_at_a_terminal(where):
 
 
 def test_several_keys_at_once(where):
-    """As from a key that is held down, or over a slow line."""
+    """As from a key held down, or over a slow line."""
     with AtTerminal(where) as top:
         top.until("ada")
         top.type(b"\x1b[B\x1bOBjr")

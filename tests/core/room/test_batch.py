@@ -5,6 +5,7 @@ What is expected is computed one frame after the other, by the slow path of `wir
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from types import ModuleType
 from typing import Any
@@ -13,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rankmux.framing
+from rankmux._twin import TWIN
 from rankmux.codes import ErrorCode, FrameType, Status, Target
+from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.wire.violations import bad_length, member_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.framing import FrameDecoder
 from rankmux.wire import Command, Hello, Leave, Ping, Pong, Result, Welcome, Who
 
 from ...support.strategies import chunkings, streams, with_length
-from ...support.twins import TWINS
+from ...support.twins import MODULES, PURE, TWINS
 
 TICKET = 2**63 + 5
 Taken = tuple[list[Any], list[Any], list[Any], int]
@@ -284,10 +285,13 @@ def test_breaches_are_the_same_class(framing):
 
 
 def test_the_twin_that_was_asked_for_runs():
-    (twin,) = [twin for twin in TWINS if twin.__name__ == rankmux.framing.TWIN]
-    for name in rankmux.framing.__all__:
-        if name not in {"TWIN", "FrameDecoder"}:  # all of it, or none
-            assert getattr(rankmux.framing, name) is getattr(twin, name)
+    """All of it, or none."""
+    (twin,) = [twin for twin in TWINS if twin.__name__ == TWIN]
+    chosen = {}
+    for name in MODULES:
+        chosen.update(vars(importlib.import_module(f"rankmux.{name}")))
+    for name in PURE.__dict__.keys() - ModuleType("").__dict__.keys():
+        assert chosen[name] is getattr(twin, name)
 
 
 @given(data=st.data())

@@ -57,7 +57,7 @@ class Dispatched:
         for ticket, command in commands:
             octets = command.encode()
             assert batch.feed(ticket, octets) == (len(octets), [])
-        self.seq, self.opened, self.refused = framing.dispatch(
+        self.seq, self.opened, self.refused, self.dropped = framing.dispatch(
             batch,
             array("Q", tickets),
             self.loads,
@@ -107,7 +107,7 @@ def test_dispatch_against_the_model(framing, data):
     assert list(found.loads) == [model.load(ticket) for ticket in tickets]
     assert found.seq == model.seq
     assert found.refused == model.refused
-    assert found.opened == [(w.seq, round(w.deadline * 1000)) for w in model.waiting[opened_before:]]
+    assert found.opened == [(w.seq, w.deadline_ms) for w in model.waiting[opened_before:]]
     assert len(found.ledger) == len(model.waiting)
     assert [told[3] for told in found.told] == list(range(1001, model.seq + 1))
     # what all share is laid once, and each rank's share is a prefix that ends with a frame

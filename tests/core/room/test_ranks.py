@@ -13,7 +13,7 @@ Row = tuple[int, int, int, str, str]
 
 
 def rows(ranks: Ranks) -> list[Row]:
-    columns = ranks.tickets, ranks.peers, ranks.loads, ranks.names, ranks.addresses
+    columns = ranks.tickets, ranks.handles, ranks.loads, ranks.names, ranks.addresses
     return list(zip(*columns, strict=True))
 
 

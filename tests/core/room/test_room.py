@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
-from rankmux.core.room.room import Join, Room
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Join
 from rankmux.wire import Accepted, Command, Done, Execute, Members, Pong, Rank, Refused, Result, Routed, Who
 
 from ...support.room_model import ModelTurn
@@ -103,8 +104,8 @@ def test_a_seat_freed_in_a_turn_is_taken_in_it():
     room = Room(2, 100, 2, 1000)
     play(room, joins=[Join(1, "a", ""), Join(2, "b", "")])
     turn = ModelTurn(departures={1: Cause.LEFT}, joins=[Join(3, "c", ""), Join(4, "d", "")])
-    outcome = room.apply(as_turn(turn, room, 100))
-    assert [(j.peer, j.ticket, j.rank, j.seq) for j in outcome.joined] == [(3, 3, 1, 4)]
+    outcome = room.apply(as_turn(turn, 100))
+    assert [(j.handle, j.ticket, j.rank, j.seq) for j in outcome.joined] == [(3, 3, 1, 4)]
     assert outcome.full == [Join(4, "d", "")]
     assert owed(outcome)[2] == [Rank(3, 0, 1, Cause.LEFT)], "the newcomer does not count yet"
 
@@ -170,5 +171,51 @@ def test_the_same_turns_give_the_same_frames():
             "departures": {2: Cause.LOST},
         },
     ):
-        outcomes = [owed(room.apply(as_turn(ModelTurn(**turn), room, 100))) for room in rooms]
+        outcomes = [owed(room.apply(as_turn(ModelTurn(**turn), 100))) for room in rooms]
         assert outcomes[0] == outcomes[1]
+
+
+def test_a_ticket_without_a_seat_does_nothing(room):
+    """Not as the next junior's either: 3 goes, and frames and departures under its number come late."""
+    play(room, departures={3: Cause.LEFT})
+    before = room.seq
+    turn = as_turn(
+        ModelTurn(
+            commands=[(3, to_all(1, b"from nobody", 0)), (99, to_all(1, b"from nobody", 0))],
+            results=[(3, Result(1, Status.OK, b"")), (99, Result(1, Status.OK, b""))],
+            departures={3: Cause.LOST, 99: Cause.LOST},
+            queries=[(3, Who(1, 0, 10))],
+            pings=[(99, b"?")],
+        ),
+        100,
+    )
+    outcome = room.apply(turn)
+    assert not any(owed(outcome).values())
+    assert (outcome.departed, outcome.commands, outcome.dropped_results, room.seq) == ([], 0, 4, before)
+    assert list(room.ranks.tickets) == [1, 2, 4, 5]
+
+
+def test_a_second_departure_of_a_ticket_in_one_turn_is_dropped(room):
+    turn = as_turn(ModelTurn(departures={2: Cause.LOST}), 100)
+    turn.entry.departures *= 2
+    outcome = room.apply(turn)
+    assert [gone.ticket for gone in outcome.departed] == [2]
+    assert list(room.ranks.tickets) == [1, 3, 4, 5]
+
+
+def test_the_clock_of_an_entry_never_goes_back(room):
+    command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
+    play(room, now=20.0)
+    play(room, (3, command), now=10.0)
+    assert room.next_deadline_ms() == 20_500
+
+
+def test_what_is_due_waits_for_an_entry_that_judges(room):
+    command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
+    play(room, (4, command), now=10.0)
+    assert play(room, now=11.0, judge=False) == {}
+    late = Result(6, Status.OK, b"was unread")
+    assert play(room, (5, late), now=11.0)[4] == [
+        Routed(7, 5, 4, Status.OK, b"was unread"),
+        Done(7, 1, 0, 0, 0, 0),
+    ]

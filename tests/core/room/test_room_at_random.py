@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rankmux.codes import Cause, Status, Target
-from rankmux.core.room.room import Join, Room
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Join
 from rankmux.wire import Command, Execute, Result, Who
 
 from ...support.history import History
@@ -73,7 +74,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.room = Room(seats, max_payload, waiting_max, ttl_ms, total)
         self.model = RoomModel(seats, max_payload, waiting_max, ttl_ms, total)
         self.now = 0.0
-        self.peers = 0
+        self.handles = 0
         self.histories: dict[int, History] = {}
         self.asked: list[tuple[int, int]] = []  # (executor's ticket, seq) of what may be answered
         self.apply(ModelTurn(joins=[self.join("", "") for _ in range(seats)]))
@@ -83,8 +84,8 @@ class RoomMachine(RuleBasedStateMachine):
         return self.model.members[index % len(self.model.members)].ticket
 
     def join(self, name: str, address: str) -> Join:
-        self.peers += 1
-        return Join(self.peers, name, address)
+        self.handles += 1
+        return Join(self.handles, name, address)
 
     def result(self, index: int, which: int, status: Status, stray: bool) -> tuple[int, Result]:
         """Mostly an answer to what was asked; else somebody answers what others, or nobody, were asked."""
@@ -132,8 +133,8 @@ class RoomMachine(RuleBasedStateMachine):
     def apply(self, turn: ModelTurn) -> None:
         self.whole = False
         told: list[int] = []
-        real_turn = as_turn(turn, self.room, self.model.max_payload)
-        assert real_turn.expired == self.model.due(turn.now)
+        real_turn = as_turn(turn, self.model.max_payload)
+        assert self.room.is_due(real_turn.entry) == (turn.judge and bool(self.model.due(turn.now)))
         before = self.model.seq
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)
@@ -145,8 +146,8 @@ class RoomMachine(RuleBasedStateMachine):
         assert [(d.ticket, d.cause) for d in outcome.departed] == [
             (m.ticket, turn.departures[m.ticket]) for m in model.departed
         ]
-        assert [(j.peer, j.ticket, j.name) for j in outcome.joined] == [
-            (m.peer, m.ticket, m.name) for m in model.joined
+        assert [(j.handle, j.ticket, j.name) for j in outcome.joined] == [
+            (m.handle, m.ticket, m.name) for m in model.joined
         ]
         firsts = len(model.members) - len(model.joined), model.seq - len(model.joined) + 1
         assert [(j.rank, j.seq) for j in outcome.joined] == [
@@ -178,12 +179,12 @@ class RoomMachine(RuleBasedStateMachine):
     def agrees(self):
         room, model = self.room, self.model
         ranks = room.ranks
-        assert list(zip(ranks.tickets, ranks.peers, ranks.names, ranks.addresses, strict=True)) == [
-            (m.ticket, m.peer, m.name, m.address) for m in model.members
+        assert list(zip(ranks.tickets, ranks.handles, ranks.names, ranks.addresses, strict=True)) == [
+            (m.ticket, m.handle, m.name, m.address) for m in model.members
         ]
         assert list(ranks.loads) == [model.load(m.ticket) for m in model.members]
         assert (len(room), room.seq, room.waiting) == (len(model.members), model.seq, len(model.waiting))
-        assert room.next_deadline() == model.deadline()
+        assert room.next_deadline_ms() == model.deadline_ms()
         for rank, member in enumerate(model.members):
             assert self.histories[member.ticket].rank == rank
 
@@ -192,7 +193,7 @@ class RoomMachine(RuleBasedStateMachine):
         if not getattr(self, "whole", False):
             return
         self.apply(ModelTurn(self.now, departures={m.ticket: Cause.LOST for m in self.model.members}))
-        assert (len(self.room), self.room.waiting, self.room.next_deadline()) == (0, 0, None)
+        assert (len(self.room), self.room.waiting, self.room.next_deadline_ms()) == (0, 0, None)
 
 
 TestRoomAgainstAList = RoomMachine.TestCase

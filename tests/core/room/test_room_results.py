@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
-from rankmux.core.room.room import Join, Room
+from rankmux.core.room.room import Room
+from rankmux.core.room.turn import Join
 from rankmux.wire import Accepted, Command, Done, Execute, Rank, Refused, Result, Routed
 
 from ...support.room_turns import play, room_of_five, to_all, to_one
@@ -40,8 +41,8 @@ def test_results_to_their_end(room):
 def test_what_is_not_answered_in_time_expires(room):
     command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
     play(room, (3, command), now=10.0)
-    assert room.next_deadline() == 10.5
-    assert room.due(10.4) == []
+    assert room.next_deadline_ms() == 10_500
+    assert play(room, now=10.4) == play(room, now=10.5, judge=False) == {}
     got = play(room, (4, Result(6, Status.OK, b"just in time")), now=10.5)
     assert got[3] == [
         Routed(7, 4, 3, Status.OK, b"just in time"),
@@ -49,7 +50,7 @@ def test_what_is_not_answered_in_time_expires(room):
         Done(7, 1, 0, 0, 1, 0),
     ]
     assert play(room, (5, Result(6, Status.OK, b"late")), now=10.6) == {}
-    assert room.next_deadline() is None
+    assert room.next_deadline_ms() is None
     assert list(room.ranks.loads) == [0] * 5
 
 

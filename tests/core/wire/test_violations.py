@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import CLIENT_FRAMES, ErrorCode, FrameType, RefusedCode, Status, Target
-from rankmux.core.wire.violations import bad_length, member_frame, refusal
+from rankmux.core.room.refusals import refusal
+from rankmux.core.wire.violations import bad_length, member_frame
 from rankmux.errors import ProtocolViolation
 from rankmux.wire import Command, Hello, Leave, Ping, Refused, Result, Who
 

@@ -133,7 +133,7 @@ def test_so_many_connections_and_no_more():
         socks = [dial(server) for _ in range(CONNECTIONS_MAX)]
         for sock in socks:  # none of them idle: each has begun a request
             sock.sendall(b"GET /he")
-        turns_until(server, lambda: len(server._onlookers) == CONNECTIONS_MAX)  # type: ignore[arg-type]
+        turns_until(server, lambda: len(server._endpoint) == CONNECTIONS_MAX)  # type: ignore[arg-type]
         for _ in range(5):
             server.step(0)
         with dial(server) as late:
@@ -154,13 +154,13 @@ def test_who_takes_too_long_is_let_go():
         begun.sendall(b"GET /")
         idle.sendall(ASK)
         assert receive(server, idle).status == 200
-        turns_until(server, lambda: len(server._onlookers) == 3)  # type: ignore[arg-type]
+        turns_until(server, lambda: len(server._endpoint) == 3)  # type: ignore[arg-type]
         for after_s, left in ((4.0, 3), (1.5, 1), (20.0, 1), (6.0, 0)):
             clock.offset += after_s
             for _ in range(3):
                 server.step(0)
                 clock.offset += 0.01
-            turns_until(server, lambda left=left: len(server._onlookers) == left)  # type: ignore[arg-type]
+            turns_until(server, lambda left=left: len(server._endpoint) == left)  # type: ignore[arg-type]
         for sock in (silent, begun, idle):
             assert sock.recv(1) == b""
             sock.close()
@@ -216,7 +216,7 @@ def test_a_port_that_is_taken_takes_nothing_along():
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             listening = probe.getsockname()[1]
-        with pytest.raises(ConfigError, match="free"):
+        with pytest.raises(ConfigError, match="already in use"):
             Server(port=listening, admin=port)
         Server(port=listening).close()  # it was given back
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import parser
 
-from rankmux.server.connections.connection import CloseReason
+from rankmux.server.connections.closes import CloseReason
 from rankmux.wire import Command, Result
 
 from ...support.admin_client import get, join, turns_until, watched
@@ -94,7 +94,7 @@ def test_promtool_finds_nothing_to_say_of_the_rules():
 
 
 def test_each_alert_says_how_urgent_it_is_and_is_explained():
-    """Alertmanager routes by severity; docs/howto-monitoring.md says what to do."""
+    """Alertmanager routes by severity; docs/howto-monitoring.md lists the actions."""
     rules = RULES.read_text().split("- alert: ")[1:]
     assert [len(re.findall("severity: (?:critical|warning)$", rule, re.MULTILINE)) for rule in rules] == [
         1
@@ -104,7 +104,7 @@ def test_each_alert_says_how_urgent_it_is_and_is_explained():
 
 
 def test_alert_rules_name_metrics_that_exist():
-    """deploy/alerts.yml, held against the metrics."""
+    """The rules of deploy/alerts.yml against the metrics."""
     with watched() as server:
         names = {key[0] for key in samples(get(server, "/metrics")[1])}
     assert set(re.findall(r"\brankmux_\w+", RULES.read_text())) - names == set()

@@ -1,4 +1,4 @@
-"""The page in a real browser: a full room, commands that flow, members that go, names that are made to hurt."""
+"""The page in a real browser: a full room, a flow of commands, departures, and malicious names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVIL = (
 
 
 class Crowd:
-    """Members who take what they are sent, in a thread of the test's own."""
+    """Members that read their frames, in a separate thread."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socks = [
@@ -78,7 +78,7 @@ def text(opened: Browser, selector: str) -> Any:
 
 
 def pictures(opened: Browser, name: str) -> None:
-    """RANKMUX_PICTURES=FOLDER keeps what was seen, to be looked at."""
+    """RANKMUX_PICTURES=FOLDER keeps screenshots."""
     if folder := os.environ.get("RANKMUX_PICTURES"):
         opened.picture(str(Path(folder) / f"{name}.png"))
 

@@ -10,11 +10,11 @@ from ...support.admin_client import join, turns_until, watched
 
 
 def listed(server, *arguments):
-    return [row for rows in server._view.members(*arguments) for row in rows]
+    return [row for rows in server._status.members(*arguments) for row in rows]
 
 
 def crowd(server, count):
-    """Rows without connections: what is looked at here are the columns."""
+    """Rows without connections, to test the columns."""
     ranks = server.room.ranks
     for number in range(1, count + 1):
         ranks.append(number, 0, f"m{number}", "")
@@ -41,7 +41,7 @@ def test_each_order_has_everybody_once():
 def test_a_list_is_of_one_moment_however_long_it_takes():
     with watched(seats=4000) as server:
         ranks = crowd(server, 3 * SLICE)
-        slices = server._view.members(0, 3 * SLICE)
+        slices = server._status.members(0, 3 * SLICE)
         rows = next(slices)
         ranks.remove(range(0, 3 * SLICE, 2))
         rows += [row for more in slices for row in more]
@@ -83,7 +83,7 @@ def test_queues_show():
             ada.sendall(Command(id_, 0, 0, 2, 0, b"x" * 60_000).encode())
             server.step(0)
         turns_until(server, lambda: server.stats.commands == 250)
-        totals = server._view.totals()
+        totals = server._status.totals()
         assert totals["queued_bytes"] == totals["queued_bytes_max"] > 1_000_000
         first, _ = listed(server, 0, 2, "queue")
         assert (first["name"], first["queued_bytes"]) == ("bob", totals["queued_bytes"])

@@ -1,53 +1,83 @@
-"""Why connections end: each reason has its cause and its code, and is counted once."""
+"""The life of a connection as a table: legal steps, illegal steps that change nothing, states."""
 
 from __future__ import annotations
 
+import itertools
+import socket
+
 import pytest
 
-from rankmux.codes import Cause, ErrorCode
-from rankmux.server.connections.connection import Close, CloseReason, Closes
+from rankmux.errors import StateError
+from rankmux.server.connections.connection import STEPS, Connection, State, Step
+from rankmux.server.sockets.transport import PlainSocket
 
-LEFT = {CloseReason.LEFT, CloseReason.END_OF_STREAM}
-LOST = {CloseReason.CUT, CloseReason.RESET, CloseReason.SILENT}
-
-
-@pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
-def test_the_cause_that_juniors_are_told(reason):
-    assert reason.cause == (Cause.LEFT if reason in LEFT else Cause.LOST if reason in LOST else Cause.EVICTED)
-
-
-@pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
-def test_the_error_that_goes_out(reason):
-    """Who went by itself, or is not there any more, is told nothing."""
-    silent = LEFT | LOST | {CloseReason.__members__.get("TLS")}
-    assert (reason.code is None) == (reason in silent)
-    if reason in (CloseReason.HANDSHAKE_TIMEOUT, CloseReason.FRAME_TIMEOUT):
-        assert reason.code is ErrorCode.TIMEOUT
-    elif reason.code is not None:
-        assert reason.code.name == reason.name
-
-
-@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
-def test_every_breach_has_a_reason(code):
-    if code is ErrorCode.TIMEOUT:
-        assert {r for r in CloseReason if r.code is code} == {
-            CloseReason.HANDSHAKE_TIMEOUT,
-            CloseReason.FRAME_TIMEOUT,
-        }
-    else:
-        assert CloseReason.of(code).code is code
+ROADS: dict[State, tuple[Step, ...]] = {
+    State.HANDSHAKE: (),
+    State.GREETING: (Step.SECURE,),
+    State.JOINING: (Step.SECURE, Step.HELLO),
+    State.MEMBER: (Step.SECURE, Step.HELLO, Step.SEAT),
+    State.BROKEN: (Step.SECURE, Step.HELLO, Step.SEAT, Step.BREAK),
+    State.ENDED: (Step.END,),
+    State.ENDING: (Step.END, Step.FAREWELL),
+    State.LINGERING: (Step.END, Step.FAREWELL, Step.FLUSH),
+    State.DEAD: (Step.END, Step.DROP),
+}
+LEGAL = {
+    (State.HANDSHAKE, Step.SECURE): State.GREETING,
+    (State.GREETING, Step.HELLO): State.JOINING,
+    (State.JOINING, Step.SEAT): State.MEMBER,
+    (State.MEMBER, Step.BREAK): State.BROKEN,
+    (State.ENDED, Step.FAREWELL): State.ENDING,
+    (State.ENDING, Step.FLUSH): State.LINGERING,
+    **{(state, Step.END): State.ENDED for state in list(State)[:5]},
+    **{(state, Step.DROP): State.DEAD for state in (State.ENDED, State.ENDING, State.LINGERING)},
+}
 
 
-def test_names_for_logs_and_metrics():
-    for reason in CloseReason:
-        assert reason.value == reason.value.lower()
-        assert reason.value.replace("_", "").isalpha()
+class Secured(PlainSocket):
+    """A transport with a handshake before it."""
+
+    handshaking = True
 
 
-def test_each_close_is_counted_once_and_the_last_are_kept():
-    closes = Closes()
-    for i in range(1500):
-        reason = CloseReason.RESET if i % 3 else CloseReason.LEFT
-        closes.add(Close(float(i), reason, "", "", "", i))
-    assert closes.counts == {CloseReason.RESET: 1000, CloseReason.LEFT: 500}
-    assert [close.ticket for close in closes.last] == list(range(500, 1500))
+def connection(state: State) -> Connection:
+    with Secured(socket.AF_INET) as transport:
+        made = Connection(transport, 7, "127.0.0.1:5000", 1.0)
+    for step in ROADS[state]:
+        made.step(step)
+    assert made.state is state
+    return made
+
+
+@pytest.mark.parametrize(
+    ("state", "step"), list(itertools.product(State, Step)), ids=lambda value: value.name
+)
+def test_the_table(state: State, step: Step) -> None:
+    one = connection(state)
+    if (state, step) in LEGAL:
+        one.step(step)
+        assert one.state is LEGAL[state, step]
+        return
+    with pytest.raises(StateError) as caught:
+        one.step(step)
+    assert one.state is state
+    assert (caught.value.step, caught.value.state) == (step.value, state.value)
+
+
+def test_every_state_can_be_reached_and_ends_dead() -> None:
+    reached = {State.HANDSHAKE} | {following for _, following in STEPS.values()}
+    assert reached == set(State)
+    left = {state for legal, _ in STEPS.values() for state in legal}
+    assert left == set(State) - {State.DEAD}
+
+
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+def test_it_lives_until_it_ends(state: State) -> None:
+    assert connection(state).alive == (state in list(State)[:5])
+
+
+def test_its_key_is_nobody_elses() -> None:
+    one = connection(State.GREETING)
+    assert one.key == -7
+    one.ticket = 3
+    assert one.key == 3

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.server.sockets.descriptors import READ_DIRECT
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT
 
 from ...support.laid import Laid, laid_turns
 from ...support.linked import Members
@@ -134,12 +134,25 @@ def test_who_departed_still_gets_its_commands(sender):
         assert read(m.far[2], 15) == b"lastwordsanswer"
 
 
+def test_members_elsewhere_are_passed_over(sender):
+    """A handle of -1 is no descriptor: not the last one of a table either."""
+    laid = Laid(4, [(0, None, b"all"), (0, 2, b"one"), (0, 3, b"two")], [], {2: b"answer"})
+    with flushers(sender, 4) as m:
+        handles = array("i", m.fds)
+        handles[1] = handles[2] = -1
+        m.links.modes[len(m.links.modes) - 1] = WRITE_DIRECT
+        assert sender[0].flush(laid.deliveries(), laid.tickets, handles, laid.tails, m.links, m.ring) == []
+        assert read(m.far[3], 6) == b"alltwo"
+        assert nothing_to_read(m.far[1])
+        assert nothing_to_read(m.far[2])
+
+
 def test_nothing_stays_locked(sender):
     """The turn's buffer may grow again, or be kept, once all is sent."""
     laid = Laid(2, [(0, None, b"x"), (0, 1, b"y")], [], {})
     with flushers(sender, 2) as m:
-        deliveries, peers = laid.deliveries(), array("i", m.fds)
-        assert sender[0].flush(deliveries, laid.tickets, peers, {}, m.links, m.ring) == []
+        deliveries, handles = laid.deliveries(), array("i", m.fds)
+        assert sender[0].flush(deliveries, laid.tickets, handles, {}, m.links, m.ring) == []
         deliveries.executes += b"more"
         deliveries.executes.clear()
         m.links.modes.extend(bytes(1000))
@@ -214,10 +227,10 @@ def test_more_than_a_ring_holds(sender):
         reset(m.far[0])
         wait_for(broken, select.POLLERR | select.POLLHUP)
         broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        peers = array("i", [good.fileno()] * count)
+        handles = array("i", [good.fileno()] * count)
         odd = {5: broken, 6: full, 1030: full, 1031: broken, 2050: broken, 2060: full}
         for rank, sock in odd.items():
-            peers[rank] = sock.fileno()
+            handles[rank] = sock.fileno()
         good.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 20)
         m.far[1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         received = bytearray()
@@ -226,7 +239,7 @@ def test_more_than_a_ring_holds(sender):
         total = len(expected)
         reading.start()
         deliveries = laid.deliveries()
-        behind = m.framing.flush(deliveries, laid.tickets, peers, laid.tails, m.links, m.ring)
+        behind = m.framing.flush(deliveries, laid.tickets, handles, laid.tails, m.links, m.ring)
         good.shutdown(socket.SHUT_WR)
         reading.join()
         assert [b for b in behind if b[0] in odd] == [

@@ -13,14 +13,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.errors import ProtocolViolation
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 from rankmux.system.reactor import HUNG_UP, READABLE, WRITABLE
 from rankmux.wire import Command, Leave, Ping, Result
 
-from ...core.room.test_batch import expected_feed
+from ...core.room.test_batch import TICKET, comparable, expected_feed
 from ...support.linked import Members
 from ...support.sockets import reset, tcp_pairs, wait_for
-from ...support.strategies import streams
+from ...support.strategies import chunkings, streams
 from ...support.twins import PURE
 
 
@@ -57,14 +58,26 @@ def test_who_is_not_direct_is_left_to_others(framing):
         assert [entry[0] for entry in m.batch.entries()[0]] == [10]
 
 
-def test_a_partial_frame_comes_back(framing):
+def test_a_partial_frame_is_kept_until_it_is_whole(framing):
     with members(framing, 2) as m:
         octets = command(1) + command(2, b"xyz")
         m.send(0, octets[:-2])
         m.send(1, octets[:2])
-        events, _, _ = m.receive(READABLE, READABLE)
-        assert events == [(0, octets[19:-2]), (1, octets[:2])]
+        assert m.receive(READABLE, READABLE, now=5.0) == ([], [], 2)
+        assert m.partials() == {0: octets[19:-2], 1: octets[:2]}
         assert len(m.batch) == 1
+        m.send(0, octets[-2:-1])
+        m.send(1, octets[2:30])
+        assert m.receive(READABLE, READABLE, now=6.0) == ([], [], 2)
+        assert m.partials() == {0: octets[19:-1], 1: octets[19:30]}
+        since = {m.fds.index(fd): moment for fd, moment in m.links.partial_since.items()}
+        assert since == {0: 5.0, 1: 6.0}, "a frame has its time from its first byte on"
+        m.send(0, octets[-1:] + octets)
+        assert m.receive(READABLE) == ([], [], 1)
+        assert m.partials() == {1: octets[19:30]}
+        assert set(m.links.partial_since) == {m.fds[1]}
+        commands = [entry[:2] for entry in m.batch.entries()[0]]
+        assert commands == [(10, 1), (11, 1), (10, 2), (10, 1), (10, 2)]
 
 
 def test_a_breach_takes_all_that_came(framing):
@@ -82,7 +95,8 @@ def test_the_budget_of_one(framing):
         m.send(0, octets)
         m.send(1, command(99))
         events, _, dealt = m.receive(READABLE, READABLE, read_budget=50)
-        assert (events, dealt) == ([(0, octets[38:50])], 2)
+        assert (events, dealt) == ([], 2)
+        assert m.partials() == {0: octets[38:50]}
         assert [entry[1] for entry in m.batch.entries()[0]] == [0, 1, 99]
 
 
@@ -121,14 +135,13 @@ def test_the_end_of_the_stream_comes_with_the_bytes_before_it(framing):
 
 
 def test_the_end_inside_a_frame(framing):
-    """What is whole is taken, the rest comes back; the end of the stream with it, or when that is read again."""
+    """Whole frames are taken, the rest is kept."""
     with members(framing, 1) as m:
         m.send(0, command(1) + b"\0\0")
         m.far[0].close()
         wait_for(m.near[0], select.POLLRDHUP)
-        events, _, _ = m.receive(READABLE | HUNG_UP)
-        assert events in ([(0, b"\0\0")], [(0, b"\0\0"), (0, 0)])
         assert m.receive(READABLE | HUNG_UP)[0] == [(0, 0)]
+        assert m.partials() == {0: b"\0\0"}
         assert len(m.batch) == 1
 
 
@@ -164,6 +177,7 @@ def test_any_turn_of_any_streams(framing, data):
         m.batch = framing.Batch(40)
         expected_events: list[tuple[int, Any]] = []
         commands, results = [], []
+        partials: dict[int, bytes] = {}
         for i, stream in enumerate(sent):
             m.send(i, stream)
             more_commands, more_results, events, taken = expected_feed(stream, 40)
@@ -171,9 +185,65 @@ def test_any_turn_of_any_streams(framing, data):
             results += [(10 + i, *entry[1:]) for entry in more_results]
             expected_events += [(i, event) for event in events]
             if taken < len(stream):
-                expected_events.append((i, stream[taken:]))
+                partials[i] = stream[taken:]
         assert m.receive(*[READABLE] * len(sent)) == (expected_events, [], len(sent))
         assert m.batch.entries() == (commands, results)
+        assert m.partials() == partials
+
+
+FD = 3
+
+
+def take_in(framing: ModuleType, chunks: list[bytes], max_payload: int) -> tuple[Any, list[Any], Descriptors]:
+    """Behind a LEAVE or a violation nothing is fed any more."""
+    batch, tables = framing.Batch(max_payload), Descriptors()
+    tables.reserve(FD)
+    tables.tickets[FD] = TICKET
+    events: list[Any] = []
+    for now, chunk in enumerate(chunks):
+        found = framing.take_in(batch, tables, FD, chunk, float(now))
+        events += map(comparable, found)
+        if found and isinstance(found[-1], Leave | ProtocolViolation):
+            break
+    return batch, events, tables
+
+
+@given(data=st.data())
+def test_a_members_stream_in_any_chunks(framing, data):
+    stream = data.draw(streams())
+    max_payload = data.draw(st.sampled_from([1, 20, 40, 65_536]))
+    commands, results, expected, taken = expected_feed(stream, max_payload)
+    for chunks in ([stream], [stream[i : i + 1] for i in range(len(stream))], data.draw(chunkings(stream))):
+        batch, events, tables = take_in(framing, chunks, max_payload)
+        assert events == expected
+        assert batch.entries() == (commands, results)
+        assert bytes(tables.partials.get(FD, b"")) == stream[taken:]
+        assert (FD in tables.partial_since) == (taken < len(stream))
+
+
+def test_a_long_frame_that_drips_in(framing):
+    octets = Result(7, 0, bytes(100_000)).encode()
+    chunks = [octets[at : at + 1000] for at in range(0, len(octets), 1000)]
+    batch, events, tables = take_in(framing, chunks[:-1], 100_000)
+    assert (len(batch), events, len(tables.partials[FD])) == (0, [], 1000 * (len(chunks) - 1))
+    assert tables.partial_since[FD] == 0.0
+    batch, events, tables = take_in(framing, chunks, 100_000)
+    assert (len(batch), events, tables.partials, tables.partial_since) == (1, [], {}, {})
+
+
+def test_kept_bytes_are_looked_at_without_new_ones(framing):
+    """As after a seat: frames came behind HELLO."""
+    batch, tables = framing.Batch(100), Descriptors()
+    tables.reserve(FD)
+    tables.tickets[FD] = TICKET
+    tables.partials[FD] = bytearray(command(1) + command(2)[:5])
+    assert framing.take_in(batch, tables, FD, b"", 9.0) == []
+    assert [entry[:2] for entry in batch.entries()[0]] == [(TICKET, 1)]
+    assert tables.partials == {FD: command(2)[:5]}
+    assert tables.partial_since == {FD: 9.0}
+    assert framing.take_in(batch, tables, FD, command(2)[5:] + Leave().encode() + b"x", 10.0) == [Leave()]
+    assert [entry[:2] for entry in batch.entries()[0]] == [(TICKET, 1), (TICKET, 2)]
+    assert tables.partials == {}
 
 
 class Interrupted:
@@ -195,7 +265,7 @@ class Interrupted:
 def test_two_servers_in_one_process_do_not_mix():
     """`recv_into` lets other threads run. (The compiled twin reads each batch into its own memory.)"""
     batches = [PURE.Batch(100), PURE.Batch(100)]
-    links = [Links(), Links()]
+    links = [Descriptors(), Descriptors()]
     links[1].open(0, Interrupted(command(2, b"other"), lambda: None), 0.0)
     links[0].open(0, Interrupted(command(1, b"first"), lambda: receive(1)), 0.0)
 

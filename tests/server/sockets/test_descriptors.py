@@ -7,7 +7,7 @@ import select
 
 import pytest
 
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Links
+from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 from rankmux.system.reactor import HUNG_UP, READABLE, WRITABLE
 
 
@@ -27,7 +27,7 @@ def test_the_masks_are_epolls():
 
 @pytest.mark.parametrize("fds", [[0], [3, 4, 5], [1000], [5, 70_000, 6]])
 def test_the_tables_are_as_long_as_needed_and_as_each_other(fds):
-    links = Links()
+    links = Descriptors()
     for fd in fds:
         links.reserve(fd)
         lengths = {len(table) for table in (links.modes, links.tickets, links.heard, links.sockets)}
@@ -37,7 +37,7 @@ def test_the_tables_are_as_long_as_needed_and_as_each_other(fds):
 
 
 def test_growing_keeps_what_is_there():
-    links, sock = Links(), Sock()
+    links, sock = Descriptors(), Sock()
     links.open(3, sock, 1.5)
     links.modes[3], links.tickets[3] = READ_DIRECT, 2**64 - 1
     links.reserve(9000)
@@ -46,7 +46,7 @@ def test_growing_keeps_what_is_there():
 
 
 def test_a_descriptor_used_again_starts_anew():
-    links, first, second = Links(), Sock(), Sock()
+    links, first, second = Descriptors(), Sock(), Sock()
     links.open(3, first, 1.0)
     links.modes[3], links.tickets[3] = READ_DIRECT | WRITE_DIRECT, 7
     links.close(3)

@@ -1,39 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_dispatch_py.py`: commands into EXECUTE frames, departures into RANK frames.
-
-`_framing.pyx` says how to read it. No I/O here; what is laid, `_flush.pyx` sends.
-"""
-
-from cpython.array cimport array
-from cpython.bytearray cimport PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport qsort
-from libc.string cimport memcpy
-
-from ._framing cimport Batch, CommandEntry
-from ._layout cimport ACCEPTED_BODY, EXECUTE_BODY, HEAD, RANK_BODY, answer, extend, put_head, put_u32, put_u64
-from ._ledger cimport Ledger
-from ._ranks cimport rank_now
-
-from ._dispatch_py import Observe
-from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Target
-from .core.room.deliveries import RANK_FRAME_BYTES
-from .core.wire.violations import overload, refusal
-
-__all__ = ["Observe", "dispatch", "rank_frames"]
-
-# The numbers of the wire, taken from where they are defined, as C integers.
-cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
-cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST
-cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET
-cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
-cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
-cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG
-
-if RANK_FRAME_BYTES != HEAD + RANK_BODY:
-    raise ImportError("deliveries.RANK_FRAME_BYTES and the RANK frame that is laid here differ")
-
+# The compiled twin of dispatch.py.
 
 def dispatch(
     Batch batch,
@@ -47,11 +12,13 @@ def dispatch(
     uint32_t result_ttl_ms,
     observe,
 ):
-    """As `_dispatch_py.dispatch`."""
+    """As `dispatch.dispatch`."""
     cdef bytearray executes = deliveries.executes
     cdef list steps = deliveries.steps, opened = [], refused = []
     cdef dict directed = deliveries.directed, accepted = deliveries.accepted
     cdef Py_ssize_t members = len(tickets), rank = 0, first, last, rejected
+    cdef bint seated = False
+    cdef Py_ssize_t dropped = 0
     cdef Py_ssize_t executions = 0, step_rank = -1  # the sender whose step is the last one
     cdef uint64_t ticket = 0  # the sender's; no member has 0
     cdef uint32_t ttl_ms
@@ -70,6 +37,10 @@ def dispatch(
         if command.ticket != ticket:
             ticket = command.ticket
             rank = rank_now(ticket, tickets)
+            seated = rank < members and tickets.data.as_ulonglongs[rank] == ticket
+        if not seated:
+            dropped += 1
+            continue
         code, first, last = target_ranks(command, rank, members, loads, batch.max_payload)
         if not code and ledger.waits(ticket, command.id):
             code = DUPLICATE
@@ -120,7 +91,7 @@ def dispatch(
             payload = batch.bytes_at(command.payload, command.size)
             observe(rank, command.target, command.arg, seq, last - first, rejected, payload)
     deliveries.executions += executions
-    return seq, opened, refused
+    return seq, opened, refused, dropped
 
 
 cdef int by_seniority(const void *a, const void *b) noexcept nogil:
@@ -179,7 +150,7 @@ cdef void add_load(array loads, Py_ssize_t first, Py_ssize_t last):
 
 
 def rank_frames(list departed, list causes, Py_ssize_t survivors, uint64_t seq):
-    """As `_dispatch_py.rank_frames`."""
+    """As `dispatch.rank_frames`."""
     cdef bytearray frames = bytearray()
     cdef Py_ssize_t before, rank, vacant, stop, count = len(departed)
     cdef uint8_t cause

@@ -1,4 +1,4 @@
-"""The pure twin of `_ledger.pyx`, and the definition of what it does: which executor owes which command a result."""
+"""The ledger: which executor owes which command a result. `ledger.pxi` is the compiled twin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from struct import Struct
 
-from ._framing_py import Batch
-from .core.wire.codes import FrameType, Status
+from ..._twin import twin
+from ..wire.codes import FrameType, Status
+from .batch import Batch
 
 __all__ = ["Ledger"]
 
@@ -36,6 +37,7 @@ class _Waiting:
         self.counts = [0, 0, 0, 0, 0]
 
 
+@twin
 class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
@@ -72,6 +74,32 @@ class Ledger:
         self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
         self._by_sender.setdefault(sender, {})[id_] = seq
         self.owed += last - first
+
+    def entries(self) -> list[tuple[int, int, int, int, tuple[int, ...], bytes, tuple[int, ...]]]:
+        """The commands that wait, by seq: (seq, sender, id, first rank, tickets, answered, ended by status)."""
+        return [
+            (w.seq, w.sender, w.id, w.first, tuple(w.tickets), bytes(w.answered), tuple(w.counts))
+            for _, w in sorted(self._waiting.items())
+        ]
+
+    def restore(
+        self,
+        seq: int,
+        sender: int,
+        id_: int,
+        first: int,
+        tickets: Sequence[int],
+        answered: bytes,
+        ended: Sequence[int],
+    ) -> None:
+        """Enter a command as `entries` gave it."""
+        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        waiting = self._waiting[seq]
+        waiting.first = first
+        waiting.answered[:] = answered
+        waiting.counts[:] = ended
+        waiting.remaining -= answered.count(1)
+        self.owed -= answered.count(1)
 
     def settle(
         self, batch: Batch, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]

@@ -1,44 +1,7 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_flush_py.py`: the loop that sends each member what the turn owes it.
-
-`_framing.pyx` says how to read it. In this order: the structs, the ring, how one message leaves (at once, or with
-others in the ring), what each rank gets, and `flush`, which gathers it all and then sends without the GIL. Meanwhile C
-code points into the turn's buffers and the tables of `links`; they belong to the thread that runs the turn, and it is
-busy here.
-"""
-
-from cpython.array cimport array
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
-
-from ._layout cimport HEAD, RANK_BODY, extend
-from ._ranks cimport rank_now
-from ._uring cimport URING_ENTRIES, URING_NOT_SENT, uring, uring_close, uring_open, uring_put, uring_run
-
-from .server.sockets.descriptors import WRITE_DIRECT as _WRITE_DIRECT
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
-    ssize_t c_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
-
-__all__ = ["Ring", "flush"]
+# The compiled twin of fanout.py.
 
 cdef enum:
     RANK_FRAME = HEAD + RANK_BODY  # bytes
-
-cdef uint8_t WRITE_DIRECT = _WRITE_DIRECT
-
 
 cdef struct Step:  # behind the rank of this sender, the shared prefix is so long
     Py_ssize_t rank
@@ -67,7 +30,7 @@ cdef struct Behind:  # who could not be sent all of it
 
 cdef struct Fanout:
     Py_ssize_t members
-    const int *peers  # the file descriptor, by rank
+    const int *handles  # the file descriptor, by rank
     const char *modes  # by file descriptor
     const uint8_t *executes
     Step *steps
@@ -85,7 +48,7 @@ cdef struct Fanout:
 
 
 cdef class Ring:
-    """As `_flush_py.Ring`. It is opened by the first turn that can use it, in the thread that runs the turns."""
+    """As `fanout.Ring`. It is opened by the first turn that can use it, in the thread that runs the turns."""
 
     cdef uring *ring
     cdef Pending *pending
@@ -101,11 +64,11 @@ cdef class Ring:
 
     @property
     def open(self):
-        """As `_flush_py.Ring.open`."""
+        """As `fanout.Ring.open`."""
         return self.ring != NULL
 
     def close(self):
-        """As `_flush_py.Ring.close`."""
+        """As `fanout.Ring.close`."""
         uring_close(self.ring)
         free(self.pending)
         self.ring = NULL
@@ -137,7 +100,7 @@ cdef void send_now(Fanout *fanout, const Pending *one) noexcept nogil:
     cdef iovec[2] pieces
     cdef msghdr message
     cdef ssize_t sent
-    cdef int fd = fanout.peers[one.rank]
+    cdef int fd = fanout.handles[one.rank]
     if not one.second_size:
         sent = c_send(fd, one.first, one.first_size, MSG_DONTWAIT | MSG_NOSIGNAL)
     elif not one.first_size:
@@ -181,7 +144,10 @@ cdef void send_one(
 ) noexcept nogil:
     """Send the two pieces to `rank` in one call, now or with the others in the ring."""
     cdef Pending one
-    if not fanout.modes[fanout.peers[rank]] & WRITE_DIRECT:
+    cdef int fd = fanout.handles[rank]
+    if fd < 0:  # connected elsewhere
+        return
+    if not fanout.modes[fd] & WRITE_DIRECT:
         note_behind(fanout, rank, 0, 0)
         return
     one.rank = rank
@@ -193,7 +159,7 @@ cdef void send_one(
         send_now(fanout, &one)
         return
     fanout.pending[fanout.ring.count] = one
-    uring_put(fanout.ring, fanout.peers[rank], first, first_size, second, second_size)
+    uring_put(fanout.ring, fd, first, first_size, second, second_size)
     if fanout.ring.count == URING_ENTRIES:
         run_ring(fanout)
 
@@ -281,10 +247,10 @@ cdef void *allot(Py_ssize_t count, size_t item_bytes) except NULL:
     return items
 
 
-def flush(deliveries, array tickets, array peers, dict tails, links, Ring ring):
-    """As `_flush_py.flush`."""
+def flush(deliveries, array tickets, array handles, dict tails, tables, Ring ring):
+    """As `fanout.flush`."""
     cdef Fanout fanout
-    cdef bytearray modes = links.modes, executes = deliveries.executes, frames = deliveries.rank_frames
+    cdef bytearray modes = tables.modes, executes = deliveries.executes, frames = deliveries.rank_frames
     cdef bytearray scratch = bytearray()
     cdef dict tail_of = {rank_now(ticket, tickets): tail for ticket, tail in tails.items()}
     cdef dict directed = deliveries.directed
@@ -311,7 +277,7 @@ def flush(deliveries, array tickets, array peers, dict tails, links, Ring ring):
         if fanout.members >= ring.members_min:
             fanout.ring = ring.get()
             fanout.pending = ring.pending
-        fanout.peers = peers.data.as_ints
+        fanout.handles = handles.data.as_ints
         fanout.modes = PyByteArray_AS_STRING(modes)
         fanout.executes = <const uint8_t *> PyByteArray_AS_STRING(executes)
         fanout.rank_frames = <const uint8_t *> PyByteArray_AS_STRING(frames)

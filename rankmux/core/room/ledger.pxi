@@ -1,26 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled twin of `_ledger_py.py`: which executor owes which command a result. No I/O here.
-
-`_framing.pyx` says how to read it.
-"""
-
-from cpython.array cimport array
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
-
-from ._framing cimport Batch, ResultEntry
-from ._layout cimport DONE_BODY, HEAD, ROUTED_BODY, answer, put_head, put_u32, put_u64
-from ._ranks cimport find, rank_now
-
-from .core.wire.codes import FrameType, Status
-
-__all__ = ["Ledger"]
-
-# The numbers of the wire, taken from where they are defined, as C integers.
-cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE
-cdef uint8_t PART = Status.PART, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT
-
+# The compiled twin of ledger.py.
 
 cdef class Waiting:
     """A dispatched command that waits for the results of `size` tickets, who had the ranks from `first` on."""
@@ -59,7 +37,12 @@ cdef class Waiting:
 
 
 cdef class Ledger:
-    """As `_ledger_py.Ledger`."""
+    """As `ledger.Ledger`."""
+
+    cdef dict waiting  # by seq
+    cdef dict by_sender  # by ticket: the seq by command id
+    cdef list finished
+    cdef readonly Py_ssize_t owed
 
     def __cinit__(self):
         self.waiting = {}
@@ -73,25 +56,55 @@ cdef class Ledger:
         return seq in self.waiting
 
     cpdef bint waits(self, uint64_t sender, uint32_t id_):
-        """As `_ledger_py.Ledger.waits`."""
+        """As `ledger.Ledger.waits`."""
         if not self.by_sender:
             return False
         ids = self.by_sender.get(sender)
         return ids is not None and id_ in ids
 
     cpdef Py_ssize_t count(self, uint64_t sender):
-        """As `_ledger_py.Ledger.count`."""
+        """As `ledger.Ledger.count`."""
         ids = self.by_sender.get(sender)
         return 0 if ids is None else len(ids)
 
     def open(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
-        """As `_ledger_py.Ledger.open`."""
+        """As `ledger.Ledger.open`."""
         self.waiting[seq] = Waiting(seq, sender, id_, tickets, first, last)
         self.by_sender.setdefault(sender, {})[id_] = seq
         self.owed += last - first
 
+    def entries(self):
+        """As `ledger.Ledger.entries`."""
+        cdef Waiting w
+        cdef list found = []
+        for _, w in sorted(self.waiting.items()):
+            found.append((
+                w.seq,
+                w.sender,
+                w.id,
+                w.first,
+                tuple(w.held),
+                PyBytes_FromStringAndSize(<const char *> w.answered, w.size),
+                tuple([w.counts[status] for status in range(5)]),
+            ))
+        return found
+
+    def restore(self, uint64_t seq, uint64_t sender, uint32_t id_, Py_ssize_t first, tickets, bytes answered, ended):
+        """As `ledger.Ledger.restore`."""
+        cdef Waiting waiting
+        cdef Py_ssize_t count = answered.count(1)
+        cdef int status
+        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        waiting = self.waiting[seq]
+        waiting.first = first
+        memcpy(waiting.answered, <const char *> answered, min(waiting.size, len(answered)))
+        for status in range(5):
+            waiting.counts[status] = ended[status]
+        waiting.remaining -= count
+        self.owed -= count
+
     def settle(self, Batch batch, array tickets, array loads, dict routed):
-        """As `_ledger_py.Ledger.settle`."""
+        """As `ledger.Ledger.settle`."""
         cdef Py_ssize_t dropped = 0, at
         cdef size_t i
         cdef ResultEntry *entry
@@ -114,7 +127,7 @@ cdef class Ledger:
         return dropped
 
     def leave(self, gone, dict routed):
-        """As `_ledger_py.Ledger.leave`."""
+        """As `ledger.Ledger.leave`."""
         cdef array tickets = array("Q", gone)
         cdef const uint64_t *leaving = <const uint64_t *> tickets.data.as_ulonglongs
         cdef Py_ssize_t i, at, count = len(tickets)
@@ -128,7 +141,7 @@ cdef class Ledger:
                     route(self, waiting, at, LEFT, NULL, 0, routed)
 
     def expire(self, uint64_t seq, array tickets, array loads, dict routed):
-        """As `_ledger_py.Ledger.expire`."""
+        """As `ledger.Ledger.expire`."""
         cdef Waiting waiting = self.waiting.get(seq)
         cdef Py_ssize_t at
         if waiting is None:
@@ -139,7 +152,7 @@ cdef class Ledger:
                 route(self, waiting, at, EXPIRED, NULL, 0, routed)
 
     def forget(self, uint64_t sender, array tickets, array loads):
-        """As `_ledger_py.Ledger.forget`."""
+        """As `ledger.Ledger.forget`."""
         cdef Waiting waiting
         cdef Py_ssize_t at
         for seq in self.by_sender.pop(sender, {}).values():
@@ -150,7 +163,7 @@ cdef class Ledger:
                     loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
 
     def finish(self, dict done):
-        """As `_ledger_py.Ledger.finish`."""
+        """As `ledger.Ledger.finish`."""
         cdef Waiting waiting
         cdef uint8_t *at
         cdef int status

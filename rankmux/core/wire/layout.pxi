@@ -1,12 +1,4 @@
-# cython: language_level=3
-"""How frames are taken apart and laid in C: their sizes, their numbers, room for them. `layout.py` for the extensions.
-
-A .pxd is to Cython what a header is to C: what it declares, other files may `cimport`. This one has no .pyx, for all it
-holds is `inline`: the C compiler puts these functions into each module that uses them, and no call is left.
-"""
-
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+# The layouts of the frames that C code knows, and how to read and write them.
 
 # In bytes: the head (length and type), and the bodies of the frames that C code knows, without the payload.
 cdef enum:

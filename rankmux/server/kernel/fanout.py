@@ -8,12 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from .core.room.deliveries import Deliveries
-from .server.sockets.descriptors import WRITE_DIRECT, Links
+from ..._twin import twin
+from ...core.room.deliveries import Deliveries
+from ..sockets.descriptors import WRITE_DIRECT, Descriptors
 
 __all__ = ["Ring", "flush"]
 
 
+@twin
 class Ring:
     """Hands the sends of a turn to the kernel in one call, where that can be done: by the extension, on Linux.
 
@@ -34,25 +36,28 @@ class Ring:
         """Give it up; from now on each send is a call of its own."""
 
 
+@twin
 def flush(
     deliveries: Deliveries,
     tickets: Sequence[int],
-    peers: Sequence[int],
+    handles: Sequence[int],
     tails: dict[int, bytes | bytearray],
-    links: Links,
+    tables: Descriptors,
     ring: Ring,  # noqa: ARG001 - for the extension
 ) -> list[tuple[int, int, int]]:
-    """Send each member what the turn owes it, each in one piece; `tickets` and `peers` as at the start of the turn.
+    """Send each member what the turn owes it, each in one piece; `tickets` and `handles` as at the start of the turn.
 
     Returns who could not be sent everything at once, or anything, as (rank, bytes sent, errno or 0).
     """
     behind: list[tuple[int, int, int]] = []
-    modes, sockets, departed = links.modes, links.sockets, deliveries.departed
+    modes, sockets, departed = tables.modes, tables.sockets, deliveries.departed
 
     def send(first: int, last: int, message: bytes | memoryview) -> None:
         size = len(message)
         for rank in range(first, last):
-            fd = peers[rank]
+            fd = handles[rank]
+            if fd < 0:  # connected elsewhere
+                continue
             if not modes[fd] & WRITE_DIRECT:
                 behind.append((rank, 0, 0))
                 continue

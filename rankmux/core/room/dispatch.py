@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from struct import Struct
 
-from ._framing_py import Batch
-from ._ledger_py import Ledger
-from .core.room.deliveries import Deliveries
-from .core.wire.codes import FrameType, RefusedCode, Target
-from .core.wire.violations import overload, refusal
+from ..._twin import twin
+from ..wire.codes import FrameType, RefusedCode, Target
+from .batch import Batch
+from .deliveries import Deliveries
+from .ledger import Ledger
+from .refusals import overload, refusal
 
 __all__ = ["Observe", "dispatch", "rank_frames"]
 
@@ -29,6 +30,7 @@ Observe = Callable[[int, int, int, int, int, int, bytes], None]
 """Told of each dispatched command: (sender's rank, target, arg, seq, executors, rejected, payload)."""
 
 
+@twin
 def dispatch(
     batch: Batch,
     tickets: array[int],
@@ -40,18 +42,22 @@ def dispatch(
     waiting_total_max: int,
     result_ttl_ms: int,
     observe: Observe | None,
-) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]]:
+) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]], int]:
     """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
 
     `tickets` and `loads` are the columns of the ranks. Returns the last seq used, (seq, ttl_ms) of each command that
-    waits for results, (ticket, code) of each refused.
+    waits for results, (ticket, code) of each refused, and the number of those whose ticket holds no seat.
     """
     executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
     accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
     opened: list[tuple[int, int]] = []
     refused: list[tuple[int, int]] = []
+    dropped = 0
     for ticket, id_, target, arg, flags, asked_ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
         rank = bisect_left(tickets, ticket)
+        if rank == members or tickets[rank] != ticket:  # it holds no seat
+            dropped += 1
+            continue
         first, last = rank + 1, members
         code = 0
         if len(payload) > max_payload:
@@ -110,7 +116,7 @@ def dispatch(
             deliveries.answer(accepted, ticket, frame)
         if observe is not None:
             observe(rank, target, arg, seq, last - first, rejected, payload)
-    return seq, opened, refused
+    return seq, opened, refused, dropped
 
 
 def _least(loads: array[int], first: int) -> int:
@@ -119,6 +125,7 @@ def _least(loads: array[int], first: int) -> int:
     return loads.index(smallest, first)
 
 
+@twin
 def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, seq: int) -> bytearray:
     """The RANK frames of all who move up when the ranks `departed` (rising) fall vacant (section 4).
 

@@ -1,9 +1,4 @@
-# cython: language_level=3
-"""The rank of a ticket, as `ranks.py` finds it: tickets only grow, so in rank order they are sorted. All is inline."""
-
-from cpython.array cimport array
-from libc.stdint cimport uint64_t
-
+# The rank of a ticket, as ranks.py finds it.
 
 cdef inline Py_ssize_t find(const uint64_t *tickets, Py_ssize_t low, Py_ssize_t high, uint64_t ticket) noexcept nogil:
     """Where `ticket` is, or would be, among the rising tickets[low:high]."""

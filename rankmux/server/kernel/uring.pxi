@@ -1,7 +1,6 @@
-# cython: language_level=3
-"""What Cython is to know of `_uring.h`; what it means stands there."""
+# uring.h as Cython sees it.
 
-cdef extern from "_uring.h" nogil:
+cdef extern from "server/kernel/uring.h" nogil:
     int URING_ENTRIES, URING_NOT_SENT
     ctypedef struct uring:
         unsigned count

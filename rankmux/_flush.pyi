@@ -1,2 +1,0 @@
-from ._flush_py import Ring as Ring
-from ._flush_py import flush as flush

@@ -1,1 +1,0 @@
-from ._ledger_py import Ledger as Ledger

@@ -1,0 +1,179 @@
+# The compiled twin of batch.py.
+
+cdef struct CommandEntry:
+    uint64_t ticket
+    size_t payload  # where it begins in the arena; grows with the order of arrival
+    uint32_t size
+    uint32_t id
+    uint32_t arg
+    uint32_t ttl_ms
+    uint8_t target
+    uint8_t flags
+
+
+cdef struct ResultEntry:
+    uint64_t ticket
+    uint64_t seq
+    size_t payload
+    uint32_t size
+    uint8_t status
+
+
+cdef int grow(void **items, size_t *capacity, size_t needed, size_t item_bytes) except -1:
+    """Make room for `needed` items of so many bytes each; `items` may move, so who points into them looks again."""
+    cdef size_t more = capacity[0] * 2 if capacity[0] else 64
+    cdef void *larger
+    if needed <= capacity[0]:
+        return 0
+    if more < needed:
+        more = needed
+    larger = realloc(items[0], more * item_bytes)
+    if larger == NULL:
+        raise MemoryError
+    items[0] = larger
+    capacity[0] = more
+    return 0
+
+
+cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default budgets
+
+
+cdef class Batch:
+    """As `batch.Batch`. All bytes of a turn lie in one arena; entries say where in it their payloads are."""
+
+    cdef readonly uint32_t max_payload
+    cdef uint8_t *arena
+    cdef size_t used, capacity
+    cdef CommandEntry *commands
+    cdef size_t command_count, command_capacity
+    cdef ResultEntry *results
+    cdef size_t result_count, result_capacity
+
+    def __cinit__(self, uint32_t max_payload):
+        self.max_payload = max_payload
+
+    def __dealloc__(self):
+        free(self.arena)
+        free(self.commands)
+        free(self.results)
+
+    def __len__(self):
+        return self.command_count + self.result_count
+
+    def entries(self):
+        """As `batch.Batch.entries`."""
+        cdef size_t i
+        cdef CommandEntry *c
+        cdef ResultEntry *r
+        cdef list commands = [], results = []
+        for i in range(self.command_count):
+            c = &self.commands[i]
+            commands.append((c.ticket, c.id, c.target, c.arg, c.flags, c.ttl_ms, self.bytes_at(c.payload, c.size)))
+        for i in range(self.result_count):
+            r = &self.results[i]
+            results.append((r.ticket, r.seq, r.status, self.bytes_at(r.payload, r.size)))
+        return commands, results
+
+    def encode(self):
+        """As `batch.Batch.encode`."""
+        return encode(*self.entries())
+
+    def decode(self, data):
+        """As `batch.Batch.decode`."""
+        for ticket, frames in runs(data):
+            taken, events = self.feed(ticket, frames)
+            check_run(frames, taken, events)
+
+    def clear(self):
+        """As `batch.Batch.clear`."""
+        self.used = self.command_count = self.result_count = 0
+        if self.capacity > ARENA_KEPT:  # there was a large frame: do not hold on to its memory
+            free(self.arena)
+            self.arena = NULL
+            self.capacity = 0
+
+    def feed(self, uint64_t ticket, const uint8_t[::1] data):
+        """As `batch.Batch.feed`."""
+        cdef list events = []
+        cdef size_t size = data.shape[0], start = self.used
+        if size:
+            self.reserve(size)
+            memcpy(self.arena + start, &data[0], size)
+            self.used += size
+        return self.take(ticket, start, self.used, events) - start, events
+
+    cdef int reserve(self, size_t size) except -1:
+        """Make room for so many bytes more in the arena."""
+        return grow(<void **> &self.arena, &self.capacity, self.used + size, 1)
+
+    cdef bytes bytes_at(self, size_t start, size_t size):
+        return PyBytes_FromStringAndSize(<const char *> self.arena + start, size)
+
+    cdef size_t take(self, uint64_t ticket, size_t cursor, size_t end, list events) except? 0:
+        """Enter the whole frames of arena[cursor:end]; returns how far that went."""
+        cdef uint32_t length, max_length = self.max_payload + FRAME_OVERHEAD
+        cdef size_t stop
+        cdef const uint8_t *at
+        while end - cursor >= 4:
+            at = self.arena + cursor
+            length = get_u32(at)
+            if length == 0 or length > max_length:
+                events.append(bad_length(length, max_length))
+                return end
+            stop = cursor + 4 + length
+            if stop > end:
+                break
+            if at[4] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
+                cursor = stop
+                continue
+            if at[4] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):
+                cursor = stop
+                continue
+            try:
+                frame = member_frame(at[4], self.bytes_at(cursor + HEAD, length - 1), self.max_payload)
+            except ProtocolViolation as breach:
+                events.append(breach)
+                return end
+            cursor = stop
+            if isinstance(frame, Pong):
+                continue
+            events.append(frame)
+            if isinstance(frame, Leave):
+                return end
+        return cursor
+
+    cdef bint take_command(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
+        """Enter a COMMAND, or leave it to the words if something is odd about it."""
+        cdef CommandEntry *entry
+        cdef uint8_t target = body[4], flags = body[9]
+        cdef uint32_t arg = get_u32(body + 5)
+        if target > LEAST or flags & ~COMMAND_FLAGS or (arg and target != ONE):
+            return False
+        grow(<void **> &self.commands, &self.command_capacity, self.command_count + 1, sizeof(CommandEntry))
+        entry = &self.commands[self.command_count]
+        self.command_count += 1
+        entry.ticket = ticket
+        entry.id = get_u32(body)
+        entry.target = target
+        entry.arg = arg
+        entry.flags = flags
+        entry.ttl_ms = get_u32(body + 10)
+        entry.payload = body + COMMAND_BODY - self.arena
+        entry.size = size - COMMAND_BODY
+        return True
+
+    cdef bint take_result(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
+        """Enter a RESULT, or leave it to the words if something is odd about it."""
+        cdef ResultEntry *entry
+        cdef uint8_t status = body[8]
+        if (status > REJECTED and status != PART) or size > self.max_payload + RESULT_BODY:
+            return False
+        grow(<void **> &self.results, &self.result_capacity, self.result_count + 1, sizeof(ResultEntry))
+        entry = &self.results[self.result_count]
+        self.result_count += 1
+        entry.ticket = ticket
+        entry.seq = get_u64(body)
+        entry.status = status
+        entry.payload = body + RESULT_BODY - self.arena
+        entry.size = size - RESULT_BODY
+        return True

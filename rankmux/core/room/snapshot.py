@@ -1,0 +1,167 @@
+"""A room as bytes: written by `Room.dump`, read by `Room.load`.
+
+Both twins give the same bytes for the same room, so the bytes also tell whether two rooms are equal. Layout,
+big-endian:
+
+    u8 format · u64 seq · u64 next ticket · u64 clock_ms
+    u32 members, each: u64 ticket · u8 n, name[n] · u16 n, address[n]
+    u32 commands that wait, each: u64 seq · u64 sender · u32 id · u64 deadline_ms · u32 first rank
+                                  · u32 n, n times (u64 ticket · u8 answered) · 5 times u32 executors ended, by status
+    u32 CRC-32 of all of that
+
+Loads follow from the commands, handles belong to a process: neither is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from ...errors import SnapshotError
+
+__all__ = ["FORMAT", "MemberState", "RoomState", "WaitingState", "pack", "unpack"]
+
+FORMAT = 1
+"""The first byte of a dump."""
+
+_HEAD = Struct("!BQQQ")
+_COUNT = Struct("!I")
+_TICKET = Struct("!Q")
+_NAME, _ADDRESS = Struct("!B"), Struct("!H")
+_WAITING = Struct("!QQIQII")
+_EXECUTOR = Struct("!QB")
+_ENDED = Struct("!5I")
+
+
+class MemberState(NamedTuple):
+    """One member."""
+
+    ticket: int
+    name: str
+    address: str
+
+
+class WaitingState(NamedTuple):
+    """A command that waits for results of `tickets`, which had the ranks from `first` on; `answered[i]` is 0 or 1."""
+
+    seq: int
+    sender: int
+    id: int
+    deadline_ms: int
+    first: int
+    tickets: tuple[int, ...]
+    answered: bytes
+    ended: tuple[int, ...]
+
+
+class RoomState(NamedTuple):
+    """All of a room that its entries have made of it."""
+
+    seq: int
+    next_ticket: int
+    clock_ms: int
+    members: list[MemberState]
+    waiting: list[WaitingState]
+
+
+def pack(state: RoomState) -> bytes:
+    """The bytes of `state`."""
+    out = bytearray(_HEAD.pack(FORMAT, state.seq, state.next_ticket, state.clock_ms))
+    out += _COUNT.pack(len(state.members))
+    for member in state.members:
+        name, address = member.name.encode(), member.address.encode()
+        out += (
+            _TICKET.pack(member.ticket) + _NAME.pack(len(name)) + name + _ADDRESS.pack(len(address)) + address
+        )
+    out += _COUNT.pack(len(state.waiting))
+    for one in state.waiting:
+        out += _WAITING.pack(one.seq, one.sender, one.id, one.deadline_ms, one.first, len(one.tickets))
+        for executor in zip(one.tickets, one.answered, strict=True):
+            out += _EXECUTOR.pack(*executor)
+        out += _ENDED.pack(*one.ended)
+    return bytes(out + _COUNT.pack(crc32(out)))
+
+
+def unpack(data: bytes) -> RoomState:
+    """The state in `data`. Raises SnapshotError when the bytes are damaged, of another format, or no possible room."""
+    if len(data) < _COUNT.size or crc32(data[: -_COUNT.size]) != _COUNT.unpack(data[-_COUNT.size :])[0]:
+        raise SnapshotError("its checksum is wrong")
+    reader = _Reader(data[: -_COUNT.size])
+    format_, seq, next_ticket, clock_ms = reader.take(_HEAD)
+    if format_ != FORMAT:
+        raise SnapshotError(f"its format is {format_}, {FORMAT} is expected")
+    members = [reader.member() for _ in reader.items()]
+    waiting = [reader.waiting() for _ in reader.items()]
+    reader.end()
+    state = RoomState(seq, next_ticket, clock_ms, members, waiting)
+    _check(state)
+    return state
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, layout: Struct) -> tuple[int, ...]:
+        at, self._at = self._at, self._at + layout.size
+        if self._at > len(self._data):
+            raise SnapshotError("it ends too early")
+        return layout.unpack_from(self._data, at)
+
+    def items(self) -> Iterator[int]:
+        return iter(range(*self.take(_COUNT)))
+
+    def text(self, length: Struct) -> str:
+        (size,) = self.take(length)
+        at, self._at = self._at, self._at + size
+        if self._at > len(self._data):
+            raise SnapshotError("it ends too early")
+        try:
+            return self._data[at : self._at].decode()
+        except UnicodeDecodeError:
+            raise SnapshotError("a text is not UTF-8") from None
+
+    def member(self) -> MemberState:
+        (ticket,) = self.take(_TICKET)
+        return MemberState(ticket, self.text(_NAME), self.text(_ADDRESS))
+
+    def waiting(self) -> WaitingState:
+        seq, sender, id_, deadline_ms, first, count = self.take(_WAITING)
+        executors = [self.take(_EXECUTOR) for _ in range(count)]
+        tickets = tuple(ticket for ticket, _ in executors)
+        answered = bytes(flag for _, flag in executors)
+        return WaitingState(seq, sender, id_, deadline_ms, first, tickets, answered, self.take(_ENDED))
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise SnapshotError("bytes follow behind its end")
+
+
+def _check(state: RoomState) -> None:
+    """What no room can be."""
+    tickets = [member.ticket for member in state.members]
+    if not _rising([0, *tickets, state.next_ticket]):
+        raise SnapshotError("its tickets are not rising")
+    if not _rising([one.seq for one in state.waiting]) or any(one.seq > state.seq for one in state.waiting):
+        raise SnapshotError("its commands are not in order")
+    seated = set(tickets)
+    for one in state.waiting:
+        done = one.answered.count(1)
+        open_ = {ticket for ticket, flag in zip(one.tickets, one.answered, strict=True) if not flag}
+        if (
+            one.sender not in seated
+            or not open_
+            or not open_ <= seated
+            or not _rising(one.tickets)
+            or set(one.answered) - {0, 1}
+            or sum(one.ended) != done
+        ):
+            raise SnapshotError(f"the command {one.seq} in it is none that could wait")
+
+
+def _rising(numbers: list[int] | tuple[int, ...]) -> bool:
+    return all(a < b for a, b in pairwise(numbers))

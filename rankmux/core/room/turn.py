@@ -1,0 +1,112 @@
+"""A turn: what goes into the room at once, and what comes out (PROTOCOL section 4).
+
+An `Entry` is the part that every server with the same room applies in the same order: commands and results, departures,
+joins, and the clock by which the room decides what is due. The rest of a `Turn` is local: queries and PINGs, which only
+the server answers that received them. Members are named by ticket.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from ..wire.codes import Cause
+from ..wire.frames import Who
+from .batch import Batch
+from .deliveries import Deliveries
+
+__all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn"]
+
+
+@dataclass(slots=True)
+class Join:
+    """A connection whose HELLO was accepted.
+
+    `handle` names the connection; the room never interprets it. -1: the member is connected elsewhere.
+    """
+
+    handle: int
+    name: str
+    address: str
+
+
+@dataclass(slots=True)
+class Departure:
+    """The member `ticket` goes."""
+
+    ticket: int
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is applied at once, in an order that all agree on.
+
+    `clock_ms`  milliseconds of a clock that only grows
+    `judge`     whether commands that are due at `clock_ms` expire now; not while input that may hold their results is
+                still unread
+    """
+
+    clock_ms: int
+    batch: Batch
+    departures: list[Departure] = field(default_factory=list)
+    joins: list[Join] = field(default_factory=list)
+    judge: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(len(self.batch) or self.departures or self.joins)
+
+
+@dataclass(slots=True)
+class Turn:
+    """An entry, and what was asked locally: (ticket, query) and (ticket, payload of a PING)."""
+
+    entry: Entry
+    queries: list[tuple[int, Who]] = field(default_factory=list)
+    pings: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Departed:
+    """A member that went, with the rank that it had."""
+
+    rank: int
+    ticket: int
+    handle: int
+    name: str
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Joined:
+    """A newcomer's place; `seq` is that of its join."""
+
+    handle: int
+    ticket: int
+    rank: int
+    seq: int
+    name: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The effects of a turn.
+
+    `tickets`, `handles`  by rank as of the start of the turn, as `deliveries` counts ranks
+    `full`                joins for which no seat was free
+    `refused`             (ticket, RefusedCode) of each refused command
+    `commands`            commands dispatched
+    `dropped_results`     results for which nothing waited, and frames of tickets that hold no seat
+    `settled`             commands that got their DONE
+    """
+
+    deliveries: Deliveries
+    tickets: array[int]
+    handles: array[int]
+    departed: list[Departed]
+    joined: list[Joined]
+    full: list[Join]
+    refused: list[tuple[int, int]]
+    commands: int
+    dropped_results: int
+    settled: int

@@ -1,0 +1,45 @@
+"""What should happen to a connection: returned by the code that finds out, acted on in one place (`registry`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .closes import CloseReason
+from .connection import Pause
+
+__all__ = ["Broken", "End", "Failed", "Hold", "Verdict"]
+
+
+class End(NamedTuple):
+    """Its life ends for this reason. It still gets the bytes that it is owed, and an ERROR if the reason has one.
+
+    `input_ended`: the peer's end of stream was read.
+    """
+
+    reason: CloseReason
+    detail: str = ""
+    input_ended: bool = False
+
+
+class Broken(NamedTuple):
+    """It takes no more bytes: `error` is the errno. What it sent before still counts."""
+
+    error: int
+    detail: str = ""
+
+
+class Failed(NamedTuple):
+    """Its stream failed with the errno `error`; nothing more goes in or out."""
+
+    error: int
+    detail: str = ""
+
+
+class Hold(NamedTuple):
+    """It is not read from for this reason."""
+
+    why: Pause
+
+
+Verdict = End | Broken | Failed | Hold | None
+"""None: nothing has to happen."""

@@ -1,0 +1,127 @@
+"""The face of a connection's byte stream, plain or TLS: what the server asks of either.
+
+A plain socket has it by itself; `tls.TlsSocket` puts it over TLS. Calls never block: they raise BlockingIOError when
+they have to be made again, and OSError when the stream is broken (EPROTO: TLS itself found something wrong).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Protocol
+
+from ...system.reactor import READABLE, WRITABLE
+
+__all__ = ["PlainSocket", "Transport", "reset_on_close"]
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Transport(Protocol):
+    """A non-blocking byte stream over one descriptor."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether the hot loops may read and write the descriptor themselves: no layer lies between."""
+
+    @property
+    def handshaking(self) -> bool:
+        """Whether `handshake` has to be called before anything else."""
+
+    @property
+    def read_on(self) -> int:
+        """The readiness that the next `recv` waits for."""
+
+    @property
+    def write_on(self) -> int:
+        """The readiness that the next `send` waits for."""
+
+    @property
+    def offer_bytes(self) -> int:
+        """The most bytes that one `sendmsg` should be offered."""
+
+    @property
+    def read_bytes(self) -> int:
+        """The fewest bytes that one `recv` must ask for, so that none stay where no selector sees them."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+    def handshake(self) -> int:
+        """Go on with the handshake: 0 when it is done, else the readiness that it waits for."""
+
+    def peer_names(self) -> frozenset[str]:
+        """The names in the peer's certificate, if it showed one."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end of the stream."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """As `recv`, into a buffer."""
+
+    def pending(self) -> int:
+        """Bytes that were received and not yet read: no selector tells of them."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Send as much as is taken; the number of bytes."""
+
+    def sendmsg(self, views: Iterable[memoryview], /) -> int:
+        """As `send`, from several buffers."""
+
+    @property
+    def must_repeat(self) -> bool:
+        """Whether bytes that were offered and not taken must be offered again exactly (TLS has encrypted them)."""
+
+    def set_send_buffer(self, size: int) -> None:
+        """Set the kernel's send buffer (SO_SNDBUF), in bytes."""
+
+    def shutdown(self, how: int, /) -> None:
+        """End our half of the stream."""
+
+    def reset_on_close(self) -> None:
+        """Have `close` end the stream with a reset: it may stop inside a frame."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+
+
+class PlainSocket(socket.socket):
+    """A socket without TLS: it has most of the face already."""
+
+    __slots__ = ()
+
+    direct = True
+    handshaking = False
+    read_on = READABLE
+    write_on = WRITABLE
+    offer_bytes = 256 * 1024
+    read_bytes = 1
+    must_repeat = False
+
+    def handshake(self) -> int:
+        """Nothing to do."""
+        return 0
+
+    def peer_names(self) -> frozenset[str]:
+        """A plain connection shows no certificate."""
+        return frozenset()
+
+    def pending(self) -> int:
+        """The selector tells of all of them."""
+        return 0
+
+    def set_send_buffer(self, size: int) -> None:
+        """As of Transport."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+    def reset_on_close(self) -> None:
+        """As of Transport."""
+        reset_on_close(self)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have the close of `sock` send a reset; nothing to do when the connection is broken already."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
