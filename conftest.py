@@ -9,6 +9,12 @@ import pytest
 ROOT = Path(__file__).parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite", action="store_true", help="write the outcomes of tests/core/room/scenes anew"
+    )
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         return None

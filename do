@@ -8,7 +8,9 @@ usage() {
 ./do serve [FLAG...]    start the server (with its defaults: 127.0.0.1, port 7117)
 ./do client [FLAG...]   start a client
 ./do demo               a server and three clients in one go
-./do test [ARG...]      run the tests; ARGs go to pytest
+./do test               run the tests side by side, without those marked slow
+./do test --all         run all of them side by side; further ARGs go to pytest
+./do test ARG...        run what the ARGs name, slow or not; they go to pytest
 ./do lint               ruff and mypy --strict
 ./do bench [ARG...]     run the benchmarks; ARGs go to pytest
 ./do docs               build the site
@@ -73,10 +75,12 @@ ready() {
     stamp=$env/rankmux.stamp
     now=$(fingerprint)
     ! grep -qsxF -e "$now $1" -e "$now ${2:-$1}" "$stamp" || return 0
-    say "installing rankmux[$1] into $env"
+    say "installing rankmux[$1] into $env: packages from PyPI, then the extension is compiled (about a minute)"
     suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
     rm -f "$root"/rankmux/_*.c "$root"/rankmux/_*"$suffix" # an old one would outlive a failed build
-    "$python" -m pip install -q --disable-pip-version-check -e "${root}[$1]"
+    # Compat mode puts the clone itself on the path, where type checkers look, and where a folder of the same name
+    # in the current one does not hide it.
+    "$python" -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e "${root}[$1]"
     if [ "$("$python" -P -c 'import rankmux._twin; print(rankmux._twin.TWIN)')" = extension ]; then
         say "the compiled extension was built"
     elif [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
@@ -111,9 +115,28 @@ demo) exec "$python" -m rankmux demo "$@" ;;
 python) exec "$python" "$@" ;;
 esac
 
+# Runs pytest on all cores. The tests mostly wait: two processes more than there are cores keep these busy. A file
+# stays together, for what its tests share takes long to make.
+side_by_side() {
+    cores=$("$python" -c 'import os; print(getattr(os, "process_cpu_count", os.cpu_count)())')
+    exec "$python" -m pytest -n $((cores + 2)) --dist loadfile --benchmark-disable "$@"
+}
+
 cd "$root"
 case $verb in
-test) exec "$python" -m pytest "$@" ;;
+test)
+    case ${1:-} in
+    '')
+        say "leaving out the slow tests; ./do test --all runs them too"
+        side_by_side -m 'not slow'
+        ;;
+    --all)
+        shift
+        side_by_side "$@"
+        ;;
+    *) exec "$python" -m pytest "$@" ;;
+    esac
+    ;;
 bench) exec "$python" -m pytest --benchmark-only "$@" ;;
 docs) exec "$env/bin/zensical" build --clean --strict "$@" ;;
 lint)

@@ -43,9 +43,11 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell that starts us in the background has us ignore Ctrl-C, and every program that we start would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts us in the background has us ignore Ctrl-C, nohup the hang-up; every program that we start would
+# inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 

@@ -1,4 +1,4 @@
-"""The shape of the code: who may import whom, what a module lists as public, how long a file may be."""
+"""The shape of the code: the layers, the core without I/O, public names, docstrings, the length of files."""
 
 from __future__ import annotations
 
@@ -50,6 +50,38 @@ PENDING = {
     "cli.seat.socket",
 }
 """Modules that do not keep to this yet: on the wrong floor, in a circle, or in the core and logging."""
+PENDING_DOCSTRINGS = {
+    "aio.events",
+    "aio.receipt",
+    "aio.waiters",
+    "cli.commands.holding",
+    "cli.commands.results",
+    "cli.prompt.editing",
+    "cli.prompt.folding",
+    "cli.prompt.members",
+    "cli.prompt.words",
+    "cli.seat.channel",
+    "cli.seat.requests",
+    "cli.shared.connection_flags",
+    "cli.shared.line_writer",
+    "cli.shared.wording",
+    "client.base",
+    "client.receipt",
+    "core.client.arguments",
+    "core.client.backoff",
+    "core.client.events",
+    "core.client.inbox",
+    "core.client.keepalive",
+    "core.client.pending",
+    "core.client.seat",
+    "core.client.sent",
+    "core.room.deliveries",
+    "core.wire.fields",
+    "core.wire.violations",
+    "server.connections.closes",
+    "server.connections.verdicts",
+}
+"""Modules whose first line is a clause yet, not a noun phrase."""
 NO_IO = {
     "asyncio",
     "logging",
@@ -71,6 +103,7 @@ def _name(path: Path) -> str:
 MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 PARTS = sorted(PACKAGE.rglob("*.pxi"))
 """The compiled twin, part by part; `_framing.pyx` includes them all."""
+IN_C = sorted(path for suffix in ("h", "pxd", "pxi", "pyx") for path in PACKAGE.rglob(f"*.{suffix}"))
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 PUBLIC = sorted(
     name for name, tree in TREES.items() if len(tree.body) > 1 and (name[0] != "_" or name == "__init__")
@@ -135,6 +168,13 @@ def test_the_core_does_no_io(name):
     assert {module.partition(".")[0] for module in _imports(name)} & NO_IO == set()
 
 
+@pytest.mark.parametrize("path", IN_C, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_kernel_folder_declares_what_the_system_offers(path):
+    text = re.sub(r'""".*?"""|/\*.*?\*/|#(?! *include)[^\n]*', "", path.read_text(), flags=re.DOTALL)
+    declared = re.search(r"^\s*(cdef extern from|#\s*include)", text, re.MULTILINE)
+    assert not declared or path.is_relative_to(PACKAGE / "server" / "kernel")
+
+
 def test_few_files_lie_at_the_top():
     assert len(list(PACKAGE.glob("*.py*"))) <= 12
 
@@ -159,9 +199,14 @@ def test_threads_start_in_one_place():
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_says_what_lives_in_it(name):
-    tree = TREES[name]
-    assert not tree.body or ast.get_docstring(tree), "no docstring"
+def test_a_module_opens_with_its_job(name):
+    """A noun phrase that names it, or a sentence about it."""
+    if not MODULES[name].read_text():
+        return
+    first = (ast.get_docstring(TREES[name]) or "").partition("\n\n")[0]
+    assert first.endswith((".", ":")), "no docstring, or one without an end"
+    clause = re.match(r"(How|What|When|Where|Whether|Who|Why)\b", first)
+    assert not clause or name in PENDING_DOCSTRINGS, "a clause, not a noun phrase"
 
 
 @pytest.mark.parametrize("path", [*MODULES.values(), *PARTS], ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -196,6 +241,29 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_") and name != "TYPE_CHECKING"}
 
 
+MIRRORED = ("core", "server", "system", "cli")
+"""The clients' tests are by what a user does: they run on the blocking client and on the asyncio one."""
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path.relative_to(TESTS) for folder in MIRRORED for path in sorted((TESTS / folder).rglob("test_*.py"))],
+    ids=str,
+)
+def test_a_test_lies_where_its_subject_does(path):
+    """It begins with the name of a module of the same folder, or with that of the folder."""
+    folder = PACKAGE / path.parent
+    subjects = {
+        file.stem
+        for file in folder.glob("*.*")
+        if file.suffix in {".html", ".py", ".pxd", ".pxi", ".pyx"} and not file.stem.startswith("__")
+    }
+    name = path.stem.removeprefix("test_")
+    found = [subject for subject in {*subjects, folder.name} if f"{name}_".startswith(f"{subject}_")]
+    assert found, f"no {name} in rankmux/{path.parent}"
+
+
 def test_every_loop_exists_twice(framing):
     """A compiled part lies beside the module that defines it, and offers the same."""
     beside = {path.with_suffix(".py") for path in PARTS} & set(MODULES.values())
@@ -214,7 +282,7 @@ def test_a_compiled_part_keeps_to_its_floor(path):
     )
     if path.is_relative_to(PACKAGE / "core"):
         assert "extern from" not in text
-        assert not re.search(r"\bc_\w+\(", text), "calls the system"
+        assert not re.search(r"\bc_\w+\(|\berrno\b", text), "calls the system"
     assert f'include "{path.relative_to(PACKAGE)}"' in (PACKAGE / "_framing.pyx").read_text()
 
 

@@ -14,51 +14,26 @@
  *   part DEPARTURES                  as many with the lowest ranks leave
  *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and nobody reads
  *   idle SECONDS                     any protocol
+ *
+ * Everything that arrives is checked.  The first thing that is not as it must be ends the program.
+ *
+ * Its parts, each of which uses only those below it; protocols reach the crowd through `struct protocol`:
+ *
+ *   load.c                          commands from stdin
+ *   load_scenarios.c                what is sent when, and what must come of it
+ *   load_rankmux.c, load_pubsub.c   the protocols: messages are cut, checked and counted here
+ *   load_crowd.c                    the members' sockets: open, read, send
+ *   load_report.c                   measurements and failures, on stdout
  */
-#include "load.h"
-#include "memory.h"
+#include "load_crowd.h"
+#include "load_pubsub.h"
+#include "load_rankmux.h"
+#include "load_report.h"
+#include "load_scenarios.h"
 
-#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-void fail(const char *format, ...)
-{
-    char text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    for (char *at = text; *at; at++)
-        if (*at == '"' || *at == '\\' || (unsigned char)*at < ' ')
-            *at = '.';
-    printf("{\"error\": \"%s\"}\n", text);
-    exit(1);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double percentile_us(const struct report *report, uint64_t percent)
-{
-    if (!report->rounds)
-        return 0;
-    uint64_t rank = (report->rounds * percent + 99) / 100;      /* the nearest rank, from 1 */
-    return 1e6 * report->latencies_s[rank - 1];
-}
-
-static void print_report(const char *command, const struct report *report)
-{
-    if (report->rounds)
-        qsort(report->latencies_s, report->rounds, sizeof *report->latencies_s, by_value);
-    printf("{\"command\": \"%s\", \"unit\": \"%s\", \"units\": %lu, \"rounds\": %lu, \"seconds\": %.6f, \"members\": %u, "
-           "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
-           command, report->unit, (unsigned long)report->units, (unsigned long)report->rounds, report->seconds,
-           crowd.count, percentile_us(report, 50), percentile_us(report, 99), percentile_us(report, 100));
-    fflush(stdout);
-}
 
 static void carry_out(struct report *report, const char *command, const double *numbers, uint16_t port, int server)
 {
@@ -114,7 +89,7 @@ int main(int count, char **arguments)
         double started = now_s();
         carry_out(&report, command, numbers, port, server);
         report.seconds = now_s() - started;
-        print_report(command, &report);
+        report_print(command, &report, crowd.count);
         free(report.latencies_s);
     }
     return 0;

@@ -1,5 +1,6 @@
 /* The members' sockets: opening them, reading whoever has something, sending. */
-#include "load.h"
+#include "load_crowd.h"
+#include "load_report.h"
 #include "memory.h"
 
 #include <arpa/inet.h>

@@ -3,7 +3,8 @@
  * Member 0 publishes, all the others subscribe to the one subject "c".  Payloads begin with a number, which must
  * grow by one from message to message.
  */
-#include "load.h"
+#include "load_pubsub.h"
+#include "load_payload.h"
 #include "wire.h"
 
 #include <stdio.h>
@@ -101,13 +102,13 @@ static size_t redis_take(struct member *member, const uint8_t *bytes, size_t siz
     return at;
 }
 
-static uint8_t *redis_lay(uint8_t *at, uint64_t number, size_t payload_size)
+static uint8_t *redis_put(uint8_t *at, uint64_t number, size_t payload_size)
 {
     at += sprintf((char *)at, "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$%zu\r\n", payload_size);
-    return put_bytes(lay_payload(at, number, payload_size), "\r\n", 2);
+    return put_bytes(put_payload(at, number, payload_size), "\r\n", 2);
 }
 
-const struct protocol redis_protocol = {"redis", redis_greet, redis_take, redis_lay};
+const struct protocol redis_protocol = {"redis", redis_greet, redis_take, redis_put};
 
 /* ---- NATS ---- */
 
@@ -145,13 +146,13 @@ static size_t nats_take(struct member *member, const uint8_t *bytes, size_t size
     return at;
 }
 
-static uint8_t *nats_lay(uint8_t *at, uint64_t number, size_t payload_size)
+static uint8_t *nats_put(uint8_t *at, uint64_t number, size_t payload_size)
 {
     at += sprintf((char *)at, "PUB c %zu\r\n", payload_size);
-    return put_bytes(lay_payload(at, number, payload_size), "\r\n", 2);
+    return put_bytes(put_payload(at, number, payload_size), "\r\n", 2);
 }
 
-const struct protocol nats_protocol = {"nats", nats_greet, nats_take, nats_lay};
+const struct protocol nats_protocol = {"nats", nats_greet, nats_take, nats_put};
 
 /* ---- MQTT 3.1.1, QoS 0 ---- */
 
@@ -197,14 +198,14 @@ static size_t mqtt_take(struct member *member, const uint8_t *bytes, size_t size
     return at;
 }
 
-static uint8_t *mqtt_lay(uint8_t *at, uint64_t number, size_t payload_size)
+static uint8_t *mqtt_put(uint8_t *at, uint64_t number, size_t payload_size)
 {
     size_t length = 3 + payload_size;
     *at++ = MQTT_PUBLISH;
     for (; length >= 0x80; length >>= 7)
         *at++ = (uint8_t)(length | 0x80);
     *at++ = (uint8_t)length;
-    return lay_payload(put_bytes(put_u16(at, 1), "c", 1), number, payload_size);
+    return put_payload(put_bytes(put_u16(at, 1), "c", 1), number, payload_size);
 }
 
-const struct protocol mqtt_protocol = {"mqtt", mqtt_greet, mqtt_take, mqtt_lay};
+const struct protocol mqtt_protocol = {"mqtt", mqtt_greet, mqtt_take, mqtt_put};

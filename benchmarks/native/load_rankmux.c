@@ -1,26 +1,19 @@
 /* rankmux protocol 1, from a member's side: every frame is cut, checked and counted. */
-#include "load.h"
+#include "load_rankmux.h"
+#include "load_payload.h"
 #include "wire.h"
 
-uint8_t *lay_payload(uint8_t *at, uint64_t number, size_t payload_size)
-{
-    if (payload_size < 8)
-        fail("a payload has at least the 8 bytes of its number");
-    memset(put_u64(at, number), 'x', payload_size - 8);
-    return at + payload_size;
-}
-
-uint8_t *lay_command(uint8_t *at, uint32_t id, uint8_t target, uint32_t arg, uint8_t flags, uint64_t number,
+uint8_t *put_command(uint8_t *at, uint32_t id, uint8_t target, uint32_t arg, uint8_t flags, uint64_t number,
                      size_t payload_size)
 {
     at = put_header(at, COMMAND, COMMAND_SIZE + payload_size);
     at = put_u32(put_u8(put_u32(at, id), target), arg);
-    return lay_payload(put_u32(put_u8(at, flags), 0), number, payload_size);
+    return put_payload(put_u32(put_u8(at, flags), 0), number, payload_size);
 }
 
-static uint8_t *lay_to_all(uint8_t *at, uint64_t number, size_t payload_size)
+static uint8_t *put_to_all(uint8_t *at, uint64_t number, size_t payload_size)
 {
-    return lay_command(at, 0, TO_ALL, 0, QUIET, number, payload_size);
+    return put_command(at, 0, TO_ALL, 0, QUIET, number, payload_size);
 }
 
 static void greet(struct member *member)
@@ -155,4 +148,4 @@ static size_t take(struct member *member, const uint8_t *bytes, size_t size)
     return at;
 }
 
-const struct protocol rankmux_protocol = {"rankmux", greet, take, lay_to_all};
+const struct protocol rankmux_protocol = {"rankmux", greet, take, put_to_all};

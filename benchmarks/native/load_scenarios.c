@@ -1,39 +1,20 @@
 /* The scenarios: what is sent when, and what must have come of it before the next round begins. */
-#include "load.h"
-#include "memory.h"
+#include "load_scenarios.h"
+#include "load_crowd.h"
+#include "load_rankmux.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MESSAGE_OVERHEAD = 64 };
 
 static uint64_t published;        /* the number of the last message */
 static uint32_t last_id;
-
-double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-/* One round at least. */
-static bool goes_on(const struct report *report, double started, double seconds)
-{
-    return !report->rounds || now_s() - started < seconds;
-}
-
-static void note_round(struct report *report, double sent, uint64_t units)
-{
-    RESERVE(report->latencies_s, report->latency_capacity, report->rounds + 1);
-    report->latencies_s[report->rounds++] = now_s() - sent;
-    report->units += units;
-}
 
 static void leave(struct member *member)
 {
@@ -61,16 +42,16 @@ void fan_out(struct report *report, uint32_t burst, double seconds)
     need_members(2);
     uint8_t *start = crowd_scratch(burst * (crowd.payload_size + MESSAGE_OVERHEAD));
     double started = now_s();
-    while (goes_on(report, started, seconds)) {
+    while (report_goes_on(report, started, seconds)) {
         uint64_t target = crowd.delivered + (uint64_t)burst * (crowd.count - 1);
         uint8_t *end = start;
         for (uint32_t i = 0; i < burst; i++)
-            end = crowd.protocol->lay(end, ++published, crowd.payload_size);
+            end = crowd.protocol->put(end, ++published, crowd.payload_size);
         expect_from_all(1, burst);
         double sent = now_s();
         crowd_send(crowd_member(0), start, (size_t)(end - start));
         crowd_wait(&crowd.delivered, target, "deliveries");
-        note_round(report, sent, (uint64_t)burst * (crowd.count - 1));
+        report_round(report, sent, (uint64_t)burst * (crowd.count - 1));
     }
     report->unit = "delivery";
 }
@@ -100,20 +81,20 @@ void everyone(struct report *report, double seconds, int server)
     uint64_t deliveries = (uint64_t)crowd.count * (crowd.count - 1) / 2;
     uint8_t *start = crowd_scratch(crowd.payload_size + MESSAGE_OVERHEAD);
     double started = now_s();
-    while (goes_on(report, started, seconds)) {
+    while (report_goes_on(report, started, seconds)) {
         uint64_t target = crowd.delivered + deliveries;
         stop_server(server);
         for (uint32_t rank = 0; rank < crowd.count; rank++) {
             crowd_member(rank)->expected += rank;
             if (rank + 1 < crowd.count) {
-                uint8_t *end = crowd.protocol->lay(start, ++published, crowd.payload_size);
+                uint8_t *end = crowd.protocol->put(start, ++published, crowd.payload_size);
                 crowd_send(crowd_member(rank), start, (size_t)(end - start));
             }
         }
         double sent = now_s();
         kill(server, SIGCONT);
         crowd_wait(&crowd.delivered, target, "deliveries");
-        note_round(report, sent, deliveries);
+        report_round(report, sent, deliveries);
     }
     report->unit = "delivery";
 }
@@ -125,18 +106,18 @@ void directed(struct report *report, uint32_t burst, double seconds)
     uint8_t *start = crowd_scratch(burst * (crowd.payload_size + MESSAGE_OVERHEAD));
     uint32_t rank = 0;
     double started = now_s();
-    while (goes_on(report, started, seconds)) {
+    while (report_goes_on(report, started, seconds)) {
         uint64_t target = crowd.delivered + burst;
         uint8_t *end = start;
         for (uint32_t i = 0; i < burst; i++) {
             rank = rank + 1 < crowd.count ? rank + 1 : 1;
-            end = lay_command(end, 0, TO_ONE, rank, QUIET, ++published, crowd.payload_size);
+            end = put_command(end, 0, TO_ONE, rank, QUIET, ++published, crowd.payload_size);
             crowd_member(rank)->expected++;
         }
         double sent = now_s();
         crowd_send(crowd_member(0), start, (size_t)(end - start));
         crowd_wait(&crowd.delivered, target, "commands");
-        note_round(report, sent, burst);
+        report_round(report, sent, burst);
     }
     report->unit = "command";
 }
@@ -149,17 +130,17 @@ void results(struct report *report, uint32_t burst, double seconds)
     for (uint32_t rank = 1; rank < crowd.count; rank++)
         crowd_member(rank)->answered = last_id;
     double started = now_s();
-    while (goes_on(report, started, seconds)) {
+    while (report_goes_on(report, started, seconds)) {
         uint64_t answers = (uint64_t)burst * (crowd.count - 1), routed = crowd.routed + answers;
         uint64_t accepted = crowd.accepted + burst, done = crowd.done + burst;
         uint8_t *end = start;
         for (uint32_t i = 0; i < burst; i++)
-            end = lay_command(end, ++last_id, TO_ALL, 0, WANT_RESULTS, ++published, crowd.payload_size);
+            end = put_command(end, ++last_id, TO_ALL, 0, WANT_RESULTS, ++published, crowd.payload_size);
         expect_from_all(1, burst);
         double sent = now_s();
         crowd_send(crowd_member(0), start, (size_t)(end - start));
         crowd_wait(&crowd.done, done, "commands done");
-        note_round(report, sent, answers);
+        report_round(report, sent, answers);
         if (crowd.done != done || crowd.routed != routed || crowd.accepted != accepted || crowd.last_executors != crowd.count - 1)
             fail("%lu results, %lu receipts, %u executors", (unsigned long)crowd.routed, (unsigned long)crowd.accepted,
                  crowd.last_executors);
@@ -179,7 +160,7 @@ void promote(struct report *report, uint32_t departures)
         double sent = now_s();
         leave(leaver);
         crowd_wait(&crowd.promoted, target, "promotions");
-        note_round(report, sent, crowd.count);
+        report_round(report, sent, crowd.count);
         crowd_wait(&crowd.closed, closed, "departures");
     }
     report->unit = "promotion";
@@ -221,11 +202,11 @@ void nonreaders(struct report *report, uint64_t bytes, size_t payload_size)
         crowd_listen(crowd_member(rank), false);
     double sent = now_s();
     for (uint64_t i = 1; i <= commands; i++) {
-        uint8_t *end = lay_command(start, 0, TO_ALL, 0, i < commands ? QUIET : 0, ++published, payload_size);
+        uint8_t *end = put_command(start, 0, TO_ALL, 0, i < commands ? QUIET : 0, ++published, payload_size);
         crowd_send(crowd_member(0), start, (size_t)(end - start));
     }
     crowd_wait(&crowd.accepted, accepted, "receipts");
-    note_round(report, sent, commands);
+    report_round(report, sent, commands);
     if (crowd.last_executors != crowd.count - 1)
         fail("%u executors instead of %u", crowd.last_executors, crowd.count - 1);
     report->unit = "command";

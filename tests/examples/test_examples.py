@@ -15,7 +15,8 @@ import pytest
 from rankmux import Client, ReceivedCommand
 
 from ..protocol.process import ROOT, Server
-from ..support.script import PATIENCE_S, Running, environment, eventually
+from ..support.patience import until
+from ..support.script import PATIENCE_S, Running, environment
 
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
@@ -35,7 +36,7 @@ class Stage:
         where = ("--host", self.server.host, "--port", self.server.port)
         running = self._stack.enter_context(Running(program, *where, "--name", name, *flags))
         running.until(rf"{name}: .*rank \d+")
-        eventually(lambda: f"joined: {name} " in self.server.log())
+        until(lambda: f"joined: {name} " in self.server.log())
         return running
 
     def moves(self) -> list[tuple[str, str]]:
@@ -124,7 +125,7 @@ def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str
     killed.process.send_signal(signal.SIGSTOP)
     asker.until(r" 1  EXPIRED +\n +2  EXPIRED +\n +3  OK .*\n1 of 3 answered")
     asked = stage.server.log().count(": 3 executors")
-    eventually(lambda: stage.server.log().count(": 3 executors") > asked)
+    until(lambda: stage.server.log().count(": 3 executors") > asked)
     killed.end(signal.SIGKILL)  # while an answer of it is waited for
     asker.until(r" 1  EXPIRED +\n +2  LEFT +\n +3  OK .*\n1 of 3 answered")
     asker.until(r" 1  EXPIRED +\n +2  OK .*\n1 of 2 answered")
@@ -194,7 +195,7 @@ def test_workers_restart_one_at_a_time_in_rank_order(stack: ExitStack) -> None:
     expected = [("joined", name) for name in names]
     for name in ("bob", "cyd", "dan", "ada"):
         expected += [("left", name), ("joined", name)]
-    eventually(lambda: len(stage.moves()) >= len(expected))
+    until(lambda: len(stage.moves()) >= len(expected))
     assert stage.moves() == expected
     crew[2].process.send_signal(signal.SIGHUP)
     crew[2].until("not now: this takes rank 0")
@@ -241,12 +242,12 @@ def test_the_next_in_line_goes_on_with_a_roll(stack: ExitStack) -> None:
     crew[1].until(r"ticket 5\n")
     crew[0].end(signal.SIGKILL)  # while it waits for cyd, who is next in line
     crew[2].process.send_signal(signal.SIGCONT)
-    eventually(lambda: ("left", "ada") in stage.moves())
+    until(lambda: ("left", "ada") in stage.moves())
     before = stage.moves()
     stage.start("rolling_restart", "ada")
     crew[3].until(r"ticket \d\n(?s:.*)ticket \d\n")
     crew[2].until(r"ticket \d\n(?s:.*)ticket \d\n")
-    eventually(lambda: len(stage.moves()) >= 12)
+    until(lambda: len(stage.moves()) >= 12)
     restarts = [name for what, name in stage.moves() if what == "joined"]
     assert sorted(restarts) == ["ada", "ada", "bob", "bob", "cyd", "cyd", "dan", "dan"]
     assert before[4:7] == [("left", "bob"), ("joined", "bob"), ("left", "ada")]

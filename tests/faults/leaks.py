@@ -33,8 +33,9 @@ from ..protocol.frames import (
     encode,
 )
 from ..protocol.peer import Peer
+from ..support.patience import until
 from .certificates import Certificates
-from .rig import BACK_S, Ground, Rig, until
+from .rig import BACK_S, Ground, Rig
 
 SEATS = 40
 BATCH = 48  # more than there are seats

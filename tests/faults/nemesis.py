@@ -26,8 +26,9 @@ from pathlib import Path
 
 from ..protocol.frames import Hello, encode
 from ..protocol.process import ROOT
+from ..support.patience import until
 from .checker import History
-from .rig import Rig, until
+from .rig import Rig
 
 CREWS, MEMBERS = 6, 6
 FLAGS = (

@@ -22,6 +22,7 @@ from pathlib import Path
 from ..protocol.frames import Execute, Members, Who
 from ..protocol.peer import DEADLINE_S, Peer
 from ..protocol.process import ROOT, Server, environment, has_extension
+from ..support.patience import until
 from .certificates import Certificates
 from .tried_peers import TlsPeer, UnixPeer
 
@@ -293,16 +294,6 @@ def start_s() -> float:
     began = time.monotonic()
     command = [sys.executable, "-m", "rankmux", "server", "--version"]
     subprocess.run(command, cwd=ROOT, env=environment(False), capture_output=True, check=True)
-    return time.monotonic() - began
-
-
-def until(true: Callable[[], bool], seconds: float, complaint: Callable[[], str] | str) -> float:
-    """Wait until `true()` holds, at most `seconds`; returns how long it took."""
-    began = time.monotonic()
-    while not true():
-        if time.monotonic() - began > seconds:
-            raise AssertionError(complaint if isinstance(complaint, str) else complaint())
-        time.sleep(0.01)
     return time.monotonic() - began
 
 

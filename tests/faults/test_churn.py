@@ -132,6 +132,7 @@ def test_c6_the_only_member_commands(rig: Rigging) -> None:
     assert only.expect(Refused, id=9).code == Refusal.NOT_LOWER
 
 
+@pytest.mark.slow
 def test_c7_churn_and_a_history(capsys: pytest.CaptureFixture[str]) -> None:
     """500 joins and leaves per second (fewer on a slow machine); all logs are checked."""
     seconds = 60.0 if FULL else 5.0
@@ -162,6 +163,7 @@ def test_c8_one_leaves_and_one_comes_in_the_same_turn(rig: Rigging) -> None:
         server.vacate()
 
 
+@pytest.mark.slow
 def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:  # noqa: F811
     """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest are informed within 2 s."""
     count = 1000

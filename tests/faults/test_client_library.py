@@ -6,17 +6,21 @@ import signal
 import threading
 import time
 
+import pytest
+
 from rankmux import Client
 
 from ..protocol.process import Server
+from ..support.patience import until
 from .conftest import Rigging
-from .rig import EXTENSION, until
+from .rig import EXTENSION
 from .witness import figure
 
 COUNT = 64
 DOWN_S = 0.5
 
 
+@pytest.mark.slow
 def test_l1_l4_64_clients_come_back_after_a_crash(rig: Rigging) -> None:
     """No rank from the loss to the next WELCOME; all are admitted, within the longest back-off and a little."""
     first = rig(COUNT)

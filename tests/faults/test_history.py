@@ -13,6 +13,8 @@ from .checker import History
 
 Lines = list[list[str]]
 
+pytestmark = pytest.mark.slow  # all of it looks at one run of some seconds
+
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Lines:

@@ -12,6 +12,7 @@ from .witness import figure
 TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # 100,000 handshakes of TLS take their time
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:

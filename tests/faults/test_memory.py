@@ -6,16 +6,19 @@ import resource
 import threading
 from pathlib import Path
 
+import pytest
+
 from ..protocol.frames import QUIET, Command, encode
 from ..protocol.peer import Peer
+from ..support.patience import until
 from .conftest import Rigging
-from .rig import until
 from .test_slow_peers import BIG
 from .witness import Witness, figure
 
 ROOM_BYTES = 160 << 20
 
 
+@pytest.mark.slow
 def test_r5_memory_runs_out(rig: Rigging) -> None:
     """Without limits of the server, the longest queues are evicted, as often as needed; others are not affected."""
     huge = str(1 << 30)

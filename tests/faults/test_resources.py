@@ -15,8 +15,8 @@ import pytest
 from ..protocol.frames import QUIET, Code, Command, Error, Hello, encode
 from ..protocol.peer import ClosedError, Peer
 from ..protocol.process import ROOT
+from ..support.patience import until
 from .conftest import FULL, Rigging, anywhere
-from .rig import until
 from .test_slow_peers import BIG, flood, numbers
 from .witness import Witness, expect_end, figure
 
@@ -60,6 +60,7 @@ def test_r1_one_more_than_there_are_seats(rig: Rigging) -> None:
     assert server.closes()["full"] == 50
 
 
+@pytest.mark.slow
 def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> None:
     """The limits bound them; members are not affected; a client from another address is admitted at once."""
     server = rig(20)
@@ -128,6 +129,7 @@ def _to_one(sender: Peer, rank: int, count: int) -> None:
         sender.sock.sendall(encode(Command(number, 1, rank, QUIET, 0, payload)))
 
 
+@pytest.mark.slow
 def test_r4_one_copy_of_the_backlog(rig: Rigging, many_files: None) -> None:
     """40 stalled peers behind the same 7 MiB take 7 MiB, not 280; then they are evicted, and the rest lose nothing."""
     flags = ("--outbox-soft-bytes", str(7 << 20), "--write-timeout-s", "1.5")
@@ -167,6 +169,7 @@ def _is_evicted(peer: Peer) -> None:
             assert frame.code == Code.SLOW
 
 
+@pytest.mark.slow
 def test_the_worst_case_of_memory(rig: Rigging) -> None:
     """63 stalled members, each with different frames queued up to the soft limit, and with half a frame sent."""
     server = rig(66, "--write-timeout-s", "3", "--frame-timeout-s", "60", "--ping-ms", "60000")
@@ -192,6 +195,7 @@ def test_the_worst_case_of_memory(rig: Rigging) -> None:
     sender.reset()
 
 
+@pytest.mark.slow
 def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
     """2,000 joins and leaves per second (fewer on a slow machine): no leak, and a short log."""
     server = rig(64)

@@ -15,9 +15,10 @@ import rankmux.server.server
 
 from ..protocol.frames import QUIET, Cause, Code, Command, Error, Execute, Hello, Rank, Welcome, encode
 from ..protocol.peer import Peer
+from ..support.patience import until
 from .certificates import Certificates
 from .conftest import Rigging, everywhere
-from .rig import STOPPED, Ground, Rig, start_s, until
+from .rig import STOPPED, Ground, Rig, start_s
 from .test_slow_peers import last_words
 from .tried_peers import TlsPeer
 
@@ -160,6 +161,7 @@ def test_g3_sigkill_and_restart_on_a_unix_socket(tmp_path: Path, rig: Rigging) -
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_g4_the_server_was_stopped(rig: Rigging) -> None:
     """30 s in the row; here the time of 16 pings, over 4 handshake timeouts and 8 write timeouts."""
     server = rig(
@@ -191,6 +193,7 @@ def test_g4_the_server_was_stopped(rig: Rigging) -> None:
     assert line[0].who().total == 6
 
 
+@pytest.mark.slow
 def test_g4_idle_members_outlive_it(rig: Rigging) -> None:
     server = rig(6, "--ping-ms", "200")
     line = server.line(3)
@@ -296,6 +299,7 @@ def test_k1_nothing_reads_the_wall_clock() -> None:
         assert not re.search(r"\btime\.time\(|datetime", path.read_text()), path
 
 
+@pytest.mark.slow
 def test_k2_idle_with_members(rig: Rigging) -> None:
     """At most two wake-ups a second; the pings are far away."""
     server = rig(10)

@@ -13,8 +13,8 @@ import pytest
 
 from ..protocol.frames import QUIET, Cause, Code, Command, Error, Execute, Leave, Rank, encode
 from ..protocol.peer import ClosedError, Peer
+from ..support.patience import until
 from .conftest import Rigging, anywhere, everywhere
-from .rig import until
 from .witness import Witness, figure
 
 BIG = 65_536

@@ -21,8 +21,9 @@ import pytest
 from ..protocol.frames import Cause, Execute, Rank
 from ..protocol.peer import Peer
 from ..protocol.process import ROOT, environment
+from ..support.patience import until
 from .conftest import Rigging
-from .rig import Rig, start_s, until
+from .rig import Rig, start_s
 from .witness import Witness
 
 

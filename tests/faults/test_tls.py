@@ -11,9 +11,10 @@ import time
 import pytest
 
 from ..protocol.frames import Code, Command, Execute, Hello, Welcome, decode, encode, encode_all
+from ..support.patience import until
 from .certificates import Certificates
 from .conftest import Rigging
-from .rig import Ground, Rig, until
+from .rig import Ground, Rig
 from .test_slow_peers import flood, numbers
 from .tried_peers import TlsPeer
 from .witness import Witness

@@ -28,7 +28,7 @@ TESTS = {
     "streams": f"batch receive greeting {SERVER} server_at_random",
     "outbox": f"outbox {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
-    "server": f"{SERVER} server_at_random limits connection server_memory",
+    "server": f"{SERVER} server_at_random server_limits connection server_memory",
 }
 
 FILES = {

@@ -178,6 +178,7 @@ def backlog(stage: Stage) -> None:
 
 
 # What the interpreter itself closes where it had no memory, it complains of.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(("prepare", "stride"), [(whole_turn, 1), (backlog, 3)])
 def test_any_allocation_may_fail(

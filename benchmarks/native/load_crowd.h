@@ -1,0 +1,53 @@
+/* The members' sockets, and what a protocol must do to be spoken on them. */
+#ifndef RANKMUX_BENCH_LOAD_CROWD_H
+#define RANKMUX_BENCH_LOAD_CROWD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct member {
+    int fd;
+    uint32_t rank;
+    uint64_t ticket, seq;         /* the last seq seen; with pub/sub, the number in the payload */
+    uint64_t received, expected;  /* messages; never more of them than expected */
+    uint32_t answered;            /* the last id that this executor's result has been routed for */
+    uint8_t *partial;             /* an incomplete message */
+    uint32_t partial_size;
+    bool joined, leaving;         /* `rank` before it has joined: how many were opened before it */
+};
+
+struct protocol {
+    const char *name;
+    void (*greet)(struct member *member);
+    /* Take whole messages off `bytes`; the number of bytes that they had. */
+    size_t (*take)(struct member *member, const uint8_t *bytes, size_t size);
+    /* Write one message to everybody, `payload_size` bytes with `number` in front; its end. */
+    uint8_t *(*put)(uint8_t *at, uint64_t number, size_t payload_size);
+};
+
+/* The members in rank order, from `first` on, and what all of them have received since the start. */
+struct crowd {
+    const struct protocol *protocol;
+    struct member **members;
+    uint32_t first, count, capacity;
+    size_t payload_size;
+    uint64_t joined, delivered, promoted, routed, done, accepted, pings, closed;
+    uint32_t last_executors;      /* of the last ACCEPTED */
+};
+
+extern struct crowd crowd;
+
+void crowd_open(uint32_t count, uint16_t port, int receive_buffer);
+void crowd_seat(struct member *member, uint32_t rank);
+void crowd_listen(struct member *member, bool on);
+bool crowd_read(int timeout_ms);
+void crowd_wait(const uint64_t *counter, uint64_t target, const char *what);
+void crowd_send(struct member *member, const void *bytes, size_t size);
+struct member *crowd_member(uint32_t rank);
+uint8_t *crowd_scratch(size_t size);
+
+/* Results that the member being read owes; they are sent when it has been read. */
+uint8_t *crowd_reply(size_t size);
+
+#endif
