@@ -6,12 +6,12 @@ every frame. Each is imported when it is first asked for, so that a client in a 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from .errors import RankmuxError
 
+TYPE_CHECKING = False  # as of `typing`, which takes a while to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import aio
     from .client.client import Client
     from .server.server import Server
@@ -31,5 +31,7 @@ def __getattr__(name: str) -> Any:
 
         return Server
     if name == "aio":
+        from importlib import import_module
+
         return import_module(".aio", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

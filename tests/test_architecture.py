@@ -52,8 +52,6 @@ PENDING = {
     "_ledger_py",
     "_dispatch_py",
     "_flush_py",
-    "cli.seat.loop",
-    "cli.seat.socket",
     "client.receipt",
     "core.client.received",
 }
@@ -184,7 +182,7 @@ def test_all_is_complete_and_unique(name):
     listed = module.__all__
     assert len(set(listed)) == len(listed), "listed twice"
     assert [public for public in listed if not hasattr(module, public)] == [], "listed, but not there"
-    assert _defined(TREES[name]) - set(listed) == set(), "public, but not listed"
+    assert _defined(TREES[name]) - {*listed, "TYPE_CHECKING"} == set(), "public, but not listed"
 
 
 def _defined(tree: ast.Module) -> set[str]:

@@ -18,7 +18,7 @@ from ..client.base import Membership
 from ..client.stream import Address
 from ..core.client.arguments import Payload, To, Token, check_options, payload_of, target_of, ttl_ms_of
 from ..core.client.backoff import Backoff
-from ..core.client.events import Ended, Promoted, Welcomed
+from ..core.client.events import Ended, ExecuteRejected, MembersPage, Promoted, Welcomed
 from ..core.client.inbox import Listing
 from ..core.client.received import Rejected, reject
 from ..core.client.sent import Counts, Progress, RoutedResult
@@ -108,6 +108,9 @@ class Client(Membership):
         self._subscriptions = Subscriptions(self._connection)
         self._callbacks = Callbacks(on_promoted, on_joined, on_lost)
         self._calling: asyncio.Task[None] | None = None
+        self._order = (
+            asyncio.Lock()
+        )  # commands go out in the order of their calls, also when they have to wait
 
     # what it is
 
@@ -177,10 +180,11 @@ class Client(Membership):
         ttl_ms = ttl_ms_of(timeout)
         if quiet:
             await asyncio.sleep(0)  # who sends much without waiting lets others run
-        link = await self._connection.ready()
-        id_ = link.session.send_command(data, target, arg, results=results, quiet=quiet, ttl_ms=ttl_ms)
-        progress = link.inbox.expect(id_, results) if results or not quiet else Progress(id_, results)
-        link.flush()
+        async with self._order:
+            link = await self._connection.ready()
+            id_ = link.session.send_command(data, target, arg, results=results, quiet=quiet, ttl_ms=ttl_ms)
+            progress = link.inbox.expect(id_, results) if results or not quiet else Progress(id_, results)
+            link.flush()
         if not quiet:
             if not await self._connection.until(id_, lambda: progress.dispatched, self._timeout_s):
                 raise TimeoutError(f"the server did not answer command {id_} within {self._timeout_s:g} s")
@@ -191,26 +195,31 @@ class Client(Membership):
     async def who(self) -> list[MemberInfo]:
         """All members in rank order. Raises ConnectionLost, TimeoutError."""
         listing = Listing()
-        while True:
-            link = await self._connection.ready()
-            id_ = link.session.send_who(*listing.request())
-            pages = link.inbox.pages
-            pages[id_] = None
-            link.flush()
-            try:
-                came = await self._connection.until(
-                    id_,
-                    lambda: pages[id_] is not None or link.ended,  # noqa: B023
-                    self._timeout_s,
-                )
-            finally:
-                page = pages.pop(id_)
-            if page is None:
-                if came:
-                    raise ConnectionLost("it went before the members were listed")
-                raise TimeoutError(f"the server did not list its members within {self._timeout_s:g} s")
-            if listing.receive(page):
-                return listing.members
+        while not listing.receive(await self._page(*listing.request())):
+            pass
+        return listing.members
+
+    async def count(self) -> int:
+        """The number of members now, as in `members` from then on. Raises ConnectionLost, TimeoutError."""
+        return (await self._page(0, 0)).total
+
+    async def _page(self, first_rank: int, count: int) -> MembersPage:
+        link = await self._connection.ready()
+        id_ = link.session.send_who(first_rank, count)
+        pages = link.inbox.pages
+        pages[id_] = None
+        link.flush()
+        try:
+            came = await self._connection.until(
+                id_, lambda: pages[id_] is not None or link.ended, self._timeout_s
+            )
+        finally:
+            page = pages.pop(id_)
+        if page is not None:
+            return page
+        if came:
+            raise ConnectionLost("it went before the members were listed")
+        raise TimeoutError(f"the server did not list its members within {self._timeout_s:g} s")
 
     # executing
 
@@ -230,9 +239,10 @@ class Client(Membership):
     def events(self) -> Events[Incident]:
         """What happens from now on, for `async for`: `Welcomed`, `Promoted`, and `Ended` for each loss.
 
-        Ends when this client is closed; raises why the connection was lost for good.
+        `ExecuteRejected` is a command from a member that is not above this one; it was not run. Ends when this client
+        is closed; raises why the connection was lost for good.
         """
-        return self._subscriptions.add(Welcomed, Promoted, Ended)
+        return self._subscriptions.add(Welcomed, Promoted, ExecuteRejected, Ended)
 
     def promotions(self) -> Events[Promoted]:
         """Each promotion from now on, for `async for`; ends as `events` does."""

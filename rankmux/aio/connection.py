@@ -21,6 +21,7 @@ from ..core.client.events import (
     CommandDone,
     Ended,
     Event,
+    ExecuteRejected,
     MembersPage,
     Promoted,
     RefusalReceived,
@@ -39,8 +40,8 @@ RANK = "rank"  # what a waiter for the rank waits for
 _WRITABLE = "writable"
 _GOODBYE_S = 1.0  # as long as a server sends what it still owes after LEAVE (section 3.4)
 
-Incident = Welcomed | Promoted | Ended
-"""What happens to a member: it joined, moved up, or lost its connection."""
+Incident = Welcomed | Promoted | ExecuteRejected | Ended
+"""What happens to a member: it joined, moved up, rejected a command, or lost its connection."""
 
 handling: ContextVar[object] = ContextVar("handling", default=None)
 """The connection whose command is being run, in the tasks of its handler."""
@@ -166,6 +167,8 @@ class Connection:
                     self._use(link, event)
                 case Promoted():
                     self.waiters.wake(RANK)
+                    self.on_incident(event)
+                case ExecuteRejected():
                     self.on_incident(event)
                 case Ended():
                     self._lose(link, event)

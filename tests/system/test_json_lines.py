@@ -136,9 +136,9 @@ def untagged(tree: ast.Module) -> list[str]:
 
 
 def server_modules() -> set[Path]:
-    """What a server process consists of: what `rankmux.cli.server` and the admin endpoint import, and so on."""
+    """What a server process consists of: what `rankmux.cli.serving` and the admin endpoint import, and so on."""
     script = (
-        "import sys, rankmux.cli.server, rankmux.server.admin.endpoint; print(*(module.__file__ for name, module in "
+        "import sys, rankmux.cli.serving, rankmux.server.admin.endpoint; print(*(module.__file__ for name, module in "
         "sys.modules.items() if name.startswith('rankmux') and module.__file__.endswith('.py')), sep='\\n')"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
