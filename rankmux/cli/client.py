@@ -1,38 +1,35 @@
-"""`rankmux-client`: flags and exit codes; which form of the client runs: a subcommand, the prompt, or plain lines.
+"""`rankmux-client`: finds the subcommand; without one, runs the prompt at a terminal and plain lines elsewhere.
 
-Without a subcommand it is sender and executor at once, at a terminal or through a pipe. Exit codes: 0 all ok · 1 some
-failed · 2 usage · 3 timed out · 4 refused, nobody below or rejected · 5 could not connect, full or not let in.
+Exit codes: 0 ok · 1 failed · 2 wrong usage · 3 timed out · 4 refused or rejected · 5 no connection · 130 interrupted.
+A script runs `send` at every turn, so nothing is imported here before it is known to be needed.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..client.connect import connected_socket
-from ..client.link import StreamLink
-from ..client.stream import Stream
-from ..core.client.session import ClientSession
-from ..errors import ConnectionLost, LocalError
-from .commands.lines import Lines, interrupt_on_signals
-from .shared.connection_flags import Exit, add_connection_flags, address_of, token_reader
-from .shared.flags import SUBCOMMANDS, add_offer_flag, add_reconnect_flag
-from .shared.streams import open_missing
-from .shared.wording import complain
 
-__all__ = ["main", "parser"]
+TYPE_CHECKING = False  # as of `typing`, which takes a while to import
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
 
+__all__ = ["SUBCOMMANDS", "main", "parser", "subcommand_module"]
+
+SUBCOMMANDS = ("hold", "send", "work", "wait", "who", "completion", "man")
+"""Each is a module with `parser()` and `main(argv)`."""
+
+_MANUAL = ("completion", "man")
+_VERSION = f"rankmux-client {__version__}"
 _EPILOG = """\
-A line is a command, executed by all members below you. In front of it:
-  @next CMD    for the one directly below
-  @least CMD   for the least loaded one below
-  @2 CMD       for the one with rank 2
-  @all CMD     for all below, as without; @@CMD is a command that begins with @
-At a terminal there is a prompt (with `pip install 'rankmux[cli]'`); /help tells what it understands.
+A line is a command, executed by all members below you. A target in front of it narrows that down:
+  @next CMD    for the member directly below
+  @least CMD   for the least loaded member below
+  @2 CMD       for the member with rank 2
+  @all CMD     for all members below, as without a target; @@CMD is a command that begins with @
+At a terminal there is a prompt (with `pip install 'rankmux[cli]'`); /help explains it.
 
 examples:
   rankmux-client --name ada
@@ -45,21 +42,41 @@ subcommands, for scripts (each has --help):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
-    open_missing()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # before, or in spite of, a subcommand's own handling
+        return 130
+
+
+def _main(arguments: list[str]) -> int:
+    from .shared.streams import open_missing
+
+    open_missing()
+    if arguments == ["--version"]:
+        print(_VERSION)
+        return 0
     if arguments and arguments[0] in SUBCOMMANDS:
-        module = import_module(SUBCOMMANDS[arguments[0]])
-        code: int = module.main(arguments[1:])
+        code: int = import_module(subcommand_module(arguments[0])).main(arguments[1:])
         return code
     plain = parser()
     known, others = plain.parse_known_args(arguments)
     if others:
         plain.error(_misplaced(others))
-    return _main(known)
+    if not known.plain and (prompt := _prompt()) is not None:
+        return prompt(known)
+    from .commands.lines import run
+
+    return run(known)
 
 
-def _misplaced(words: Sequence[str]) -> str:
-    """What is wrong with words that rankmux-client alone has no use for, and what to do about it."""
+def subcommand_module(name: str) -> str:
+    """The module of a subcommand."""
+    return f"rankmux.cli.{'manual' if name in _MANUAL else 'commands'}.{name}"
+
+
+def _misplaced(words: list[str]) -> str:
+    """The complaint about words that rankmux-client has no use for without a subcommand, with advice."""
     named = [word for word in words if word in SUBCOMMANDS]
     if named:
         return f"{named[0]} has to be the first word: rankmux-client {named[0]} ..."
@@ -70,14 +87,19 @@ def _misplaced(words: Sequence[str]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The flags of rankmux-client without a subcommand."""
+    import argparse
+
+    from .shared.connection_flags import add_connection_flags
+    from .shared.flags import add_offer_flag, add_reconnect_flag
+
     parser = argparse.ArgumentParser(
         prog="rankmux-client",
-        description="Joins a rankmux server: takes commands from its seniors, and gives them to its juniors.",
+        description="Joins a rankmux server: executes commands of members above, and sends commands to members below.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rankmux-client {__version__}")
+    parser.add_argument("--version", action="version", version=_VERSION)
     add_offer_flag(parser, default="none")
     add_reconnect_flag(parser)
     parser.add_argument(
@@ -89,50 +111,28 @@ def parser() -> argparse.ArgumentParser:
         "--no-history",
         dest="history",
         action="store_false",
-        help="keep no history of what is typed at the prompt (default: in $XDG_STATE_HOME/rankmux/history,"
-        " or in the file that RANKMUX_HISTORY names; empty for none)",
+        help="keep no history of lines typed at the prompt (default: in $XDG_STATE_HOME/rankmux/history,"
+        " or in the file named by RANKMUX_HISTORY; empty for none)",
     )
-    add_connection_flags(parser)
+    add_connection_flags(parser, timeout_flag="--timeout")
     return parser
 
 
-def _main(arguments: argparse.Namespace) -> int:
-    try:
-        if not arguments.plain and (run := _prompt()) is not None:
-            return run(arguments)
-        if arguments.reconnect:
-            complain(
-                "--reconnect needs the prompt, and these are plain lines; in scripts, use hold or work with it"
-            )
-            return Exit.USAGE
-        address = address_of(arguments)
-        session = ClientSession(arguments.name, token_reader(arguments)())
-        link = StreamLink(session, Stream(connected_socket(address, arguments.timeout)))
-    except LocalError as error:
-        complain(str(error))
-        return Exit.USAGE
-    except ConnectionLost as error:
-        complain(error.reason)
-        return Exit.NOT_CONNECTED
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    interrupt_on_signals()
-    return Lines(link, sys.stdin.fileno(), sys.stdout, arguments.timeout, seat=arguments.seat).run()
-
-
 def _prompt() -> Callable[[argparse.Namespace], int] | None:
-    """What runs the prompt, where there can be one."""
+    """The function that runs the prompt; None where there can be none."""
+    import os
+
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if not at_terminal or os.environ.get("TERM", "dumb") in {"", "dumb"}:
         return None
     try:
-        from .prompt.prompt import prompted
+        from .prompt.prompt import run
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise
         print("For a prompt with history and completion: pip install 'rankmux[cli]'", file=sys.stderr)
         return None
-    return prompted
+    return run
 
 
 if __name__ == "__main__":

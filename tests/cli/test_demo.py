@@ -46,7 +46,7 @@ def test_the_demo_shows_everything_and_always_the_same():
         "cyd | New rank: 1 of 2",
         "ranking: 0 bob, 1 cyd",
         "eve | Assigned rank: 2",
-        "eve | rankmux-client: the server ended the connection",
+        "eve | rankmux-client: the server closed the connection",
     ):
         assert told in first
     assert first.count("Executed: reboot") == 0

@@ -136,9 +136,9 @@ def untagged(tree: ast.Module) -> list[str]:
 
 
 def server_modules() -> set[Path]:
-    """The modules of a server process: the imports of `rankmux.cli.server` and of the admin endpoint, transitively."""
+    """The modules of a server process: the imports of `rankmux.cli.serving` and of the admin endpoint, transitively."""
     script = (
-        "import sys, rankmux.cli.server, rankmux.server.admin.endpoint; print(*(module.__file__ for name, module in "
+        "import sys, rankmux.cli.serving, rankmux.server.admin.endpoint; print(*(module.__file__ for name, module in "
         "sys.modules.items() if name.startswith('rankmux') and module.__file__.endswith('.py')), sep='\\n')"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

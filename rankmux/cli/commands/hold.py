@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..shared.flags import add_joining_flags, add_offer_flag, add_reconnect_flag, subcommand_parser
+from ..shared.connection_flags import add_connection_flags
+from ..shared.flags import add_offer_flag, add_reconnect_flag, subcommand_parser
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]
@@ -16,8 +17,8 @@ _EXAMPLES = """\
   rankmux-client send --seat /run/user/1000/rankmux --wait status
 """
 _EXIT_CODES = """\
-  2  usage, or --seat is in use
-  5  could not connect, full, not let in, or the connection was lost
+  2  wrong usage, or --seat is in use
+  5  no connection: not reachable, server full, wrong token, or lost
   130  ended by Ctrl-C or SIGTERM
 """
 
@@ -27,13 +28,13 @@ def parser() -> argparse.ArgumentParser:
     parser = subcommand_parser(
         "hold",
         "Joins, and holds the seat for `send` and `who`. It executes nothing: commands are answered REJECTED."
-        " The socket is there once the first line, `Seat: PATH`, has been printed.",
+        " The socket exists once the first line, `Seat: PATH`, has been printed.",
         _EXAMPLES,
         _EXIT_CODES,
     )
     add_offer_flag(parser)
     add_reconnect_flag(parser)
-    add_joining_flags(parser)
+    add_connection_flags(parser)
     return parser
 
 

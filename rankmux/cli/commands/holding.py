@@ -1,4 +1,4 @@
-"""What `hold`, `work` and `wait` have in common: a seat, its control socket, its programs, one way to end.
+"""The common part of `hold`, `work` and `wait`: a held seat, its control socket, its programs, and one way to end.
 
 The end is always the same: no more programs, those that run are stopped, then the seat is left, then the exit code.
 So nobody gets our rank while something still acts with it.
@@ -7,172 +7,166 @@ So nobody gets our rank while something still acts with it.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from ...core.client.events import ClientEvent, ExecuteReceived, ExecuteRejected, Promoted, Welcomed
-from ...core.wire.codes import Status
-from ...errors import ConnectionLost, LocalError, RankmuxError
+from ...aio import Promoted, ReceivedCommand, Rejected, Welcomed
+from ...core.client.events import ExecuteRejected
+from ...errors import LocalError, RankmuxError
 from ..programs.children import Children
-from ..seat.loop import Loop
-from ..seat.requests import Requests
-from ..seat.seat import Seat
-from ..seat.socket import SEAT_VARIABLE, SeatSocket
-from ..shared.client_words import tell
-from ..shared.connection_flags import Exit, address_of, token_reader
-from ..shared.line_writer import Saying
+from ..seat.seat import Incident, Lost, Seat
+from ..seat.socket import SeatSocket, offered
+from ..shared.event_loop import run
+from ..shared.exit_codes import Exit
+from ..shared.flags import SEAT_VARIABLE
+from ..shared.line_writer import LineWriter
+from ..shared.signals import ending
 from ..shared.streams import Unwritable
-from ..shared.wording import PROGRAM, complain, why
+from ..shared.wording import PROGRAM, complain, promotion_text, rejection_text, why
 
 __all__ = ["Holding", "held"]
 
-
-_TOLD = {
+_OF_A_SEAT = {
     f"RANKMUX_{name}"
     for name in ["RANK", "RANK_BEFORE", "TICKET", "MEMBERS", "SENDER_RANK", "SEQ", "DEADLINE", "REASON"]
 }
-"""What a program is told by its own seat alone: ours may itself run in one that was told of another."""
+"""Variables about one seat: we may ourselves run in a program of another one."""
 
-_ANSWERS_MAX_BYTES = 16 * 1024 * 1024  # a server that leaves more than that unread gets no more of them
+_LAST_RESULTS_S = 2.0  # for the results of programs that were stopped
 
 
 class Holding:
-    """A held seat, from joining to leaving. Subclasses act on what happens to it."""
+    """A held seat, from joining to leaving. Subclasses act on what happens to it. Raises LocalError."""
 
     def __init__(
         self, arguments: argparse.Namespace, output: TextIO, *, reconnect: bool, grace_s: float = 5.0
     ) -> None:
-        self.loop = Loop()
-        self.children = Children(self.loop, grace_s)
-        self.seat = Seat(
-            self.loop,
-            address_of(arguments),
-            arguments.name,
-            token_reader(arguments),
-            arguments.connect_timeout,
-            reconnect=reconnect,
-            on_event=self._happened,
-            on_lost=self._lost,
-        )
+        self.children = Children(grace_s)
+        self.seat = Seat(arguments, self._handle, reconnect=reconnect)
         self.ending = False
-        self._joined = False
-        self._path = arguments.seat
-        self._output = Saying(output)
-        self._errors = Saying(sys.stderr, f"{PROGRAM}: ")
+        self._path: str | None = arguments.seat
+        self._output = LineWriter(output)
+        self._errors = LineWriter(sys.stderr, f"{PROGRAM}: ")
         self._offer: SeatSocket | None = None
-        self._code = Exit.OK.value
-        self.loop.on_interrupt = self._interrupted
-        self.loop.on_suspend = self.children.suspend_with_us
+        self._joined = False
+        self._handlers: set[asyncio.Task[object]] = set()
+        self._end: asyncio.Task[int] | None = None
+        self._ended = asyncio.Event()
 
-    def run(self) -> int:
-        """Hold the seat until it is given up or lost; the exit code. Raises LocalError, ConnectionLost."""
+    async def run(self) -> int:
+        """Hold the seat until it is given up or lost; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in ending():
+            loop.add_signal_handler(number, self._interrupted)
+        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGTSTP, self.children.suspend_with_us)
         try:
-            self.seat.open()
-            return self.loop.run()
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+            async for incident in self.seat.incidents():
+                await self._happened(incident)
+            await self._ended.wait()
+            assert self._end is not None
+            return await self._end
         finally:
             self.children.kill_all()
             if self._offer is not None:
                 self._offer.close()
-            self.loop.close()
 
     def finish(self, code: int) -> None:
         """End with `code`: stop the programs, leave, return. The first code stays."""
-        if not self.ending:
+        if self._end is None:
             self.ending = True
-            self._code = code
             self.closing()
-            self.children.stop_all(lambda: self.seat.leave(lambda: self.loop.stop(self._code)))
+            self._end = asyncio.get_running_loop().create_task(self._finish(code))
+            self._end.add_done_callback(lambda _: self._ended.set())
+
+    async def _finish(self, code: int) -> int:
+        await self.children.stop_all()
+        if self._handlers:
+            await asyncio.wait(self._handlers, timeout=_LAST_RESULTS_S)
+        await self.seat.leave()
+        return code
 
     def _interrupted(self) -> None:
         if self.ending:
             self.children.kill_all()
         self.finish(Exit.INTERRUPTED)
 
-    def say(self, *lines: str) -> None:
-        """Tell the one who watches; when nobody does any more, it ends. A full disk is no reason to."""
+    def say(self, line: str) -> None:
+        """Write a line about what happens. Ends when its reader has gone; a full disk is no reason to."""
         try:
-            self._output.say(*lines)
+            self._output.write(line)
         except Unwritable as error:
             if error.reader_gone:
                 self.finish(Exit.FAILED)
 
     def complain(self, text: str) -> None:
-        """As `words.complain`, but without waiting for who reads it."""
+        """Write a line on standard error, without waiting for its reader."""
         with suppress(Unwritable):
-            self._errors.say(text)
+            self._errors.write(text)
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
         assert self._offer is not None
-        session = self.seat.session
-        about = (
-            {}
-            if session is None
-            else {"rank": session.seat.rank, "ticket": session.seat.ticket, "members": session.seat.members}
-        )
-        outer = {name: value for name, value in os.environ.items() if name not in _TOLD}
-        told = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**about, **variables}.items()}
-        return {**outer, **told, SEAT_VARIABLE: str(self._offer.path)}
+        client = self.seat.client
+        about = {"rank": client.rank, "ticket": client.ticket, "members": client.members}
+        known = {name: value for name, value in about.items() if value is not None}
+        outer = {name: value for name, value in os.environ.items() if name not in _OF_A_SEAT}
+        own = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**known, **variables}.items()}
+        return {**outer, **own, SEAT_VARIABLE: str(self._offer.path)}
 
     # for subclasses
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         """The seat has a new rank."""
 
-    def execute(self, event: ExecuteReceived) -> None:
-        """A command came. This one executes nothing."""
-        self.answer(event.seq, Status.REJECTED, b"this seat executes nothing", event.wants_result)
+    async def execute(self, command: ReceivedCommand) -> None:  # noqa: ARG002
+        """Run a command and send its results. This one executes nothing."""
+        raise Rejected("this seat executes nothing")
 
     def lost(self, error: RankmuxError) -> None:
-        """The connection has gone; not called again while trying to make it again fails."""
+        """The connection was lost; not called again when it cannot be made again."""
 
-    def given_up(self) -> None:
-        """The connection has gone for good."""
-        self.finish(Exit.NOT_CONNECTED)
+    async def given_up(self) -> None:
+        """The connection was lost for good, and the end comes next."""
 
     def closing(self) -> None:
-        """It ends: start no more programs."""
-
-    def answer(self, seq: int, status: Status, payload: bytes = b"", wanted: bool = True) -> None:
-        """Answer a command, if that is wanted and still possible."""
-        session = self.seat.session
-        if wanted and session is not None and session.output_size < _ANSWERS_MAX_BYTES:
-            with suppress(LocalError):  # a max_payload that is smaller than our words
-                session.send_result(seq, status, payload)
+        """The end has begun: start no more programs."""
 
     # what happens
 
-    def _happened(self, event: ClientEvent) -> None:
-        match event:
-            case Welcomed():
-                if self._offer is None and not self._offered():
-                    return
-                self._joined = True
-                self.say(f"Assigned rank: {event.rank}")
-                self.ranked(event)
-            case Promoted():
-                self.say(*tell(event))
-                if not self.ending:
-                    self.ranked(event)
-            case ExecuteReceived():
-                self.execute(event)
-            case ExecuteRejected():
-                self.say(*tell(event))
-            case _:
-                pass
+    async def _handle(self, command: ReceivedCommand) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+        await self.execute(command)
 
-    def _offered(self) -> bool:
+    async def _happened(self, incident: Incident) -> None:
+        match incident:
+            case Welcomed():
+                if self._offer is None and not await self._offered():
+                    return
+                self.say(f"Assigned rank: {incident.rank}")
+                self.ranked(incident)
+                self._joined = True
+                self.seat.execute()
+            case Promoted():
+                self.say(promotion_text(incident))
+                if not self.ending:
+                    self.ranked(incident)
+            case ExecuteRejected():
+                self.say(rejection_text(incident))
+            case Lost():
+                await self._lost(incident)
+
+    async def _offered(self) -> bool:
         try:
-            self._offer = SeatSocket(
-                self._path,
-                lambda reply: Requests(self.seat.commands, lambda: self.seat.session, reply),
-                self.loop.watch,
-            )
+            self._offer = await offered(self._path, self.seat)
         except LocalError as error:
             self.complain(str(error))
             self.finish(Exit.USAGE)
@@ -181,22 +175,24 @@ class Holding:
             self.say(f"Seat: {self._offer.path}")
         return True
 
-    def _lost(self, error: RankmuxError, again_s: float | None) -> None:
-        self.complain(f"{why(error)}{'' if again_s is None else '; trying again'}")
+    async def _lost(self, lost: Lost) -> None:
+        self.complain(f"{why(lost.error)}{'' if lost.again_s is None else '; trying again'}")
         if self._joined:
             self._joined = False
-            self.lost(error)
-        if again_s is None:
-            self.given_up()
+            self.lost(lost.error)
+        if lost.again_s is None:
+            await self.given_up()
+            self.finish(Exit.without_connection(lost.error))
 
 
 def held(make: Callable[[], Holding]) -> int:
     """Make a Holding and run it; complaints go to standard error."""
+
+    async def hold() -> int:
+        return await make().run()
+
     try:
-        return make().run()
+        return run(hold())
     except LocalError as error:
         complain(str(error))
         return Exit.USAGE
-    except ConnectionLost as error:
-        complain(error.reason)
-        return Exit.NOT_CONNECTED

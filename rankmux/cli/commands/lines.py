@@ -1,308 +1,252 @@
-"""The plain form of rankmux-client: a command a line from standard input, a line on standard output for what happens.
+"""Plain lines, without a prompt: each line of standard input is a command, each line of standard output an event.
 
-It is sender and executor at once, in one loop over two descriptors. It executes a command by printing it. At the end of
-its input it waits for the answers to what it sent, and leaves.
+It is sender and executor at once, and executes a command by printing it. At the end of its input it waits for the
+answers to what it sent, and leaves.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
-import selectors
 import signal
-import time
-from collections.abc import Callable
-from contextlib import suppress
+import sys
 from typing import TextIO
 
-from ...client.link import StreamLink
-from ...core.client.arguments import target_of
-from ...core.client.events import (
-    ClientEvent,
-    CommandAccepted,
-    CommandDone,
-    Ended,
-    ExecuteReceived,
-    RefusalReceived,
-    ResultRouted,
-    ServerErrorReceived,
-    Welcomed,
-)
-from ...core.client.session import ClientSession, ClientState
-from ...core.wire.codes import Status
+from ...aio import Counts, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
+from ...core.client.arguments import To
+from ...core.client.events import ExecuteRejected
 from ...errors import (
     ArgumentError,
+    CommandRefused,
     ConfigError,
     ConnectionLost,
-    PayloadTooBig,
+    LocalError,
     RankmuxError,
     ServerError,
-    StateError,
 )
-from ..seat.answers import Commands
-from ..seat.loop import READABLE, WRITABLE
-from ..seat.requests import Requests
-from ..seat.socket import SeatSocket
-from ..shared.client_words import parse_line, shown, tell
-from ..shared.connection_flags import Exit
+from ..seat.seat import Incident, Lost, Seat
+from ..seat.socket import SeatSocket, offered
+from ..shared import event_loop
+from ..shared.exit_codes import Exit
+from ..shared.line_cutter import LineCutter
+from ..shared.signals import ending
 from ..shared.streams import Unwritable, put
-from ..shared.wording import complain, unwritten, why
+from ..shared.wording import (
+    complain,
+    counted,
+    counts_text,
+    parse_line,
+    promotion_text,
+    rejection_text,
+    result_text,
+    shown,
+    unwritten,
+    why,
+)
 
-__all__ = ["Lines", "interrupt_on_signals"]
+__all__ = ["Lines", "run"]
 
-_WAITING_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
-_UNSENT_MAX_BYTES = 256 * 1024
+_OPEN_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
 _READ_BYTES = 64 * 1024
-_GOODBYE_S = 2.0  # a server takes a second at most to send what it still owes (section 3.4)
-_HINT = "A line is a command for all below you; @next, @least or @RANK in front says for whom. Ctrl-D leaves."
+_HINT = "A line is a command for all below you; @next, @least or @RANK in front of it narrows that down. Ctrl-D leaves."
 
 
 class Lines:
-    """One run of the plain client over `link`; `timeout_s` bounds the wait for its WELCOME.
+    """One run of the plain client."""
 
-    With `seat`, others may send through it at that path, from the WELCOME on.
-    """
-
-    def __init__(
-        self,
-        link: StreamLink,
-        input_fd: int,
-        output: TextIO,
-        timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
-        seat: str | None = None,
-    ) -> None:
-        self._link = link
-        self._seat = seat
-        self._offer: SeatSocket | None = None
-        self._commands = Commands()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+    def __init__(self, arguments: argparse.Namespace, input_fd: int, output: TextIO) -> None:
+        self._seat = Seat(arguments, self._execute, reconnect=False)
+        self._path: str | None = arguments.seat
         self._input_fd = input_fd
         self._output = output
-        self._clock = clock
-        self._deadline_s: float | None = clock() + timeout_s
-        self._timeout_s = timeout_s
-        self._poller = getattr(
-            selectors, "PollSelector", selectors.SelectSelector
-        )()  # epoll takes no plain files
-        self._pending = bytearray()
-        self._skipping = False
-        self._at_end = False
-        self._sent: dict[int, str] = {}
+        self._loop = asyncio.get_running_loop()
+        self._offer: SeatSocket | None = None
+        self._joined = False
+        self._places = asyncio.Semaphore(_OPEN_MAX)
+        self._open: set[asyncio.Task[None]] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._writing = False
+        self._silent = False
         self._code = Exit.OK
 
-    def run(self) -> int:
+    async def run(self) -> int:
         """Run until the input has ended and is answered, or the connection has; the exit code."""
-        with self._poller:
-            try:
-                while not self._link.ended:
-                    self._turn()
-            except KeyboardInterrupt:
-                self._code = Exit.INTERRUPTED
-                self._leave_now()
-            except Unwritable as error:
-                unwritten(error)
-                self._code = Exit.FAILED
-                self._leave_now()
-            finally:
-                if self._offer is not None:
-                    self._offer.close()
-        self._link.close()
+        for number in ending():
+            signal.signal(number, self._interrupt)
+        try:
+            async for incident in self._seat.incidents():
+                await self._happened(incident)
+            if self._open:
+                await asyncio.wait(self._open)
+            if self._leaving is not None:
+                await self._leaving
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+            if self._offer is not None:
+                self._offer.close()
         return self._code
 
-    # the loop
+    def _interrupt(self, *_: object) -> None:
+        """Leave, at a signal. asyncio's own handlers would have to wait for a reader of standard output."""
+        if self._writing:
+            raise KeyboardInterrupt
+        self._loop.call_soon_threadsafe(self._stop, Exit.INTERRUPTED)
 
-    def _turn(self) -> None:
-        link = self._link
-        self._watch(link, selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write))
-        self._watch(self._input_fd, selectors.EVENT_READ if self._wants_input() else 0)
-        waits = [0.0] if link.wants_read_now else []
-        deadline_in_s = None if self._deadline_s is None else self._deadline_s - self._clock()
-        waits += [max(0.0, wait_s) for wait_s in (link.patience_s(), deadline_in_s) if wait_s is not None]
-        ready = {key.fileobj: mask for key, mask in self._poller.select(min(waits, default=None))}
-        link.run(link.wants_read_now or bool(ready.get(link, 0) & selectors.EVENT_READ))
-        self._tell_all()
-        for fd, callback in list(self._callbacks.items()):
-            mask = ready.get(fd, 0)
-            if mask and fd in self._callbacks:  # an earlier callback may have closed it
-                readable, writable = mask & selectors.EVENT_READ, mask & selectors.EVENT_WRITE
-                callback((READABLE if readable else 0) | (WRITABLE if writable else 0))
-        if self._input_fd in ready and self._wants_input():
-            self._fill()
-        self._send_lines()
-        if self._at_end and not self._pending and not self._sent and link.session.state is ClientState.JOINED:
-            link.session.send_leave()
-            self._deadline_s = self._clock() + _GOODBYE_S
-        link.flush()
-        self._tell_all()
-        if self._deadline_s is not None and self._clock() >= self._deadline_s and not link.ended:
-            self._overdue()
+    def _stop(self, code: Exit) -> None:
+        self._silent = True
+        self._code = code
+        self._leave()
 
-    def _watch(self, fileobj: int | StreamLink, interest: int) -> None:
-        known = fileobj in self._poller.get_map()
-        if interest and known:
-            self._poller.modify(fileobj, interest)
-        elif interest:
-            self._poller.register(fileobj, interest)
-        elif known:
-            self._poller.unregister(fileobj)
+    def _leave(self) -> None:
+        if self._leaving is None:
+            self._leaving = self._loop.create_task(self._seat.leave())
 
-    def _watch_sender(self, fd: int, interest: int, callback: Callable[[int], None]) -> None:
-        events = selectors.EVENT_READ if interest & READABLE else 0
-        self._watch(fd, events | (selectors.EVENT_WRITE if interest & WRITABLE else 0))
-        self._callbacks[fd] = callback
-        if not interest:
-            del self._callbacks[fd]
+    def _note(self, code: Exit) -> None:
+        if not self._silent:
+            self._code = max(self._code, code)
 
-    def _joined(self) -> ClientSession | None:
-        session = self._link.session
-        return session if session.state is ClientState.JOINED else None
-
-    def _open_seat(self) -> None:
+    def _say(self, *lines: str) -> None:
+        if self._silent:
+            return
+        self._writing = True
         try:
-            self._offer = SeatSocket(
-                self._seat, lambda reply: Requests(self._commands, self._joined, reply), self._watch_sender
-            )
-        except ConfigError as error:
-            complain(str(error))
-            self._note(Exit.USAGE)
-            self._leave_now()
-        else:
-            self._say(f"Seat: {self._offer.path}")
-
-    def _overdue(self) -> None:
-        awaiting = self._link.session.state is ClientState.AWAITING
-        self._link.close(f"the server was silent for {self._timeout_s:g} s" if awaiting else "")
-        self._tell_all()
-
-    def _leave_now(self) -> None:
-        with suppress(StateError):
-            self._link.session.send_leave()
-        self._link.flush()
-        self._link.close()
+            put(self._output, "".join(f"{line}\n" for line in lines))
+        except KeyboardInterrupt:
+            self._stop(Exit.INTERRUPTED)
+        except Unwritable as error:
+            unwritten(error)
+            self._stop(Exit.FAILED)
+        finally:
+            self._writing = False
 
     # from standard input
 
-    def _may_send(self) -> bool:
-        session = self._link.session
-        return (
-            session.state is ClientState.JOINED
-            and len(self._sent) < _WAITING_MAX
-            and session.output_size < _UNSENT_MAX_BYTES
-        )
+    async def _send_lines(self) -> None:
+        cutter = LineCutter(self._seat.client.max_payload or 0)
+        while data := await self._read():
+            for line in cutter.feed(data):
+                await self._begin(line)
+        for line in cutter.feed(b""):
+            await self._begin(line)
+        if self._open:
+            await asyncio.wait(self._open)
+        self._leave()
 
-    def _wants_input(self) -> bool:
-        return self._may_send() and not self._at_end and b"\n" not in self._pending
-
-    def _fill(self) -> None:
+    async def _read(self) -> bytes:
+        readable = asyncio.Event()
         try:
-            data = os.read(self._input_fd, _READ_BYTES)
+            self._loop.add_reader(self._input_fd, readable.set)
+        except PermissionError:  # a plain file, which epoll does not take; it is always readable
+            await asyncio.sleep(0)
+        else:
+            try:
+                await readable.wait()
+            finally:
+                self._loop.remove_reader(self._input_fd)
+        try:
+            return os.read(self._input_fd, _READ_BYTES)
         except BlockingIOError:
-            return
+            return await self._read()
         except OSError:  # the terminal has gone
-            data = b""
-        self._at_end = not data
-        self._pending += data or (b"\n" if self._pending else b"")  # a last line may lack its end
-        limit = self._link.session.max_payload or 0
-        if self._skipping and b"\n" in self._pending:
-            del self._pending[: self._pending.index(b"\n") + 1]
-            self._skipping = False
-        if b"\n" not in self._pending and (self._skipping or len(self._pending) > limit + _READ_BYTES):
-            if not self._skipping:  # it cannot become a command any more
-                self._complain(f"Not sent: {PayloadTooBig(len(self._pending), limit)}")
-            self._pending.clear()
-            self._skipping = True
+            return b""
 
-    def _send_lines(self) -> None:
-        while self._may_send() and (end := self._pending.find(b"\n")) >= 0:
-            line = bytes(self._pending[:end])
-            del self._pending[: end + 1]
-            self._command(line)
-
-    def _command(self, line: bytes) -> None:
+    async def _begin(self, line: bytes) -> None:
         try:
             parsed = parse_line(line)
-            if parsed is None:
-                return
-            to, payload = parsed
-            id_ = self._link.session.send_command(payload, *target_of(to), results=True)
         except ArgumentError as error:
-            self._complain(f"Not understood: {error}")
-        except (PayloadTooBig, StateError) as error:
-            self._complain(f"Not sent: {error}")
-        else:
-            self._sent[id_] = shown(payload)
+            self._say(f"Not understood: {error}")
+            self._note(Exit.USAGE)
+            return
+        if parsed is not None:
+            await self._places.acquire()
+            task = self._loop.create_task(self._command(*parsed))
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
+            task.add_done_callback(lambda _: self._places.release())
 
-    def _complain(self, text: str) -> None:
-        self._code = max(self._code, Exit.USAGE)
-        self._say(text)
+    async def _command(self, to: To, payload: bytes) -> None:
+        text = shown(payload)
+        async for answer in self._seat.answers(payload, to, results=True):
+            match answer:
+                case Receipt():
+                    self._say(f"Sent to {counted(answer.executors)}: {text}")
+                    if answer.rejected:
+                        self._say(f"Rejected for {counted(answer.rejected)} above you: {text}")
+                case RoutedResult():
+                    if line := result_text(answer):
+                        self._say(line)
+                case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
+                    self._say(f"Done, {counts_text(answer)}: {text}")
+                    self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
+                case CommandRefused():
+                    self._say(f"Refused, {shown(answer.text.encode())}: {text}")
+                    self._note(Exit.REFUSED)
+                case LocalError():
+                    self._say(f"Not sent: {answer}")
+                    self._note(Exit.USAGE)
+                case _:
+                    self._say(f"The outcome is not known: {text}")
 
     # from the server
 
-    def _tell_all(self) -> None:
-        for event in self._link.events():
-            if not self._commands.apply(event):
-                self._tell(event)
+    async def _execute(self, command: ReceivedCommand) -> None:
+        self._say(
+            f"Received from rank {command.sender_rank}: {shown(command.payload)}",
+            f"Executed: {shown(command.payload)}",
+        )
 
-    def _tell(self, event: ClientEvent) -> None:
-        match event:
+    async def _happened(self, incident: Incident) -> None:
+        match incident:
             case Welcomed():
-                self._deadline_s = None
-                self._say(f"Assigned rank: {event.rank}")
-                if self._seat is not None:
-                    self._open_seat()
+                self._say(f"Assigned rank: {incident.rank}")
+                if self._path is not None:
+                    await self._offer_seat(self._path)
                 if os.isatty(self._input_fd):
                     self._say(_HINT)
-            case ExecuteReceived():
-                self._say(*tell(event), f"Executed: {shown(event.payload)}")
-                if event.wants_result:
-                    self._link.session.try_result(event.seq, Status.OK)
-            case RefusalReceived():
-                self._say(*tell(event, self._sent.pop(event.id)))
-                self._note(Exit.REFUSED)
-            case CommandDone():
-                self._say(*tell(event, self._sent.pop(event.id)))
-                self._note(
-                    Exit.of(
-                        failed=event.failed, rejected=event.rejected, expired=event.expired, left=event.left
-                    )
-                )
-            case CommandAccepted() | ResultRouted():
-                self._say(*tell(event, self._sent[event.id]))
-            case Ended():
-                self._end(event.error)
-            case ServerErrorReceived():
-                pass  # Ended says it
-            case _:
-                self._say(*tell(event))
+                self._joined = True
+                self._seat.execute()
+                self._reading = self._loop.create_task(self._send_lines())
+            case Promoted():
+                self._say(promotion_text(incident))
+            case ExecuteRejected():
+                self._say(rejection_text(incident))
+            case Lost(error=error):
+                self._note(Exit.without_connection(error))
+                complain(self._reason(error))
 
-    def _end(self, error: RankmuxError | None) -> None:
-        for command in self._sent.values():
-            self._say(f"Not known, the connection went first: {command}")
-        self._sent.clear()
-        self._commands.lost(error)
-        if error is None:
-            return
-        self._note(Exit.NOT_CONNECTED)
-        if isinstance(error, ServerError):
-            complain(why(error))
-        elif isinstance(error, ConnectionLost):
-            complain(f"the connection is gone: {error.reason}")
+    async def _offer_seat(self, path: str) -> None:
+        try:
+            self._offer = await offered(path, self._seat)
+        except ConfigError as error:
+            complain(str(error))
+            self._stop(Exit.USAGE)
         else:
-            complain(f"this is no rankmux server, or a broken one: {error}")
+            self._say(f"Seat: {self._offer.path}")
 
-    def _note(self, code: Exit) -> None:
-        self._code = max(self._code, code)
+    def _reason(self, error: RankmuxError) -> str:
+        if isinstance(error, LocalError | ServerError) or (
+            isinstance(error, ConnectionLost) and not self._joined
+        ):
+            return why(error)
+        if isinstance(error, ConnectionLost):
+            return f"the connection was lost: {error.reason}"
+        return f"this is not a rankmux server, or a broken one: {error}"
 
-    def _say(self, *lines: str) -> None:
-        put(self._output, "".join(f"{line}\n" for line in lines))
 
+def run(arguments: argparse.Namespace) -> int:
+    """Run the plain client; the exit code."""
+    if arguments.reconnect:
+        complain("--reconnect needs the prompt, not plain lines; in scripts, use it with hold or work")
+        return Exit.USAGE
 
-def interrupt_on_signals() -> None:
-    """SIGTERM leaves the room as Ctrl-C does, and SIGHUP too, but for nohup."""
+    async def lines() -> int:
+        return await Lines(arguments, sys.stdin.fileno(), sys.stdout).run()
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, interrupt)
+    try:
+        return event_loop.run(lines())
+    except LocalError as error:
+        complain(str(error))
+        return Exit.USAGE

@@ -1,6 +1,6 @@
-"""How results look on standard output: raw from one executor, behind its rank from several, or JSON.
+"""Results on standard output: unchanged from a single executor, line by line after its rank from several, or JSON.
 
-It knows replies as `seat_frames` has them, and no connection.
+It knows replies as `seat/protocol` has them, and no connection.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from base64 import b64encode
+from binascii import b2a_base64
 
 from ..seat.protocol import Header
-from ..shared.client_words import shown
 from ..shared.streams import write_all
+from ..shared.wording import shown
 
 __all__ = ["Results"]
 
@@ -20,20 +20,20 @@ _LINE_MAX_BYTES = 64 * 1024  # a longer line is shown in pieces
 
 
 class Results:
-    """Writes results to standard output as they come; raises Unwritable. `single`: there is one executor."""
+    """Writes results to standard output as they come; raises Unwritable. `single`: there is only one executor."""
 
     def __init__(self, as_json: bool, single: bool) -> None:
         self._as_json = as_json
         self._single = single
         self._output_fd = sys.stdout.fileno()
-        self._escapes = os.isatty(self._output_fd)  # nobody else writes on our terminal
+        self._escapes = os.isatty(self._output_fd)  # so that nobody else writes on the terminal
         self._started: dict[tuple[object, int], tuple[int, bytes]] = {}
-        """The line that each executor has begun for each command, and its rank."""
+        """The rank of each executor that has begun a line of output for a command, and that line."""
         self._split: dict[tuple[object, int], bytes] = {}
-        """The beginning of a character whose rest comes with the next part."""
+        """The first bytes of a character, by command and executor; the rest comes with the next part."""
 
     def result(self, header: Header, payload: bytes, command: bytes) -> None:
-        """Show one result of `command`."""
+        """Write one result of `command`."""
         status, rank, ticket = header["status"], header["rank"], header["ticket"]
         assert isinstance(rank, int)
         assert isinstance(ticket, int)
@@ -42,7 +42,7 @@ class Results:
             begun = self._split.pop(key, b"")
             if status in {"ok", "part"}:
                 payload = begun + payload
-            elif begun:  # the end's own words are no output
+            elif begun:  # the text of such an end is no output
                 self._write(_json_line("part", rank, ticket, begun, command))
             cut = _unfinished(payload) if status == "part" else 0
             if cut:
@@ -50,7 +50,7 @@ class Results:
             self._write(_json_line(status, rank, ticket, payload, command))
             return
         if status not in {"ok", "part"}:
-            payload = b""  # the end's own words go to standard error
+            payload = b""  # the text of such an end goes to standard error
         if self._single and not self._escapes:
             self._write(payload)
             return
@@ -64,7 +64,7 @@ class Results:
             self._line(rank, line)
 
     def end(self, header: Header) -> None:
-        """A command is done: show what lacks the end of its line, of those who left or were too late."""
+        """A command is done: write the unfinished lines of executors that left or were too late."""
         for key in [key for key in self._started if key[0] == header["id"]]:
             self._line(*self._started.pop(key))
 
@@ -77,7 +77,7 @@ class Results:
 
 
 def _unfinished(payload: bytes) -> int:
-    """How many bytes at the end may be the beginning of a UTF-8 character: a part ends anywhere."""
+    """The number of bytes at the end that may begin a UTF-8 character: a part can end anywhere."""
     for count in range(1, min(3, len(payload)) + 1):
         lead = payload[-count]
         if 0xC2 <= lead <= 0xF4:
@@ -98,5 +98,5 @@ def _json_line(status: object, rank: int, ticket: int, payload: bytes, command: 
     try:
         row["output"] = payload.decode()
     except UnicodeDecodeError:
-        row["output_base64"] = b64encode(payload).decode()
+        row["output_base64"] = b2a_base64(payload, newline=False).decode()
     return json.dumps(row).encode() + b"\n"

@@ -1,51 +1,55 @@
-"""`rankmux-client send`: sends commands through a held seat, or through one of its own, and shows what comes back."""
+"""`rankmux-client send`: sends commands through a held seat, or through one of its own, and shows their results."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
+import time
 from collections import deque
-from collections.abc import Sequence
-from math import ceil
 
 from ...core.wire.codes import U32_MAX
-from ...errors import ConnectionLost, LocalError, PayloadTooBig, RankmuxError
-from ..seat.channel import Channel, open_channel
-from ..seat.loop import READABLE, Loop
+from ...errors import PayloadTooBig, RankmuxError
+from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..seat.protocol import Header
-from ..shared.client_words import shown
-from ..shared.connection_flags import Exit
-from ..shared.flags import add_joining_flags, add_seat_flag, seconds, subcommand_parser
+from ..shared.connection_flags import add_connection_flags
+from ..shared.exit_codes import Exit
+from ..shared.flags import add_seat_flag, seconds, subcommand_parser
+from ..shared.line_cutter import LineCutter
+from ..shared.signals import interrupt
 from ..shared.streams import Unwritable
-from ..shared.wording import brief, complain, counted, unwritten, why
+from ..shared.wording import brief, complain, counted, shown, unwritten, why
 from .results import Results
+
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main", "parser"]
 
 _EXAMPLES = """\
-  rankmux-client send --seat PATH reload               # to all below; returns when it is on its way
-  rankmux-client send --wait --timeout 5 status        # and prints what they answer, as it comes
+  rankmux-client send --seat PATH reload               # to all below; returns once dispatched
+  rankmux-client send --wait --timeout 5 status        # and prints results as they come
   rankmux-client send --to next --wait backup now      # to the one directly below
   printf 'drain\\nrestart\\n' | rankmux-client send --wait -
 """
 _EXIT_CODES = """\
-  0  all ok; without --wait: it is on its way
-  1  some failed, or left before they answered; or standard output cannot be written
-  2  usage, or a payload that is too large
-  3  some did not answer in time
-  4  refused, nobody below, or some rejected it
-  5  could not connect, full, not let in, or the connection was lost
+  0  all executors succeeded; without --wait: the server has dispatched the command
+  1  an executor failed, or left before it answered; or standard output cannot be written
+  2  wrong usage, or a payload that is too large
+  3  an executor did not answer in time
+  4  refused: nobody is below, or no such rank; or an executor rejected it
+  5  no connection: not reachable, server full, wrong token, or lost
   130  ended by Ctrl-C or SIGTERM
-Of several, the largest.
+With several commands, the largest.
 """
 
-_OPEN_MAX = 64  # more lines wait in the pipe
-_UNSENT_MAX_BYTES = 256 * 1024
+_OPEN_MAX = 64  # commands under way; more lines wait in the pipe
 _READ_BYTES = 64 * 1024
-_PATIENCE_S = 10.0  # for the server's word on a command, and for a DONE that should have come
-_LONELY = (
-    "nobody is below a seat that was joined for this alone, it is always the last in line: "
+_ANSWER_S = 10.0  # for the server's answer to a command, and for a DONE that is overdue
+_ALONE = (
+    "nobody is below a seat that was joined just for this run, it is always the last in line: "
     "send through a held one (--seat or RANKMUX_SEAT; see hold, work and wait)"
 )
 _ENDS = {
@@ -69,9 +73,9 @@ def parser() -> argparse.ArgumentParser:
     parser = subcommand_parser(
         "send",
         "Sends a command to members below the seat. The words of COMMAND are joined by a space; where COMMAND is -,"
-        " each line of standard input is one, up to 64 of them under way at a time. With --wait, what the executors"
-        " answer goes to standard output as it comes: from one executor as it is, from several each line behind its"
-        " rank. Everything else goes to standard error.",
+        " each line of standard input is a command, and up to 64 are under way at a time. With --wait, results go to"
+        " standard output as they come: those of a single executor unchanged, those of several line by line, each line"
+        " after the executor's rank. Everything else goes to standard error.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -87,99 +91,95 @@ def parser() -> argparse.ArgumentParser:
         "--timeout",
         type=seconds,
         metavar="S",
-        help="seconds until a command expires, and its executors are told so (default: 60 with --wait, else never)",
+        help="seconds until a command expires, which its executors know (default: 60 with --wait, else never)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="results as JSON, an object a line: command, rank, ticket, status (part, ok, failed, rejected, expired,"
-        " left), output (output_base64 where it is not UTF-8)",
+        help="results as JSON, one object per line: command, rank, ticket, status (part, ok, failed, rejected,"
+        " expired, left), output (output_base64 where it is not UTF-8)",
     )
     add_seat_flag(parser)
-    add_joining_flags(parser)
+    add_connection_flags(parser)
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="the command, or - for standard input")
     return parser
 
 
 class _Sending:
-    """One run of `send`."""
+    """One run of `send`, through `channel`, which can send payloads of at most `limit` bytes."""
 
-    def __init__(self, arguments: argparse.Namespace, input_fd: int) -> None:
-        self._loop = Loop()
+    def __init__(
+        self, arguments: argparse.Namespace, channel: HeldSeat | JoinedSeat, limit: int, input_fd: int
+    ) -> None:
         self._arguments = arguments
+        self._channel = channel
+        self._limit = limit
         self._input_fd = input_fd
-        self._reads = arguments.command == ["-"]
+        self._at_end = arguments.command != ["-"]
+        self._cutter = LineCutter(limit)
         self._lines: deque[bytes] = deque()
-        if not self._reads:
+        if self._at_end:
             self._lines.append(" ".join(arguments.command).encode(errors="surrogateescape"))
-        self._rest = bytearray()
-        self._skipping = False
-        self._at_end = not self._reads
-        self._open: dict[int, bytes] = {}
+        self._open: dict[
+            int, tuple[bytes, float | None]
+        ] = {}  # payload and deadline of each command under way
         self._last_id = 0
-        self._max_payload: int | None = None
-        self._ready = False
-        self._ending = False
         self._code = Exit.OK
         self._results = Results(arguments.json, single=arguments.to != "all")
-        self._channel: Channel | None = None
-        self._loop.on_interrupt = lambda: self._finish(Exit.INTERRUPTED)
-        self._loop.settlers.append(self._advance)
 
     def run(self) -> int:
-        """Send all; the exit code. Raises LocalError, ConnectionLost."""
+        """Send all and wait for the answers; the exit code. Raises Unwritable."""
         try:
-            self._channel = open_channel(self._loop, self._arguments, self._replied, self._gone)
-            return self._loop.run()
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
-        finally:
-            self._loop.close()
+            while True:
+                while self._lines and len(self._open) < _OPEN_MAX:
+                    self._send(self._lines.popleft())
+                if self._at_end and not self._lines and not self._open:
+                    return self._code
+                self._turn()
+        except RankmuxError as error:
+            for command, _ in self._open.values():
+                complain(f"the outcome is not known: {brief(command)}")
+            self._note(Exit.NOT_CONNECTED, why(error))
+        except TimeoutError:
+            self._note(Exit.TIMED_OUT, "no answer came in time")
+        return self._code
 
-    # what goes out
+    def _turn(self) -> None:
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        if not self._at_end and not self._lines:
+            poll.register(self._input_fd, select.POLLIN)
+        ready = dict(poll.poll(self._patience_ms()))
+        if self._channel.fileno() in ready or self._channel.look_s is not None:
+            for header, payload in self._channel.receive():
+                self._replied(header, payload)
+        if self._input_fd in ready:
+            self._fill()
+        now_s = time.monotonic()
+        for id_, (_, deadline_s) in list(self._open.items()):
+            if deadline_s is not None and deadline_s <= now_s:
+                del self._open[id_]
+                self._note(Exit.TIMED_OUT, "no answer came in time")
 
-    def _advance(self) -> float | None:
-        while self._lines and self._may_send():
-            self._send(self._lines.popleft())
-        if self._reads:
-            wants = self._ready and not self._at_end and not self._lines and not self._ending
-            self._loop.watch(self._input_fd, READABLE if wants else 0, self._fill)
-        if self._ready and self._at_end and not self._lines and not self._open:
-            self._finish(self._code)
-        return None
-
-    def _may_send(self) -> bool:
-        return (
-            self._ready
-            and not self._ending
-            and len(self._open) < _OPEN_MAX
-            and self._channel is not None
-            and self._channel.unsent_size < _UNSENT_MAX_BYTES
-        )
+    def _patience_ms(self) -> float | None:
+        waits = [
+            deadline_s - time.monotonic() for _, deadline_s in self._open.values() if deadline_s is not None
+        ]
+        if self._channel.look_s is not None:
+            waits.append(self._channel.look_s)
+        return max(0.0, min(waits)) * 1000 + 1 if waits else None
 
     def _send(self, payload: bytes) -> None:
-        assert self._channel is not None
-        if self._max_payload is not None and len(payload) > self._max_payload:
-            self._note(Exit.USAGE, f"not sent: {PayloadTooBig(len(payload), self._max_payload)}")
+        if len(payload) > self._limit:
+            self._note(Exit.USAGE, f"not sent: {PayloadTooBig(len(payload), self._limit)}")
             return
         self._last_id += 1
-        id_ = self._last_id
-        self._open[id_] = payload
-        timeout_s = self._arguments.timeout
-        header = {
-            "do": "command",
-            "id": id_,
-            "to": self._arguments.to,
-            "results": self._arguments.wait,
-            "ttl_ms": 0 if timeout_s is None else ceil(timeout_s * 1000),
-        }
-        self._channel.request(header, payload)
-        if not self._arguments.wait:
-            self._loop.after(_PATIENCE_S, lambda: self._overdue(id_))
-        elif timeout_s is not None:
-            self._loop.after(timeout_s + _PATIENCE_S, lambda: self._overdue(id_))
+        wait, timeout_s = self._arguments.wait, self._arguments.timeout
+        deadline_s = time.monotonic() + _ANSWER_S + (timeout_s or 0.0) if timeout_s or not wait else None
+        self._open[self._last_id] = payload, deadline_s
+        self._channel.command(self._last_id, self._arguments.to, payload, results=wait, timeout_s=timeout_s)
 
-    def _fill(self, _: int) -> None:
+    def _fill(self) -> None:
         try:
             data = os.read(self._input_fd, _READ_BYTES)
         except BlockingIOError:
@@ -187,46 +187,15 @@ class _Sending:
         except OSError:  # the terminal has gone
             data = b""
         self._at_end = not data
-        self._rest += data or (b"\n" if self._rest else b"")  # a last line may lack its end
-        *lines, rest = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(rest)
-        if self._skipping and lines:
-            del lines[0]
-            self._skipping = False
-        self._lines += [stripped for line in lines if (stripped := line.strip())]
-        limit = self._max_payload
-        if limit is not None and (self._skipping or len(self._rest) > limit + _READ_BYTES):
-            if not self._skipping:  # it cannot become a command any more
-                text = f"a line of standard input is longer than the {limit} bytes that the server allows"
-                self._note(Exit.USAGE, f"not sent: {text}")
-            self._skipping = True
-            self._rest.clear()
-
-    # what comes back
+        self._lines += filter(None, map(bytes.strip, self._cutter.feed(data)))
 
     def _replied(self, header: Header, payload: bytes) -> None:
         kind, id_ = header.get("is"), header.get("id")
-        if kind == "seat":
-            self._greeted(header)
+        if not isinstance(id_, int) or id_ not in self._open:
             return
-        if self._ending or not isinstance(id_, int) or id_ not in self._open:
-            return
-        command = self._open[id_]
-        try:
-            self._tell(kind, header, payload, command)
-        except Unwritable as error:
-            unwritten(error)
-            self._finish(Exit.FAILED)
+        self._tell(kind, header, payload, self._open[id_][0])
         if kind in {"done", "refused", "unsent", "lost"} or (kind == "accepted" and not self._arguments.wait):
             del self._open[id_]
-
-    def _greeted(self, header: Header) -> None:
-        limit = header.get("max_payload")
-        if not isinstance(limit, int):
-            self._note(Exit.NOT_CONNECTED, "the seat is not connected to its server now")
-            self._finish(self._code)
-            return
-        self._max_payload, self._ready = limit, True
 
     def _tell(self, kind: object, header: Header, payload: bytes, command: bytes) -> None:
         match kind:
@@ -242,14 +211,13 @@ class _Sending:
                 self._done(header, command)
             case "refused":
                 self._note(Exit.REFUSED, f"refused, {shown(payload)}: {brief(command)}")
-                if header["code"] == 1 and self._channel is not None and self._channel.own:
-                    complain(_LONELY)
+                if header["code"] == 1 and self._channel.joined:
+                    complain(_ALONE)
             case "unsent":
                 self._note(Exit.NOT_CONNECTED, f"not sent, {shown(payload)}: {brief(command)}")
             case "lost":
-                self._note(
-                    Exit.NOT_CONNECTED, f"{shown(payload)}; what became of it is not known: {brief(command)}"
-                )
+                text = f"{shown(payload)}; the outcome is not known: {brief(command)}"
+                self._note(Exit.NOT_CONNECTED, text)
             case _:
                 pass
 
@@ -258,42 +226,31 @@ class _Sending:
         numbers = {end: header.get(end) for end in ("ok", "failed", "rejected", "expired", "left")}
         worst = {end: int(str(number)) for end, number in numbers.items() if end != "ok"}
         self._code = max(self._code, Exit.of(**worst))
-        told = ", ".join(f"{number} {end}" for end, number in numbers.items() if number)
-        complain(f"{told}: {brief(command)}")
-
-    def _overdue(self, id_: int) -> None:
-        if self._open.pop(id_, None) is not None:
-            self._note(Exit.TIMED_OUT, "no answer came in time")
-
-    def _gone(self, error: RankmuxError) -> None:
-        for command in self._open.values():
-            complain(f"what became of it is not known: {brief(command)}")
-        self._note(Exit.NOT_CONNECTED, why(error))
-        self._open.clear()
-        self._finish(self._code)
+        counts = ", ".join(f"{number} {end}" for end, number in numbers.items() if number)
+        complain(f"{counts}: {brief(command)}")
 
     def _note(self, code: Exit, text: str) -> None:
         self._code = max(self._code, code)
         complain(text)
 
-    def _finish(self, code: Exit) -> None:
-        if self._ending:
-            return
-        self._ending = True
-        if self._channel is None:
-            self._loop.stop(code)
-        else:
-            self._channel.close(lambda: self._loop.stop(code))
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send; the exit code."""
     arguments = parser().parse_args(argv)
+    interrupt()
     try:
-        return _Sending(arguments, sys.stdin.fileno()).run()
-    except LocalError as error:
-        complain(str(error))
-        return Exit.USAGE
-    except ConnectionLost as error:
-        complain(error.reason)
+        channel = open_channel(arguments)
+    except RankmuxError as error:
+        complain(why(error))
+        return Exit.without_connection(error)
+    if channel.max_payload is None:
+        complain("the seat is not connected to its server now")
         return Exit.NOT_CONNECTED
+    try:
+        code = _Sending(arguments, channel, channel.max_payload, sys.stdin.fileno()).run()
+    except Unwritable as error:
+        unwritten(error)
+        code = Exit.FAILED
+    # Not when it was interrupted: to leave in order would first send what may have been sent already.
+    channel.close()
+    return code

@@ -1,16 +1,18 @@
-"""`rankmux-client wait`: until this seat has reached a rank; and a program that runs for as long as it holds it."""
+"""`rankmux-client wait`: waits until its seat has reached a rank, and runs a program while it holds that rank."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
-from ...core.client.events import Promoted, Welcomed
+from ...aio import Promoted, Welcomed
 from ...errors import RankmuxError
-from ..programs.children import exit_code_of
-from ..shared.connection_flags import Exit
-from ..shared.flags import add_joining_flags, add_offer_flag, number_from, seconds, subcommand_parser
+from ..programs.children import Child, exit_code_of
+from ..shared.connection_flags import add_connection_flags
+from ..shared.exit_codes import Exit
+from ..shared.flags import add_offer_flag, number_from, seconds, subcommand_parser
 from ..shared.wording import why
 from .holding import Holding, held
 
@@ -23,10 +25,10 @@ _EXAMPLES = """\
 """
 _EXIT_CODES = """\
   0  the rank was reached, if no PROGRAM was given; else that of PROGRAM (128 and the signal if one ended it)
-  2  usage, or --seat is in use
+  2  wrong usage, or --seat is in use
   3  the rank was not reached within --timeout
-  5  could not connect, full, not let in, or the connection was lost; PROGRAM, if it ran, was stopped
-  126, 127  PROGRAM cannot be run, is not there
+  5  no connection: not reachable, server full, wrong token, or lost; PROGRAM, if it ran, was stopped
+  126, 127  PROGRAM cannot be run, is not found
   130  ended by Ctrl-C or SIGTERM; PROGRAM, if it ran, was stopped
 """
 
@@ -36,10 +38,11 @@ def parser() -> argparse.ArgumentParser:
     parser = subcommand_parser(
         "wait",
         "Joins, and waits until this seat has the rank --rank or a higher one; then returns, or runs PROGRAM and holds"
-        " the seat until that has ended: a lock that goes to the next in line when its holder goes. If the connection"
-        " is lost while PROGRAM runs, it is stopped, since somebody else may hold the rank then: SIGTERM to its process"
-        " group, SIGKILL after --grace. PROGRAM has RANKMUX_RANK, RANKMUX_TICKET (which only grows from holder to"
-        " holder: fence with it), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who` in it use this seat.",
+        " the seat until PROGRAM has ended: a lock that passes to the next in line when its holder goes. If the"
+        " connection is lost while PROGRAM runs, it is stopped, since another member may hold the rank by then: SIGTERM"
+        " to its process group, SIGKILL after --grace. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only grows from"
+        " holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who` in it use"
+        " this seat.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -51,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         help="the rank to wait for (default: %(default)s)",
     )
     parser.add_argument(
-        "--timeout", type=seconds, metavar="S", help="seconds to wait for it (default: for ever)"
+        "--timeout", type=seconds, metavar="S", help="seconds to wait for the rank (default: no limit)"
     )
     parser.add_argument(
         "--grace",
@@ -61,9 +64,9 @@ def parser() -> argparse.ArgumentParser:
         help="seconds from SIGTERM to SIGKILL when PROGRAM is stopped (default: %(default)g)",
     )
     add_offer_flag(parser)
-    add_joining_flags(parser)
+    add_connection_flags(parser)
     parser.add_argument(
-        "program", nargs="*", metavar="PROGRAM", help="what to run, and its arguments, behind --"
+        "program", nargs="*", metavar="PROGRAM", help="the program and its arguments, after --"
     )
     return parser
 
@@ -76,8 +79,9 @@ class _Wait(Holding):
         self._rank: int = arguments.rank
         self._program: list[str] = arguments.program
         self._reached = False
+        self._running: asyncio.Task[None] | None = None
         if arguments.timeout is not None:
-            self.loop.after(arguments.timeout, self._overdue)
+            asyncio.get_running_loop().call_later(arguments.timeout, self._overdue)
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         if self._reached or event.rank > self._rank:
@@ -87,19 +91,19 @@ class _Wait(Holding):
             self.finish(Exit.OK)
             return
         try:
-            self.children.start(
-                self._program,
-                self.environment(),
-                own_input=True,
-                on_end=lambda returncode: self.finish(exit_code_of(returncode)),
-            )
+            child = self.children.start(self._program, self.environment(), own_input=True)
         except OSError as error:
-            self.complain(f"{self._program[0]} cannot be run: {error.strerror}")
+            self.complain(f"cannot run {self._program[0]}: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)
+        else:
+            self._running = asyncio.get_running_loop().create_task(self._end_with(child))
+
+    async def _end_with(self, child: Child) -> None:
+        self.finish(exit_code_of(await child.wait()))
 
     def lost(self, error: RankmuxError) -> None:
         if self._reached and self._program:
-            self.complain(f"the program is stopped, the rank may be another's now ({why(error)})")
+            self.complain(f"stopping the program, another member may hold the rank now ({why(error)})")
 
     def _overdue(self) -> None:
         if not self._reached:

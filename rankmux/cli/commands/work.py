@@ -1,31 +1,22 @@
-"""`rankmux-client work`: an executor. For each command that it is sent and may run, it runs a program.
+"""`rankmux-client work`: an executor. It runs a program for each command that it receives and may run.
 
-Commands wait here in the order in which they came; so many run at a time. It knows no pipes and no processes; those are
-in `work_program` and `children`.
+Commands wait in a queue, in the order in which they came, for one of the places of --parallel.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections import deque
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from ...core.client.events import ExecuteReceived, Promoted, Welcomed
-from ...core.client.session import ClientSession
-from ...core.wire.codes import Status
+from ...aio import Promoted, ReceivedCommand, Rejected, Status, Welcomed
 from ...errors import RankmuxError
 from ..programs.hook import Hook, program_of
-from ..programs.run import ProgramRun
-from ..shared.flags import (
-    add_joining_flags,
-    add_offer_flag,
-    add_reconnect_flag,
-    number_from,
-    seconds,
-    subcommand_parser,
-)
+from ..programs.run import finish_command
+from ..shared.connection_flags import add_connection_flags
+from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
 from ..shared.wording import brief
 from .holding import Holding, held
 
@@ -37,27 +28,26 @@ _EXAMPLES = """\
   rankmux-client work --hook-promoted ./rank-changed.sh -- ./run.sh    # if [ "$RANKMUX_RANK" = 0 ]; then ...
 """
 _EXIT_CODES = """\
-  2  usage, or --seat is in use
-  5  could not connect, full, not let in, or the connection was lost
+  2  wrong usage, or --seat is in use
+  5  no connection: not reachable, server full, wrong token, or lost
   130  ended by Ctrl-C or SIGTERM
 """
 
 _WAITING_MAX = 1024
 _WAITING_MAX_BYTES = 16 * 1024 * 1024
-_HOOK_LOST_S = 60.0  # for so long --hook-lost may run before we end
-_UNSENT_MAX_BYTES = 256 * 1024  # above it no output is read: the programs wait for the server
+_HOOK_LOST_S = 60.0  # as long as --hook-lost may run before we end
 
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
     parser = subcommand_parser(
         "work",
-        "Joins, and runs PROGRAM for each command of a senior. PROGRAM has the command's payload as its standard input;"
-        " no shell sees it. Its standard output goes back as partial results, its exit code as OK (0) or FAILED. Its"
-        " environment has RANKMUX_RANK, RANKMUX_SENDER_RANK, RANKMUX_SEQ, RANKMUX_DEADLINE (seconds left; not set when"
-        " there is no limit), and RANKMUX_SEAT, so that `send` and `who` in it use this seat. At the deadline its"
-        " process group gets SIGTERM, and SIGKILL after --grace. When a lost connection is made again, programs that"
-        " run go on to their deadlines; their senders have been told LEFT.",
+        "Joins, and runs PROGRAM for each command from a member above. PROGRAM reads the command's payload from its"
+        " standard input; no shell sees it. Its standard output goes back as partial results, its exit code as OK (0)"
+        " or FAILED. Its environment has RANKMUX_RANK, RANKMUX_SENDER_RANK, RANKMUX_SEQ, RANKMUX_DEADLINE (seconds"
+        " left; unset when there is no limit), and RANKMUX_SEAT, so that `send` and `who` in it use this seat. At the"
+        " deadline its process group gets SIGTERM, and SIGKILL after --grace. When --reconnect replaces a lost"
+        " connection, running programs continue to their deadlines; their senders were told LEFT.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -66,26 +56,26 @@ def parser() -> argparse.ArgumentParser:
         type=number_from(1),
         default=1,
         metavar="K",
-        help="how many commands run at a time; more wait (default: %(default)s)",
+        help="number of commands that run at a time; more wait (default: %(default)s)",
     )
     parser.add_argument(
         "--allow",
         action="append",
         metavar="PATTERN",
-        help="run only commands that match this whole pattern, in which * ? [abc] stand for text within a line,"
-        " as in file names; may be given several times. Others are answered REJECTED",
+        help="run only commands that match this pattern as a whole; * ? [abc] stand for text within a line, as in"
+        " file names. May be given several times; other commands are answered REJECTED",
     )
     parser.add_argument(
         "--with-errors",
         action="store_true",
-        help="send back PROGRAM's standard error too (default: it goes to ours)",
+        help="send back PROGRAM's standard error too (default: it goes to the standard error of `work`)",
     )
     parser.add_argument(
         "--max-output",
         type=number_from(0),
         default=8 * 1024 * 1024,
         metavar="BYTES",
-        help="how much output of one command goes back; what is over it is cut (default: %(default)s)",
+        help="limit of the output that goes back for one command; the rest is cut (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
@@ -97,19 +87,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hook-promoted",
         metavar="PROGRAM",
-        help="run this whenever there is a new rank, at joining too, with RANKMUX_RANK, RANKMUX_RANK_BEFORE (not set at"
-        " joining), RANKMUX_TICKET and RANKMUX_MEMBERS; one at a time, and stopped when the connection goes",
+        help="run this at each new rank, after joining too, with RANKMUX_RANK, RANKMUX_RANK_BEFORE (unset after"
+        " joining), RANKMUX_TICKET and RANKMUX_MEMBERS; one at a time, and stopped when the connection is lost",
     )
     parser.add_argument(
         "--hook-lost",
         metavar="PROGRAM",
-        help="run this when the connection goes, with RANKMUX_REASON; it may take a minute before we end",
+        help="run this when the connection is lost, with RANKMUX_REASON; it has a minute before `work` ends",
     )
     add_offer_flag(parser)
     add_reconnect_flag(parser)
-    add_joining_flags(parser)
+    add_connection_flags(parser)
     parser.add_argument(
-        "program", nargs="+", metavar="PROGRAM", help="what to run, and its arguments, behind --"
+        "program", nargs="+", metavar="PROGRAM", help="the program and its arguments, after --"
     )
     return parser
 
@@ -120,35 +110,41 @@ class _Work(Holding):
     def __init__(self, arguments: argparse.Namespace) -> None:
         super().__init__(arguments, sys.stderr, reconnect=arguments.reconnect, grace_s=arguments.grace)
         self._arguments = arguments
-        self._waiting: deque[tuple[ExecuteReceived, ClientSession, float | None]] = deque()
+        self._places = asyncio.Semaphore(arguments.parallel)  # it is fair: first come, first served
+        self._waiting = 0
         self._waiting_size = 0
-        self._running: dict[int, ProgramRun] = {}
-        self._runs = 0
         hook_promoted = program_of("--hook-promoted", arguments.hook_promoted)
         hook_lost = program_of("--hook-lost", arguments.hook_lost)
-        self._promoted = Hook(self.children, hook_promoted, self.environment, self.complain)
-        self._gone = Hook(self.children, hook_lost, self.environment, self.complain)
-        self.loop.settlers.append(self._regulate)
+        self._promoted_hook = Hook(self.children, hook_promoted, self.environment, self.complain)
+        self._lost_hook = Hook(self.children, hook_lost, self.environment, self.complain)
 
-    # what comes
-
-    def execute(self, event: ExecuteReceived) -> None:
-        session = self.seat.session
-        assert session is not None
-        size = self._waiting_size + len(event.payload)
-        if self.ending:
-            self.answer(event.seq, Status.REJECTED, b"this executor is leaving", event.wants_result)
-        elif not self._allowed(event.payload):
-            self.say(f"Not allowed, rank {event.sender_rank}: {brief(event.payload)}")
-            self.answer(event.seq, Status.REJECTED, b"this command is not allowed here", event.wants_result)
-        elif len(self._waiting) >= _WAITING_MAX or size > _WAITING_MAX_BYTES:
-            text = f"{len(self._waiting)} commands wait here already"
-            self.answer(event.seq, Status.FAILED, text.encode(), event.wants_result)
-        else:
-            deadline_s = self.loop.clock() + event.ttl_ms / 1000 if event.ttl_ms else None
-            self._waiting.append((event, session, deadline_s))
-            self._waiting_size = size
-            self._start_more()
+    async def execute(self, command: ReceivedCommand) -> None:
+        ticket, size = self.seat.client.ticket, len(command.payload)
+        if not self._allowed(command.payload):
+            self.say(f"Not allowed, rank {command.sender_rank}: {brief(command.payload)}")
+            raise Rejected("this command is not allowed here")
+        if self._waiting >= _WAITING_MAX or self._waiting_size + size > _WAITING_MAX_BYTES:
+            await command.finish(Status.FAILED, f"{self._waiting} commands wait here already")
+            return
+        self._waiting += 1
+        self._waiting_size += size
+        try:
+            await self._places.acquire()
+        except asyncio.CancelledError:
+            self.say(
+                f"Expired, command {command.seq} of rank {command.sender_rank}: {brief(command.payload)}"
+            )
+            raise
+        finally:
+            self._waiting -= 1
+            self._waiting_size -= size
+        try:
+            if self.ending:
+                raise Rejected("this executor is leaving")
+            if self.seat.holds(ticket):
+                await self._run(command)
+        finally:
+            self._places.release()
 
     def _allowed(self, payload: bytes) -> bool:
         patterns = self._arguments.allow
@@ -160,81 +156,51 @@ class _Work(Holding):
             fnmatchcase(text, pattern) and text.count("\n") == pattern.count("\n") for pattern in patterns
         )
 
-    def ranked(self, event: Welcomed | Promoted) -> None:
-        self._promoted.run(**({"rank_before": event.before} if isinstance(event, Promoted) else {}))
-
-    def lost(self, error: RankmuxError) -> None:
-        self._waiting.clear()  # their senders have been told LEFT; nothing could be answered
-        self._waiting_size = 0
-        self._promoted.stop()
-        if not self.ending:
-            self._gone.run(reason=str(error))
-
-    def given_up(self) -> None:
-        if self._gone.running:
-            self._gone.on_end = super().given_up
-            self.loop.after(_HOOK_LOST_S, super().given_up)
-        else:
-            super().given_up()
-
-    def closing(self) -> None:
-        self._promoted.forget()  # one that began after the others were stopped would hold up our end
-        self._gone.forget()
-        while self._waiting:
-            event, _, _ = self._waiting.popleft()
-            self.answer(event.seq, Status.REJECTED, b"this executor is leaving", event.wants_result)
-
-    # what runs
-
-    def _start_more(self) -> None:
-        while self._waiting and len(self._running) < self._arguments.parallel and not self.ending:
-            event, session, deadline_s = self._waiting.popleft()
-            self._waiting_size -= len(event.payload)
-            left_s = None if deadline_s is None else deadline_s - self.loop.clock()
-            if left_s is not None and left_s <= 0:
-                self.say(f"Too late, command {event.seq} of rank {event.sender_rank}: {brief(event.payload)}")
-                self.answer(
-                    event.seq, Status.FAILED, b"its time was over before it began", event.wants_result
-                )
-            else:
-                self._start(event, session, left_s)
-
-    def _start(self, event: ExecuteReceived, session: ClientSession, left_s: float | None) -> None:
-        self._runs += 1
-        run = self._runs
-        told: dict[str, object] = {"rank": event.rank, "sender_rank": event.sender_rank, "seq": event.seq}
-        if left_s is not None:
-            told["deadline"] = f"{left_s:.3f}"
-
-        def ended(words: str) -> None:
-            del self._running[run]
-            self.say(f"Command {event.seq}, {words}: {brief(event.payload)}")
-            self._start_more()
-
-        self.say(f"Command {event.seq} of rank {event.sender_rank}: {brief(event.payload)}")
+    async def _run(self, command: ReceivedCommand) -> None:
+        program, text = self._arguments.program, brief(command.payload)
+        about: dict[str, object] = {
+            "rank": command.rank,
+            "sender_rank": command.sender_rank,
+            "seq": command.seq,
+        }
+        if (left_s := command.seconds_left()) is not None:
+            about["deadline"] = f"{left_s:.3f}"
+        self.say(f"Command {command.seq} of rank {command.sender_rank}: {text}")
         try:
-            self._running[run] = ProgramRun(
-                self.loop,
-                self.children,
-                self._arguments.program,
-                self.environment(**told),
-                event,
-                session,
-                left_s,
-                output_max=self._arguments.max_output,
+            child = self.children.start(
+                program,
+                self.environment(**about),
+                payload=command.payload,
+                with_output=True,
                 with_errors=self._arguments.with_errors,
-                on_end=ended,
             )
         except OSError as error:
-            text = f"{self._arguments.program[0]} cannot be run: {error.strerror}"
-            self.complain(text)
-            self.answer(event.seq, Status.FAILED, text.encode(), event.wants_result)
+            reason = f"cannot run {program[0]}: {error.strerror}"
+            self.complain(reason)
+            await command.finish(Status.FAILED, reason)
+            return
+        ended = "stopped at its deadline"
+        try:
+            ended = await finish_command(child, command, self._arguments.max_output)
+        finally:
+            self.say(f"Command {command.seq}, {ended}: {text}")
 
-    def _regulate(self) -> None:
-        """Read the programs' output while the server takes it."""
-        reading = self.seat.output_size < _UNSENT_MAX_BYTES
-        for run in self._running.values():
-            run.child.read(reading)
+    def ranked(self, event: Welcomed | Promoted) -> None:
+        self._promoted_hook.run(**({"rank_before": event.before} if isinstance(event, Promoted) else {}))
+
+    def lost(self, error: RankmuxError) -> None:
+        self._promoted_hook.stop()
+        if not self.ending:
+            self._lost_hook.run(reason=str(error))
+
+    async def given_up(self) -> None:
+        await self._lost_hook.wait(_HOOK_LOST_S)
+
+    def closing(self) -> None:
+        self._promoted_hook.clear()  # one that began after the others were stopped would hold up our end
+        self._lost_hook.clear()
+        for _ in range(self._waiting):
+            self._places.release()  # they find out that it ends, and reject their commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:

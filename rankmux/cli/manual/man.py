@@ -6,7 +6,8 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from ..shared.flags import SUBCOMMANDS, subcommand_parser
+from ..client import SUBCOMMANDS
+from ..shared.flags import subcommand_parser
 from ..shared.wording import printed
 from .pages import Page, Parameter, pages
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 
+from ..client import SUBCOMMANDS, subcommand_module
 from ..client import parser as client_parser
-from ..shared.flags import subcommand_parsers
 
 __all__ = ["PROGRAM", "Kind", "Page", "Parameter", "pages", "program_page"]
 
@@ -150,7 +151,9 @@ def _no_variables() -> Iterator[None]:
 def pages() -> list[Page]:
     """The page of rankmux-client, then one for each subcommand."""
     with _no_variables():
-        subcommands = [_page(PROGRAM, name, parser) for name, parser in subcommand_parsers().items()]
+        subcommands = [
+            _page(PROGRAM, name, import_module(subcommand_module(name)).parser()) for name in SUBCOMMANDS
+        ]
         return [_page(PROGRAM, "", client_parser()), *subcommands]
 
 

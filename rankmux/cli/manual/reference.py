@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...config import settings
-from .. import server
+from .. import serving
 from ..top import program as top
 from .pages import Page, pages, program_page
 from .settings import settings_page
@@ -61,7 +61,7 @@ def _server() -> Iterator[str]:
     more = "Each of the [settings](settings.md) is a flag as well: `write_timeout_s` is `--write-timeout-s`."
     yield from ("# rankmux-server: reference", "", f"{_MADE} {more}", "")
     left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
-    yield from _program(program_page(server.parser), left_out)
+    yield from _program(program_page(serving.parser), left_out)
 
 
 def _top() -> Iterator[str]:

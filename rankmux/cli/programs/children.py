@@ -1,12 +1,16 @@
-"""The programs that a held seat starts: each in a session of its own, its pipes never blocking, ended as a group.
+"""Programs that a held seat starts: each in a session of its own, with pipes that never block, ended as a group.
 
-To stop one is SIGTERM to its process group, then, if anything of the group is left after a grace, SIGKILL. On Linux a
-program also gets SIGTERM when we die ourselves without a chance to stop it. What a program that ended by itself has
-left running is left alone. Nothing here goes through a shell. It knows no connection and no protocol.
+To stop one is SIGTERM to its process group, and after a grace SIGKILL if anything of the group is left. On Linux a
+program also gets SIGTERM when we die without a chance to stop it. What a program that ended by itself has left running
+is left alone. Nothing here goes through a shell.
+
+asyncio's own subprocesses would not do: on Python 3.11 they start a thread for each program and give it a socket as its
+standard input, and from 3.12 on they wait for pipes that a grandchild holds open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -15,24 +19,23 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from ...system.reactor import Timer
-from ..seat.loop import READABLE, WRITABLE, Loop
-
 __all__ = ["Child", "Children", "exit_code_of"]
 
 _READ_BYTES = 64 * 1024  # a pipe's capacity
-_DRAIN_MAX_BYTES = 1024 * 1024  # of a program that ended, while something that it left behind writes on
+_DRAIN_MAX_BYTES = (
+    1024 * 1024
+)  # read after a program's end, while something that it left behind goes on writing
 _GROUP_POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
 def exit_code_of(returncode: int) -> int:
-    """What a shell makes of a return code: 128 and the signal for who was killed."""
+    """A return code as a shell has it: 128 and the signal for a program that was killed."""
     return returncode if returncode >= 0 else 128 - returncode
 
 
 def _death_signal() -> Callable[[], None] | None:
-    """What makes a new process end with us; to run between fork and exec."""
+    """A function to run between fork and exec, after which the new process ends with us."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -40,7 +43,7 @@ def _death_signal() -> Callable[[], None] | None:
 
     def arrange() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # we went before it was arranged
+        if os.getppid() != parent:  # we died before it was arranged
             os._exit(128 + signal.SIGTERM)
 
     return arrange
@@ -49,152 +52,136 @@ def _death_signal() -> Callable[[], None] | None:
 class Child:
     """A running program. `pid` is its process group too."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        process: subprocess.Popen[bytes],
-        payload: bytes,
-        grace_s: float,
-        on_output: Callable[[bytes], None] | None,
-        on_end: Callable[[int], None],
-    ) -> None:
-        self._loop = loop
+    def __init__(self, process: subprocess.Popen[bytes], payload: bytes, grace_s: float) -> None:
         self._process = process
         self._grace_s = grace_s
-        self._on_output = on_output
-        self._on_end = on_end
         self._unwritten = memoryview(payload)
-        self._stopping = False
-        self._group_timer: Timer | None = None
-        self._killer: Timer | None = None
-        self._input_fd = self._output_fd = -1
-        self.ended = False
-        self.gone = False
-        """Nothing of it is left that we would have to end."""
-        if process.stdin is not None:
-            self._input_fd = process.stdin.fileno()
-            os.set_blocking(self._input_fd, False)
-            self._write(WRITABLE)
-        if process.stdout is not None:
-            self._output_fd = process.stdout.fileno()
-            os.set_blocking(self._output_fd, False)
-            self.read(True)
+        self._drain_left = _DRAIN_MAX_BYTES
+        self._loop = asyncio.get_running_loop()
+        self._returncode: asyncio.Future[int] = self._loop.create_future()
+        self._changed = asyncio.Event()  # output came, or it ended
+        self._stopping: asyncio.Task[None] | None = None
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+        self._write()
 
     @property
     def pid(self) -> int:
         """The program's process id."""
         return self._process.pid
 
-    def read(self, wanted: bool) -> None:
-        """Whether to read its output for now; while not, it waits as soon as its pipe is full."""
-        if self._output_fd >= 0:
-            self._loop.watch(self._output_fd, READABLE if wanted else 0, self._readable)
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left that we would have to end."""
+        return self._returncode.done() if self._stopping is None else self._stopping.done()
+
+    async def wait(self) -> int:
+        """Wait for the program's end; its return code."""
+        return await asyncio.shield(self._returncode)
+
+    def look(self) -> None:
+        """Find out whether it has ended, after a SIGCHLD."""
+        if not self._returncode.done() and self._process.poll() is not None:
+            self._close_input()
+            self._returncode.set_result(self._process.returncode)
+            self._changed.set()
 
     def suspend(self, stopped: bool) -> None:
-        """Stop it and its group for now, or have them go on."""
+        """Stop it and its group for now, or let them go on."""
         self._signal(signal.SIGSTOP if stopped else signal.SIGCONT)
 
     def kill(self) -> None:
         """End it and its group at once."""
-        self._stopping = True
+        self.stop()
         self._signal(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """End it and its group; at once if they have not ended after the grace."""
-        if self.gone or self._stopping:
-            return
-        self._stopping = True
-        self._signal(signal.SIGTERM)
-        self._killer = self._loop.after(self._grace_s, lambda: self._signal(signal.SIGKILL))
+    def stop(self) -> asyncio.Task[None] | None:
+        """End it and its group, by force after the grace. The task ends when nothing is left; None: nothing was."""
+        if self._stopping is None and not self.gone:
+            self._signal(signal.SIGTERM)
+            self._stopping = self._loop.create_task(self._stop())
+        return self._stopping
 
-    def look(self) -> None:
-        """Find out whether it has ended."""
-        if self.ended or self._process.poll() is None:
-            return
-        self.ended = True
-        self._drain()
-        self._close_input()
-        self._close_output()
-        if self._stopping:
-            self._look_at_group()
-        else:
-            self.gone = True
-        self._on_end(self._process.returncode)
+    async def _stop(self) -> None:
+        killing = self._loop.call_later(self._grace_s, self._signal, signal.SIGKILL)
+        try:
+            await self.wait()
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # PermissionError: a group that is not ours to end
+                while True:
+                    os.killpg(self.pid, 0)
+                    await asyncio.sleep(_GROUP_POLL_S)
+        finally:
+            killing.cancel()
 
     def _signal(self, number: int) -> None:
         if not self.gone:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
-    def _look_at_group(self) -> None:
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            self.gone = True
-            if self._killer is not None:
-                self._killer.cancel()
-        except PermissionError:
-            self.gone = True  # a group that is not ours to end
-        else:
-            self._group_timer = self._loop.after(_GROUP_POLL_S, self._look_at_group)
-
     # pipes
 
-    def _write(self, _: int) -> None:
+    async def read(self) -> bytes:
+        """Some of its standard output; `b""` when the program has ended and all of it was read."""
+        pipe = self._process.stdout
+        while pipe is not None and not pipe.closed:
+            ended = self._returncode.done()  # asked before reading: the last output comes before the end
+            try:
+                data = os.read(pipe.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                if ended:
+                    break
+                await self._readable(pipe.fileno())
+                continue
+            if not data or self._drain_left <= 0:
+                break
+            self._drain_left -= len(data) if ended else 0
+            return data
+        if pipe is not None:
+            pipe.close()
+        await self.wait()
+        return b""
+
+    async def _readable(self, fd: int) -> None:
+        self._loop.add_reader(fd, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            self._changed.clear()
+            self._loop.remove_reader(fd)
+
+    def _write(self) -> None:
+        if self._process.stdin is None:
+            return
+        fd = self._process.stdin.fileno()
         try:
             while self._unwritten:
-                self._unwritten = self._unwritten[os.write(self._input_fd, self._unwritten) :]
+                self._unwritten = self._unwritten[os.write(fd, self._unwritten) :]
         except BlockingIOError:
-            self._loop.watch(self._input_fd, WRITABLE, self._write)
-            return
-        except OSError:
-            pass  # it does not want to read it
-        self._close_input()
+            self._loop.add_writer(fd, self._write)
+        except OSError:  # it does not want to read it
+            self._close_input()
+        else:
+            self._close_input()
 
     def _close_input(self) -> None:
-        if self._input_fd >= 0:
-            assert self._process.stdin is not None
-            self._loop.watch(self._input_fd, 0, self._write)
-            self._input_fd = -1
+        if self._process.stdin is not None:
+            self._loop.remove_writer(self._process.stdin.fileno())
             with suppress(OSError):
                 self._process.stdin.close()
-
-    def _readable(self, _: int) -> None:
-        self._read()
-
-    def _read(self) -> int:
-        try:
-            data = os.read(self._output_fd, _READ_BYTES)
-        except BlockingIOError:
-            return 0
-        if not data:
-            self._close_output()
-        elif self._on_output is not None:
-            self._on_output(data)
-        return len(data)
-
-    def _drain(self) -> None:
-        size = 0
-        while self._output_fd >= 0 and size < _DRAIN_MAX_BYTES and (got := self._read()):
-            size += got
-
-    def _close_output(self) -> None:
-        if self._output_fd >= 0:
-            assert self._process.stdout is not None
-            self._loop.watch(self._output_fd, 0, self._readable)
-            self._output_fd = -1
-            self._process.stdout.close()
+            self._process.stdin = None
 
 
 class Children:
-    """All programs of one seat; ended ones are found through the loop's SIGCHLD."""
+    """All programs of one seat. Takes over SIGCHLD."""
 
-    def __init__(self, loop: Loop, grace_s: float) -> None:
-        self._loop = loop
+    def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._children: list[Child] = []
         self._arrange_death = _death_signal()
-        loop.on_child = self._look
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._look)
 
     def start(
         self,
@@ -203,38 +190,35 @@ class Children:
         *,
         payload: bytes | None = None,
         own_input: bool = False,
-        on_output: Callable[[bytes], None] | None = None,
+        with_output: bool = False,
         with_errors: bool = False,
-        on_end: Callable[[int], None],
     ) -> Child:
-        """Start `program`; raises OSError when that is not possible.
+        """Start `program`. Raises OSError when that is not possible.
 
-        `payload` is its standard input; without one it gets an empty one, or, with `own_input`, ours. Its standard
-        output goes to `on_output`, or where ours goes; its errors go where ours go, or, `with_errors`, with its output.
-        `on_end(returncode)` is called when it has ended, and all of its output was read.
+        `payload` is its standard input; without one it is empty, or, with `own_input`, ours. Its standard output is
+        ours, or, `with_output`, to be read; standard error is ours, or, `with_errors`, goes where its output goes.
         """
         standard_input = None if own_input else subprocess.DEVNULL
-        process = subprocess.Popen(  # noqa: S603 - to run what our user names is what this is for
+        process = subprocess.Popen(  # noqa: S603 - it runs what our user names
             list(program),
             stdin=standard_input if payload is None else subprocess.PIPE,
-            stdout=None if on_output is None else subprocess.PIPE,
+            stdout=subprocess.PIPE if with_output else None,
             stderr=subprocess.STDOUT if with_errors else None,
             env=dict(environment),
             start_new_session=True,
             bufsize=0,
-            preexec_fn=self._arrange_death,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=self._arrange_death,  # noqa: PLW1509 - our only threads look up names
         )
-        child = Child(self._loop, process, payload or b"", self._grace_s, on_output, on_end)
-        self._children.append(child)
+        child = Child(process, payload or b"", self._grace_s)
+        self._children = [*(child for child in self._children if not child.gone), child]
         return child
 
     def _look(self) -> None:
-        for child in list(self._children):
+        for child in self._children:
             child.look()
-        self._children = [child for child in self._children if not child.gone]
 
     def suspend_with_us(self) -> None:
-        """Stop what runs, and ourselves; returns when somebody has us go on, and they do."""
+        """Stop the programs and ourselves; they go on when we do."""
         for child in self._children:
             child.suspend(True)
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -242,19 +226,12 @@ class Children:
             child.suspend(False)
 
     def kill_all(self) -> None:
-        """End what runs at once."""
+        """End all programs at once."""
         for child in self._children:
             child.kill()
 
-    def stop_all(self, then: Callable[[], None]) -> None:
-        """Stop what runs; `then()` when nothing is left of it."""
-        for child in self._children:
-            child.stop()
-        self._wait_for_all(then)
-
-    def _wait_for_all(self, then: Callable[[], None]) -> None:
-        self._look()
-        if self._children:
-            self._loop.after(_GROUP_POLL_S, lambda: self._wait_for_all(then))
-        else:
-            then()
+    async def stop_all(self) -> None:
+        """Stop all programs; returns when nothing of them is left."""
+        stopping = [task for child in self._children if (task := child.stop()) is not None]
+        if stopping:
+            await asyncio.wait(stopping)

@@ -1,11 +1,12 @@
-"""The programs that `work` runs when its rank changes and when its connection goes.
+"""Hooks of `work`: programs that it runs when its rank changes, and when its connection is lost.
 
-One of each kind at a time. While the one for a rank still runs, only the latest of the ranks that come meanwhile waits
-for its end; when the connection goes it is stopped, since it acts for a rank that is not held any more.
+One run of a hook at a time. While it runs, only the latest of the ranks that come meanwhile waits for its end; when the
+connection is lost, the hook for ranks is stopped, since it acts for a rank that is no longer held.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ __all__ = ["Hook", "program_of"]
 
 
 def program_of(flag: str, text: str | None) -> list[str]:
-    """A hook's program and its arguments, from one text as a shell would split it. Raises ConfigError."""
+    """A hook's program and its arguments, split as by a shell; empty without a hook. Raises ConfigError."""
     if text is None:
         return []
     try:
@@ -29,7 +30,7 @@ def program_of(flag: str, text: str | None) -> list[str]:
 
 
 class Hook:
-    """A program that is run at each of certain moments; nothing where `program` is empty."""
+    """A program to run on certain occasions; does nothing where `program` is empty."""
 
     def __init__(
         self,
@@ -42,44 +43,40 @@ class Hook:
         self._program = program
         self._environment = environment
         self._complain = complain
-        self._running: Child | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._child: Child | None = None
         self._next: dict[str, object] | None = None
-        self.on_end: Callable[[], None] = lambda: None
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs now."""
-        return self._running is not None
 
     def run(self, **variables: object) -> None:
         """Run it with these RANKMUX_ variables, now, or as soon as it has ended."""
-        if not self._program:
-            return
-        if self._running is not None:
+        if self._program:
             self._next = variables
-            return
-        try:
-            self._running = self._children.start(
-                self._program, self._environment(**variables), on_end=self._ended
-            )
-        except OSError as error:
-            self._complain(f"the hook {self._program[0]} cannot be run: {error.strerror}")
+            if self._running is None or self._running.done():
+                self._running = asyncio.get_running_loop().create_task(self._run())
 
-    def forget(self) -> None:
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended, at most that long."""
+        if self._running is not None:
+            await asyncio.wait({self._running}, timeout=timeout_s)
+
+    def clear(self) -> None:
         """Do not run it again after it has ended."""
         self._next = None
 
     def stop(self) -> None:
-        """Stop it, and run it no more until `run` is called again."""
-        self.forget()
-        if self._running is not None:
-            self._running.stop()
+        """Stop it, and do not run it again until `run` is called."""
+        self.clear()
+        if self._child is not None:
+            self._child.stop()
 
-    def _ended(self, returncode: int) -> None:
-        self._running = None
-        if returncode > 0:
-            self._complain(f"the hook {self._program[0]} failed: exit code {returncode}")
-        self.on_end()
-        if self._next is not None:
+    async def _run(self) -> None:
+        while self._next is not None:
             variables, self._next = self._next, None
-            self.run(**variables)
+            try:
+                self._child = self._children.start(self._program, self._environment(**variables))
+            except OSError as error:
+                self._complain(f"cannot run the hook {self._program[0]}: {error.strerror}")
+                continue
+            returncode = await self._child.wait()
+            if returncode > 0:
+                self._complain(f"the hook {self._program[0]} failed: exit code {returncode}")

@@ -1,98 +1,53 @@
-"""One command that `work` runs: its program from the start to the RESULT, and its deadline.
+"""One command that `work` runs: its program from start to RESULT.
 
-What the program writes goes out as partial results, read no faster than the server takes them; what is over the bound
-is dropped, and the end says so. It knows no queue and no other command.
+Output goes out as partial results, read no faster than the server takes it; what exceeds the bound is dropped, and the
+final result says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from contextlib import suppress
 from signal import Signals
 
-from ...core.client.events import ExecuteReceived
-from ...core.client.received import pieces
-from ...core.client.session import ClientSession
-from ...core.wire.codes import Status
-from ...errors import LocalError
-from ...system.reactor import Timer
-from ..seat.loop import Loop
-from .children import Child, Children
+from ...aio import ReceivedCommand, Status
+from ...errors import ConnectionLost
+from .children import Child
 
-__all__ = ["ProgramRun"]
+__all__ = ["finish_command"]
 
 
-class ProgramRun:
-    """A command under way. `session` is the one it came by: its answer goes there or nowhere.
+async def finish_command(child: Child, command: ReceivedCommand, output_max: int) -> str:
+    """Send the output of `child` and its end as the results of `command`; how it ended, in words.
 
-    `on_end(words)` is called once, with how it ended. Raises OSError when the program cannot be started.
+    Cancelled at the command's deadline, it stops the program and sends nothing more.
     """
-
-    def __init__(
-        self,
-        loop: Loop,
-        children: Children,
-        program: Sequence[str],
-        environment: Mapping[str, str],
-        event: ExecuteReceived,
-        session: ClientSession,
-        left_s: float | None,
-        *,
-        output_max: int,
-        with_errors: bool,
-        on_end: Callable[[str], None],
-    ) -> None:
-        self._event = event
-        self._session = session
-        self._output_left = output_max
-        self._cut = False
-        self._late = False
-        self._on_end = on_end
-        self._deadline: Timer | None = None
-        self.child: Child = children.start(
-            program,
-            environment,
-            payload=event.payload,
-            on_output=self._output,
-            with_errors=with_errors,
-            on_end=self._ended,
-        )
-        if left_s is not None:
-            self._deadline = loop.after(left_s, self._overdue)
-
-    def _overdue(self) -> None:
-        self._late = True
-        self.child.stop()
-
-    def _output(self, data: bytes) -> None:
-        if len(data) > self._output_left:
-            data, self._cut = data[: self._output_left], True
-        self._output_left -= len(data)
-        if self._event.wants_result and data and self._session.max_payload is not None:
-            for piece, _ in pieces(data, self._session.max_payload):
-                self._send(Status.PART, piece)
-
-    def _send(self, status: Status, payload: bytes) -> None:
-        if self._event.wants_result:
-            try:
-                self._session.send_result(self._event.seq, status, payload)
-            except LocalError:
-                self._output_left = 0  # that connection has gone; nobody can be told any more
-
-    def _ended(self, returncode: int) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        words = _words(returncode, self._late)
-        note = "the output was too long and has been cut" if self._cut else ""
-        if returncode == 0 and not self._late:
-            self._send(Status.OK, f"[{note}]\n".encode() if note else b"")
-        else:
-            self._send(Status.FAILED, "; ".join(filter(None, (words, note))).encode())
-        self._on_end(words)
+    left, note = output_max, ""
+    try:
+        while data := await child.read():
+            if len(data) > left:
+                note = "the output was too long and has been cut"
+            if piece := data[:left]:
+                with suppress(ConnectionLost):  # the sender was told LEFT; the program runs on
+                    await command.emit(piece)
+            left -= len(piece)
+        returncode = await child.wait()
+    except asyncio.CancelledError:
+        child.stop()
+        while await child.read():  # a full pipe would keep it from cleaning up
+            pass
+        raise
+    words = _words(returncode)
+    if returncode == 0:
+        status, text = Status.OK, f"[{note}]\n" if note else ""
+    else:
+        status, text = Status.FAILED, "; ".join(filter(None, (words, note)))
+    with suppress(ConnectionLost):
+        await command.finish(status, text)
+    return words
 
 
-def _words(returncode: int, late: bool) -> str:
-    if late:
-        return "stopped at its deadline"
+def _words(returncode: int) -> str:
     if returncode >= 0:
         return f"exit code {returncode}"
     try:

@@ -1,6 +1,6 @@
-"""What helps at typing: the history, kept in a file of its user's own, and the completion of what is begun.
+"""Help at typing: the history, kept in a file that only its user can read, and completion.
 
-It knows no connection: members come from a callable.
+It knows no connection: a callable lists the members.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from ...core.wire.frames import MemberInfo
-from ..shared.client_words import escaped
+from ..shared.wording import escaped
 
 __all__ = ["HISTORY_VARIABLE", "SLASH", "Completing", "history"]
 
 HISTORY_VARIABLE = "RANKMUX_HISTORY"
-"""The file of the history; empty for none."""
-SLASH = {"/who": "who is here", "/help": "what can be typed", "/quit": "leave"}
-"""The commands to the prompt itself."""
+"""Environment variable with the file of the history; empty for none."""
+SLASH = {"/who": "list the members", "/help": "explain the prompt", "/quit": "leave"}
+"""Commands to the prompt itself."""
 
 _HISTORY_MAX_BYTES = 1024 * 1024
 _OFFERED_MAX = 100
@@ -30,7 +30,7 @@ _TARGETS = {"@all": "all below", "@next": "directly below", "@least": "least loa
 
 
 class _Kept(FileHistory):
-    """A history whose file may become unusable at any time; what begins with a space is not kept in it."""
+    """A history whose file may become unusable at any time; lines that begin with a space are not kept in it."""
 
     def store_string(self, string: str) -> None:
         if not string.startswith(" "):
@@ -39,7 +39,7 @@ class _Kept(FileHistory):
 
 
 def history(wanted: bool) -> History:
-    """The history that the environment names, in a file of mode 0600; one in memory if it is not wanted or possible."""
+    """The history in the file that the environment names, of mode 0600; in memory if unwanted or not possible."""
     path = os.environ.get(HISTORY_VARIABLE)
     if not wanted or path == "":
         return InMemoryHistory()
@@ -76,7 +76,7 @@ class Completing(Completer):
         self._earlier = earlier
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
-        """Nothing: the members are to be asked for."""
+        """Nothing: listing the members takes a while, see `get_completions_async`."""
         return ()
 
     async def get_completions_async(
@@ -84,7 +84,7 @@ class Completing(Completer):
         document: Document,
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
-        """What the line up to the cursor may become; `members()` gives those below us."""
+        """Completions of the line up to the cursor; `members()` lists those below."""
         line = document.text_before_cursor
         if line.startswith("@") and not line.startswith("@@") and " " not in line:
             below = await self._members()

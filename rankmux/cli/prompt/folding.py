@@ -1,7 +1,7 @@
-"""What the executors of one command answered, gathered until it is shown, with equal outputs folded into one.
+"""Results of one command, gathered until they are shown, with equal outputs folded into one.
 
-Of a long output its beginning is kept, and how long it is; memory is bounded whatever comes. It knows no terminal, no
-clock and no connection: its owner says when to take what has come.
+Of a long output the beginning and the length are kept, so memory is bounded. It knows no terminal, no clock and no
+connection: its owner decides when to take the results.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 
-from ...core.client.events import CommandAccepted, ResultRouted
+from ...core.client.sent import RoutedResult
 from ...core.wire.codes import Status
 
 __all__ = ["Gathering", "Group", "ranges"]
 
 _HEAD_BYTES = 16 * 1024
-"""So much of an output is kept; what a person reads of one at a prompt is less."""
+"""The part of an output that is kept; people read less of it at a prompt."""
 _KEPT_BYTES = 4 * 1024 * 1024
-"""Of all outputs of a command together; of more, only the length is kept."""
+"""The same for all outputs of a command together."""
 _WORDS = {
     Status.OK: "ok",
     Status.FAILED: "failed",
@@ -40,7 +40,7 @@ def ranges(ranks: Iterable[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What those `ranks` gave alike: `head` is the beginning of `size` bytes; PART while they have not ended."""
+    """The same output of several `ranks`: `head` is the beginning of `size` bytes; PART while they have not ended."""
 
     ranks: tuple[int, ...]
     status: Status
@@ -50,7 +50,7 @@ class Group:
 
 @dataclass(slots=True)
 class _Output:
-    """What an executor gave since it was last shown. Two are alike when head, size and the digest of the rest are."""
+    """Output of an executor since the last showing. Two are equal when head, size and the digest of the rest are."""
 
     rank: int
     head: bytearray = field(default_factory=bytearray)
@@ -68,7 +68,7 @@ class _Output:
 
 
 class Gathering:
-    """One command's. `command` is its text."""
+    """The results of one command, whose text is `command`; `executors` is their number, once it is known."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -78,24 +78,20 @@ class Gathering:
         self._ended: list[tuple[Status, _Output]] = []
         self._kept = 0
 
-    def accepted(self, event: CommandAccepted) -> None:
-        """It went to so many."""
-        self.executors = event.executors
-
-    def routed(self, event: ResultRouted) -> None:
-        """An executor answered something."""
-        output = self._running.get(event.ticket)
+    def add(self, result: RoutedResult) -> None:
+        """Take a result."""
+        output = self._running.get(result.ticket)
         if output is None:
-            output = self._running[event.ticket] = _Output(event.rank)
-        self._kept += output.add(event.payload, _KEPT_BYTES - self._kept)
-        if event.status is not Status.PART:
-            self._ends[event.status] += 1
-            self._ended.append((event.status, self._running.pop(event.ticket)))
+            output = self._running[result.ticket] = _Output(result.rank)
+        self._kept += output.add(result.payload, _KEPT_BYTES - self._kept)
+        if result.final:
+            self._ends[result.status] += 1
+            self._ended.append((result.status, self._running.pop(result.ticket)))
 
     def take(self, *, all_of_it: bool = False) -> list[Group]:
-        """What came since the last time, the highest ranks first; unended lines only with `all_of_it`.
+        """The results since the last time, the highest ranks first; unfinished lines only with `all_of_it`.
 
-        Nothing is said of those who ended well and gave nothing.
+        Executors that succeeded without output are left out.
         """
         taken = [(status, output) for status, output in self._ended if status is not Status.OK or output.size]
         self._ended.clear()

@@ -1,15 +1,15 @@
-"""The interactive form of rankmux-client, at a terminal: a prompt that stays while things happen above it.
+"""The prompt of rankmux-client, which stays while things happen above it.
 
-It is sender and executor at once; it executes a command by showing it. Everything runs in one asyncio loop, the one
-that prompt_toolkit needs. How things look is in `prompt_words`, how they get on the terminal in `prompt_screen`.
+It is sender and executor at once, and executes a command by showing it. prompt_toolkit runs in the same asyncio loop as
+the seat. `words` has the texts, `screen` brings them to the terminal.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
 from itertools import islice
 from typing import Any, cast
@@ -22,64 +22,44 @@ from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
 
-from ...core.client.events import (
-    ClientEvent,
-    ExecuteReceived,
-    ExecuteRejected,
-    MembersPage,
-    Promoted,
-    Welcomed,
-)
-from ...core.wire.codes import Status
-from ...errors import LocalError, RankmuxError
-from ..seat.requests import Requests
-from ..seat.seat import Seat
-from ..seat.socket import SeatSocket
-from ..shared.client_words import escaped
-from ..shared.connection_flags import Exit, address_of, token_reader
-from ..shared.wording import complain, why
+from ...aio import Promoted, ReceivedCommand, Welcomed
+from ...core.client.events import ExecuteRejected
+from ...errors import ConfigError, LocalError
+from ..seat.seat import Incident, Lost, Seat
+from ..seat.socket import SeatSocket, offered
+from ..shared import event_loop
+from ..shared.exit_codes import Exit
+from ..shared.signals import ending
+from ..shared.wording import complain, escaped, why
 from .editing import SLASH, Completing, history
-from .loop import PromptLoop
 from .members import Members
 from .screen import STYLE, Line, Screen
 from .sending import Sending
-from .words import HELP, fitted, met, promoted, received, rejected
+from .words import HELP, fitted, promoted, received, rejected, welcomed
 
-__all__ = ["Prompt", "prompted"]
+__all__ = ["Prompt", "run"]
 
 _STATUS_LINES = 3
 _NARROW = 40  # columns; below, `rank 2 of 7` becomes `2/7`
 _SIGN = " › "  # noqa: RUF001 - no greater-than sign, which would look like a redirection
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Prompt:
-    """One run at a terminal. Its flags are `arguments`."""
+    """One run at a terminal, with the flags `arguments`. Raises LocalError."""
 
-    def __init__(self, arguments: argparse.Namespace, loop: asyncio.AbstractEventLoop) -> None:
-        self._asyncio = loop
-        self._loop = PromptLoop(loop)
-        self._seat = Seat(
-            self._loop,
-            address_of(arguments),
-            arguments.name,
-            token_reader(arguments),
-            arguments.timeout,
-            reconnect=arguments.reconnect,
-            on_event=self._happened,
-            on_lost=self._lost,
-        )
-        self._screen = Screen(self._loop, sys.stdout.fileno())
-        self._sending = Sending(
-            self._loop, self._seat.commands, lambda: self._seat.session, self._screen, self._note
-        )
-        self._members = Members(self._loop, self._seat, self._screen)
-        self._path = arguments.seat
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._seat = Seat(arguments, self._execute, reconnect=arguments.reconnect)
+        self._screen = Screen(sys.stdout.fileno())
+        self._sending = Sending(self._seat, self._screen, self._note)
+        self._members = Members(self._seat.client, self._screen)
+        self._path: str | None = arguments.seat
         self._offer: SeatSocket | None = None
         self._code = Exit.OK
-        self._over: asyncio.Future[None] = loop.create_future()
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: list[asyncio.Task[None]] = []
         self._ending = False
-        self._welcomed = False
+        self._joined = False
         self._retry = ""
         self._reason = ""
         self._complaint = ""
@@ -96,15 +76,10 @@ class Prompt:
         )
         self._session.default_buffer.accept_handler = self._entered
 
-    def open(self) -> None:
-        """Join. Raises LocalError; ConnectionLost unless it reconnects."""
-        self._seat.open()
-
     async def run(self) -> int:
-        """Run until it is left or lost; the exit code."""
-        for number in _SIGNALS:
-            self._asyncio.add_signal_handler(number, self._finish, Exit.INTERRUPTED)
-        self._asyncio.set_exception_handler(self._broken)
+        """Run until the seat is left or lost; the exit code."""
+        for number in ending():
+            self._loop.add_signal_handler(number, self._finish, Exit.INTERRUPTED)
         self._screen.app = self._session.app
         typing: asyncio.Future[Any] = asyncio.ensure_future(
             self._session.prompt_async(pre_run=self._begin, handle_sigint=False, set_exception_handler=False)
@@ -119,6 +94,8 @@ class Prompt:
             self._leave_terminal(typing)
             with suppress(EOFError):
                 await typing
+            for task in self._tasks:
+                task.cancel()
             if self._offer is not None:
                 self._offer.close()
             self._screen.close()
@@ -131,13 +108,11 @@ class Prompt:
             self._session.app.exit(result="")
 
     def _begin(self) -> None:
-        self._loop.settle_again()
-        self._members.look()
+        self._start(self._follow())
+        self._start(self._members.keep_counting())
 
-    def _broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception") or RuntimeError(context["message"])
-        if not self._over.done():
-            self._over.set_exception(error)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [*(task for task in self._tasks if not task.done()), self._loop.create_task(work)]
 
     # the prompt
 
@@ -145,20 +120,19 @@ class Prompt:
         columns = self._screen.columns
         waiting = list(islice(self._sending.status(), _STATUS_LINES + 1))
         if len(waiting) > _STATUS_LINES:
-            waiting[_STATUS_LINES - 1 :] = ["and more that wait for their results"]
+            waiting[_STATUS_LINES - 1 :] = ["and more commands under way"]
         if self._retry:
             waiting.insert(0, self._retry)
         lines: Line = [("class:dim", fitted(text, columns) + "\n") for text in waiting]
         return cast(StyleAndTextTuples, lines + self._place())
 
     def _place(self) -> Line:
-        session = self._seat.session
+        rank, members = self._seat.client.rank, self._seat.client.members
         narrow = self._screen.columns < _NARROW
-        if session is None or session.seat.rank is None:
+        if rank is None:
             words = "leaving" if self._ending else "no rank"
             return [("class:away", words), ("", _SIGN)]
-        seat = session.seat
-        where = f"{seat.rank}/{seat.members}" if narrow else f"rank {seat.rank} of {seat.members}"
+        where = f"{rank}/{members}" if narrow else f"rank {rank} of {members}"
         return [("class:prompt", where), ("", _SIGN)]
 
     def _keys(self) -> KeyBindings:
@@ -182,7 +156,7 @@ class Prompt:
         elif self._ending:
             self._end()
         elif self._sending.busy:
-            self._sending.stop("no longer waited for")
+            self._sending.stop()
         else:
             self._screen.say([("dim", "Ctrl-D leaves.")])
 
@@ -194,78 +168,76 @@ class Prompt:
             if word.startswith("//"):
                 self._sending.enter(word[1:])
             elif word.startswith("/"):
-                self._told_to(word)
+                self._obey(word)
             else:
                 self._sending.enter(line)
         return False  # the line goes into the history, and a new one begins
 
-    def _told_to(self, word: str) -> None:
+    def _obey(self, word: str) -> None:
         match word:
             case "/quit":
                 self._finish(Exit.OK)
             case "/help":
                 self._screen.say(*([("", line)] for line in HELP))
             case "/who":
-                self._members.say()
+                self._start(self._members.show())
             case _:
                 known = ", ".join(SLASH)
                 text = f"There is no {escaped(word.split(maxsplit=1)[0])}, there are {known}"
-                self._screen.say([("bad", f"{text}; what begins with / is sent as //...")])
+                self._screen.say([("bad", f"{text}; a command that begins with / is sent as //...")])
                 self._note(Exit.USAGE)
 
     # what happens
 
-    def _happened(self, event: ClientEvent) -> None:
-        match event:
+    async def _execute(self, command: ReceivedCommand) -> None:
+        self._screen.say(received(command))
+
+    async def _follow(self) -> None:
+        async for incident in self._seat.incidents():
+            await self._happened(incident)
+
+    async def _happened(self, incident: Incident) -> None:
+        match incident:
             case Welcomed():
-                self._met(event)
-            case ExecuteReceived():
-                self._screen.say(received(event))
-                session = self._seat.session
-                if event.wants_result and session is not None:
-                    session.try_result(event.seq, Status.OK)
+                await self._welcomed(incident)
             case ExecuteRejected():
-                self._screen.say(rejected(event))
+                self._screen.say(rejected(incident))
             case Promoted():
-                self._screen.say(promoted(event))
-            case MembersPage():
-                self._members.counted()
-            case _:
-                pass
+                self._screen.say(promoted(incident))
+            case Lost():
+                self._lost(incident)
 
-    def _met(self, event: Welcomed) -> None:
-        again, self._welcomed = self._welcomed, True
+    async def _welcomed(self, event: Welcomed) -> None:
+        again = self._joined
         self._retry = self._reason = ""
-        self._members.counted()
-        self._screen.say(met(event, again))
+        self._screen.say(welcomed(event, again))
         if not again:
-            self._screen.say([("dim", "A line goes to all below you. /help tells more, Ctrl-D leaves.")])
+            self._screen.say([("dim", "A line goes to all below you. /help explains more, Ctrl-D leaves.")])
         if self._path is not None and self._offer is None:
-            self._open_seat()
+            await self._offer_seat(self._path)
+        self._joined = True
+        self._seat.execute()
 
-    def _open_seat(self) -> None:
+    async def _offer_seat(self, path: str) -> None:
         try:
-            self._offer = SeatSocket(
-                self._path,
-                lambda reply: Requests(self._seat.commands, lambda: self._seat.session, reply),
-                self._loop.watch,
-            )
-        except LocalError as error:
+            self._offer = await offered(path, self._seat)
+        except ConfigError as error:
             self._complaint = str(error)
             self._finish(Exit.USAGE)
         else:
             self._screen.say([("dim", f"Seat: {escaped(str(self._offer.path))}")])
 
-    def _lost(self, error: RankmuxError, again_s: float | None) -> None:
-        reason = why(error)
-        if again_s is None:
+    def _lost(self, lost: Lost) -> None:
+        reason = why(lost.error)
+        if lost.again_s is None:
             self._complaint = reason
-            self._note(Exit.NOT_CONNECTED)
+            self._note(Exit.without_connection(lost.error))
             self._end()
             return
+        again = f"trying again in {lost.again_s:.1f} s"
         if reason != self._reason:  # a server may be away for hours: each reason is told once
-            self._screen.say([("bad", f"No connection: {reason}; trying again in {again_s:.1f} s…")])
-        self._reason, self._retry = reason, f"trying again in {again_s:.1f} s: {reason}"
+            self._screen.say([("bad", f"No connection: {reason}; {again}…")])
+        self._reason, self._retry = reason, f"{again}: {reason}"
         self._screen.refresh()
 
     def _note(self, code: Exit) -> None:
@@ -275,18 +247,27 @@ class Prompt:
         self._note(code)
         if not self._ending:
             self._ending = True
-            self._sending.stop("no longer waited for")
-            self._seat.leave(self._end)
-            self._loop.settle_again()
+            self._sending.stop()
+            self._start(self._leave())
+            self._screen.refresh()
+
+    async def _leave(self) -> None:
+        await self._seat.leave()
+        self._end()
 
     def _end(self) -> None:
         if not self._over.done():
             self._over.set_result(None)
 
 
-def prompted(arguments: argparse.Namespace) -> int:
-    """Run a prompt; the exit code. Raises LocalError, ConnectionLost, KeyboardInterrupt."""
-    with asyncio.Runner() as runner:
-        prompt = Prompt(arguments, runner.get_loop())
-        prompt.open()
-        return runner.run(prompt.run())
+def run(arguments: argparse.Namespace) -> int:
+    """Run a prompt; the exit code."""
+
+    async def prompt() -> int:
+        return await Prompt(arguments).run()
+
+    try:
+        return event_loop.run(prompt())
+    except LocalError as error:
+        complain(str(error))
+        return Exit.USAGE

@@ -1,10 +1,11 @@
-"""Lines above a prompt that stays: taken in at any rate, written in batches, as fast as the terminal takes them.
+"""Lines above a prompt that stays: accepted at any rate, written in batches, as fast as the terminal takes them.
 
-What it cannot take is left out, and it is said how much that was. It knows nothing of what the lines say.
+What it cannot take is left out, and a line tells how much. It knows nothing of what the lines say.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from typing import Any, TextIO, cast
@@ -16,7 +17,6 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from ..seat.loop import Driver
 from .terminal import Terminal
 
 __all__ = ["STYLE", "Line", "Screen"]
@@ -45,13 +45,13 @@ _WAITING_CHARACTERS_MAX = 4_000_000
 
 
 class Screen:
-    """What is on the terminal behind the descriptor `fd`. Give it `app` once that is made with `output`."""
+    """The screen of the terminal behind the descriptor `fd`. `app` is set once it is made with `output`."""
 
-    def __init__(self, loop: Driver, fd: int) -> None:
+    def __init__(self, fd: int) -> None:
         self.app: Application[Any] | None = None
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._fd = fd
-        self._terminal = Terminal(loop, fd, self._settle)
+        self._terminal = Terminal(fd, self._draw_soon)
         # It never asks where the cursor is: an answer that comes late would be taken for something typed.
         self.output = Vt100_Output(
             cast(TextIO, self._terminal),
@@ -64,7 +64,7 @@ class Screen:
         self._characters = 0
         self._left_out = 0
         self._changed = False
-        self._drawn_at = loop.clock() - _INTERVAL_S
+        self._drawn_at = self._loop.time() - _INTERVAL_S
         self._waits = False
 
     def _size(self) -> Size:
@@ -76,11 +76,11 @@ class Screen:
 
     @property
     def columns(self) -> int:
-        """How wide it is."""
+        """Its width."""
         return self._size().columns
 
     def say(self, *lines: Line) -> None:
-        """Have `lines` written above the prompt."""
+        """Write `lines` above the prompt, soon."""
         for line in lines:
             self._lines.append(line)
             self._characters += _length(line)
@@ -90,9 +90,9 @@ class Screen:
         self.refresh()
 
     def refresh(self) -> None:
-        """Have the prompt drawn again, for what it shows has changed."""
+        """Draw the prompt again, soon: what it shows has changed."""
         self._changed = True
-        self._settle()
+        self._draw_soon()
 
     def close(self) -> None:
         """Write what is left, below what was the prompt, and let the terminal go."""
@@ -101,24 +101,24 @@ class Screen:
             self._write()
         self._terminal.close()
 
-    def _settle(self) -> None:
+    def _draw_soon(self) -> None:
         if not self._changed or self._waits or self._terminal.behind:
             return
-        rest_s = self._drawn_at + _INTERVAL_S - self._loop.clock()
+        rest_s = self._drawn_at + _INTERVAL_S - self._loop.time()
         if rest_s > 0:
             self._waits = True
-            self._loop.after(rest_s, self._draw)
+            self._loop.call_later(rest_s, self._draw)
         else:
             self._draw()
 
     def _draw(self) -> None:
         self._waits = False
         if self._terminal.behind:
-            return  # it says so when it is not any more
+            return  # it calls `_draw_soon` when it has caught up
         app = self.app
         if app is None or not app.is_running:
             return
-        self._drawn_at = self._loop.clock()
+        self._drawn_at = self._loop.time()
         if self._lines:
             # Not run_in_terminal: that gives the terminal back for a moment, which then echoes what is typed in it.
             app.renderer.erase()
@@ -127,7 +127,7 @@ class Screen:
         else:
             app.invalidate()
         self._changed = bool(self._lines)
-        self._settle()
+        self._draw_soon()
 
     def _write(self) -> None:
         pieces: Line = []

@@ -1,67 +1,56 @@
-"""The commands given at a prompt: sent one after the other, their results gathered, folded and shown.
+"""Commands entered at the prompt: sent one after the other, their results gathered, folded and shown.
 
 It knows no keys and no terminal.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from ...aio import Counts, Receipt, RoutedResult
 from ...core.client.arguments import To
-from ...core.client.events import CommandAccepted, CommandDone, RefusalReceived, ResultRouted
-from ...core.client.session import ClientSession
-from ...errors import ArgumentError, PayloadTooBig, RankmuxError, StateError
-from ..seat.answers import Commands
-from ..seat.loop import Driver
-from ..shared.client_words import escaped, parse_line
-from ..shared.connection_flags import Exit
+from ...errors import ArgumentError, CommandRefused, LocalError, StateError
+from ..seat.seat import Answer, Seat
+from ..shared.exit_codes import Exit
+from ..shared.wording import counted, escaped, parse_line
 from .folding import Gathering
 from .screen import Line, Screen
-from .words import answered, done, outline
+from .words import done, group_lines, outline
 
 __all__ = ["Sending"]
 
-_WAITING_MAX = 64  # commands under way; a server allows 1,024
-_UNSENT_MAX_BYTES = 256 * 1024
-_INTERVAL_S = 0.5  # for so long results are held back, for their like may come
+_OPEN_MAX = 64  # commands under way; a server allows 1,024
+_INTERVAL_S = 0.5  # results are held back for this long, to be folded with equal ones
 
 
 class Sending:
-    """What one prompt sends through `commands`; `session()` is None while there is no connection."""
+    """The commands that one prompt sends through `seat`; `note` takes an exit code."""
 
-    def __init__(
-        self,
-        loop: Driver,
-        commands: Commands,
-        session: Callable[[], ClientSession | None],
-        screen: Screen,
-        note: Callable[[Exit], None],
-    ) -> None:
-        self._loop = loop
-        self._commands = commands
-        self._session = session
+    def __init__(self, seat: Seat, screen: Screen, note: Callable[[Exit], None]) -> None:
+        self._seat = seat
         self._screen = screen
         self._note = note
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[To, bytes]] = deque()
-        self._open: dict[int, Gathering] = {}
-        self._due: set[int] = set()
-        loop.settlers.append(self._advance)
+        self._open: dict[asyncio.Task[None], Gathering] = {}
+        self._due: set[Gathering] = set()
 
     @property
     def busy(self) -> bool:
-        """Whether something waits to be sent, or to be answered."""
+        """Whether a command waits to be sent or answered."""
         return bool(self._queue or self._open)
 
     def status(self) -> Iterator[str]:
-        """A line for each command that waits, the oldest first."""
+        """A line for each command under way, the oldest first."""
         for gathering in self._open.values():
             yield f"{gathering.command}: {gathering}"
         if self._queue:
             yield f"{len(self._queue):,} more to be sent"
 
     def enter(self, line: str) -> None:
-        """Send what somebody has typed."""
+        """Send the command in a line that was typed."""
         try:
             parsed = parse_line(line.encode(errors="surrogateescape"))
         except ArgumentError as error:
@@ -69,50 +58,36 @@ class Sending:
             return
         if parsed is not None:
             self._queue.append(parsed)
-            self._loop.settle_again()
+            self._advance()
 
-    def stop(self, why: str) -> None:
-        """Wait no more, for the reason `why`: show what has come, and say what has not."""
-        for id_, gathering in list(self._open.items()):
-            self._commands.forget(id_)
-            self._drop(id_, gathering, why)
+    def stop(self) -> None:
+        """Wait no longer: show the results so far, and name the commands that have not ended."""
+        for task, gathering in list(self._open.items()):
+            task.cancel()
+            self._drop(gathering, "No longer waited for")
+        self._open.clear()
         if self._queue:
-            self._screen.say([("warn", f"Not sent, {why}: "), ("", f"{len(self._queue):,} commands")])
+            self._screen.say(
+                [("warn", "Not sent, no longer waited for: "), ("", f"{len(self._queue):,} commands")]
+            )
             self._queue.clear()
 
-    def _drop(self, id_: int, gathering: Gathering, why: str) -> None:
-        del self._open[id_]
+    def _drop(self, gathering: Gathering, why: str) -> None:
         self._show(gathering, all_of_it=True)
-        self._screen.say([("warn", f"{why[0].upper()}{why[1:]}, {gathering}: "), ("", gathering.command)])
+        self._screen.say([("warn", f"{why}, {gathering}: "), ("", gathering.command)])
 
     def _advance(self) -> None:
-        while self._queue and len(self._open) < _WAITING_MAX:
-            session = self._session()
-            if session is not None and session.output_size > _UNSENT_MAX_BYTES:
-                return
-            self._send(session, *self._queue.popleft())
+        while self._queue and len(self._open) < _OPEN_MAX:
+            to, payload = self._queue.popleft()
+            gathering = Gathering(outline(payload))
+            task = self._loop.create_task(self._send(gathering, to, payload))
+            self._open[task] = gathering
+            task.add_done_callback(self._ended)
 
-    def _send(self, session: ClientSession | None, to: To, payload: bytes) -> None:
-        told_of = Gathering(outline(payload))
-        id_ = 0
-
-        def told(
-            event: CommandAccepted | RefusalReceived | ResultRouted | CommandDone | RankmuxError,
-        ) -> None:
-            self._told(id_, told_of, event)
-
-        try:
-            if session is None:
-                raise StateError("sending", "there is no connection")
-            id_ = self._commands.send(session, payload, to, results=True, ttl_ms=0, told=told)
-        except PayloadTooBig as error:
-            self._complain(f"Not sent: {error}", Exit.USAGE)
-        except StateError as error:
-            self._screen.say([("bad", f"Not sent, {error.state}: "), ("", told_of.command)])
-            self._note(Exit.NOT_CONNECTED)
-        else:
-            self._open[id_] = told_of
-            self._screen.refresh()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task, None)
+        self._advance()
+        self._screen.refresh()
 
     def _complain(self, text: str, code: Exit) -> None:
         self._screen.say([("bad", text)])
@@ -120,53 +95,48 @@ class Sending:
 
     # what comes back
 
-    def _told(
-        self,
-        id_: int,
-        gathering: Gathering,
-        event: CommandAccepted | RefusalReceived | ResultRouted | CommandDone | RankmuxError,
-    ) -> None:
-        match event:
-            case CommandAccepted():
-                gathering.accepted(event)
-                if event.rejected:
-                    members = "1 member" if event.rejected == 1 else f"{event.rejected} members"
-                    self._screen.say(
-                        [("warn", f"Rejected for {members} above you: "), ("", gathering.command)]
-                    )
-            case ResultRouted():
-                gathering.routed(event)
-                if id_ not in self._due:
-                    self._due.add(id_)
-                    self._loop.after(_INTERVAL_S, lambda: self._show_again(id_))
-            case CommandDone():
-                del self._open[id_]
-                self._show(gathering, all_of_it=True)
-                self._screen.say(done(event, gathering.command))
-                self._note(
-                    Exit.of(
-                        failed=event.failed, rejected=event.rejected, expired=event.expired, left=event.left
-                    )
-                )
-            case RefusalReceived():
-                del self._open[id_]
-                self._screen.say(
-                    [("warn", f"Refused, {escaped(event.text)}: "), ("", gathering.command)],
-                )
-                self._note(Exit.REFUSED)
-            case _:
-                self._drop(id_, gathering, "not known, the connection went first")
-        self._screen.refresh()
+    async def _send(self, gathering: Gathering, to: To, payload: bytes) -> None:
+        async for answer in self._seat.answers(payload, to, results=True):
+            self._tell(gathering, answer)
+            self._screen.refresh()
 
-    def _show_again(self, id_: int) -> None:
-        self._due.discard(id_)
-        if id_ in self._open:
-            self._show(self._open[id_])
+    def _tell(self, gathering: Gathering, answer: Answer) -> None:
+        command = ("", gathering.command)
+        match answer:
+            case Receipt():
+                gathering.executors = answer.executors
+                if answer.rejected:
+                    text = f"Rejected for {counted(answer.rejected)} above you: "
+                    self._screen.say([("warn", text), command])
+            case RoutedResult():
+                gathering.add(answer)
+                if gathering not in self._due:
+                    self._due.add(gathering)
+                    self._loop.call_later(_INTERVAL_S, self._show_again, gathering)
+            case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
+                self._show(gathering, all_of_it=True)
+                self._screen.say(done(answer, gathering.command))
+                self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
+            case CommandRefused():
+                self._screen.say([("warn", f"Refused, {escaped(answer.text)}: "), command])
+                self._note(Exit.REFUSED)
+            case StateError():
+                self._screen.say([("bad", f"Not sent, {answer.state}: "), command])
+                self._note(Exit.NOT_CONNECTED)
+            case LocalError():
+                self._complain(f"Not sent: {answer}", Exit.USAGE)
+            case _:
+                self._drop(gathering, "The outcome is not known")
+
+    def _show_again(self, gathering: Gathering) -> None:
+        self._due.discard(gathering)
+        if gathering in self._open.values():
+            self._show(gathering)
 
     def _show(self, gathering: Gathering, *, all_of_it: bool = False) -> None:
         lines: list[Line] = [
-            line for group in gathering.take(all_of_it=all_of_it) for line in answered(group)
+            line for group in gathering.take(all_of_it=all_of_it) for line in group_lines(group)
         ]
-        if lines and len(self._open) + all_of_it > 1:  # say whose results these are
+        if lines and len(self._open) > 1:  # say whose results these are
             lines.insert(0, [("dim", f"{gathering.command}:")])
         self._screen.say(*lines)

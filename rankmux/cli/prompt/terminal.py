@@ -1,20 +1,19 @@
-"""The terminal as something to write to that never blocks: what it does not take waits here.
+"""The terminal as a stream that never blocks: output that it does not take waits here.
 
-It has what prompt_toolkit's output asks of a stream. Lines are not its business, see `prompt_screen`.
+It has the methods that prompt_toolkit's output asks of a stream. It knows no lines, those are in `screen`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import time
 from collections.abc import Callable
 
-from ..seat.loop import WRITABLE, Driver
-
 __all__ = ["Terminal"]
 
-_FAREWELL_S = 2.0  # a terminal that takes nothing for so long is not waited for at the end
+_FAREWELL_S = 2.0  # a terminal that takes nothing for this long is not waited for at the end
 
 
 class Terminal:
@@ -22,8 +21,8 @@ class Terminal:
 
     encoding = "utf-8"
 
-    def __init__(self, loop: Driver, fd: int, on_drained: Callable[[], None]) -> None:
-        self._loop = loop
+    def __init__(self, fd: int, on_drained: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self._on_drained = on_drained
         self._waiting = bytearray()
         self._flushing = False
@@ -35,24 +34,24 @@ class Terminal:
 
     @property
     def behind(self) -> bool:
-        """Whether it has not taken everything yet."""
+        """Whether some output is still waiting."""
         return bool(self._waiting)
 
     def write(self, text: str) -> int:
-        """Have `text` written."""
+        """Take `text` to be written at the next flush."""
         self._waiting += text.encode(errors="replace")
         return len(text)
 
     def flush(self) -> None:
-        """Have it written soon: what one turn of the loop draws goes out at once, and does not flicker."""
+        """Write soon: what one turn of the loop draws goes out at once, and does not flicker."""
         if not self._flushing:
             self._flushing = True
-            self._loop.after(0.0, self._flush)
+            self._loop.call_soon(self._flush)
 
     def close(self) -> None:
         """Write the rest, as far as it is taken in two seconds, and close."""
         self._closed = True
-        self._loop.watch(self._fd, 0, self._drain)
+        self._loop.remove_writer(self._fd)
         deadline = time.monotonic() + _FAREWELL_S
         self._write()
         while self._waiting and (rest_s := deadline - time.monotonic()) > 0:
@@ -63,12 +62,14 @@ class Terminal:
     def _flush(self) -> None:
         self._flushing = False
         if not self._closed:
-            self._drain(0)
+            self._drain()
 
-    def _drain(self, _: int) -> None:
+    def _drain(self) -> None:
         self._write()
-        self._loop.watch(self._fd, WRITABLE if self._waiting else 0, self._drain)
-        if not self._waiting:
+        if self._waiting:
+            self._loop.add_writer(self._fd, self._drain)
+        else:
+            self._loop.remove_writer(self._fd)
             self._on_drained()
 
     def _write(self) -> None:
@@ -77,5 +78,5 @@ class Terminal:
                 del self._waiting[: os.write(self._fd, self._waiting)]
         except BlockingIOError:
             pass
-        except OSError:  # it has gone, as SIGHUP or the end of our input says too
+        except OSError:  # it has gone, as SIGHUP or the end of our input tells too
             self._waiting.clear()

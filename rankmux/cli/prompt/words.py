@@ -1,6 +1,7 @@
-"""What the prompt says, in words and colours: lines for `prompt_screen` out of what has happened.
+"""Wording and colours of the prompt: lines for `screen`, made from events and results.
 
-What others sent is cut where it is long, and escaped where it is unprintable. It knows no terminal and no connection.
+Everything that others sent is cut where it is long, and escaped where it is unprintable. It knows no terminal and no
+connection.
 """
 
 from __future__ import annotations
@@ -9,30 +10,31 @@ from collections.abc import Iterator
 
 from prompt_toolkit.utils import get_cwidth
 
-from ...core.client.events import CommandDone, ExecuteReceived, ExecuteRejected, Promoted, Welcomed
+from ...aio import Counts, Promoted, ReceivedCommand, Welcomed
+from ...core.client.events import ExecuteRejected
 from ...core.wire.codes import Cause, Status
-from ..shared.client_words import counts, escaped
+from ..shared.wording import counts_text, escaped
 from .folding import Group, ranges
 from .screen import Line
 
 __all__ = [
     "HELP",
-    "answered",
     "done",
     "fitted",
-    "met",
+    "group_lines",
     "outline",
     "place",
     "promoted",
     "received",
     "rejected",
+    "welcomed",
 ]
 
 HELP = """\
 COMMAND          for all below you
-@next COMMAND    for the one directly below; @least: the least loaded one; @2: the one with rank 2
+@next COMMAND    for the member directly below; @least: the least loaded one; @2: the one with rank 2
 @@..., //...     a command that begins with @ or /
-/who             who is here
+/who             list the members
 /quit, Ctrl-D    leave
 Ctrl-C           clears the line; on an empty one, stops waiting for results
 Tab              completes targets, names and earlier commands; Ctrl-R searches them
@@ -45,9 +47,9 @@ _OUTPUT_LINES = 200
 _BINARY_BYTES = 64
 _RANGES_CHARACTERS = 60
 _CAUSES = {
-    Cause.LEFT: "the member before you left",
-    Cause.LOST: "the member before you was lost",
-    Cause.EVICTED: "the member before you was thrown out",
+    Cause.LEFT: "a member above you left",
+    Cause.LOST: "a member above you was lost",
+    Cause.EVICTED: "a member above you was evicted",
 }
 _ENDS = {
     Status.FAILED: ("bad", "failed"),
@@ -58,7 +60,7 @@ _ENDS = {
 
 
 def fitted(text: str, columns: int) -> str:
-    """`text`, cut to so many columns."""
+    """`text`, cut to a width of `columns`."""
     if get_cwidth(text) <= columns:
         return text
     kept, width = "", 1
@@ -71,7 +73,7 @@ def fitted(text: str, columns: int) -> str:
 
 
 def outline(payload: bytes) -> str:
-    """A command in one line, the rest of a long one as a number."""
+    """A command on one line; of a long one, the beginning and the number of further bytes."""
     rest = len(payload) - _PAYLOAD_BYTES
     text = escaped(_text(payload[:_PAYLOAD_BYTES], rest > 0))
     return f"{text}… {rest:,} more bytes" if rest > 0 else text
@@ -105,14 +107,14 @@ def _lines(head: bytes, size: int) -> Iterator[str]:
 
 
 def place(rank: int, members: int) -> str:
-    """Where one stands."""
+    """A rank, in words that a newcomer understands; empty for one in the middle."""
     if members == 1:
         return "you are alone here"
     return "nobody is above you" if rank == 0 else "nobody is below you" if rank == members - 1 else ""
 
 
-def met(event: Welcomed, again: bool) -> Line:
-    """We are in."""
+def welcomed(event: Welcomed, again: bool) -> Line:
+    """The line after joining."""
     where = place(event.rank, event.members)
     front = "Connected again: you are" if again else "You are"
     return [("news", f"{front} rank {event.rank} of {event.members}{': ' * bool(where)}{where}.")]
@@ -121,33 +123,33 @@ def met(event: Welcomed, again: bool) -> Line:
 def promoted(event: Promoted) -> Line:
     """`You are rank 0 now, of 7: nobody is above you.`"""
     where = place(event.rank, event.members) if event.rank == 0 else ""
-    told = f": {where}" if where else ""
+    colon = f": {where}" if where else ""
     return [
-        ("news", f"You are rank {event.rank} now, of {event.members}{told}."),
+        ("news", f"You are rank {event.rank} now, of {event.members}{colon}."),
         ("dim", f" ({_CAUSES[event.cause]})"),
     ]
 
 
-def received(event: ExecuteReceived) -> Line:
-    """A command of a senior; showing it is how a prompt executes it."""
-    return [("rank", f"From rank {event.sender_rank}: "), ("", outline(event.payload))]
+def received(command: ReceivedCommand) -> Line:
+    """A command from a member above; a prompt executes it by showing it."""
+    return [("rank", f"From rank {command.sender_rank}: "), ("", outline(command.payload))]
 
 
 def rejected(event: ExecuteRejected) -> Line:
-    """A command of somebody who may not command us."""
+    """A command from a member that is not above."""
     return [
         ("warn", f"Rejected, rank {event.sender_rank} does not outrank you: "),
         ("", outline(event.payload)),
     ]
 
 
-def answered(group: Group) -> Iterator[Line]:
-    """What a group of executors gave."""
-    who = ranges(group.ranks)
-    if len(who) > _RANGES_CHARACTERS:
-        who = f"{who[:_RANGES_CHARACTERS].rpartition(',')[0]}, … ({len(group.ranks):,} in all)"
+def group_lines(group: Group) -> Iterator[Line]:
+    """The output of a group of executors."""
+    names = ranges(group.ranks)
+    if len(names) > _RANGES_CHARACTERS:
+        names = f"{names[:_RANGES_CHARACTERS].rpartition(',')[0]}, … ({len(group.ranks):,} in all)"
     style, end = _ENDS.get(group.status, ("", ""))
-    front: Line = [("rank", who)]
+    front: Line = [("rank", names)]
     if end:
         front.append((style, f" {end}"))
     lines = list(_lines(group.head, group.size)) if group.size else []
@@ -160,8 +162,8 @@ def answered(group: Group) -> Iterator[Line]:
         yield from ([("", f"  {line}")] for line in lines)
 
 
-def done(event: CommandDone, command: str) -> Line:
-    """All have ended."""
-    bad = event.failed + event.left
-    style = "bad" if bad else "warn" if event.rejected + event.expired else "good"
-    return [(style, counts(event)), ("dim", f": {command}")]
+def done(counts: Counts, command: str) -> Line:
+    """The last line of a command: all executors have ended."""
+    bad = counts.failed + counts.left
+    style = "bad" if bad else "warn" if counts.rejected + counts.expired else "good"
+    return [(style, counts_text(counts)), ("dim", f": {command}")]

@@ -1,184 +1,201 @@
-"""How `send` and `who` reach a seat: one that is held, through its control socket, or one of their own.
+"""Ways of `send` and `who` to a seat: a held one through its control socket, or one that they join with themselves.
 
-Either way requests go in and replies come out as `seat_frames` has them. A seat of one's own is the last in line; it
-executes nothing, and is left again at the end.
+Both block, and give replies as `protocol` has them. A seat of one's own is the last in line; it executes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+import time
 
-from ...core.client.events import ClientEvent, ExecuteReceived, Welcomed
-from ...core.wire.codes import Status
 from ...errors import ConnectionLost, RankmuxError
-from ..shared.connection_flags import address_of, token_reader
-from .loop import READABLE, WRITABLE, Loop
-from .protocol import ControlError, FrameReader, Header, encoded
-from .requests import Replied, Requests
-from .seat import Seat
-from .socket import SEAT_VARIABLE
+from ..shared.flags import SEAT_VARIABLE
+from . import protocol
+from .protocol import ControlError, FrameReader, Header
 
-__all__ = ["Channel", "Gone", "open_channel"]
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from ...client.client import Client
+    from ...client.receipt import Receipt
+
+__all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 
 _READ_BYTES = 256 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
-
-Gone = Callable[[RankmuxError], None]
-"""Is called when nothing more comes, with why."""
-
-
-class Channel(ABC):
-    """A way to a seat. `own` tells whether it was joined for this alone."""
-
-    own = False
-
-    @abstractmethod
-    def request(self, header: Header, payload: bytes = b"") -> None:
-        """Ask for something."""
-
-    @property
-    @abstractmethod
-    def unsent_size(self) -> int:
-        """How many bytes have not gone out yet."""
-
-    @abstractmethod
-    def close(self, then: Callable[[], None]) -> None:
-        """Give it up; `then()` when that is done."""
+_ANSWER_S = 10.0  # as long as the seat's server may take for a listing
+_LOOK_S = 1.0  # between two looks at a connection that is silent
 
 
-class _HeldSeat(Channel):
-    """Over the control socket at `path`."""
+class HeldSeat:
+    """A seat held by another process, over the control socket at `path`. Raises ConnectionLost."""
 
-    def __init__(self, loop: Loop, path: str, timeout_s: float, replied: Replied, gone: Gone) -> None:
-        self._loop = loop
-        self._replied = replied
-        self._gone = gone
+    joined = False
+    look_s: float | None = None
+    """How often `receive` must be called, in seconds, even when nothing can be read."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
         self._reader = FrameReader(_PAYLOAD_MAX)
-        self._output = bytearray()
         self._socket = socket.socket(socket.AF_UNIX)
-        self._closed = False
+        self._socket.settimeout(timeout_s)
+        self._replies: list[tuple[Header, bytes]] = []
         try:
-            self._socket.settimeout(timeout_s)
             self._socket.connect(path)
+            while not self._replies:
+                self._replies += self.receive()
+        except TimeoutError:
+            self.close()
+            raise ConnectionLost(f"the seat at {path} was silent for {timeout_s:g} s") from None
         except OSError as error:
-            self._socket.close()
-            reason = error.strerror or str(error)
-            raise ConnectionLost(f"no seat is held at {path} ({reason})") from error
-        self._socket.setblocking(False)
-        loop.watch(self._socket.fileno(), READABLE, self._ready)
-        silence = ConnectionLost(f"the seat at {path} was silent for {timeout_s:g} s")
-        self._patience = loop.after(timeout_s, lambda: self._end(silence))
+            self.close()
+            raise ConnectionLost(f"no seat is held at {path} ({error.strerror or error})") from error
+        greeting, _ = self._replies.pop(0)
+        self.ticket = greeting.get("ticket")
+        limit = greeting.get("max_payload")
+        self.max_payload = limit if isinstance(limit, int) else None
 
-    def request(self, header: Header, payload: bytes = b"") -> None:
-        self._output += encoded(header, payload)
-        self._flush()
+    def fileno(self) -> int:
+        """The descriptor to wait on before `receive`."""
+        return self._socket.fileno()
 
-    @property
-    def unsent_size(self) -> int:
-        return len(self._output)
+    def command(
+        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+    ) -> None:
+        """Send a command; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
+        ttl_ms = 0 if timeout_s is None else -int(-timeout_s * 1000 // 1)
+        self._send({"do": "command", "id": id_, "to": to, "results": results, "ttl_ms": ttl_ms}, payload)
 
-    def close(self, then: Callable[[], None]) -> None:
-        if not self._closed:
-            self._closed = True
-            self._patience.cancel()
-            self._loop.watch(self._socket.fileno(), 0, self._ready)
-            self._socket.close()
-        then()
+    def who(self) -> list[dict[str, object]]:
+        """All members. Raises ConnectionLost, TimeoutError."""
+        self._send({"do": "who", "id": 0})
+        self._socket.settimeout(_ANSWER_S)
+        while True:
+            for header, payload in self.receive():
+                match header.get("is"):
+                    case "members":
+                        members: list[dict[str, object]] = json.loads(payload)
+                        return members
+                    case "lost" | "unsent":
+                        raise ConnectionLost(payload.decode(errors="replace"))
 
-    def _flush(self) -> None:
-        if self._closed:
-            return
-        try:
-            while self._output:
-                del self._output[: self._socket.send(self._output)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._output.clear()  # the reading end says how it ended
-        self._loop.watch(self._socket.fileno(), READABLE | (WRITABLE if self._output else 0), self._ready)
-
-    def _ready(self, mask: int) -> None:
-        if mask & WRITABLE:
-            self._flush()
-        if mask & READABLE:
-            self._read()
-
-    def _read(self) -> None:
+    def receive(self) -> list[tuple[Header, bytes]]:
+        """The replies that one read completes. Raises ConnectionLost, ControlError, TimeoutError."""
+        if self._replies:
+            replies, self._replies = self._replies, []
+            return replies
         try:
             data = self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
+        except ConnectionError:
             data = b""
-        try:
-            for header, payload in self._reader.receive_data(data):
-                self._patience.cancel()  # it has greeted us
-                if header.get("is") == "error":
-                    raise ControlError(payload.decode(errors="replace"))
-                self._replied(header, payload)
-                if self._closed:
-                    return
-        except ControlError as error:
-            self._end(error)
-            return
         if not data:
-            self._end(ConnectionLost("the seat is not held any more"))
+            raise ConnectionLost("the seat is no longer held")
+        replies = []
+        for header, payload in self._reader.receive_data(data):
+            if header.get("is") == "error":
+                raise ControlError(payload.decode(errors="replace"))
+            replies.append((header, payload))
+        return replies
 
-    def _end(self, error: RankmuxError) -> None:
-        self.close(lambda: None)
-        self._gone(error)
+    def pause(self, seconds: float) -> None:
+        """Do nothing for that time."""
+        time.sleep(seconds)
 
+    def close(self) -> None:
+        """Close the connection to the holder."""
+        self._socket.close()
 
-class _OwnSeat(Channel):
-    """A seat of our own."""
-
-    own = True
-
-    def __init__(self, loop: Loop, arguments: argparse.Namespace, replied: Replied, gone: Gone) -> None:
-        self._gone = gone
-        self._seat = Seat(
-            loop,
-            address_of(arguments),
-            arguments.name,
-            token_reader(arguments),
-            arguments.connect_timeout,
-            reconnect=False,
-            on_event=self._happened,
-            on_lost=lambda error, _: self._gone(error),
-        )
-        self._requests = Requests(self._seat.commands, lambda: self._seat.session, replied)
-        self._seat.open()
-
-    def request(self, header: Header, payload: bytes = b"") -> None:
-        self._requests.request(header, payload)
-
-    @property
-    def unsent_size(self) -> int:
-        return self._seat.output_size
-
-    def close(self, then: Callable[[], None]) -> None:
-        self._requests.close()
-        self._seat.leave(then)
-
-    def _happened(self, event: ClientEvent) -> None:
-        if isinstance(event, Welcomed):
-            self._requests.greet()
-        elif isinstance(event, ExecuteReceived) and event.wants_result and self._seat.session is not None:
-            self._seat.session.try_result(event.seq, Status.REJECTED, b"this seat executes nothing")
+    def _send(self, header: Header, payload: bytes = b"") -> None:
+        try:
+            self._socket.sendall(protocol.encoded(header, payload))
+        except ConnectionError as error:
+            raise ConnectionLost("the seat is no longer held") from error
 
 
-def open_channel(loop: Loop, arguments: argparse.Namespace, replied: Replied, gone: Gone) -> Channel:
-    """The seat that --seat or RANKMUX_SEAT names, or one of our own. Raises ConnectionLost or LocalError.
+class JoinedSeat:
+    """A seat of our own. Raises LocalError, ConnectionLost, ServerError."""
 
-    `replied` is called with each reply, the greeting first; `gone` when no more can come.
-    """
+    joined = True
+    look_s: float | None = _LOOK_S
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        import logging
+
+        from ...client.client import Client
+        from ...core.client.received import Rejected
+        from ..shared.connection_flags import client_options
+
+        def reject(_: object) -> None:
+            raise Rejected("this seat executes nothing")
+
+        logging.getLogger("rankmux").addHandler(logging.NullHandler())
+        options = client_options(arguments)
+        self._client: Client = Client(**options, timeout=arguments.connect_timeout, handler=reject)
+        self._receipts: dict[int, Receipt] = {}
+        self._replies: list[tuple[Header, bytes]] = []
+        self._error: RankmuxError | None = None
+        self.ticket: object = self._client.ticket
+        self.max_payload = self._client.max_payload
+
+    def fileno(self) -> int:
+        """The descriptor to wait on before `receive`."""
+        return self._client.fileno()
+
+    def command(
+        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+    ) -> None:
+        """Send a command; its replies carry `id_`. Raises TimeoutError."""
+        try:
+            receipt = self._client.command(payload, to, results=results, timeout=timeout_s)
+        except RankmuxError as error:
+            self._replies.append(protocol.ended(id_, error, sent=True))
+            return
+        self._replies.append((protocol.accepted(id_, receipt), b""))
+        if results:
+            self._receipts[id_] = receipt
+
+    def who(self) -> list[dict[str, object]]:
+        """All members. Raises ConnectionLost, TimeoutError."""
+        return [member._asdict() for member in self._client.who()]
+
+    def receive(self) -> list[tuple[Header, bytes]]:
+        """The replies that have come. Raises ConnectionLost, ServerError."""
+        if self._error is not None:
+            raise self._error
+        try:
+            self._client.poll(0.0)
+        except RankmuxError as error:
+            self._error = error  # what came before it goes first
+        for id_ in list(self._receipts):
+            self._take_results(id_)
+        replies, self._replies = self._replies, []
+        return replies
+
+    def _take_results(self, id_: int) -> None:
+        receipt = self._receipts[id_]
+        try:
+            for result in receipt.results(timeout=0.0):
+                self._replies.append((protocol.result(id_, result), result.payload))
+        except TimeoutError:
+            return  # more will come
+        except RankmuxError as error:
+            self._replies.append(protocol.ended(id_, error, sent=True))
+        else:
+            assert receipt.counts is not None
+            self._replies.append((protocol.done(id_, receipt.counts), b""))
+        del self._receipts[id_]
+
+    def pause(self, seconds: float) -> None:
+        """Do nothing for that time but to answer the server. Raises ConnectionLost, ServerError."""
+        self._client.wait(lambda: False, seconds)
+
+    def close(self) -> None:
+        """Leave the room."""
+        self._client.close()
+
+
+def open_channel(arguments: argparse.Namespace) -> HeldSeat | JoinedSeat:
+    """The seat that --seat or RANKMUX_SEAT names, or one of our own. Raises LocalError, ConnectionLost, ServerError."""
     path = arguments.seat or os.environ.get(SEAT_VARIABLE)
-    return (
-        _HeldSeat(loop, path, arguments.connect_timeout, replied, gone)
-        if path
-        else _OwnSeat(loop, arguments, replied, gone)
-    )
+    return HeldSeat(path, arguments.connect_timeout) if path else JoinedSeat(arguments)

@@ -1,12 +1,12 @@
-"""The control protocol of a held seat, as bytes: what `send` and `who` say to the process that holds one, and hear.
+"""Control protocol of a held seat, as bytes: requests of `send` and `who`, replies of the process that holds the seat.
 
 Both directions are a stream of frames. A frame is one line of JSON, an object of at most 4,096 bytes with its newline;
-if it has a `size`, that many bytes of payload follow behind the newline. What is not as said here ends the connection.
+if it has a `size`, a payload of that many bytes follows the newline. Any other input ends the connection.
 
     seat:    {"is": "seat", "version": 1, "rank": 0, "ticket": 7, "members": 3, "max_payload": 65536}
              first of all; rank and the rest are null while the seat is not connected to its server
     sender:  {"do": "command", "id": 1, "to": "all", "results": true, "ttl_ms": 5000, "size": 5}  and 5 bytes
-             `to` is "all", "next", "least" or a rank; `id` is the sender's own, and new among those that are open
+             `to` is "all", "next", "least" or a rank; the sender chooses `id`, one that none of its open commands has
              {"do": "who", "id": 2}
     seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0}
              {"is": "result", "id": 1, "rank": 1, "ticket": 8, "status": "part", "size": 4}  and 4 bytes
@@ -14,12 +14,12 @@ if it has a `size`, that many bytes of payload follow behind the newline. What i
              {"is": "done", "id": 1, "ok": 2, "failed": 0, "rejected": 0, "expired": 0, "left": 0}
              {"is": "refused", "id": 1, "code": 1, "size": 23}  and a text: nobody got it
              {"is": "unsent", "id": 1, "size": 9}  and a text: the seat could not send it, nobody got it
-             {"is": "lost", "id": 1, "size": 9}  and a text: the connection went first, what became of it is not known
+             {"is": "lost", "id": 1, "size": 9}  and a text: the connection ended first, the outcome is not known
              {"is": "members", "id": 2, "size": 99}  and a JSON list of objects with rank, ticket, load, name, address
              {"is": "error", "size": 9}  and a text: the sender broke a rule; the seat closes
 
 A command without results ends with `accepted`, one with results with `done`, both with `refused`, `unsent` or `lost`.
-A sender that closes its connection waits for nothing any more. This module knows bytes and no socket.
+A sender that closes its connection gets no more replies. This module knows no socket.
 """
 
 from __future__ import annotations
@@ -27,18 +27,80 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from ...errors import RankmuxError
+from ...errors import CommandRefused, RankmuxError
 
-__all__ = ["HEADER_MAX_BYTES", "VERSION", "ControlError", "FrameReader", "Header", "encoded"]
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from ...core.client.sent import Counts, RoutedResult, SentCommand
+    from ...core.wire.frames import MemberInfo
+
+__all__ = [
+    "HEADER_MAX_BYTES",
+    "VERSION",
+    "ControlError",
+    "FrameReader",
+    "Header",
+    "accepted",
+    "done",
+    "encoded",
+    "ended",
+    "listed",
+    "result",
+]
 
 VERSION = 1
 HEADER_MAX_BYTES = 4096
 
 Header = Mapping[str, object]
 
+# replies
+
+
+def accepted(id_: int, command: SentCommand) -> Header:
+    """The server has dispatched the command."""
+    return {
+        "is": "accepted",
+        "id": id_,
+        "seq": command.seq,
+        "executors": command.executors,
+        "rejected": command.rejected,
+    }
+
+
+def result(id_: int, result: RoutedResult) -> Header:
+    """An executor sent output, or ended; its payload follows."""
+    return {
+        "is": "result",
+        "id": id_,
+        "rank": result.rank,
+        "ticket": result.ticket,
+        "status": result.status.name.lower(),
+    }
+
+
+def done(id_: int, counts: Counts) -> Header:
+    """All executors have ended."""
+    ends = ("ok", "failed", "rejected", "expired", "left")
+    return {"is": "done", "id": id_, **{end: getattr(counts, end) for end in ends}}
+
+
+def ended(id_: int, error: Exception, *, sent: bool) -> tuple[Header, bytes]:
+    """The command ended with `error`; `sent`: some of it may have reached the server."""
+    if isinstance(error, CommandRefused):
+        return {"is": "refused", "id": id_, "code": error.code}, error.text.encode()
+    return {"is": "lost" if sent else "unsent", "id": id_}, str(error).encode()
+
+
+def listed(id_: int, members: list[MemberInfo]) -> tuple[Header, bytes]:
+    """The list of members."""
+    return {"is": "members", "id": id_}, json.dumps([member._asdict() for member in members]).encode()
+
+
+# frames
+
 
 class ControlError(RankmuxError):
-    """The other side's bytes are not the control protocol of a seat."""
+    """The peer's bytes break the control protocol."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -49,13 +111,13 @@ class ControlError(RankmuxError):
 
 
 def encoded(header: Header, payload: bytes = b"") -> bytes:
-    """A frame's bytes; `size` is added where there is a payload."""
+    """The bytes of a frame; `size` is added where there is a payload."""
     whole = {**header, "size": len(payload)} if payload else header
     return json.dumps(whole, separators=(",", ":")).encode() + b"\n" + payload
 
 
 class FrameReader:
-    """Cuts a stream into frames. A payload may have at most `payload_max` bytes."""
+    """Cuts a stream into frames with payloads of at most `payload_max` bytes."""
 
     def __init__(self, payload_max: int) -> None:
         self._payload_max = payload_max
@@ -64,14 +126,14 @@ class FrameReader:
         self._size = 0
 
     def receive_data(self, data: bytes) -> Iterator[tuple[Header, bytes]]:
-        """Take bytes, give the frames that are whole now. Raises ControlError, and is of no use then."""
+        """Take bytes and yield the frames that they complete. Raises ControlError and must not be used again then."""
         self._data += data
         while True:
             if self._header is None:
                 end = self._data.find(b"\n", 0, HEADER_MAX_BYTES)
                 if end < 0:
                     if len(self._data) >= HEADER_MAX_BYTES:
-                        raise ControlError(f"a line of more than {HEADER_MAX_BYTES} bytes came")
+                        raise ControlError(f"a line is longer than {HEADER_MAX_BYTES} bytes")
                     return
                 self._header, self._size = self._parsed(bytes(self._data[:end]))
                 del self._data[: end + 1]
@@ -86,9 +148,9 @@ class FrameReader:
         try:
             header = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ControlError("a line came that is not JSON") from error
+            raise ControlError("a line is not JSON") from error
         if not isinstance(header, dict):
-            raise ControlError("a line came that is not a JSON object")
+            raise ControlError("a line is not a JSON object")
         size = header.get("size", 0)
         if type(size) is not int or not 0 <= size <= self._payload_max:
             raise ControlError(f"size is {size!r}: a number from 0 to {self._payload_max} is expected")

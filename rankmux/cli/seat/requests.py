@@ -1,44 +1,22 @@
-"""What a held seat does for one of its senders: requests in, replies out (both as in `seat_frames`).
-
-It serves a sender behind the control socket, and `send` and `who` in the same process when they join for themselves.
-It knows no socket and no bytes.
-"""
+"""Requests of one sender to a held seat, and the replies to them, both as in `protocol`. It knows no socket."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from ...aio import Counts, Receipt, RoutedResult
 from ...core.client.arguments import To
-from ...core.client.events import CommandAccepted, CommandDone, RefusalReceived, ResultRouted
-from ...core.client.session import ClientSession
 from ...core.wire.codes import U32_MAX, RefusedCode
-from ...core.wire.frames import MemberInfo
 from ...errors import LocalError, RankmuxError, StateError
-from .answers import Commands
-from .protocol import VERSION, ControlError, Header
+from . import protocol
+from .protocol import ControlError, Header
+from .seat import Seat
 
-__all__ = ["Answering", "Replied", "Requests"]
+__all__ = ["Requests"]
 
-_OPEN_MAX = 256  # commands of one sender; a server lets the whole seat wait for 1,024
-_UNSENT_MAX_BYTES = 64 * 1024 * 1024
-
-Replied = Callable[[Header, bytes], None]
-"""Takes a reply."""
-
-
-class Answering(Protocol):
-    """Answers one sender, whose replies it was made with."""
-
-    def greet(self) -> None:
-        """Say what seat this is."""
-
-    def request(self, header: Header, payload: bytes) -> None:
-        """Do what the sender asks for. Raises ControlError when it breaks a rule."""
-
-    def close(self) -> None:
-        """The sender has gone."""
+_OPEN_MAX = 256  # commands of one sender; a server allows the whole seat 1,024
 
 
 def _number(header: Header, key: str) -> int:
@@ -56,122 +34,78 @@ def _target(header: Header) -> To:
 
 
 class Requests:
-    """One sender's. `session()` gives the seat's session while it is joined; `reply` takes what goes back."""
+    """One sender's requests to `seat`; `reply` sends a reply."""
 
-    def __init__(
-        self, commands: Commands, session: Callable[[], ClientSession | None], reply: Replied
-    ) -> None:
-        self._commands = commands
-        self._session = session
-        self._reply: Replied = reply
-        self._open: dict[int, int] = {}  # the session's id of each command that is open, by the sender's
+    def __init__(self, seat: Seat, reply: Callable[[Header, bytes], None]) -> None:
+        self._seat = seat
+        self._reply = reply
+        self._open: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def greet(self) -> None:
-        """Say what seat this is."""
-        session = self._session()
-        about: dict[str, int | None] = dict.fromkeys(("rank", "ticket", "members", "max_payload"))
-        if session is not None:
-            seat = session.seat
-            about = {"rank": seat.rank, "ticket": seat.ticket, "members": seat.members}
-            about["max_payload"] = session.max_payload
-        self._reply({"is": "seat", "version": VERSION, **about}, b"")
+        """Send the seat's place and limits."""
+        fields = ("rank", "ticket", "members", "max_payload")
+        about = {field: getattr(self._seat.client, field) for field in fields}
+        self._reply({"is": "seat", "version": protocol.VERSION, **about}, b"")
 
     def request(self, header: Header, payload: bytes) -> None:
-        """Do what the sender asks for; the replies may come later. Raises ControlError when it breaks a rule."""
+        """Do what the sender asks for; the replies come later. Raises ControlError when it broke a rule."""
         do, id_ = header.get("do"), _number(header, "id")
         if do == "command":
             self._command(id_, header, payload)
         elif do == "who":
-            self._who(id_)
+            self._begin(self._who(id_))
         else:
             raise ControlError(f"do is {do!r}: 'command' or 'who' is expected")
 
     def close(self) -> None:
-        """The sender has gone: nothing it waits for is of interest any more."""
-        self._reply = lambda _header, _payload: None
-        for id_ in self._open.values():
-            self._commands.forget(id_)
-        self._open.clear()
+        """The sender has gone. What it has requested is still done, and not replied to."""
+        self._closed = True
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _command(self, id_: int, header: Header, payload: bytes) -> None:
         to, ttl_ms, results = _target(header), _number(header, "ttl_ms"), header.get("results")
         if id_ in self._open:
-            raise ControlError(f"the id {id_} is open already")
+            raise ControlError(f"the id {id_} belongs to a command under way")
         if not isinstance(results, bool):
             raise ControlError(f"results is {results!r}: true or false is expected")
         if len(self._open) >= _OPEN_MAX:
             text = f"{_OPEN_MAX} of your commands wait for results"
             self._reply({"is": "refused", "id": id_, "code": int(RefusedCode.BUSY)}, text.encode())
             return
+        self._open.add(id_)
+        self._begin(self._answers(id_, to, results, ttl_ms, payload))
 
-        def told(
-            event: CommandAccepted | RefusalReceived | ResultRouted | CommandDone | RankmuxError,
-        ) -> None:
-            final = self._tell(id_, event)
-            if final or (isinstance(event, CommandAccepted) and not results):
-                self._open.pop(id_, None)
+    async def _answers(self, id_: int, to: To, results: bool, ttl_ms: int, payload: bytes) -> None:
+        timeout_s = ttl_ms / 1000 if ttl_ms else None
+        async for answer in self._seat.answers(payload, to, results=results, timeout_s=timeout_s):
+            if self._closed:
+                return
+            if isinstance(answer, Counts | RankmuxError) or not results:
+                self._open.discard(id_)
+            match answer:
+                case Receipt():
+                    self._reply(protocol.accepted(id_, answer), b"")
+                case RoutedResult():
+                    self._reply(protocol.result(id_, answer), answer.payload)
+                case Counts():
+                    self._reply(protocol.done(id_, answer), b"")
+                case error:
+                    self._reply(*protocol.ended(id_, error, sent=not isinstance(error, LocalError)))
 
-        session = self._session()
-        if session is None:
-            self._unsent(id_, StateError("sending", "the seat is not connected to its server"))
-            return
-        if session.output_size + len(payload) > _UNSENT_MAX_BYTES:
-            self._unsent(id_, StateError("sending", "the server does not read what was sent before"))
-            return
+    async def _who(self, id_: int) -> None:
         try:
-            self._open[id_] = self._commands.send(
-                session, payload, to, results=results, ttl_ms=ttl_ms, told=told
-            )
-        except LocalError as error:
-            self._unsent(id_, error)
-
-    def _unsent(self, id_: int, error: RankmuxError) -> None:
-        self._reply({"is": "unsent", "id": id_}, str(error).encode())
-
-    def _tell(
-        self, id_: int, event: CommandAccepted | RefusalReceived | ResultRouted | CommandDone | RankmuxError
-    ) -> bool:
-        header: dict[str, object]
-        payload, final = b"", True
-        match event:
-            case CommandAccepted():
-                header = {
-                    "is": "accepted",
-                    "seq": event.seq,
-                    "executors": event.executors,
-                    "rejected": event.rejected,
-                }
-                final = False
-            case ResultRouted():
-                header = {
-                    "is": "result",
-                    "rank": event.rank,
-                    "ticket": event.ticket,
-                    "status": event.status.name.lower(),
-                }
-                payload, final = event.payload, False
-            case CommandDone():
-                ends = ("ok", "failed", "rejected", "expired", "left")
-                header = {"is": "done", **{end: getattr(event, end) for end in ends}}
-            case RefusalReceived():
-                header, payload = {"is": "refused", "code": event.code}, event.text.encode()
-            case _:
-                header, payload = {"is": "lost"}, str(event).encode()
-        self._reply({**header, "id": id_}, payload)
-        return final
-
-    def _who(self, id_: int) -> None:
-        def listed(members: list[MemberInfo] | RankmuxError) -> None:
-            if isinstance(members, RankmuxError):
-                self._reply({"is": "lost", "id": id_}, str(members).encode())
-            else:
-                rows = json.dumps([member._asdict() for member in members])
-                self._reply({"is": "members", "id": id_}, rows.encode())
-
-        session = self._session()
-        try:
-            if session is None:
-                raise StateError("listing the members", "the seat is not connected to its server")
-            self._commands.who(session, listed)
-        except StateError as error:
-            self._unsent(id_, error)
+            if self._seat.client.rank is None:
+                raise StateError("listing the members", "there is no connection")
+            members = await self._seat.client.who()
+        except RankmuxError as error:
+            reply = protocol.ended(id_, error, sent=not isinstance(error, LocalError))
+        else:
+            reply = protocol.listed(id_, members)
+        if not self._closed:
+            self._reply(*reply)

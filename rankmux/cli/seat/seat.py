@@ -1,203 +1,179 @@
-"""One connection to a server, kept in a loop: joined, answered for, made again when that is wanted, left.
+"""A seat that is held: joined, kept, joined again if that is wanted, left. Its incidents are an iterator.
 
-Answers to what is sent through `commands` go to who sent it; everything else that happens goes to `on_event`. Nothing
-blocks but the one connecting of a seat that does not reconnect.
+It stands on one `rankmux.aio.Client`, which connects anew after each loss. It knows no control socket and no terminal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from socket import socket
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
-from ...client.address import Address
-from ...client.connect import connected_socket
-from ...client.link import StreamLink
-from ...client.stream import Stream
+from ...aio import Client, Counts, Ended, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
+from ...core.client.arguments import To
 from ...core.client.backoff import Backoff
-from ...core.client.events import ClientEvent, Ended, ServerErrorReceived, Welcomed
-from ...core.client.session import ClientSession, ClientState
+from ...core.client.events import ExecuteRejected
 from ...errors import ConfigError, ConnectionLost, RankmuxError, StateError
-from .answers import Commands
-from .connecting import Connecting
-from .loop import READABLE, WRITABLE, Driver, Timing
+from ..shared.connection_flags import client_options
 
-__all__ = ["Seat"]
+__all__ = ["Answer", "Incident", "Lost", "Seat"]
 
-_GOODBYE_S = 2.0  # a server takes a second at most to send what it still owes (section 3.4)
 _TOKEN_RETRY_S = 2.0
+_ANSWER_S = 4_000_000.0  # that a server lives shows in its PONGs; an answer may take its time
+_COMMANDS_AT_A_TIME = 1 << 30  # handlers begin at once; `work` has a queue of its own
+_UNSENT_MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There is no connection because of `error`. The next try is in `again_s` seconds; None: there is none."""
+
+    error: RankmuxError
+    again_s: float | None
+
+
+Incident = Welcomed | Promoted | ExecuteRejected | Lost
+Answer = Receipt | RoutedResult | Counts | RankmuxError
 
 
 class Seat:
-    """A seat that is held in `loop`. `token()` is asked at each connection; `timeout_s` bounds connecting.
-
-    `on_event(event)` gets what is no answer; `on_lost(error, again_s)` comes after each loss and each vain try,
-    with the seconds until it is tried again, None for never.
-    """
+    """A seat at the server that `arguments` name; `handler` executes commands. Raises LocalError."""
 
     def __init__(
         self,
-        loop: Driver,
-        address: Address,
-        name: str,
-        token: Callable[[], bytes],
-        timeout_s: float,
+        arguments: argparse.Namespace,
+        handler: Callable[[ReceivedCommand], Awaitable[None]],
         *,
         reconnect: bool,
-        on_event: Callable[[ClientEvent], None],
-        on_lost: Callable[[RankmuxError, float | None], None],
     ) -> None:
-        self.commands = Commands()
-        self._loop = loop
-        self._address = address
-        self._name = name
-        self._token = token
-        self._timeout_s = timeout_s
-        self._backoff = Backoff() if reconnect else None
-        self._on_event = on_event
-        self._on_lost = on_lost
-        self._link: StreamLink | None = None
-        self._connecting: Connecting | None = None
-        self._deadline: Timing | None = None
-        self._retry: Timing | None = None
-        self._left: Callable[[], None] | None = None
-        loop.settlers.append(self.settle)
-
-    @property
-    def session(self) -> ClientSession | None:
-        """The session, while it may send; None while not joined."""
-        link = self._link
-        return link.session if link is not None and link.session.state is ClientState.JOINED else None
-
-    @property
-    def output_size(self) -> int:
-        """How many bytes wait to be sent."""
-        return 0 if self._link is None else self._link.session.output_size
-
-    def open(self) -> None:
-        """Join; WELCOME comes later. Raises LocalError; ConnectionLost unless it reconnects."""
-        session = self._new_session()
-        if self._backoff is None:
-            self._join(session, connected_socket(self._address, self._timeout_s))
-        else:
-            self._connect(session)
-
-    def _new_session(self) -> ClientSession:
-        return ClientSession(self._name, self._token())
-
-    def _connect(self, session: ClientSession) -> None:
-        self._connecting = Connecting(
-            self._loop,
-            self._address,
-            self._timeout_s,
-            connected=lambda sock: self._join(session, sock),
-            failed=self._not_connected,
+        self.client = Client(
+            **client_options(arguments),
+            timeout=_ANSWER_S,
+            handler=self._execute,
+            parallel=_COMMANDS_AT_A_TIME,
         )
+        self._handler = handler
+        self._executing = asyncio.Event()
+        self._entrance = asyncio.Lock()
+        self._timeout_s: float = arguments.connect_timeout
+        self._backoff = Backoff() if reconnect else None
+        self._step: asyncio.Task[None] | None = None
+        self._left = False
+        self._tries = 0
+        self._unsent_size = 0
 
-    def _not_connected(self, error: ConnectionLost) -> None:
-        self._connecting = None
-        self._failed(error)
+    def holds(self, ticket: int | None) -> bool:
+        """Whether the seat with this ticket is still ours. If not, its commands cannot be answered any more."""
+        return ticket is not None and self.client.ticket == ticket
 
-    def _join(self, session: ClientSession, sock: socket) -> None:
-        self._connecting = None
-        self._link = StreamLink(session, Stream(sock), self._loop.clock)
-        self._deadline = self._loop.after(self._timeout_s, self._judge_welcome)
+    def execute(self) -> None:
+        """Hand commands to the handler from now on, until the connection is lost; until now they wait."""
+        self._executing.set()
 
-    def leave(self, then: Callable[[], None]) -> None:
-        """Give the seat back; `then()` when the connection has ended. No loss is reported any more."""
-        self._left = then
-        if self._retry is not None:
-            self._retry.cancel()
-        if self._connecting is not None:
-            self._connecting.close()
-        if self._link is None:
-            then()
+    async def incidents(self) -> AsyncIterator[Incident]:
+        """Join, and go on until the seat is left or lost for good, which is the last incident then."""
+        events = self.client.events()
+        while not self._left:
+            error = await self._join()
+            if error is None:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        self._executing.clear()
+                        error = event.error
+                        break
+                    if isinstance(event, Welcomed) and self._backoff is not None:
+                        self._backoff.reset()
+                    yield event
+            if self._left or error is None:
+                return
+            again_s = self._delay_s(error)
+            yield Lost(error, again_s)
+            if again_s is None:
+                return
+            await self._unless_left(asyncio.sleep(again_s))
+
+    async def answers(
+        self, payload: bytes, to: To, *, results: bool, timeout_s: float | None = None
+    ) -> AsyncIterator[Answer]:
+        """Send a command: its receipt, then, with `results`, each result and the counts. An error is the last answer.
+
+        A LocalError means that nothing was sent. Commands go out in the order in which this is first awaited.
+        """
+        client = self.client
+        if client.rank is None:
+            yield StateError("sending", "there is no connection")
             return
-        with suppress(StateError):
-            self._link.session.send_leave()
-        if self._link.session.state is ClientState.LEAVING:
-            self._deadline = self._loop.after(_GOODBYE_S, self._close)
-        else:
-            self._close()
+        if self._unsent_size + len(payload) > _UNSENT_MAX_BYTES:
+            yield StateError("sending", "the server does not read what was sent before")
+            return
+        try:
+            self._unsent_size += len(payload)
+            try:
+                receipt = await client.command(payload, to, results=results, timeout=timeout_s)
+            finally:
+                self._unsent_size -= len(payload)
+            yield receipt
+            if results:
+                async for result in receipt:
+                    yield result
+                assert receipt.counts is not None
+                yield receipt.counts
+        except RankmuxError as error:
+            yield error
 
-    def settle(self) -> float | None:
-        """Send what is to be sent, tell what has happened; how long the loop may sleep. Called by the loop."""
-        while (link := self._link) is not None:
-            if link.patience_s() == 0.0:
-                link.run(False)
-            link.flush()
-            events = link.events()
-            for event in events:
-                self._apply(event)
-                self._loop.settle_again()
-            if not events:
-                interest = READABLE | WRITABLE if link.wants_write else READABLE
-                self._loop.watch(link.fileno(), interest, self._ready)
-                return 0.0 if link.wants_read_now and self._ran() else link.patience_s()
+    async def leave(self) -> None:
+        """Give the seat back. `incidents` ends."""
+        self._left = True
+        if self._step is not None:
+            self._step.cancel()
+        await self.client.close()
+
+    async def _execute(self, command: ReceivedCommand) -> None:
+        ticket = self.client.ticket
+        async with (
+            self._entrance
+        ):  # first come, first served, where an event alone would let some overtake others
+            await self._executing.wait()
+        if self.holds(ticket):
+            await self._handler(command)
+
+    async def _join(self) -> RankmuxError | None:
+        self._tries += 1
+        try:
+            await self._unless_left(self._connect())
+        except RankmuxError as error:
+            return error
         return None
 
-    def _ran(self) -> bool:
-        assert self._link is not None
-        self._link.run(True)
-        return True
-
-    def _ready(self, mask: int) -> None:
-        if self._link is not None:
-            self._link.run(bool(mask & READABLE))
-
-    def _judge_welcome(self) -> None:
-        if self._link is not None and self._link.session.state is ClientState.AWAITING:
-            self._link.session.receive_eof(f"the server was silent for {self._timeout_s:g} s")
-
-    def _close(self) -> None:
-        if self._link is not None:
-            self._link.session.receive_eof("this client closed it")
-
-    def _apply(self, event: ClientEvent) -> None:
-        match event:
-            case Ended(error=error):
-                self._lose(error)
-            case ServerErrorReceived():
-                pass  # Ended says it
-            case _ if self.commands.apply(event):
-                pass
-            case _:
-                if isinstance(event, Welcomed) and self._deadline is not None:
-                    self._deadline.cancel()
-                    if self._backoff is not None:
-                        self._backoff.reset()
-                self._on_event(event)
-
-    def _lose(self, error: RankmuxError | None) -> None:
-        link = self._link
-        assert link is not None
-        self._loop.watch(link.fileno(), 0, self._ready)
-        link.close()
-        self._link = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self.commands.lost(error)
-        if self._left is not None:
-            self._left()
-        elif error is not None:
-            self._failed(error)
-
-    def _failed(self, error: RankmuxError) -> None:
-        delay_s = None
-        if self._backoff is not None:
-            with suppress(RankmuxError):  # of no use: the same error, which is told below
-                delay_s = self._backoff.delay_s(error)
-        if delay_s is not None:
-            self._retry = self._loop.after(delay_s, self._reopen)
-        self._on_lost(error, delay_s)
-
-    def _reopen(self) -> None:
+    async def _connect(self) -> None:
         try:
-            session = self._new_session()
-        except ConfigError as error:  # the token's file is being replaced, perhaps
-            self._retry = self._loop.after(_TOKEN_RETRY_S, self._reopen)
-            self._on_lost(error, _TOKEN_RETRY_S)
-        except RankmuxError as error:
-            self._failed(error)
-        else:
-            self._connect(session)
+            async with asyncio.timeout(self._timeout_s):
+                await self.client.connect()
+        except TimeoutError:
+            raise ConnectionLost(
+                f"{self.client.address} did not answer within {self._timeout_s:g} s"
+            ) from None
+
+    async def _unless_left(self, step: Awaitable[None]) -> None:
+        """Await `step`, which `leave` cuts short."""
+        if self._left:
+            return
+        self._step = asyncio.ensure_future(step)
+        try:
+            await self._step
+        except asyncio.CancelledError:
+            if not self._left:
+                raise
+        finally:
+            self._step = None
+
+    def _delay_s(self, error: RankmuxError) -> float | None:
+        if self._backoff is None:
+            return None
+        if isinstance(error, ConfigError):  # the token file; once it was right, and is perhaps being replaced
+            return _TOKEN_RETRY_S if self._tries > 1 else None
+        try:
+            return self._backoff.delay_s(error)
+        except RankmuxError:  # trying again is of no use
+            return None

@@ -1,47 +1,27 @@
-"""What all forms of rankmux-client share: the flags that say where the server is, the exit codes, the way in.
-
-It knows nothing of commands or terminals.
-"""
+"""Flags that name the server and the client's credentials, and the client options that follow from them."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import ssl
-from collections.abc import Callable
-from enum import IntEnum
-from pathlib import Path
 
-from ...client.address import Address
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
+from .flags import seconds
 
-__all__ = ["Exit", "add_connection_flags", "address_of", "token_reader"]
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ssl import SSLContext
+    from typing import Any
 
+__all__ = ["add_connection_flags", "client_options", "token_reader"]
 
-class Exit(IntEnum):
-    """The exit codes of rankmux-client."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    TIMED_OUT = 3
-    REFUSED = 4
-    NOT_CONNECTED = 5
-    INTERRUPTED = 130
-
-    @classmethod
-    def of(cls, *, failed: int, rejected: int, expired: int, left: int) -> Exit:
-        """That for a command of which so many executors ended in these ways; the others ended well."""
-        if rejected:
-            return cls.REFUSED
-        if expired:
-            return cls.TIMED_OUT
-        return cls.FAILED if failed or left else cls.OK
+_TIMEOUT_MAX_S = 86_400
 
 
-def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--timeout") -> None:
-    """Where the server is, and how it knows us. Raises ConfigError on an environment variable that makes no sense."""
+def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--connect-timeout") -> None:
+    """Add the flags; `timeout_flag` is called --timeout where a subcommand has no other use for that name."""
     group = parser.add_argument_group("connection")
     environment = os.environ
     group.add_argument(
@@ -56,31 +36,34 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
         help="the server's port (default: %(default)s; or RANKMUX_PORT)",
     )
     group.add_argument("--unix", metavar="PATH", help="connect to this Unix socket instead")
-    group.add_argument("--name", default="", help="shown to the others, at most 64 bytes")
+    group.add_argument("--name", default="", help="name shown to the other members, at most 64 bytes")
     group.add_argument(
         "--token-file",
         metavar="FILE",
         default=environment.get("RANKMUX_TOKEN_FILE") or None,
-        help="file with the token that the server asks for (or RANKMUX_TOKEN_FILE)",
+        help="file with the token that the server requires (or RANKMUX_TOKEN_FILE)",
     )
     group.add_argument(
         timeout_flag,
-        type=_seconds,
+        dest="connect_timeout",
+        type=_timeout,
         default=10.0,
         metavar="S",
-        help="seconds until connecting is given up (default: %(default)g)",
+        help="give up connecting after this many seconds (default: %(default)g)",
     )
     tls = parser.add_argument_group("TLS")
-    tls.add_argument("--tls", action="store_true", help="use TLS, and trust whom the system trusts")
-    tls.add_argument("--tls-ca", metavar="FILE", help="use TLS, and trust the certificates in this PEM file")
     tls.add_argument(
-        "--tls-cert", metavar="FILE", help="our own certificate (PEM), for a server that asks for one"
+        "--tls", action="store_true", help="use TLS and trust the system's certificate authorities"
+    )
+    tls.add_argument("--tls-ca", metavar="FILE", help="use TLS and trust the certificates in this PEM file")
+    tls.add_argument(
+        "--tls-cert", metavar="FILE", help="client certificate (PEM), for a server that requires one"
     )
     tls.add_argument(
-        "--tls-key", metavar="FILE", help="its private key (PEM), if that is in a file of its own"
+        "--tls-key", metavar="FILE", help="private key of the client certificate (PEM), if in a separate file"
     )
     tls.add_argument(
-        "--tls-name", metavar="NAME", help="the name in the server's certificate, if it is not the host"
+        "--tls-name", metavar="NAME", help="name in the server's certificate, if it differs from the host"
     )
 
 
@@ -90,29 +73,33 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r}: a port from 1 to 65535 is expected")
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r}: seconds are expected, more than 0 and at most 86400")
-    return seconds
+def _timeout(text: str) -> float:
+    return seconds(text, _TIMEOUT_MAX_S)
 
 
-def address_of(arguments: argparse.Namespace) -> Address:
-    """The server's address, from the flags. Raises ConfigError."""
+def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments for `rankmux.Client` and `rankmux.aio.Client`, without a timeout. Raises ConfigError."""
     context = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert:
         context = _tls_context(arguments)
-    elif arguments.tls_name:  # who names a certificate does not want to speak in the clear
+    elif arguments.tls_name:  # to send in the clear is not what it was given for
         raise ConfigError("--tls-name", arguments.tls_name, "it needs --tls or --tls-ca beside it")
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
-    return Address(arguments.host, arguments.port, arguments.unix, context, arguments.tls_name)
+    return {
+        "host": arguments.host,
+        "port": arguments.port,
+        "unix": arguments.unix,
+        "ssl_context": context,
+        "server_hostname": arguments.tls_name,
+        "name": arguments.name,
+        "token": token_reader(arguments.token_file),
+    }
 
 
-def _tls_context(arguments: argparse.Namespace) -> ssl.SSLContext:
+def _tls_context(arguments: argparse.Namespace) -> SSLContext:
+    import ssl
+
     flag, file = "--tls-ca", arguments.tls_ca
     try:
         context = ssl.create_default_context(cafile=arguments.tls_ca)
@@ -120,23 +107,25 @@ def _tls_context(arguments: argparse.Namespace) -> ssl.SSLContext:
             flag, file = "--tls-cert", arguments.tls_cert
             context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            flag, file, f"a PEM file that can be read is expected ({error.strerror or error})"
-        ) from error
+        expected = f"a readable PEM file is expected ({error.strerror or error})"
+        raise ConfigError(flag, file, expected) from error
     return context
 
 
-def token_reader(arguments: argparse.Namespace) -> Callable[[], bytes]:
-    """Reads the token anew each time that it is called, without the white space around it. Raises ConfigError."""
-    path = arguments.token_file
+def token_reader(path: str | None) -> Callable[[], bytes]:
+    """A function that reads the token from its file at each call, without surrounding white space.
+
+    The function raises ConfigError.
+    """
 
     def read() -> bytes:
         if path is None:
             return b""
         try:
-            token = Path(path).read_bytes().strip()
+            with open(path, "rb") as file:
+                token = file.read().strip()
         except OSError as error:
-            expected = f"a file that can be read is expected ({error.strerror})"
+            expected = f"a readable file is expected ({error.strerror})"
             raise ConfigError("--token-file", path, expected) from error
         if not token:
             raise ConfigError(

@@ -1,44 +1,31 @@
-"""The parsers of rankmux-client's subcommands: what they have in common, and how each is found.
-
-A subcommand is a module of this package with `parser()` and `main(argv)`. Help, shell completion and man pages are all
-made from the parsers.
-"""
+"""Flags and argument types that several subcommands share, and the form of their parsers."""
 
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
-from typing import NoReturn
 
-from ..seat.socket import SEAT_VARIABLE
-from .connection_flags import add_connection_flags
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 __all__ = [
-    "SUBCOMMANDS",
-    "add_joining_flags",
+    "SEAT_VARIABLE",
     "add_offer_flag",
     "add_reconnect_flag",
     "add_seat_flag",
     "number_from",
     "seconds",
     "subcommand_parser",
-    "subcommand_parsers",
 ]
 
-SUBCOMMANDS: dict[str, str] = {
-    "hold": "rankmux.cli.commands.hold",
-    "send": "rankmux.cli.commands.send",
-    "work": "rankmux.cli.commands.work",
-    "wait": "rankmux.cli.commands.wait",
-    "who": "rankmux.cli.commands.who",
-    "completion": "rankmux.cli.manual.completion",
-    "man": "rankmux.cli.manual.man",
-}
-"""Each subcommand and the module that has its `parser` and `main`."""
+SEAT_VARIABLE = "RANKMUX_SEAT"
+"""Environment variable with the path of a held seat's control socket, for the programs that the seat starts."""
+
+_SECONDS_MAX = 4_000_000
 
 
 class _Form(argparse.RawDescriptionHelpFormatter):
-    """Wraps a description, which is one line; what has lines of its own stays as it is."""
+    """Wraps a description of one line; a text that has line breaks stays as it is."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:
@@ -47,13 +34,13 @@ class _Form(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what to do about words that it has no place for."""
+    """Explains where the flags of a subcommand belong when there are too many words."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
             action.nargs in {"+", "*"} for action in self._actions
         ):
-            message += " (our own flags go first, then --, then all the rest as it is)"
+            message += " (flags of the subcommand go first, then --, then all the rest as it is)"
         super().error(message)
 
 
@@ -68,21 +55,11 @@ def subcommand_parser(name: str, description: str, examples: str, exit_codes: st
     )
 
 
-def subcommand_parsers() -> dict[str, argparse.ArgumentParser]:
-    """The parser of each subcommand."""
-    return {name: import_module(module).parser() for name, module in SUBCOMMANDS.items()}
-
-
-def add_joining_flags(parser: argparse.ArgumentParser) -> None:
-    """Where the server is, with --connect-timeout: --timeout is about what the subcommand does."""
-    add_connection_flags(parser, timeout_flag="--connect-timeout")
-
-
-_PRIVATE = f"a private one, of which only the programs that are started here know, by {SEAT_VARIABLE}"
+_PRIVATE = f"a private one, passed to the programs started here in {SEAT_VARIABLE}"
 
 
 def add_offer_flag(parser: argparse.ArgumentParser, default: str = _PRIVATE) -> None:
-    """Where the held seat is offered; `default` says in words where it is without the flag."""
+    """Add --seat for a client that holds a seat; `default` describes the default."""
     parser.add_argument(
         "--seat",
         metavar="PATH",
@@ -91,32 +68,32 @@ def add_offer_flag(parser: argparse.ArgumentParser, default: str = _PRIVATE) -> 
 
 
 def add_seat_flag(parser: argparse.ArgumentParser) -> None:
-    """Which held seat is used."""
+    """Add --seat for a subcommand that uses a held seat."""
     parser.add_argument(
         "--seat",
         metavar="PATH",
-        help="use the seat that is held there (default: the one that"
-        f" {SEAT_VARIABLE} names; if that is not set, join for this alone)",
+        help=f"use the seat held at this socket (default: the one named by {SEAT_VARIABLE}; without it, join just"
+        " for this run)",
     )
 
 
 def add_reconnect_flag(parser: argparse.ArgumentParser) -> None:
-    """Whether a lost connection is made again."""
+    """Add --reconnect."""
     parser.add_argument(
         "--reconnect",
         action="store_true",
-        help="when there is no server, or the connection is lost, try again until there is; the new seat is the last",
+        help="when the server cannot be reached or the connection is lost, keep trying; the new rank is the last one",
     )
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, most: int = _SECONDS_MAX) -> float:
     """A time in seconds, for argparse."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 4_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r}: seconds are expected, more than 0 and at most 4000000")
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: seconds are expected, more than 0 and at most {most}")
     return value
 
 

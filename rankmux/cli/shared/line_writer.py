@@ -1,6 +1,6 @@
-"""What a held seat tells: it never waits for who reads that, for the seat would be lost meanwhile.
+"""Line output of a held seat, which never waits for a reader: it would lose the seat meanwhile.
 
-Lines that the stream does not take at once are dropped; the next one that it takes says how many those were.
+A line that the stream does not take at once is dropped; the next one that it takes tells how many were.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import TextIO
 from ...system.line_pipe import LinePipe
 from .streams import Unwritable
 
-__all__ = ["Saying"]
+__all__ = ["LineWriter"]
 
 
-class Saying:
-    """Says lines on `stream`, each behind `prefix`."""
+class LineWriter:
+    """Writes lines to `stream`, each after `prefix`."""
 
     def __init__(self, stream: TextIO, prefix: str = "") -> None:
         self._prefix = prefix
@@ -22,15 +22,14 @@ class Saying:
         self._pipe = LinePipe(stream.fileno())
         self._dropped = 0
 
-    def say(self, *lines: str) -> None:
-        """A line each. Raises Unwritable when the stream takes none any more."""
-        for line in lines:
-            if self._dropped and self._write(f"{self._dropped} lines were dropped, since nobody read them"):
-                self._dropped = 0
-            if not self._write(line):
-                self._dropped += 1
+    def write(self, line: str) -> None:
+        """Write `line`, or drop it. Raises Unwritable when the stream is closed or broken."""
+        if self._dropped and self._put(f"{self._dropped} lines were dropped because nobody read them"):
+            self._dropped = 0
+        if not self._put(line):
+            self._dropped += 1
 
-    def _write(self, line: str) -> bool:
+    def _put(self, line: str) -> bool:
         text = f"{self._prefix}{line}"
         try:
             return self._pipe.write(text.encode(self._encoding, errors="backslashreplace"))

@@ -1,6 +1,6 @@
-"""Standard output and standard error as they may be: closed, full, non-blocking, in an encoding that lacks letters.
+"""Standard streams in any state: closed, full, non-blocking, or in an encoding that lacks letters.
 
-What is written goes out at once, past Python's buffers, so that nothing that could not be written turns up at exit.
+Output goes out at once, past Python's buffers, so that no error is left for the exit of the interpreter.
 It knows nothing of what is written.
 """
 
@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import TextIO
+
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from typing import TextIO
 
 __all__ = ["Unwritable", "open_missing", "put", "reader_gone", "write_all"]
 
 
 class Unwritable(Exception):
-    """Nothing more can be written there. `reader_gone` tells whether that is because nobody reads it any more."""
+    """The stream takes no more. `reader_gone`: because its reader has closed it."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
@@ -23,7 +26,7 @@ class Unwritable(Exception):
 
 
 def open_missing() -> None:
-    """Open /dev/null for each standard stream that was closed, lest a socket of ours become standard output."""
+    """Open /dev/null for each closed standard stream, so that no socket of ours becomes standard output."""
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDONLY if fd == 0 else os.O_WRONLY)
@@ -35,7 +38,7 @@ def open_missing() -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, also where others have set O_NONBLOCK. Raises Unwritable."""
+    """Write all of `data`, also to a descriptor that others made non-blocking. Raises Unwritable."""
     rest = memoryview(data)
     while rest:
         try:
@@ -47,7 +50,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def reader_gone(stream: TextIO) -> bool:
-    """Whether nobody can read what is written there any more: a closed pipe, a terminal that has hung up."""
+    """Whether the reader has gone: a closed pipe, a terminal that has hung up."""
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     return bool(poll.poll(0))

@@ -22,7 +22,7 @@ from ...support.script import ENDING, PATIENCE_S, Script, eventually, run
 
 
 class Sender:
-    """A sender that speaks the control protocol by itself, from the docstring of `seat_frames` alone."""
+    """A sender that speaks the control protocol by itself, from the docstring of `seat/protocol` alone."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
@@ -112,7 +112,7 @@ def test_it_leaves_and_removes_its_socket(scene, tmp_path, number):
     junior = scene.joined("hold")
     assert holder.end(number) == 130
     assert not path.exists()
-    junior.until(r"New rank: 0 of 1, was 1 \(a member before you left\)")
+    junior.until(r"New rank: 0 of 1, was 1 \(a member above you left\)")
 
 
 def test_a_socket_that_was_left_behind_is_replaced(scene, tmp_path):

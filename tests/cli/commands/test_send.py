@@ -239,7 +239,7 @@ def test_a_seat_that_goes_under_a_command(scene, tmp_path):
     worker.until("Command 3")
     holder.process.kill()
     assert script.end() == 5
-    assert "what became of it is not known: print" in script.err
+    assert "the outcome is not known: print" in script.err
 
 
 def test_a_reader_that_goes_away(scene):
@@ -273,7 +273,7 @@ def test_an_output_that_takes_nothing_is_said_in_a_line(scene, flags):
         Script("send", "--seat", seat, "--wait", *flags, "print", stdout=full) as script,
     ):
         assert script.end() == 1
-    assert script.err == "rankmux-client: standard output cannot be written: No space left on device\n"
+    assert script.err == "rankmux-client: cannot write to standard output: No space left on device\n"
 
 
 def test_errors_that_nobody_takes_change_nothing(scene):

@@ -114,7 +114,7 @@ def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):
     with script:
         assert script.end() == 5
         assert "cleaned" in script.out
-        assert "the program is stopped" in script.err
+        assert "stopping the program" in script.err
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -133,7 +133,7 @@ def test_a_signal_stops_the_program_then_leaves(scene, number):
     assert script.end(number) == 130
     assert "cleaned" in script.out
     assert second.end() == 0
-    assert "(a member before you left)" in second.err
+    assert "(a member above you left)" in second.err
 
 
 def test_what_does_not_end_at_sigterm_is_killed_with_its_group(scene):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rankmux.cli.prompt import folding
 from rankmux.cli.prompt.folding import Gathering, ranges
 from rankmux.codes import Status
-from rankmux.core.client.events import CommandAccepted, ResultRouted
+from rankmux.core.client.sent import RoutedResult
 
 ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
 
@@ -41,13 +41,13 @@ def test_ranges_name_each_rank_once_in_the_fewest_runs(ranks):
     )
 
 
-def routed(rank: int, payload: bytes, status: Status = Status.OK) -> ResultRouted:
-    return ResultRouted(1, 1000 + rank, rank, status, payload)
+def routed(rank: int, payload: bytes, status: Status = Status.OK) -> RoutedResult:
+    return RoutedResult(rank, 1000 + rank, status, payload)
 
 
 def gathering(executors: int) -> Gathering:
     made = Gathering("print")
-    made.accepted(CommandAccepted(1, 5, executors, 0))
+    made.executors = executors
     return made
 
 
@@ -55,7 +55,7 @@ def gathering(executors: int) -> Gathering:
 def test_who_gave_the_same_is_told_of_once(ends):
     results = gathering(len(ends))
     for rank, (status, payload) in enumerate(ends):
-        results.routed(routed(rank, payload, status))
+        results.add(routed(rank, payload, status))
     expected = defaultdict(list)
     for rank, (status, payload) in enumerate(ends):
         if payload or status is not Status.OK:
@@ -93,10 +93,10 @@ def test_parts_come_in_whole_lines_and_nothing_is_lost(steps):
         if one is None:
             show()
         else:
-            results.routed(routed(*one, Status.PART))
+            results.add(routed(*one, Status.PART))
             given_[one[0]] += one[1]
     for rank in range(4):
-        results.routed(routed(rank, b"end"))
+        results.add(routed(rank, b"end"))
         given_[rank] += b"end"
     show(final=True)
     assert shown == given_
@@ -104,7 +104,7 @@ def test_parts_come_in_whole_lines_and_nothing_is_lost(steps):
 
 def test_what_has_not_ended_can_be_taken_too():
     results = gathering(2)
-    results.routed(routed(1, b"half a line", Status.PART))
+    results.add(routed(1, b"half a line", Status.PART))
     assert results.take() == []
     assert [group.head for group in results.take(all_of_it=True)] == [b"half a line"]
     assert str(results) == "2 waiting"
@@ -118,12 +118,12 @@ def test_long_outputs_fold_however_they_are_cut(cuts, differ):
     if differ:
         texts[2][-1:] = b"y"
     results = gathering(2)
-    results.routed(routed(1, bytes(texts[1])))
+    results.add(routed(1, bytes(texts[1])))
     at = 0
     for cut in cuts:
-        results.routed(routed(2, bytes(texts[2][at : at + cut]), Status.PART))
+        results.add(routed(2, bytes(texts[2][at : at + cut]), Status.PART))
         at += cut
-    results.routed(routed(2, bytes(texts[2][at:])))
+    results.add(routed(2, bytes(texts[2][at:])))
     groups = results.take()
     assert [group.ranks for group in groups] == ([(1,), (2,)] if differ else [(1, 2)])
     assert all(group.size == size and len(group.head) == folding._HEAD_BYTES for group in groups)
@@ -132,10 +132,10 @@ def test_long_outputs_fold_however_they_are_cut(cuts, differ):
 def test_memory_is_bounded():
     results = gathering(10_000)
     for rank in range(10_000):
-        results.routed(routed(rank, rank.to_bytes(4) * 1000))
+        results.add(routed(rank, rank.to_bytes(4) * 1000))
     groups = results.take()
     assert sum(len(group.head) for group in groups) <= folding._KEPT_BYTES
     assert sum(group.size for group in groups) == 40_000_000
     assert len(groups) == 10_000
-    results.routed(routed(10_001, b"again"))
+    results.add(routed(10_001, b"again"))
     assert [group.head for group in results.take()] == [b"again"]

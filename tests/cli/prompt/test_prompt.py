@@ -24,7 +24,7 @@ def test_the_rank_and_the_room_are_in_the_prompt(at, server):
     bob.type("half")
     ada.type(KEYS["C-d"])
     assert ada.finish() == 0
-    bob.shows(r"You are rank 0 now, of 1: you are alone here\. \(the member before you left\)")
+    bob.shows(r"You are rank 0 now, of 1: you are alone here\. \(a member above you left\)")
     bob.prompts("rank 0 of 1 > half")
 
 

@@ -27,7 +27,7 @@ def test_signals_leave_in_order(senior, at, number):
     bob.prompts("rank 1 of 3 > half")
     assert bob.finish(number) == 130
     assert bob.restored
-    cyd.shows(r"You are rank 1 now, of 2\. \(the member before you left\)")
+    cyd.shows(r"You are rank 1 now, of 2\. \(a member above you left\)")
 
 
 @pytest.mark.parametrize("way", ["\x04", "/quit\r", signal.SIGTERM])
@@ -79,7 +79,7 @@ def test_the_server_stops(stack):
         ada.prompts("rank 0 of 1 > ")
         ada.type("half")
     assert ada.finish() == 5
-    ada.shows("rankmux-client: the server ended the connection: the server is going away")
+    ada.shows("rankmux-client: the server closed the connection: the server is going away")
     assert ada.restored
 
 
@@ -120,7 +120,7 @@ def test_it_reconnects_when_asked(stack):
         ada.type("half")
         ada.prompts("rank 0 of 1 > half")
     ada.shows(
-        r"No connection: the server ended the connection: the server is going away; trying again in \d\.\d s…"
+        r"No connection: the server closed the connection: the server is going away; trying again in \d\.\d s…"
     )
     ada.prompts("no rank > half")
     ada.shows(r"trying again in \d\.\d s: nobody listens at .*")
@@ -128,7 +128,7 @@ def test_it_reconnects_when_asked(stack):
     ada.type(" typed\r")
     ada.shows("Not sent, there is no connection: half typed")
     ada.type("/who\r")
-    ada.shows("No list: .* there is no connection")
+    ada.shows("No list: there is no connection")
     with Server(port=port, seats=4):
         ada.prompts("rank 0 of 1 > ")
         ada.shows(r"Connected again: you are rank 0 of 1: you are alone here\.")

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 
 from rankmux.cli.prompt import terminal as prompt_terminal
-from rankmux.cli.prompt.loop import PromptLoop
 from rankmux.cli.prompt.terminal import Terminal
 
 from ...support.script import PATIENCE_S
@@ -44,7 +43,7 @@ def test_what_is_not_taken_waits(pair):
     async def run() -> None:
         loop = asyncio.get_running_loop()
         drained = asyncio.Event()
-        terminal = Terminal(PromptLoop(loop), end, drained.set)
+        terminal = Terminal(end, drained.set)
         terminal.write(TEXT)
         terminal.flush()
         await asyncio.sleep(0.05)
@@ -70,7 +69,7 @@ def test_one_turn_is_one_write(pair, monkeypatch):
 
     async def run() -> None:
         drained = asyncio.Event()
-        terminal = Terminal(PromptLoop(asyncio.get_running_loop()), pair[1], drained.set)
+        terminal = Terminal(pair[1], drained.set)
         for text in ("erased", "line", "prompt"):
             terminal.write(text)
             terminal.flush()
@@ -85,7 +84,7 @@ def test_a_terminal_that_takes_nothing_is_not_waited_for(pair, monkeypatch):
     monkeypatch.setattr(prompt_terminal, "_FAREWELL_S", 0.2)
 
     async def run() -> None:
-        terminal = Terminal(PromptLoop(asyncio.get_running_loop()), pair[1], lambda: None)
+        terminal = Terminal(pair[1], lambda: None)
         terminal.write(TEXT)
         terminal.close()
 
@@ -101,7 +100,7 @@ def test_a_terminal_without_a_name(pair, monkeypatch):
     monkeypatch.setattr(os, "ttyname", nameless)
 
     async def run() -> None:
-        terminal = Terminal(PromptLoop(asyncio.get_running_loop()), pair[1], lambda: None)
+        terminal = Terminal(pair[1], lambda: None)
         terminal.write("here")
         terminal.close()
 
@@ -113,7 +112,7 @@ def test_a_terminal_that_has_gone():
     controller, end = os.openpty()
 
     async def run() -> None:
-        terminal = Terminal(PromptLoop(asyncio.get_running_loop()), end, lambda: None)
+        terminal = Terminal(end, lambda: None)
         os.close(controller)
         terminal.write("nobody")
         terminal.flush()

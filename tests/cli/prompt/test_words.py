@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
 from rankmux.cli.prompt.folding import Group
-from rankmux.cli.prompt.words import answered, fitted, met, outline, place, promoted
+from rankmux.cli.prompt.words import fitted, group_lines, outline, place, promoted, welcomed
 from rankmux.codes import Cause, Status
 from rankmux.core.client.events import Promoted, Welcomed
 
@@ -34,7 +34,7 @@ def test_a_command_is_one_printable_line(payload):
 
 @given(payloads, st.sampled_from([Status.OK, Status.FAILED, Status.PART]), st.integers(0, 100_000))
 def test_results_are_printable_lines_and_not_too_many(payload, status, rest):
-    lines = [text(line) for line in answered(Group((1, 2, 5), status, payload, len(payload) + rest))]
+    lines = [text(line) for line in group_lines(Group((1, 2, 5), status, payload, len(payload) + rest))]
     assert all(line.isprintable() and len(line) < 2100 for line in lines)
     assert len(lines) <= 202
     assert lines[0].startswith("1-2, 5")
@@ -59,7 +59,7 @@ def test_results_are_printable_lines_and_not_too_many(payload, status, rest):
     ],
 )
 def test_results(group, lines):
-    assert [text(line) for line in answered(group)] == lines
+    assert [text(line) for line in group_lines(group)] == lines
 
 
 @given(st.text(st.sampled_from("ab日本é̈ "), max_size=60), st.integers(0, 50))
@@ -76,9 +76,9 @@ def test_where_one_stands():
     assert place(6, 7) == "nobody is below you"
     assert place(3, 7) == ""
     assert place(0, 1) == "you are alone here"
-    welcomed = Welcomed(1, 1, 1, 2, 7, 9, 65536, 0)
-    assert text(met(welcomed, again=False)) == "You are rank 2 of 7."
-    assert text(met(welcomed, again=True)) == "Connected again: you are rank 2 of 7."
+    event = Welcomed(1, 1, 1, 2, 7, 9, 65536, 0)
+    assert text(welcomed(event, again=False)) == "You are rank 2 of 7."
+    assert text(welcomed(event, again=True)) == "Connected again: you are rank 2 of 7."
     told = text(promoted(Promoted(9, 1, 0, 7, Cause.LOST)))
-    assert told == "You are rank 0 now, of 7: nobody is above you. (the member before you was lost)"
+    assert told == "You are rank 0 now, of 7: nobody is above you. (a member above you was lost)"
     assert text(promoted(Promoted(9, 6, 5, 6, Cause.LEFT))).startswith("You are rank 5 now, of 6. (")

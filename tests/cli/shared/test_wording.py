@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.cli.shared.client_words import parse_line, shown, tell
-from rankmux.codes import Cause, Status
-from rankmux.core.client.events import (
-    CommandAccepted,
-    CommandDone,
-    ExecuteReceived,
-    ExecuteRejected,
-    Promoted,
-    RefusalReceived,
-    ResultRouted,
-    ServerErrorReceived,
+from rankmux.cli.shared.wording import (
+    counts_text,
+    parse_line,
+    promotion_text,
+    rejection_text,
+    result_text,
+    shown,
+    why,
 )
-from rankmux.errors import ArgumentError
+from rankmux.codes import Cause, ErrorCode, Status
+from rankmux.core.client.events import ExecuteRejected, Promoted
+from rankmux.core.client.sent import Counts, RoutedResult
+from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ServerError
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_lines_whose_target_is_not_understood(line):
 
 @pytest.mark.parametrize("line", [b"@next", b"@2  ", b"@all"])
 def test_lines_without_a_command(line):
-    with pytest.raises(ArgumentError, match="a command is expected behind it"):
+    with pytest.raises(ArgumentError, match="a command is expected after it"):
         parse_line(line)
 
 
@@ -92,24 +92,39 @@ def test_what_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("event", "lines"),
+    ("result", "line"),
     [
-        (ExecuteReceived(5, 0, 1, True, 0, b"print"), ["Received from rank 0: print"]),
-        (ExecuteRejected(5, 3, 1, True, b"x"), ["Rejected, rank 3 does not outrank you: x"]),
-        (Promoted(5, 2, 1, 4, Cause.LOST), ["New rank: 1 of 4, was 2 (a member before you was lost)"]),
-        (CommandAccepted(1, 5, 1, 0), ["Sent to 1 member: cmd"]),
-        (CommandAccepted(1, 5, 3, 2), ["Sent to 3 members: cmd", "Rejected for 2 members above you: cmd"]),
-        (RefusalReceived(1, 2, "rank 0 is not below you"), ["Refused, rank 0 is not below you: cmd"]),
-        (RefusalReceived(1, 2, "x\x1b[2J"), ["Refused, x\\x1b[2J: cmd"]),
-        (ResultRouted(1, 9, 2, Status.OK, b""), []),
-        (ResultRouted(1, 9, 2, Status.PART, b"half\n"), ["Rank 2: half"]),
-        (ResultRouted(1, 9, 2, Status.FAILED, b""), ["Rank 2 failed"]),
-        (ResultRouted(1, 9, 2, Status.REJECTED, b"no"), ["Rank 2 rejected it: no"]),
-        (ResultRouted(1, 9, 2, Status.EXPIRED, b""), ["Rank 2 did not answer in time"]),
-        (ResultRouted(1, 9, 2, Status.LEFT, b""), ["Rank 2 left before it answered"]),
-        (CommandDone(1, 2, 0, 0, 0, 1), ["Done, 2 ok, 1 left: cmd"]),
-        (ServerErrorReceived(8, "bye"), []),
+        (RoutedResult(2, 9, Status.OK, b""), ""),
+        (RoutedResult(2, 9, Status.PART, b"half\n"), "Rank 2: half"),
+        (RoutedResult(2, 9, Status.FAILED, b""), "Rank 2 failed"),
+        (RoutedResult(2, 9, Status.REJECTED, b"no\x1b[2J"), "Rank 2 rejected it: no\\x1b[2J"),
+        (RoutedResult(2, 9, Status.EXPIRED, b""), "Rank 2 did not answer in time"),
+        (RoutedResult(2, 9, Status.LEFT, b""), "Rank 2 left before it answered"),
     ],
 )
-def test_what_is_told(event, lines):
-    assert list(tell(event, "cmd")) == lines
+def test_results(result, line):
+    assert result_text(result) == line
+
+
+def test_events():
+    assert rejection_text(ExecuteRejected(5, 3, 1, True, b"x")) == "Rejected, rank 3 does not outrank you: x"
+    line = "New rank: 1 of 4, was 2 (a member above you was lost)"
+    assert promotion_text(Promoted(5, 2, 1, 4, Cause.LOST)) == line
+    assert counts_text(Counts(2, 0, 0, 0, 1)) == "2 ok, 1 left"
+    assert counts_text(Counts(0, 0, 0, 0, 0)) == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConnectionLost("it broke"), "it broke"),
+        (ServerError(ErrorCode.FULL, "no\x1b seat"), "the server closed the connection: no\\x1b seat"),
+        (
+            AuthError(ErrorCode.AUTH, "wrong token"),
+            "the server closed the connection: wrong token; set the token with --token-file",
+        ),
+        (ArgumentError("name", "x", "y is expected"), "name is 'x': y is expected"),
+    ],
+)
+def test_reasons_for_a_missing_connection(error, line):
+    assert why(error) == line

@@ -1,0 +1,255 @@
+"""rankmux-server's flags, logging, signals and exit codes, around one Server.
+
+Exit codes: 0 stopped cleanly; 2 wrong usage or settings, including an address in use; 128 + n stopped at once by a
+second signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from ..config import Config, Setting, load, settings
+from ..errors import AddressInUse, ConfigError
+from ..server.intake.auth import read_tokens
+from ..server.server import Server
+from ..system.json_lines import JsonFormatter, tagged
+from ..system.log_pipe import PipeHandler
+from ..system.service_manager import Notifier, handed_sockets
+from .shared.versions import server_version
+
+__all__ = ["main", "parser"]
+
+_RESERVED_FILES = 96
+_SHORT = {"seats": "-n"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a server until SIGINT or SIGTERM; returns the exit code."""
+    arguments = vars(parser().parse_args(argv))
+    path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
+    check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
+    try:
+        config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
+        if print_only:
+            _show(config, sources)
+            return 0
+        tokens = read_tokens(config, os.environ)
+        _raise_file_limit(config)
+        if check_only:
+            for where in _try(config, tokens):
+                print(f"rankmux-server: {where} is in use, perhaps by a running server", file=sys.stderr)
+            _show(config, sources)
+            return 0
+        _log_to_stderr(config)
+        handed = handed_sockets(os.environ)
+        server = Server(
+            config,
+            tokens=tokens,
+            selector=_selector(),
+            listener=handed.get(""),
+            admin_listener=handed.get("admin"),
+        )
+    except ConfigError as error:
+        print(f"rankmux-server: {error}", file=sys.stderr)
+        return 2
+    notifier = Notifier(os.environ)
+    stop = _Stop(server, notifier)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
+    with suppress(OSError):  # standard output may be closed
+        os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
+    for where in server.admin_where:
+        facts = tagged("admin_listening", where=where)
+        logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
+    notifier.ready(f"listening on {server.where} for {config.seats} clients")
+    _run(server, notifier)
+    return stop.code
+
+
+def _run(server: Server, notifier: Notifier) -> None:
+    if notifier.interval_s is None:
+        server.serve_forever()
+    while not server.stopped:
+        server.step(notifier.interval_s)
+        notifier.alive(time.monotonic())
+
+
+class _Stop:
+    """The signal handler: the first signal stops cleanly, the second at once, the third ends the process."""
+
+    def __init__(self, server: Server, notifier: Notifier) -> None:
+        self._server = server
+        self._notifier = notifier
+        self._seen = 0
+        self.code = 0
+
+    def __call__(self, signum: int, _frame: object) -> None:
+        self._seen += 1
+        if self._seen == 1:
+            self._server.stop()
+            self._notifier.stopping()
+        elif self._seen == 2:
+            self.code = 128 + signum
+            self._server.stop(0.0)
+        else:
+            os._exit(128 + signum)
+
+
+_EPILOG = """\
+Every setting can be given as a flag, as an environment variable (RANKMUX_SEATS=10), and as a key of the TOML file
+named by --config or RANKMUX_CONFIG (seats = 10). A flag takes precedence over a variable, a variable over the file.
+The token can be in RANKMUX_TOKEN instead of a file.
+
+examples:
+  rankmux-server -n 10
+  rankmux-server --admin 7118 --log-format json
+  rankmux-server --config rankmux.toml --check-config
+
+signals:
+  SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
+                   a second signal stops at once
+  SIGHUP           read tokens and certificates again, for new connections; other settings stay
+
+exit codes:
+  0  stopped cleanly
+  2  wrong usage or settings, including an address in use
+  130, 143  stopped at once, by a second SIGINT or SIGTERM
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser, with a flag for each setting."""
+    parser = argparse.ArgumentParser(
+        prog="rankmux-server",
+        description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=server_version(),
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    parser.add_argument(
+        "--check-config",
+        action="store_true",
+        help="check everything a start would: settings, tokens, certificates, addresses, extras; then show the "
+        "settings and exit. An address in use is reported, but is not an error",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="show all settings and where each value came from, and exit",
+    )
+    for setting in settings():
+        _add(parser, setting)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    names = [_SHORT[setting.name]] if setting.name in _SHORT else []
+    names.append(setting.flag)
+    if setting.kind is bool:
+        parser.add_argument(
+            *names, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.help
+        )
+        return
+    shown = f"{setting.help} (default: {setting.default})" if setting.default != "" else setting.help
+    metavar = "N" if setting.kind is not str else setting.name.rpartition("_")[2].upper()
+    parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
+
+
+# Substitutes for an address in use, by setting, so that the rest can be checked too.
+_ELSEWHERE: dict[str, Callable[[Config], Config]] = {
+    "host": lambda config: replace(config, port=0),
+    "unix": lambda config: replace(config, unix="", host="127.0.0.1", port=0),
+    "admin": lambda config: replace(config, admin=config.admin.rpartition(":")[0] + ":0"),
+    "admin_unix": lambda config: replace(config, admin_unix=""),
+}
+
+
+def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
+    """Start a server and close it at once, to find every error of a start. Raises ConfigError.
+
+    Returns the addresses in use, which are no error: the check may run beside the server.
+    """
+    in_use: list[str] = []
+    while True:
+        try:
+            Server(config, tokens=tokens).close()
+        except AddressInUse as error:
+            if error.key == "admin" and not in_use and _is_free(config, tokens):
+                raise  # in use by ourselves: it is the address for members as well
+            in_use.append(str(error.value))
+            config = _ELSEWHERE[error.key](config)
+        else:
+            return in_use
+
+
+def _is_free(config: Config, tokens: tuple[bytes, ...]) -> bool:
+    """Whether `admin` is free when members use another address."""
+    try:
+        Server(_ELSEWHERE["host"](config), tokens=tokens).close()
+    except AddressInUse:
+        return False
+    return True
+
+
+def _show(config: Config, sources: dict[str, str]) -> None:
+    """Print the settings as TOML, even to a pipe that is closed early."""
+    shown = ""
+    for setting in settings():
+        value = getattr(config, setting.name)
+        text = json.dumps(value, ensure_ascii=False)  # the same in TOML for strings, numbers and booleans
+        shown += f"{setting.name} = {text}  # {sources[setting.name]}\n"
+    try:
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the flush at exit would fail
+
+
+def _selector() -> selectors.BaseSelector | None:
+    """The selector named by RANKMUX_SELECTOR, for tests of systems without epoll."""
+    kinds: dict[str, type[selectors.BaseSelector]] = {
+        "poll": selectors.PollSelector,
+        "select": selectors.SelectSelector,
+    }
+    kind = kinds.get(os.environ.get("RANKMUX_SELECTOR", ""))
+    return kind() if kind is not None else None
+
+
+def _raise_file_limit(config: Config) -> None:
+    """Check at start, not under load, that the limit of open files allows a connection per seat."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = config.seats + _RESERVED_FILES
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        most = hard - _RESERVED_FILES
+        raise ConfigError(
+            "seats", config.seats, f"expected at most {most}: the system allows {hard} open files"
+        )
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _log_to_stderr(config: Config) -> None:
+    handler = PipeHandler(2)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
+    logger = logging.getLogger("rankmux")
+    logger.addHandler(handler)
+    logger.setLevel(config.log_level.upper())

@@ -1,0 +1,80 @@
+"""Queries of rankmux-top to the admin endpoint of a server: `live.json`, over TCP or a Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import ArgumentError
+from ..shared.wording import escaped
+
+__all__ = ["Endpoint", "NoAnswer"]
+
+_TIMEOUT_S = 5.0
+_FAR = 10**12  # `live.json` lists events after a number; nothing comes after this one
+
+
+class NoAnswer(Exception):
+    """The endpoint cannot be reached, or gives no answer that makes sense."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+class Endpoint:
+    """The admin endpoint at `where`, over one connection, which is opened again after a loss. Raises ArgumentError."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._connection = _connection(where)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def ask(self, first: int, count: int, sort: str) -> dict[str, Any]:
+        """The members from `first` on in that order, and the totals. Raises NoAnswer."""
+        path = f"/live.json?first={first}&count={count}&sort={sort}&after={_FAR}&closed_after={_FAR}"
+        for attempt in (1, 2):
+            try:
+                self._connection.request("GET", path)
+                response = self._connection.getresponse()
+                body = response.read()
+                if response.status != 200:
+                    raise NoAnswer(
+                        f"{response.status}: {escaped(body[:200].decode(errors='replace').strip())}"
+                    )
+                news = json.loads(body)
+                if not isinstance(news, dict) or "totals" not in news:
+                    raise NoAnswer("that is no rankmux server")
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self._connection.close()
+                if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
+                    raise NoAnswer(escaped(str(error)) or type(error).__name__) from None
+            else:
+                return news
+        raise AssertionError
+
+
+def _connection(where: str) -> http.client.HTTPConnection:
+    if where.startswith(("unix:", "/")):
+        return _UnixConnection(where.removeprefix("unix:"))
+    try:
+        parts = urlsplit(where if "//" in where else f"//{where}" if ":" in where else f"//127.0.0.1:{where}")
+        if parts.scheme not in ("", "http") or not parts.hostname:
+            raise ValueError
+        return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
+    except ValueError:
+        expected = "http://HOST:PORT/, HOST:PORT, a PORT of this machine, or unix:PATH is expected"
+        raise ArgumentError("WHERE", where, expected) from None

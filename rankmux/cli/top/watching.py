@@ -1,0 +1,119 @@
+"""Screen of rankmux-top, kept up to date and moved by keys."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from ...errors import ArgumentError
+from .endpoint import Endpoint, NoAnswer
+
+__all__ = ["run"]
+
+_BY_KEY = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
+_STEPS = {  # lines and pages to move by; terminals write the arrow keys in two ways
+    "j": (1, 0),
+    "\x1b[B": (1, 0),
+    "\x1bOB": (1, 0),
+    "k": (-1, 0),
+    "\x1b[A": (-1, 0),
+    "\x1bOA": (-1, 0),
+    " ": (0, 1),
+    "\x1b[6~": (0, 1),
+    "b": (0, -1),
+    "\x1b[5~": (0, -1),
+}
+_BEGINNING = ("g", "\x1b[H", "\x1bOH", "\x1b[1~")
+_OTHER_LINES = 8  # what stands above and below the rows
+_TYPED = re.compile(
+    r"\x1b(?:\[[0-9;]*[ -/]*[@-~]|O.)|.", re.DOTALL
+)  # a key each: those held down come several at a time
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the members until `q`, or once; the exit code."""
+    try:
+        from .screen import Screen
+    except ImportError as error:
+        print(f"rankmux-top: it needs {error.name}: pip install 'rankmux[top]'", file=sys.stderr)
+        return 2
+    try:
+        endpoint = Endpoint(arguments.where)
+    except ArgumentError as error:
+        print(f"rankmux-top: {error}", file=sys.stderr)
+        return 2
+    screen = Screen(endpoint.where)
+    with closing(endpoint):
+        if arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return _once(endpoint, screen, arguments)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is given back either way
+        try:
+            with screen.live() as show, _keys() as keys:
+                return _watch(endpoint, screen, show, keys, arguments)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _once(endpoint: Endpoint, screen: Any, arguments: argparse.Namespace) -> int:
+    try:
+        screen.take(endpoint.ask(0, arguments.count, arguments.sort))
+    except NoAnswer as error:
+        print(f"rankmux-top: no answer from {endpoint.where}: {error}", file=sys.stderr)
+        return 1
+    screen.print(arguments.sort)
+    return 0
+
+
+def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: argparse.Namespace) -> int:
+    sort, first, following = arguments.sort, 0, 0.0
+    while True:
+        rows = max(1, os.get_terminal_size().lines - _OTHER_LINES)
+        if time.monotonic() >= following:
+            following = time.monotonic() + arguments.interval
+            try:
+                news = endpoint.ask(first, rows, sort)
+                screen.take(news)
+                first = max(0, min(first, news["totals"]["members"] - 1))
+            except NoAnswer as error:
+                screen.lost(str(error))
+        show(screen.draw(sort, rows))
+        if not select.select([keys], [], [], max(0.0, following - time.monotonic()))[0]:
+            continue
+        typed = _TYPED.findall(os.read(keys, 1024).decode(errors="replace"))
+        if not typed:
+            return 0
+        for key in typed:
+            if key in ("q", "\x03", "\x04"):
+                return 0
+            if key in _BY_KEY:
+                sort, first = _BY_KEY[key], 0
+            elif key in _STEPS:
+                lines, pages = _STEPS[key]
+                first = max(0, min(first + lines + pages * rows, screen.members - 1))
+            elif key in _BEGINNING:
+                first = 0
+            else:
+                continue
+            following = 0.0
+
+
+@contextmanager
+def _keys() -> Iterator[int]:
+    """Each key at once and unseen, until the end; what the terminal was before, it is again."""
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setcbreak(fd)
+        yield fd
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

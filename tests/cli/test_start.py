@@ -1,0 +1,57 @@
+"""How rankmux-client starts: it imports what it needs and no more, and Ctrl-C ends it without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rankmux.cli import client, server
+from rankmux.cli.top import program as top
+
+from ..support.script import PATIENCE_S, environment
+
+HEAVY = {"asyncio", "dataclasses", "inspect", "logging", "ssl", "typing", "rankmux.client", "rankmux.aio"}
+
+
+def imported(arguments: list[str], **variables: object) -> set[str]:
+    """The modules that a whole run imports; editable installs bring some of their own, hence -S."""
+    script = "import sys; from rankmux.cli.client import main; main(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(**variables),
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_send_through_a_held_seat_imports_little(scene):
+    seat = scene.hold()
+    scene.work("cat")
+    modules = imported(["send", "--seat", str(seat), "--wait", "print"])
+    assert "rankmux.cli.commands.send" in modules
+    assert modules & HEAVY == set()
+
+
+def test_the_version_imports_next_to_nothing():
+    assert imported(["--version"]) & (HEAVY | {"argparse", "socket"}) == set()
+
+
+@pytest.mark.parametrize("program", [client, server, top])
+def test_the_version(program, capsys):
+    assert program.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rankmux-")
+
+
+@pytest.mark.parametrize("arguments", [["hold"], ["send", "x"], []])
+def test_ctrl_c_before_it_has_begun(monkeypatch, arguments):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "import_module", interrupted)
+    monkeypatch.setattr(client, "parser", interrupted)
+    assert client.main(arguments) == 130
