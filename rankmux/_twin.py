@@ -22,7 +22,7 @@ T = TypeVar("T")
 def _extension() -> ModuleType | None:
     mode = os.environ.get("RANKMUX_EXTENSION", "auto")
     if mode not in ("0", "1", "auto"):
-        raise ConfigError("RANKMUX_EXTENSION", mode, "0 (never), 1 (or fail) or auto is expected")
+        raise ConfigError("RANKMUX_EXTENSION", mode, "expected 0 (never), 1 (or fail) or auto")
     if mode == "0":
         return None
     try:

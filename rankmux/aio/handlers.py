@@ -109,7 +109,7 @@ class Handlers:
 def _checked(parallel: int) -> int:
     if not isinstance(parallel, int) or isinstance(parallel, bool) or parallel < 1:
         raise ArgumentError(
-            "parallel", parallel, "the number of handlers that may run at a time is expected, at least 1"
+            "parallel", parallel, "expected the number of handlers that may run at a time, at least 1"
         )
     return parallel
 

@@ -1,7 +1,7 @@
 """A server: built from its settings, run by `serve_forever` or step by step, ended by `stop`.
 
 Single-threaded and non-blocking. Embed it with `step` or `serve_forever`; as a context manager it runs in a thread of
-its own, for tests and demonstrations. What one step does is in `turn`.
+its own, for tests and demonstrations. `turn` has the steps.
 """
 
 from __future__ import annotations

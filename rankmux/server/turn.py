@@ -93,7 +93,7 @@ class Turns:
         return max(0.0, until - now)
 
     def start_over(self) -> None:
-        """Forget what was gathered and who was in the room."""
+        """Drop the gathered input and empty the room."""
         self._batch.clear()
         self._intake.clear()
         self._room.clear()
@@ -222,7 +222,7 @@ class Turns:
         for close in self._connections.closes.take():
             self._event_log.closed(close)
 
-    # What was seen of it.
+    # statistics and the event log
 
     def _record(self, outcome: Outcome, now: float) -> None:
         departing = self._connections.departing

@@ -76,7 +76,7 @@ def test_what_a_handler_makes_of_a_command(stage, join, caplog):
     ((status, payload),) = answer("nonsense")
     assert (status, payload) == (
         Status.FAILED,
-        b"TypeError: the handler returned int: bytes, str or None is expected",
+        b"TypeError: the handler returned int: expected bytes, str or None",
     )
     assert answer("raise") == [(Status.FAILED, b"ValueError: wrong")]
     assert [record.exc_info[0] for record in caplog.records] == [TypeError, ValueError]

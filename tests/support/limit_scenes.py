@@ -12,7 +12,7 @@ from rankmux.wire import Command, ErrorFrame, Hello, Leave, Ping, Pong, Refused,
 from .embedded import Client, Embedded
 
 COMMAND_BYTES, EXECUTE_BYTES = 19, 22  # of the frames, without a payload
-LONG = "a frame's length is 0, at least 1 is expected"  # a detail of an ERROR
+LONG = "a frame's length is 0, expected at least 1"  # a detail of an ERROR
 SILENCE_S = 5.0
 
 

@@ -65,7 +65,7 @@ def _to(text: str) -> str | int:
         return text
     if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= U32_MAX:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: all, next, least or a rank is expected")
+    raise argparse.ArgumentTypeError(f"{text!r}: expected all, next, least or a rank")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,7 +25,7 @@ def program_of(flag: str, text: str | None) -> list[str]:
     except ValueError:
         program = []
     if not program:
-        raise ConfigError(flag, text, "a program is expected, with its arguments if it has any")
+        raise ConfigError(flag, text, "expected a program, with its arguments if it has any")
     return program
 
 

@@ -153,5 +153,5 @@ class FrameReader:
             raise ControlError("a line is not a JSON object")
         size = header.get("size", 0)
         if type(size) is not int or not 0 <= size <= self._payload_max:
-            raise ControlError(f"size is {size!r}: a number from 0 to {self._payload_max} is expected")
+            raise ControlError(f"size is {size!r}: expected a number from 0 to {self._payload_max}")
         return header, size

@@ -22,7 +22,7 @@ _OPEN_MAX = 256  # commands of one sender; a server allows the whole seat 1,024
 def _number(header: Header, key: str) -> int:
     value = header.get(key)
     if type(value) is not int or not 0 <= value <= U32_MAX:
-        raise ControlError(f"{key} is {value!r}: a number from 0 to {U32_MAX} is expected")
+        raise ControlError(f"{key} is {value!r}: expected a number from 0 to {U32_MAX}")
     return value
 
 
@@ -57,10 +57,10 @@ class Requests:
         elif do == "who":
             self._begin(self._who(id_))
         else:
-            raise ControlError(f"do is {do!r}: 'command' or 'who' is expected")
+            raise ControlError(f"do is {do!r}: expected 'command' or 'who'")
 
     def close(self) -> None:
-        """The sender has gone. What it has requested is still done, and not replied to."""
+        """The sender has gone. Its requests are still carried out, without replies."""
         self._closed = True
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -73,7 +73,7 @@ class Requests:
         if id_ in self._open:
             raise ControlError(f"the id {id_} belongs to a command under way")
         if not isinstance(results, bool):
-            raise ControlError(f"results is {results!r}: true or false is expected")
+            raise ControlError(f"results is {results!r}: expected true or false")
         if len(self._open) >= _OPEN_MAX:
             text = f"{_OPEN_MAX} of your commands wait for results"
             self._reply({"is": "refused", "id": id_, "code": int(RefusedCode.BUSY)}, text.encode())

@@ -130,7 +130,7 @@ def _in_use(path: Path) -> ConfigError:
 
 
 def _unusable(path: Path, reason: str) -> ConfigError:
-    return ConfigError("--seat", str(path), f"a path where a socket can be made is expected ({reason})")
+    return ConfigError("--seat", str(path), f"expected a path where a socket can be made ({reason})")
 
 
 def _remove_stale(path: Path) -> None:

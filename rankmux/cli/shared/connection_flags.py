@@ -70,7 +70,7 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
 def _port(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= 65535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: a port from 1 to 65535 is expected")
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535")
 
 
 def _timeout(text: str) -> float:
@@ -107,7 +107,7 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
             flag, file = "--tls-cert", arguments.tls_cert
             context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
     except OSError as error:  # ssl.SSLError is one
-        expected = f"a readable PEM file is expected ({error.strerror or error})"
+        expected = f"expected a readable PEM file ({error.strerror or error})"
         raise ConfigError(flag, file, expected) from error
     return context
 
@@ -125,12 +125,10 @@ def token_reader(path: str | None) -> Callable[[], bytes]:
             with open(path, "rb") as file:
                 token = file.read().strip()
         except OSError as error:
-            expected = f"a readable file is expected ({error.strerror})"
+            expected = f"expected a readable file ({error.strerror})"
             raise ConfigError("--token-file", path, expected) from error
         if not token:
-            raise ConfigError(
-                "--token-file", path, "a file with a token in it is expected, this one is empty"
-            )
+            raise ConfigError("--token-file", path, "expected a file with a token in it, this one is empty")
         return token
 
     return read

@@ -93,7 +93,7 @@ def seconds(text: str, most: int = _SECONDS_MAX) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r}: seconds are expected, more than 0 and at most {most}")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, more than 0 and at most {most}")
     return value
 
 
@@ -106,4 +106,4 @@ class number_from:  # noqa: N801 - it reads as a function, and argparse names it
     def __call__(self, text: str) -> int:
         if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) >= self._least:
             return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r}: a number of at least {self._least} is expected")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of at least {self._least}")

@@ -152,7 +152,7 @@ def parse_line(line: bytes) -> tuple[To, bytes] | None:
     elif name.isascii() and name.isdecimal() and len(name) <= 10 and int(name) <= U32_MAX:
         to = int(name)
     else:
-        raise ArgumentError("the target", f"@{name}", "@all, @next, @least or @ and a rank is expected")
+        raise ArgumentError("the target", f"@{name}", "expected @all, @next, @least or @ and a rank")
     if not command:
-        raise ArgumentError("the line", f"@{name}", f"a command is expected after it, like '@{name} print'")
+        raise ArgumentError("the line", f"@{name}", f"expected a command after it, like '@{name} print'")
     return to, command

@@ -76,5 +76,5 @@ def _connection(where: str) -> http.client.HTTPConnection:
             raise ValueError
         return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
     except ValueError:
-        expected = "http://HOST:PORT/, HOST:PORT, a PORT of this machine, or unix:PATH is expected"
+        expected = "expected http://HOST:PORT/, HOST:PORT, a PORT of this machine, or unix:PATH"
         raise ArgumentError("WHERE", where, expected) from None

@@ -62,7 +62,7 @@ def target_of(to: To) -> tuple[Target, int]:
         return _NAMED[to], 0
     if isinstance(to, int) and not isinstance(to, bool) and 0 <= to <= U32_MAX:
         return Target.ONE, to
-    raise ArgumentError("to", to, "'all', 'next', 'least' or a rank is expected")
+    raise ArgumentError("to", to, "expected 'all', 'next', 'least' or a rank")
 
 
 def payload_of(payload: Payload) -> bytes:
@@ -71,7 +71,7 @@ def payload_of(payload: Payload) -> bytes:
         return _encoded("payload", payload)
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
-    raise ArgumentError("payload", type(payload).__name__, "bytes or text is expected")
+    raise ArgumentError("payload", type(payload).__name__, "expected bytes or text")
 
 
 def ttl_ms_of(timeout_s: float | None) -> int:
@@ -89,26 +89,26 @@ def token_of(token: Token) -> bytes:
     if token is None:
         return b""
     if not isinstance(token, str | bytes):
-        raise ArgumentError("token", type(token).__name__, "bytes or text is expected")
+        raise ArgumentError("token", type(token).__name__, "expected bytes or text")
     return _encoded("token", token) if isinstance(token, str) else token
 
 
 def check_options(host: str, port: int, timeout_s: float, **functions: object) -> None:
     """Check the arguments of a client's constructor; `functions` may be None. Raises ArgumentError."""
     if not isinstance(host, str):
-        raise ArgumentError("host", host, "a name or an address is expected")
+        raise ArgumentError("host", host, "expected a name or an address")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-        raise ArgumentError("port", port, "a number from 1 to 65535 is expected")
+        raise ArgumentError("port", port, "expected a number from 1 to 65535")
     _check_seconds(timeout_s)
     for name, function in functions.items():
         if function is not None and not callable(function):
-            raise ArgumentError(name, function, "a function is expected")
+            raise ArgumentError(name, function, "expected a function")
 
 
 def _check_seconds(timeout_s: float) -> None:
     if not isinstance(timeout_s, int | float) or not 0 < timeout_s <= U32_MAX / 1000:
         raise ArgumentError(
-            "timeout", timeout_s, f"more than 0 and at most {U32_MAX // 1000} seconds are expected"
+            "timeout", timeout_s, f"expected more than 0 and at most {U32_MAX // 1000} seconds"
         )
 
 

@@ -44,7 +44,7 @@ def result_of(value: object) -> bytes:
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise TypeError(f"the handler returned {type(value).__name__}: bytes, str or None is expected")
+    raise TypeError(f"the handler returned {type(value).__name__}: expected bytes, str or None")
 
 
 def status_of(error: BaseException) -> tuple[Status, bytes]:

@@ -102,13 +102,9 @@ class ClientSession:
         pending_limit: int = _PENDING_MAX,
     ) -> None:
         if not isinstance(name, str) or not frames.valid_name(name):
-            raise ArgumentError(
-                "name", name, f"at most {NAME_MAX_BYTES} bytes of printable text are expected"
-            )
+            raise ArgumentError("name", name, f"expected at most {NAME_MAX_BYTES} bytes of printable text")
         if len(token) > TOKEN_MAX_BYTES:
-            raise ArgumentError(
-                "token", f"{len(token)} bytes", f"at most {TOKEN_MAX_BYTES} bytes are expected"
-            )
+            raise ArgumentError("token", f"{len(token)} bytes", f"expected at most {TOKEN_MAX_BYTES} bytes")
         self.name = name
         self.state = ClientState.AWAITING
         self.seat = ClientSeat()
@@ -162,9 +158,9 @@ class ClientSession:
         """
         self._check_sending(FrameType.COMMAND, payload)
         if not 0 <= arg <= U32_MAX or (arg and target is not Target.ONE):
-            raise ArgumentError("arg", arg, f"a rank for ONE and 0 for {target.name} is expected")
+            raise ArgumentError("arg", arg, f"expected a rank for ONE and 0 for {target.name}")
         if not 0 <= ttl_ms <= U32_MAX:
-            raise ArgumentError("ttl_ms", ttl_ms, f"0 to {U32_MAX} milliseconds are expected")
+            raise ArgumentError("ttl_ms", ttl_ms, f"expected 0 to {U32_MAX} milliseconds")
         flags = (CommandFlag.RESULTS if results else 0) | (CommandFlag.QUIET if quiet else 0)
         id_ = self._pending.add_command(results, quiet)
         self._output += frames.Command(id_, target, arg, flags, ttl_ms, payload).encode()
@@ -174,7 +170,7 @@ class ClientSession:
         """Answer the EXECUTE `seq` (section 6). Raises StateError, PayloadTooBig or ArgumentError."""
         self._check_sending(FrameType.RESULT, payload)
         if status not in CLIENT_STATUSES:
-            raise ArgumentError("status", status, "OK, FAILED, REJECTED or PART is expected")
+            raise ArgumentError("status", status, "expected OK, FAILED, REJECTED or PART")
         self._output += frames.Result(seq, status, payload).encode()
 
     def try_result(self, seq: int, status: Status, payload: bytes = b"") -> None:
@@ -190,7 +186,7 @@ class ClientSession:
         self._check_sending(FrameType.WHO)
         for argument, value in (("first_rank", first_rank), ("count", count)):
             if not 0 <= value <= U32_MAX:
-                raise ArgumentError(argument, value, f"0 to {U32_MAX} is expected")
+                raise ArgumentError(argument, value, f"expected 0 to {U32_MAX}")
         id_ = self._pending.add_who(count)
         self._output += frames.Who(id_, first_rank, count).encode()
         return id_
@@ -200,7 +196,7 @@ class ClientSession:
         self._check_sending(FrameType.PING)
         if len(payload) > PING_MAX_BYTES:
             raise ArgumentError(
-                "payload", f"{len(payload)} bytes", f"at most {PING_MAX_BYTES} bytes are expected"
+                "payload", f"{len(payload)} bytes", f"expected at most {PING_MAX_BYTES} bytes"
             )
         self._pending.add_ping(payload)
         self._output += frames.Ping(payload).encode()

@@ -1,1 +1,1 @@
-"""The room: ranks, turns and what each turn owes whom."""
+"""The room: ranks, turns, and the frames that a turn owes each member."""

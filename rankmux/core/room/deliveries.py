@@ -1,6 +1,6 @@
-"""What one turn owes its members, laid out so that nothing is copied per receiver (PROTOCOL section 4).
+"""The frames that one turn owes its members, arranged so that nothing is copied per receiver (PROTOCOL section 4).
 
-The EXECUTE frames of all ALL commands lie in one buffer, the most senior sender's first. What rank k must get of it is
+The EXECUTE frames of all ALL commands lie in one buffer, the most senior sender's first. The share of rank k is
 a prefix: up to the first frame whose sender is not senior to k. Frames for one receiver alone are spliced in at their
 place in the sequence; its RANK and its answers follow behind. Knows neither connections nor descriptors.
 """
@@ -83,7 +83,7 @@ class Deliveries:
         return self.steps[step - 1][1] if step else 0
 
     def rank_frame(self, rank: int) -> bytes:
-        """The RANK frame for who was at `rank`; nothing when its rank did not change or it departed itself."""
+        """The RANK frame of the member that was at `rank`; empty when its rank did not change or it departed."""
         before = bisect_left(self.departed, rank)
         if not before or (before < len(self.departed) and self.departed[before] == rank):
             return b""

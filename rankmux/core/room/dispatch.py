@@ -133,7 +133,7 @@ def _least(loads: array[int], first: int) -> int:
 
 @twin
 def rank_frames(departed: Sequence[int], causes: Sequence[int], survivors: int, seq: int) -> bytearray:
-    """The RANK frames of all who move up when the ranks `departed` (rising) fall vacant (section 4).
+    """The RANK frames of all members that move up when the ranks `departed` (rising) fall vacant (section 4).
 
     One for each survivor behind the first departed, in rank order: its new rank, the number of `survivors`, `seq` of
     the turn's last departure, and the cause of the last departure before it.

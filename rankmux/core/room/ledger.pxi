@@ -1,7 +1,7 @@
 # The results that executors owe to commands.
 
 cdef class Waiting:
-    """A dispatched command that waits for the results of `size` tickets, who had the ranks from `first` on."""
+    """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on."""
 
     cdef uint64_t seq, sender
     cdef uint32_t id

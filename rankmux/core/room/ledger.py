@@ -17,7 +17,7 @@ _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
 
 
 class _Waiting:
-    """A dispatched command that waits for the results of `tickets`, who had the ranks from `first` on."""
+    """A dispatched command that waits for the results of `tickets`, which had the ranks from `first` on."""
 
     __slots__ = ("answered", "counts", "first", "id", "remaining", "sender", "seq", "tickets")
 

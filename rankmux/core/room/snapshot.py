@@ -92,7 +92,7 @@ def unpack(data: bytes) -> RoomState:
     reader = _Reader(data[: -_COUNT.size])
     format_, seq, next_ticket, clock_ms = reader.take(_HEAD)
     if format_ != FORMAT:
-        raise SnapshotError(f"its format is {format_}, {FORMAT} is expected")
+        raise SnapshotError(f"its format is {format_}, expected {FORMAT}")
     members = [reader.member() for _ in reader.items()]
     waiting = [reader.waiting() for _ in reader.items()]
     reader.end()
@@ -142,7 +142,7 @@ class _Reader:
 
 
 def _check(state: RoomState) -> None:
-    """What no room can be."""
+    """Refuse a state that no room can be in."""
     tickets = [member.ticket for member in state.members]
     if not _rising([0, *tickets, state.next_ticket]):
         raise SnapshotError("its tickets are not rising")

@@ -40,7 +40,7 @@ class Departure:
 
 @dataclass(slots=True)
 class Entry:
-    """What is applied at once, in an order that all agree on.
+    """The part of a turn that is applied in an order that all servers of a room agree on.
 
     `clock_ms`  milliseconds of a clock that only grows
     `judge`     whether commands that are due at `clock_ms` expire now; not while input that may hold their results is

@@ -59,7 +59,7 @@ class Hello(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Hello:
-        """Judges the version first: another version may be laid out in another way."""
+        """Judges the version first: another version may have another layout."""
         size = len(body)
         if size and body[0] != VERSION:
             raise violation(f"version {body[0]} is not spoken here, {VERSION} is", ErrorCode.UNSUPPORTED)
@@ -79,9 +79,9 @@ class Hello(NamedTuple):
         if len(token) > TOKEN_MAX_BYTES:
             raise violation(f"a token is at most {TOKEN_MAX_BYTES} bytes, this one {len(token)}")
         if flags:
-            raise violation(f"HELLO flags {flags:#04x} are not known, 0 is expected", ErrorCode.UNSUPPORTED)
+            raise violation(f"HELLO flags {flags:#04x} are not known, expected 0", ErrorCode.UNSUPPORTED)
         if resume:
-            raise violation("resuming is not offered, an empty resume is expected", ErrorCode.UNSUPPORTED)
+            raise violation("resuming is not offered, expected an empty resume", ErrorCode.UNSUPPORTED)
         return cls(name, token, version, flags, resume)
 
 

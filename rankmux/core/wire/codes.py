@@ -60,7 +60,7 @@ class FrameType(IntEnum):
 
 
 class Target(IntEnum):
-    """Section 5: who executes a command."""
+    """The targets of a command: its executors (section 5)."""
 
     ALL = 0
     ONE = 1

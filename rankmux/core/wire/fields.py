@@ -13,7 +13,7 @@ __all__ = ["Frame", "at_least", "exact", "frame", "text", "violation"]
 
 
 class Frame(Protocol):
-    """What all frame classes can do."""
+    """The interface of all frame classes."""
 
     def encode(self) -> bytes:
         """The whole frame: length, type, body."""

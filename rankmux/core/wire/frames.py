@@ -1,6 +1,6 @@
 """The wire of rankmux, version 1: every frame by its type (PROTOCOL sections 2 to 7).
 
-The frames are laid out in `client_frames` and `server_frames`; here they come together. Nothing here knows a socket, a
+The frames are defined in `client_frames` and `server_frames`; here they come together. Nothing here knows a socket, a
 clock, a member or how a stream is cut into frames.
 """
 

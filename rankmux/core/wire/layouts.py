@@ -1,6 +1,6 @@
-"""The layouts of all frames: the fixed part of each body, and with its head where whole frames are laid at once.
+"""The layouts of all frames: the fixed part of each body, and with its head for frames that are written in one piece.
 
-A frame's `length` counts the type byte and the body. What follows a fixed part (a payload, texts) has no layout here.
+A frame's `length` counts the type byte and the body. Payloads and texts behind a fixed part have no layout here.
 Both twins, pacing and statistics take the sizes and places of fields from here; the extension checks its sizes.
 """
 

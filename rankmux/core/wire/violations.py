@@ -15,7 +15,7 @@ __all__ = ["bad_length", "member_frame"]
 def bad_length(length: int, max_length: int) -> ProtocolViolation:
     """The breach of a frame that announces `length` (section 3.3)."""
     if not length:
-        return ProtocolViolation(ErrorCode.PROTOCOL, "a frame's length is 0, at least 1 is expected")
+        return ProtocolViolation(ErrorCode.PROTOCOL, "expected a frame's length is 0, at least 1")
     return ProtocolViolation(
         ErrorCode.TOO_BIG, f"a frame's length is {length}, at most {max_length} is allowed"
     )

@@ -46,7 +46,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
     Step.SECURE: ((State.HANDSHAKE,), State.GREETING),
     Step.HELLO: ((State.GREETING,), State.JOINING),
     Step.SEAT: ((State.JOINING,), State.MEMBER),
-    # What the member had sent before still counts, so it is read to the end.
+    # Frames that the member had sent before still count, so it is read to the end.
     Step.BREAK: ((State.MEMBER,), State.BROKEN),
     # The reason is known; frames of this turn still go out.
     Step.END: (
@@ -57,7 +57,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
     Step.FAREWELL: ((State.ENDED,), State.ENDING),
     # Our end of the stream is out; the peer's is awaited, since closing with unread input would send a reset.
     Step.FLUSH: ((State.ENDING,), State.LINGERING),
-    # The reaper closes it at the end of the turn, once the room has let go of its seat.
+    # The reaper closes it at the end of the turn, once the room has given up its seat.
     Step.DROP: ((State.ENDED, State.ENDING, State.LINGERING), State.DEAD),
 }
 """For each step, the states in which it is legal and the state that follows."""

@@ -1,7 +1,7 @@
 """The end of connections at the end of a turn: last words, eviction of the longest queues, then unregister and close.
 
 No descriptor is handed out again while the turn, or the room, may still meet the old one: a connection is closed only
-once the room has let go of its seat, and it is unregistered before it is closed.
+once the room has given up its seat, and it is unregistered before it is closed.
 """
 
 from __future__ import annotations

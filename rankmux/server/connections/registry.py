@@ -46,12 +46,12 @@ class Connections:
     `pacing`       senders that wait for receivers, by ticket
     `writing`      the way of bytes to connections
     `closes`       how connections ended
-    `seats`        members by ticket, until the room has let go of the seat
+    `seats`        members by ticket, until the room has given up the seat
     `greeting`     connections before their HELLO, oldest first
     `ended`        connections that ended and have not got their ERROR yet
     `ending`       connections that ended and have got their ERROR
     `dead`         connections to be closed
-    `departing`    members that ended and that the room still has to let go of, by ticket
+    `departing`    members that ended and whose seat the room still holds, by ticket
     """
 
     def __init__(self, config: Config, reactor: Reactor) -> None:
@@ -154,7 +154,7 @@ class Connections:
         self.watching.update(conn)
 
     def unseat(self, tickets: Iterable[int]) -> None:
-        """The room has let go of these seats."""
+        """The room has given up these seats."""
         for ticket in tickets:
             self.seats.pop(ticket, None)
             self.departing.pop(ticket, None)
@@ -284,7 +284,7 @@ class Connections:
         self.drop(conn)
 
     def _break(self, conn: Connection, error: int, detail: str, now: float) -> None:
-        """`conn` takes no more bytes. What a member had sent before still counts: it is read to the end."""
+        """`conn` takes no more bytes. Frames that a member had sent before still count: it is read to the end."""
         conn.transport.reset_on_close()  # part of a frame may have been sent
         tls_fault = error == errno.EPROTO and not conn.transport.direct
         if conn.state is not State.MEMBER or conn.paused_for or tls_fault:

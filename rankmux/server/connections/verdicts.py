@@ -1,4 +1,4 @@
-"""What should happen to a connection: returned by the code that finds out, acted on in one place (`registry`)."""
+"""Verdicts on a connection: returned by the code that finds something out, acted on in one place (`registry`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class End(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """It takes no more bytes: `error` is the errno. What it sent before still counts."""
+    """It takes no more bytes: `error` is the errno. Frames that it sent before still count."""
 
     error: int
     detail: str = ""

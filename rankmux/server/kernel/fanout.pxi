@@ -38,7 +38,7 @@ cdef struct Pending:  # what one rank is sent, in two pieces of which either may
     size_t second_size
 
 
-cdef struct Behind:  # who could not be sent all of it
+cdef struct Behind:  # a member that could not be sent everything
     Py_ssize_t rank
     ssize_t sent
     int error
@@ -103,7 +103,7 @@ cdef class Ring:
 
 
 cdef void note_behind(Fanout *fanout, Py_ssize_t rank, ssize_t sent, int error) noexcept nogil:
-    """What came of a send to `rank` that did not take everything. The errors that pass are none."""
+    """The outcome of a send to `rank` that did not take everything. Errors that pass count as none."""
     cdef Behind *behind = &fanout.behind[fanout.behind_count]
     fanout.behind_count += 1
     behind.rank = rank
@@ -137,7 +137,7 @@ cdef void send_now(Fanout *fanout, const Pending *one) noexcept nogil:
 
 
 cdef void run_ring(Fanout *fanout) noexcept nogil:
-    """Send what waits in the ring, and note who did not take everything."""
+    """Send the entries of the ring, and note the members that did not take everything."""
     cdef Py_ssize_t i, count = fanout.ring.count
     cdef const Pending *one
     cdef int result
@@ -181,7 +181,7 @@ cdef void send_one(
 
 
 cdef const uint8_t *rank_frame(const Fanout *fanout, Py_ssize_t rank, Py_ssize_t *before) noexcept nogil:
-    """The RANK frame for who was at `rank`, or NULL. `before` counts the departed before it and only ever grows."""
+    """The RANK frame of the member that was at `rank`, or NULL. `before` counts the departed before it; it only grows."""
     while before[0] < fanout.departed_count and fanout.departed[before[0]] < rank:
         before[0] += 1
     if not before[0] or (before[0] < fanout.departed_count and fanout.departed[before[0]] == rank):
@@ -232,8 +232,8 @@ cdef Own lay_own(
     return own
 
 
-cdef void send_all(Fanout *fanout, const uint8_t *laid) noexcept nogil:
-    """Send everybody what it gets, in rank order; what `own` says lies in `laid`."""
+cdef void send_all(Fanout *fanout, const uint8_t *scratch_bytes) noexcept nogil:
+    """Send each member its frames, in rank order; the bytes of `own` lie in `scratch_bytes`."""
     cdef Py_ssize_t step = 0, i = 0, rank = 0, before = 0, upto
     cdef size_t prefix = 0
     cdef const Own *own
@@ -243,7 +243,7 @@ cdef void send_all(Fanout *fanout, const uint8_t *laid) noexcept nogil:
             own = &fanout.own[i]
             send_range(fanout, rank, own.rank, prefix, &before)
             if own.size:
-                send_one(fanout, own.rank, laid + own.start, own.size, NULL, 0)
+                send_one(fanout, own.rank, scratch_bytes + own.start, own.size, NULL, 0)
             rank = own.rank + 1
             i += 1
         send_range(fanout, rank, upto, prefix, &before)
@@ -270,12 +270,12 @@ def flush(deliveries, array tickets, array handles, dict tails, tables, Ring rin
     cdef bytearray scratch = bytearray()
     cdef dict tail_of = {rank_now(ticket, tickets): tail for ticket, tail in tails.items()}
     cdef dict directed = deliveries.directed
-    cdef list ranks = sorted({*directed, *tail_of} if tail_of else directed)  # who gets anything of its own
+    cdef list ranks = sorted({*directed, *tail_of} if tail_of else directed)  # the ranks with frames for them alone
     cdef list steps = deliveries.steps, departed = deliveries.departed
     cdef list behind
     cdef Py_ssize_t step = 0, before = 0, i, rank
     cdef size_t prefix = 0
-    cdef const uint8_t *laid
+    cdef const uint8_t *scratch_bytes
     memset(&fanout, 0, sizeof(fanout))
     fanout.members = len(tickets)
     fanout.step_count = len(steps)
@@ -303,9 +303,9 @@ def flush(deliveries, array tickets, array handles, dict tails, tables, Ring rin
                 prefix = fanout.steps[step].end
                 step += 1
             fanout.own[i] = lay_own(&fanout, scratch, rank, prefix, &before, directed.get(rank), tail_of.get(rank))
-        laid = <const uint8_t *> PyByteArray_AS_STRING(scratch)  # only now: growing moves it
+        scratch_bytes = <const uint8_t *> PyByteArray_AS_STRING(scratch)  # only now: growing moves it
         with nogil:
-            send_all(&fanout, laid)
+            send_all(&fanout, scratch_bytes)
         if fanout.broken:
             ring.close()
         behind = []

@@ -33,7 +33,7 @@ class Ring:
         return False
 
     def close(self) -> None:
-        """Give it up; from now on each send is a call of its own."""
+        """Close it; from now on each send is a separate call."""
 
 
 @twin
@@ -47,7 +47,7 @@ def flush(
 ) -> list[tuple[int, int, int]]:
     """Send each member what the turn owes it, each in one piece; `tickets` and `handles` as at the start of the turn.
 
-    Returns who could not be sent everything at once, or anything, as (rank, bytes sent, errno or 0).
+    Returns the members that could not be sent everything, as (rank, bytes sent, errno or 0).
     """
     behind: list[tuple[int, int, int]] = []
     modes, sockets, departed = tables.modes, tables.sockets, deliveries.departed

@@ -129,7 +129,7 @@ def receive(Batch batch, list ready, tables, double now, size_t read_budget, siz
                 events.append((fd, 0))
     finally:
         free(chunks)
-    if read < count:  # they come up again in the next turn, so nobody is told of them in this one
+    if read < count:  # they come up again in the next turn, so they are left out of this one
         unread = {fd for fd, mask in ready[read:]}
         others = [other for other in others if other[0] not in unread]
     return events, others, read

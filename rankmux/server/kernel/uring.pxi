@@ -1,4 +1,4 @@
-# What Cython has to know of `uring.h`; the meaning stands there.
+# The declarations of `uring.h`, which explains them.
 
 cdef extern from "server/kernel/uring.h" nogil:
     int URING_ENTRIES, URING_NOT_SENT

@@ -59,13 +59,13 @@ def test_lines(line, parsed):
     ],
 )
 def test_lines_whose_target_is_not_understood(line):
-    with pytest.raises(ArgumentError, match="@all, @next, @least or @ and a rank is expected"):
+    with pytest.raises(ArgumentError, match="expected @all, @next, @least or @ and a rank"):
         parse_line(line)
 
 
 @pytest.mark.parametrize("line", [b"@next", b"@2  ", b"@all"])
 def test_lines_without_a_command(line):
-    with pytest.raises(ArgumentError, match="a command is expected after it"):
+    with pytest.raises(ArgumentError, match="expected a command after it"):
         parse_line(line)
 
 
