@@ -1,4 +1,4 @@
-"""The handler and the callbacks of a blocking client, called for what has come.
+"""The calls of a blocking client's handler and callbacks, for the events that have come.
 
 They run one at a time, in threads that wait in the client anyway, and never while its lock is held. An exception of
 theirs is logged, and goes no further.
