@@ -1,11 +1,11 @@
-"""Fan-out: one asks all, each answers for itself, and the answers are gathered as far as they come.
+"""Fan-out: one member asks all others and gathers their answers.
 
     rankmux-server &
     python examples/fan_out.py                  # in three terminals or more: the first asks, the others answer
 
-Every two seconds rank 0 asks those below how busy their machine is. One that is killed meanwhile ends as LEFT, one that
-does not answer in time (kill -STOP) as EXPIRED, one whose handler raises as FAILED: each ends in exactly one way,
-so the table is complete, whatever happens. When the one that asks dies, the next in line asks.
+Every two seconds rank 0 asks the members below for the load of their machines. A member that is killed meanwhile ends
+as LEFT, one that does not answer in time (kill -STOP) as EXPIRED, one whose handler raises as FAILED: each ends in
+exactly one way, so the table is always complete. When the asking member dies, the next in line asks.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 
 def answer(command: ReceivedCommand) -> str:
-    """What everybody else does: text returned is OK, Rejected is REJECTED, any other exception is FAILED."""
+    """The handler of the other members: returned text is OK, Rejected is REJECTED, any other exception is FAILED."""
     if command.text != "load":
         raise Rejected(f"this answers 'load', not {command.text!r}")
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "load": os.getloadavg()[0]})
 
 
 def ask(client: Client, timeout_s: float) -> None:
-    """What rank 0 does."""
+    """Ask the members below, as rank 0 does."""
     try:
         receipt = client.command("load", results=True, timeout=timeout_s)
     except CommandRefused:
@@ -45,7 +45,7 @@ def shown(result: RoutedResult) -> str:
     if result.status is Status.OK:
         facts = json.loads(result.payload)
         return f"{facts['host']} (process {facts['pid']}): {facts['load']:.2f}"
-    return result.text  # what was raised there; nothing of who left or was too late
+    return result.text  # the text of an exception; empty for LEFT and EXPIRED
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="for an answer")
     options = parser.parse_args()
-    # Nothing here is bound to one seat, so `reconnect` is enough: a lost connection comes back by itself.
+    # Nothing here depends on one seat, so `reconnect` is enough: a lost connection is restored.
     with Client(options.host, options.port, name=options.name, handler=answer, reconnect=True) as client:
         print(f"{options.name}: rank {client.rank}", flush=True)
         while True:

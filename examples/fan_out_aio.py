@@ -1,11 +1,11 @@
-"""Fan-out with asyncio: as fan_out.py, in a program that does other things meanwhile.
+"""Fan-out with asyncio: fan_out.py in a program that can do other things meanwhile.
 
     rankmux-server &
     python examples/fan_out_aio.py              # in three terminals or more: the first asks, the others answer
 
-The connection is served by the loop: PINGs are answered whatever the program awaits, so a plain `asyncio.sleep` is fine
-between two questions, and `answer` runs in a task of its own. Each executor ends in exactly one way here too, OK,
-FAILED, REJECTED, EXPIRED or LEFT, and when the one that asks dies, the next in line asks.
+The loop serves the connection: PINGs are answered whatever the program awaits, so a plain `asyncio.sleep` between two
+questions is fine, and `answer` runs in its own task. Each executor ends in exactly one way here, too: OK, FAILED,
+REJECTED, EXPIRED or LEFT. When the asking member dies, the next in line asks.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 
 async def answer(command: ReceivedCommand) -> str:
-    """What everybody else does: text returned is OK, Rejected is REJECTED, any other exception is FAILED."""
+    """The handler of the other members: returned text is OK, Rejected is REJECTED, any other exception is FAILED."""
     if command.text != "load":
         raise Rejected(f"this answers 'load', not {command.text!r}")
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "load": os.getloadavg()[0]})
 
 
 async def ask(client: Client, timeout_s: float) -> None:
-    """What rank 0 does."""
+    """Ask the members below, as rank 0 does."""
     try:
         receipt = await client.command("load", results=True, timeout=timeout_s)
     except CommandRefused:
@@ -46,7 +46,7 @@ def shown(result: RoutedResult) -> str:
     if result.status is Status.OK:
         facts = json.loads(result.payload)
         return f"{facts['host']} (process {facts['pid']}): {facts['load']:.2f}"
-    return result.text  # what was raised there; nothing of who left or was too late
+    return result.text  # the text of an exception; empty for LEFT and EXPIRED
 
 
 async def main() -> None:
@@ -57,7 +57,7 @@ async def main() -> None:
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="for an answer")
     options = parser.parse_args()
-    # Nothing here is bound to one seat, so `reconnect` is enough: a lost connection comes back by itself.
+    # Nothing here depends on one seat, so `reconnect` is enough: a lost connection is restored.
     async with Client(
         options.host, options.port, name=options.name, handler=answer, reconnect=True
     ) as client:

@@ -1,13 +1,13 @@
-"""Host migration: a small game that survives its host. Everybody rolls a die, 100 points win.
+"""Host migration: a small game that survives its host. Every player rolls a die; 100 points win.
 
     rankmux-server &
     python examples/host_migration.py --name ada        # in three terminals or more, with different names
 
-Rank 0 is the host. Each round it sends the scores to all below, and what they roll comes back as their results: that is
-how those below, who cannot command a senior, have their say. So every player holds a snapshot, all the same one. When
-the host vanishes (kill -9), the next in line goes on from the last snapshot; what was rolled since is rolled again.
+Rank 0 is the host. Each round it sends the scores to the players below, and their rolls come back as results: members
+cannot command a senior, but they answer. So every player holds the same snapshot. When the host vanishes (kill -9), the
+next in line continues from the last snapshot; later rolls are repeated.
 
-A host that is only cut off finds its seat gone, joins again as a guest, and takes over the game as it has become.
+A host that was only cut off loses its seat, joins again as a guest, and gets the game's current state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 
 class Game:
-    """One player's view: the last snapshot. Only a host changes it by itself."""
+    """One player's view: the last snapshot. Only the host changes it."""
 
     def __init__(self, player: str, goal: int) -> None:
         self.player = player
@@ -51,11 +51,11 @@ class Game:
 
     def host(self, client: Client, pace_s: float) -> None:
         """Play rounds until the game is over; raises when the seat is gone."""
-        client.poll()  # the host before may have sent a snapshot with its last breath
+        client.poll()  # the last host may have sent a snapshot just before its end
         print(f"hosting from round {self.round + 1} on", flush=True)
         while not self.over:
             rolls = [[self.player, self.roll()]]
-            with suppress(CommandRefused):  # nobody is below: the host plays alone until somebody joins
+            with suppress(CommandRefused):  # nobody is below: the host plays alone until a player joins
                 receipt = client.command(self.snapshot(), results=True, timeout=2)
                 rolls += [json.loads(answer.payload) for answer in receipt if answer.status is Status.OK]
             for player, points in rolls:
@@ -63,7 +63,7 @@ class Game:
             self.round += 1
             self.show("host")
             client.wait(lambda: False, pace_s)
-        with suppress(CommandRefused):  # the others see the end, too
+        with suppress(CommandRefused):  # so that the others see the end
             client.command(self.snapshot(), results=True, timeout=2).wait()
 
     def show(self, role: str) -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7117)
-    parser.add_argument("--name", default=f"player-{os.getpid()}", help="each player needs one of their own")
+    parser.add_argument("--name", default=f"player-{os.getpid()}", help="different for each player")
     parser.add_argument("--pace", type=float, default=0.5, metavar="SECONDS", help="between two rounds")
     parser.add_argument("--goal", type=int, default=100, metavar="POINTS", help="the same for all")
     options = parser.parse_args()

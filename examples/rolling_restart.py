@@ -1,14 +1,14 @@
-"""A rolling restart in rank order: workers that restart one after the other, never two of them at the same time.
+"""A rolling restart in rank order: workers restart one after the other, never two at the same time.
 
     rankmux-server &
     python examples/rolling_restart.py          # in three terminals or more; then kill -HUP the one with rank 0
 
-Rank 0 conducts: it restarts the one directly below, waits until all are there again, and so on, itself last. Who comes
-back is last in line with a larger ticket than any at the start: that is how it shows who has been restarted.
+Rank 0 conducts: it restarts the worker directly below, waits until all are back, and so on; itself last. A worker that
+comes back is last in line, with a larger ticket than any at the start: so the restarted ones are known.
 
-- If a worker dies meanwhile, nobody else is restarted until it is back, and without it in time the roll stops.
-- If the conductor dies, the next in line knows the roll and goes on with it, by the same rules.
-- Ranks may change between looking and commanding: an order names the ticket that it is for, and others reject it.
+- If a worker dies meanwhile, no other is restarted until it is back; if that takes too long, the roll stops.
+- If the conductor dies, the next in line knows the roll and continues it by the same rules.
+- Ranks may change between looking and commanding: an order carries the ticket that it is for; other workers reject it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from rankmux.errors import CommandRefused, ConnectionLost, ServerError
 
 
 class Worker:
-    """One of the fleet. `roll`: the names of who takes part, and the newest ticket that is to be restarted."""
+    """One worker of the fleet. `roll`: the names of the workers, and the newest ticket to restart."""
 
     def __init__(self, host: str, port: int, name: str, patience_s: float) -> None:
         self.roll: dict[str, Any] | None = None
         self.asked = False  # with SIGHUP
         self.patience_s = patience_s
         self.missing: set[str] = set()
-        self.since_s = 0.0  # so long has exactly this been missing
-        # A worker joins when it is ready to work: to be there is what the conductor waits for.
+        self.since_s = 0.0  # the time since exactly these have been missing
+        # A worker joins when it is ready to work: the conductor waits for that.
         self.client = Client(host, port, name=name, handler=self.handle)
 
     def handle(self, command: ReceivedCommand) -> None:
@@ -77,7 +77,7 @@ class Worker:
             return
         due = [member for member in members[1:] if member.ticket <= roll["newest"]]
         if due:
-            with suppress(CommandRefused):  # it has just gone by itself
+            with suppress(CommandRefused):  # that worker has just gone
                 order = json.dumps({"restart": due[0].ticket})
                 counts = self.client.command(order, "next", results=True, timeout=self.patience_s).wait()
                 print(f"{due[0].name}: {'restarts' if counts.ok else 'no answer; looking again'}", flush=True)
@@ -85,7 +85,7 @@ class Worker:
             self.client.close()  # now this one
 
     def run(self) -> None:
-        """Until it is this one's turn; raises when the seat is gone."""
+        """Run until it is this worker's turn; raises when the seat is gone."""
         while not self.client.closed:
             self.client.wait(lambda: self.client.closed, 0.1)
             if self.asked:
@@ -99,8 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7117)
-    parser.add_argument("--name", default=f"worker-{os.getpid()}", help="the same one after the restart")
-    parser.add_argument("--patience", type=float, default=20.0, metavar="SECONDS", help="with who is gone")
+    parser.add_argument("--name", default=f"worker-{os.getpid()}", help="the same after the restart")
+    parser.add_argument("--patience", type=float, default=20.0, metavar="SECONDS", help="for missing ones")
     options = parser.parse_args()
     worker = Worker(options.host, options.port, options.name, options.patience)
     signal.signal(signal.SIGHUP, lambda *_: setattr(worker, "asked", True))

@@ -1,4 +1,4 @@
-"""The connection of the asyncio client: made, lost, made again, closed; and waiting for what comes over it.
+"""The connection of the asyncio client: opened, lost, restored, closed; and waiting for events over it.
 
 Between a loss and the return one task waits for the back-off; otherwise there is none. It knows sessions and links,
 and nothing of handlers, receipts or iterators.
@@ -94,7 +94,7 @@ class ClientConnection:
         self._nested = 0  # the number of waits in this client by its handlers
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Feed `subscriber` with the incidents from now on, for as long as somebody else holds it."""
+        """Feed `subscriber` with the incidents from now on, for as long as it is referenced elsewhere."""
         self._subscribers.add(subscriber)
 
     # connecting

@@ -1,4 +1,4 @@
-"""The handler and the callbacks of a blocking client, called for what has come.
+"""The calls of a blocking client's handler and callbacks, for the events that have come.
 
 They run one at a time, in threads that wait in the client anyway, and never while its lock is held. An exception of
 theirs is logged, and goes no further.
@@ -54,9 +54,11 @@ class CallQueue:
 
     def pending(self) -> bool:
         """Whether a call is due, and this thread is the one to run it; the lock is held."""
+        if not self._runner.may_run:
+            return False
         inbox = self._engine.inbox
-        return self._runner.may_run and bool(
-            self._change_due()
+        return bool(
+            (self._engine.changes and self._change_due())
             or inbox.refusals
             or inbox.turned_away
             or (inbox.promotions and self._on_promoted is not None)
@@ -127,7 +129,7 @@ class CallQueue:
 
     def _next(self) -> Callable[[], object]:
         inbox = self._engine.inbox
-        if self._change_due():
+        if self._engine.changes and self._change_due():
             return self._change_call(self._engine.changes.popleft())
         if inbox.refusals:
             refusal = inbox.refusals.popleft()

@@ -2,7 +2,7 @@
 
 It starts no threads. Every call that waits - a command for its answer, a receipt for results, `serve`, `poll` - reads
 for all, so PINGs are answered while something waits. A program that computes between two calls for longer than a
-server waits for a sign of life (27 s by default) gives `keep_reading` a thread of its own, or loses its seat. All
+server waits for a sign of life (27 s by default) calls `keep_reading` in another thread, or loses its seat. All
 methods may be called from several threads at once.
 """
 
@@ -181,7 +181,7 @@ class Client(Membership):
     def keep_reading(self) -> None:
         """Read and answer PINGs until this client is closed, running no handler and no callback.
 
-        For a thread of its own, so that another one may compute for long between two calls:
+        For a separate thread, so that another one may compute for long between two calls:
         `threading.Thread(target=client.keep_reading, daemon=True).start()`. Raises the reason when the connection is
         lost for good.
         """

@@ -34,7 +34,7 @@ class Runner(Generic[_Handler]):
     @property
     def may_run(self) -> bool:
         """Whether this thread may run the next handler or callback."""
-        return self._running is None and self._serving in (None, threading.get_ident())
+        return self._running is None and (self._serving is None or self._serving == threading.get_ident())
 
     def begin(self) -> None:
         """This thread runs one now."""

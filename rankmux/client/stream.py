@@ -1,6 +1,6 @@
 """A connected socket, plain or TLS, that never blocks.
 
-It knows nothing of what its bytes mean.
+It knows nothing of the meaning of its bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a handler returns or raises, as a result."""
+"""The result of a received command: from the return value or the exception of its handler."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.codes import Status, Target
-from rankmux.core.client.arguments import payload_of, target_of, token_of, ttl_ms_of
+from rankmux.codes import Status
 from rankmux.core.client.received import Rejected, pieces, reject, result_of, status_of
-from rankmux.errors import ArgumentError
 
 
 @given(st.binary(max_size=50), st.integers(1, 20))
@@ -41,15 +39,3 @@ def test_failures():
     with pytest.raises(Rejected) as caught:
         reject(None)
     assert status_of(caught.value) == (Status.REJECTED, b"this client executes nothing")
-
-
-def test_arguments():
-    assert target_of("next") == (Target.NEXT, 0)
-    assert target_of(5) == (Target.ONE, 5)
-    assert payload_of("é") == payload_of("é".encode()) == payload_of(memoryview("é".encode()))
-    with pytest.raises(ArgumentError):
-        payload_of(5)
-    assert (ttl_ms_of(None), ttl_ms_of(0.0001), ttl_ms_of(1.5)) == (0, 1, 1500)
-    assert (token_of(None), token_of("é"), token_of(lambda: b"x")) == (b"", "é".encode(), b"x")
-    with pytest.raises(ArgumentError):
-        token_of(lambda: 5)
