@@ -16,7 +16,7 @@ import pytest
 
 from rankmux.cli.top.program import main
 from rankmux.server.server import Server
-from rankmux.server.thread import Background
+from rankmux.server.thread import ServerThread
 from rankmux.wire import Command
 
 from ...support.admin_client import DEADLINE_S, join, turns_until, watched
@@ -31,7 +31,7 @@ def where():
         socks = [join(prepared, name) for name in NAMES]
         socks[2].sendall(Command(1, 0, 0, 1, 60_000, b"x").encode())
         turns_until(prepared, lambda: prepared.stats.commands)
-        running = Background(prepared.serve_forever)
+        running = ServerThread(prepared.serve_forever)
         yield prepared.admin_where[0]
         prepared.stop(0.0)
         running.join()
