@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from typing import Any
@@ -198,14 +196,6 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
 
     with pytest.warns(ResourceWarning, match="unclosed"):
         leave_it()
-
-
-def test_asyncio_is_imported_when_it_is_asked_for():
-    code = (
-        "import sys, rankmux; rankmux.Client; assert 'asyncio' not in sys.modules;"
-        "rankmux.aio.Client; assert 'asyncio' in sys.modules; from rankmux import aio"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_an_address_that_drops_packets_does_not_keep_the_next_from_being_tried(run, server, monkeypatch):

@@ -65,6 +65,9 @@ class Lines:
         self._joined = False
         self._places = asyncio.Semaphore(_OPEN_MAX)
         self._open: set[asyncio.Task[None]] = set()
+        self._receipts: dict[
+            Receipt | None, str
+        ] = {}  # of open commands, with the line that says that one is done
         self._reading: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._writing = False
@@ -169,9 +172,12 @@ class Lines:
 
     async def _command(self, to: To, payload: bytes) -> None:
         text = shown(payload)
+        receipt: Receipt | None = None
         async for answer in self._seat.answers(payload, to, results=True):
             match answer:
                 case Receipt():
+                    receipt = answer
+                    self._receipts[receipt] = ""
                     self._say(f"Sent to {counted(answer.executors)}: {text}")
                     if answer.rejected:
                         self._say(f"Rejected for {counted(answer.rejected)} above you: {text}")
@@ -179,7 +185,9 @@ class Lines:
                     if line := result_text(answer):
                         self._say(line)
                 case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
-                    self._say(f"Done, {counts_text(answer)}: {text}")
+                    assert receipt is not None
+                    self._receipts[receipt] = f"Done, {counts_text(answer)}: {text}"
+                    self._say_done()
                     self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
                 case CommandRefused():
                     self._say(f"Refused, {shown(answer.text.encode())}: {text}")
@@ -188,7 +196,17 @@ class Lines:
                     self._say(f"Not sent: {answer}")
                     self._note(Exit.USAGE)
                 case _:
+                    self._receipts.pop(receipt, None)
                     self._say(f"The outcome is not known: {text}")
+
+    def _say_done(self) -> None:
+        """Commands that are done, in the order in which they were sent; the task of an earlier one may run later."""
+        for receipt, line in list(self._receipts.items()):
+            if line:
+                del self._receipts[receipt]
+                self._say(line)
+            elif receipt is not None and receipt.counts is not None:
+                return
 
     # from the server
 
