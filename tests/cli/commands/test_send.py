@@ -202,7 +202,7 @@ def test_what_is_too_large_is_not_sent(scene):
     text = b"x" * 70_000 + b"\n" + b"short\n"
     code, _, err = scene.run("send", "--seat", seat, "--wait", "-", text=text)
     assert code == 2
-    assert "the payload is 70000 bytes" in err
+    assert "the payload has 70000 bytes" in err
     assert "1 ok: short" in err
 
 
