@@ -181,7 +181,8 @@ class Turns:
     def _seat(self, joined: Joined, now: float) -> None:
         connections = self._connections
         conn = connections.at(joined.handle)
-        assert conn is not None
+        if conn is None:
+            return  # connected elsewhere
         try:
             connections.seat(conn, joined.ticket)
             connections.send(conn, self._welcome(joined), now)
@@ -228,7 +229,7 @@ class Turns:
         departing = self._connections.departing
         self._stats.count(outcome, self._room.ranks, now)
         if self._event_log.listens():
-            why = {gone.ticket: departing[gone.ticket].why for gone in outcome.departed}
+            why = {ticket: conn.why for ticket, conn in departing.items()}
             self._event_log.joined(outcome.joined)
             self._event_log.departed(outcome.departed, why)
             self._event_log.refused(outcome.refused)

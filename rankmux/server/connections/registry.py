@@ -92,7 +92,7 @@ class Connections:
 
     def at(self, fd: int) -> Connection | None:
         """The connection with that descriptor, if there is one."""
-        return self._by_fd[fd] if fd < len(self._by_fd) else None
+        return self._by_fd[fd] if 0 <= fd < len(self._by_fd) else None
 
     def owner(self, key: int) -> Connection | None:
         """The connection with that `key`, if its seat or its queue is still there."""
