@@ -148,19 +148,24 @@ class Config:
     slow_consumer: str = _setting(
         "pace", "above the soft limit: pace its senders, or evict the member", None, None, "pace", "evict"
     )
-    outbox_soft_bytes: int = _setting(1 << 20, "bytes queued for a member before its senders are paced", 1024)
+    outbox_soft_bytes: int = _setting(
+        1 << 20, "bytes queued for a member before its senders are paced", 1024, 1 << 44
+    )
     outbox_hard_bytes: int = _setting(
-        _OUTBOX_HARD_BYTES, "bytes queued for a member before it is evicted", 1024
+        _OUTBOX_HARD_BYTES, "bytes queued for a member before it is evicted", 1024, 1 << 44
     )
     outboxes_total_bytes: int = _setting(
         1 << 30,
         "memory of all outboxes; above it, the member with the most queued bytes is evicted first",
         1024,
+        1 << 44,
     )
     write_timeout_s: float = _setting(
         10.0, "how long a member may accept no bytes, or stay above the soft limit", 0.01, 3600
     )
-    send_buffer_bytes: int = _setting(256 * 1024, "SO_SNDBUF: the kernel's send buffer of each member", 4096)
+    send_buffer_bytes: int = _setting(
+        256 * 1024, "SO_SNDBUF: the kernel's send buffer of each member", 4096, 1 << 30
+    )
     ping_ms: int = _setting(10_000, "silence after which a member is pinged", 10, 3_600_000)
     pings_missed: int = _setting(
         2, "pings in a row, with no byte received in between, after which a member is lost", 1, 1000
@@ -168,8 +173,8 @@ class Config:
     user_timeout_s: float = _setting(
         20.0, "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged", 1, 3600
     )
-    read_budget_bytes: int = _setting(64 * 1024, "bytes read from one member per turn", 1024)
-    turn_budget_bytes: int = _setting(1 << 20, "bytes read from all members per turn", 1024)
+    read_budget_bytes: int = _setting(64 * 1024, "bytes read from one member per turn", 1024, 1 << 28)
+    turn_budget_bytes: int = _setting(1 << 20, "bytes read from all members per turn", 1024, 1 << 28)
     accept_budget: int = _setting(64, "connections accepted per turn", 1, 100_000)
     tls_handshake_budget: int = _setting(4, "TLS handshake steps per turn", 1, 100_000)
     waiting_max: int = _setting(1024, "commands of one sender awaiting results", 1, 1_000_000)

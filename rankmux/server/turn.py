@@ -214,7 +214,7 @@ class Turns:
             self._reaper.give_back()
         self._reaper.limit_all(now)
         connections.outbox.settle()
-        connections.release_paced()
+        connections.release_paced(now)
 
     # 6. close
 

@@ -81,7 +81,8 @@ class Deadlines:
         c = self._connections
         self._judge_greeting(now)
         for conn in list(c.watching.starved):
-            c.resume(conn, now)
+            with c.guard(conn, now):
+                c.resume(conn, now)
         self._judge_frames(now)
         self._judge_queues(now)
         for conn in list(c.ending.values()):
@@ -97,14 +98,16 @@ class Deadlines:
         for conn in list(c.greeting.values()):  # oldest first
             if now - conn.opened_at < limit_s:
                 break
-            c.end(conn, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {limit_s:g} s", now)
+            with c.guard(conn, now):
+                c.end(conn, CloseReason.HANDSHAKE_TIMEOUT, f"no HELLO within {limit_s:g} s", now)
 
     def _judge_frames(self, now: float) -> None:
         c, limit_s = self._connections, self._config.frame_timeout_s
         for fd, since in list(c.descriptors.partial_since.items()):
             conn = c.at(fd)
             if conn is not None and now - since >= limit_s:
-                c.end(conn, CloseReason.FRAME_TIMEOUT, f"a frame took over {limit_s:g} s", now)
+                with c.guard(conn, now):
+                    c.end(conn, CloseReason.FRAME_TIMEOUT, f"a frame took over {limit_s:g} s", now)
 
     def _judge_queues(self, now: float) -> None:
         c, limit_s = self._connections, self._config.write_timeout_s
@@ -112,10 +115,11 @@ class Deadlines:
             conn = c.owner(key)
             if conn is None or not conn.alive:
                 continue
-            if now - queue.moved_at >= limit_s:
-                c.end(conn, CloseReason.SLOW, f"took no bytes for {limit_s:g} s", now)
-            elif queue.over_at is not None and now - queue.over_at >= limit_s:
-                c.end(conn, CloseReason.SLOW, f"over outbox_soft_bytes for {limit_s:g} s", now)
+            with c.guard(conn, now):
+                if now - queue.moved_at >= limit_s:
+                    c.end(conn, CloseReason.SLOW, f"took no bytes for {limit_s:g} s", now)
+                elif queue.over_at is not None and now - queue.over_at >= limit_s:
+                    c.end(conn, CloseReason.SLOW, f"over outbox_soft_bytes for {limit_s:g} s", now)
 
     def _ping(self, now: float) -> None:
         """PING each member that has been silent for a while; one that leaves two unanswered is gone (section 3.5).
@@ -123,22 +127,28 @@ class Deadlines:
         A paused member is not read from and so cannot be heard: it is pinged, so that a broken connection shows, but
         not judged.
         """
-        c, ping_s, missed = self._connections, self._ping_s, self._config.pings_missed
+        c = self._connections
         heard = c.descriptors.heard
-        limit = now - ping_s
+        limit = now - self._ping_s
         for conn in [conn for conn in c.seats.values() if heard[conn.fd] <= limit and conn.alive]:
-            silence = now - heard[conn.fd]
-            if heard[conn.fd] > conn.pinged_at:
-                conn.pings = 0
-            if conn.paused_for:
-                if now - conn.pinged_at >= ping_s:
-                    self._send_ping(conn, now)
-            elif conn.pings == missed:
-                if silence >= ping_s * (missed + 1) - min(_IDLE_S, ping_s / 4):
-                    c.end(conn, CloseReason.SILENT, f"no sign of life for {silence:.1f} s", now)
-            elif silence >= ping_s * (conn.pings + 1):
-                conn.pings += 1
+            with c.guard(conn, now):
+                self._ping_or_end(conn, heard[conn.fd], now)
+
+    def _ping_or_end(self, conn: Connection, heard_at: float, now: float) -> None:
+        ping_s, missed = self._ping_s, self._config.pings_missed
+        silence = now - heard_at
+        if heard_at > conn.pinged_at:
+            conn.pings = 0
+        if conn.paused_for:
+            if now - conn.pinged_at >= ping_s:
                 self._send_ping(conn, now)
+        elif conn.pings == missed:
+            if silence >= ping_s * (missed + 1) - min(_IDLE_S, ping_s / 4):
+                text = f"no sign of life for {silence:.1f} s"
+                self._connections.end(conn, CloseReason.SILENT, text, now)
+        elif silence >= ping_s * (conn.pings + 1):
+            conn.pings += 1
+            self._send_ping(conn, now)
 
     def _send_ping(self, conn: Connection, now: float) -> None:
         conn.pinged_at = now

@@ -38,7 +38,8 @@ class Reaper:
             key = outbox.largest()
             conn = connections.owner(key)
             if conn is not None and conn.alive:
-                connections.end(conn, CloseReason.SLOW, why, now)
+                with connections.guard(conn, now):
+                    connections.end(conn, CloseReason.SLOW, why, now)
             else:
                 connections.undelivered_bytes += outbox.drop(key)
                 if conn is not None:
@@ -50,7 +51,8 @@ class Reaper:
         """Queue the ERROR of each connection that ended, and close those that are done."""
         connections = self._connections
         for conn in list(connections.ended.values()):
-            self._farewell(conn, now)
+            with connections.guard(conn, now):
+                self._farewell(conn, now)
         if not connections.dead:
             return
         # The room meets the departing once more: until then the descriptor stays theirs.

@@ -224,21 +224,25 @@ class Connections:
         """These senders wait for receivers from now on."""
         for ticket in tickets:
             if (conn := self.seats.get(ticket)) is not None:
-                self.pause(conn, Pause.PACED, now)
+                with self.guard(conn, now):
+                    self.pause(conn, Pause.PACED, now)
 
-    def release_paced(self) -> None:
+    def release_paced(self, now: float) -> None:
         """Senders whose receivers have caught up are read from again."""
         for ticket in self.pacing.release():
             if (conn := self.seats.get(ticket)) is not None:
-                self.watching.resume(conn, Pause.PACED)
+                with self.guard(conn, now):
+                    self.watching.resume(conn, Pause.PACED)
 
-    def end(self, conn: Connection, reason: CloseReason, detail: str, now: float) -> None:
-        """End the life of `conn` for `reason`; the first reason counts."""
+    def end(
+        self, conn: Connection, reason: CloseReason, detail: str, now: float, *, at_once: bool = False
+    ) -> None:
+        """End the life of `conn` for `reason`; the first reason counts. `at_once`: nothing more is sent."""
         if conn.reason is not None:
             return
         if conn.state is State.BROKEN:
             reason, detail = CloseReason.RESET, conn.broken
-        at_once = conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
+        at_once = at_once or conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
         if conn.ticket:
             self.departing[conn.ticket] = conn  # first: it may find no memory, and the room must learn of it
         self.step(conn, Step.END)
@@ -274,12 +278,12 @@ class Connections:
         Part of a frame may have been sent, so nothing can follow it: the stream ends with a reset.
         """
         if isinstance(error, MemoryError):
-            self.end(conn, CloseReason.RESOURCE, "there is no memory for it", now)
+            self.end(conn, CloseReason.RESOURCE, "there is no memory for it", now, at_once=True)
         else:
             facts = tagged("mistake", where=conn.address)
             text = "internal error: the connection %s ends"
             log.error(text, conn.address, exc_info=error, extra=facts)
-            self.end(conn, CloseReason.INTERNAL, "internal error of the server", now)
+            self.end(conn, CloseReason.INTERNAL, "internal error of the server", now, at_once=True)
         conn.transport.reset_on_close()
         self.drop(conn)
 

@@ -23,6 +23,7 @@ __all__ = ["Writing"]
 _TRY_AGAIN = frozenset((0, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
 _STARVED = frozenset((errno.ENOBUFS, errno.ENOMEM))  # writable by the kernel's own word, and still refused
 _HEADROOM_BYTES = 16 << 20  # enough for a turn with the largest frames
+_SEND_BUFFER_MAX = 1 << 30  # the kernel doubles it, in an int
 _PROBE_BYTES = 1 << 20  # the growth of all queues after which free memory is probed again
 
 
@@ -99,9 +100,8 @@ class Writing:
         """Let the kernel take the rest of the frame under way and the ERROR: the stream ends whole, read or not."""
         queue = self._outbox.queues.get(conn.key)
         try:
-            conn.transport.set_send_buffer(
-                2 * (self._config.send_buffer_bytes + (queue.size if queue is not None else 0))
-            )
+            owed = queue.size if queue is not None else 0
+            conn.transport.set_send_buffer(min(2 * (self._config.send_buffer_bytes + owed), _SEND_BUFFER_MAX))
         except OSError as error:
             return Broken(error.errno or 0)
         return self.resume(conn, now) if queue is not None else None
