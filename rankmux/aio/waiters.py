@@ -1,4 +1,4 @@
-"""Waiting in a task for a callback of the loop: one future for each waiting task, under a key.
+"""Waiters: futures by key, on which tasks wait for callbacks of the event loop.
 
 It knows nothing of the things waited for. A task that is cancelled leaves no entry behind.
 """

@@ -1,4 +1,4 @@
-"""The calls of a blocking client's handler and callbacks, for the events that have come.
+"""The queue of handler and callback calls of a blocking client.
 
 They run one at a time, in threads that wait in the client anyway, and never while its lock is held. An exception of
 theirs is logged, and goes no further.

@@ -1,4 +1,4 @@
-"""The first frame of a connection, HELLO, off the front of its bytes (PROTOCOL section 3.1)."""
+"""Parser for HELLO, the first frame of a connection (PROTOCOL section 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that receivers have not taken yet: one copy of the shared ones, and a queue of ranges into it per receiver.
+"""The outbox: bytes not sent yet, shared ones kept once, with a queue of ranges per receiver.
 
 A receiver that keeps up has no queue. Bytes for several receivers lie once in the backlog; a queue holds (start, end)
 positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never

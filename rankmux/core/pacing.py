@@ -1,4 +1,4 @@
-"""Pacing: which senders wait, because they send to receivers that do not keep up.
+"""Pacing: the senders that wait, because they send to receivers that do not keep up.
 
 A sender waits for the receivers that it filled while they were over their soft limit, until each is under half of that
 limit or gone. Nothing is counted per frame: the senders are looked up in a turn's deliveries, and only for receivers

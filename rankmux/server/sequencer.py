@@ -1,4 +1,4 @@
-"""The order of turns: what a turn gathered goes in, and turns come out whose place in the order is certain.
+"""The sequencer: gathered turns go in, turns whose place in the order is certain come out.
 
 One server alone is its own order, so the same turn comes back in the same step. A server that shares its room with
 others would put the entry of a turn into a replicated log here, and hand back what it reads from there.

@@ -153,8 +153,7 @@ class Server:
         for conn in self.connections:
             self.connections.end(conn, CloseReason.SHUTDOWN, "the server closed", now)
             self.connections.drop(conn)
-        self._turns.freeze()
-        self._reaper.reap(now)
+        self._turns.freeze(now)
         self._close_rest()
 
     def __enter__(self) -> Self:
@@ -202,8 +201,7 @@ class Server:
     def _shut_down(self, now: float) -> None:
         if self._shutdown.begin(now):
             self._status.close_doors()
-            self._turns.freeze()
-            self._reaper.reap(now)
+            self._turns.freeze(now)
         if self._shutdown.is_over(now):
             self._shutdown.drop_all()
             self._reaper.reap(now)

@@ -69,18 +69,22 @@ class Turns:
         """One turn over the `ready` (fd, mask); returns the ready descriptors that are no connection's."""
         self._event_log.tick(now)
         turn, foreign = self._gather(ready, now)
+        applied = []
         for ordered in self._order(turn):
             outcome = self._apply(ordered)
-            self._deliver(outcome, now)
-            self._record(outcome, now)
+            applied.append((outcome, self._deliver(outcome, now)))
         self._judge(now)
         self._close(now)
+        for outcome, reasons in applied:
+            self._record(outcome, reasons, now)
         return foreign
 
-    def freeze(self) -> None:
-        """The ranks stay as they are from now on."""
+    def freeze(self, now: float) -> None:
+        """The ranks stay as they are from now on; connections that ended get their last words."""
         self._frozen = True
         self._connections.unseat(list(self._connections.departing))
+        self._reaper.reap(now)
+        self._deadlines.plan(now)
 
     def patience(self, now: float) -> float:
         """The time in seconds that may pass until the next turn, if nothing becomes ready before."""
@@ -142,7 +146,8 @@ class Turns:
 
     # 4. deliver
 
-    def _deliver(self, outcome: Outcome, now: float) -> None:
+    def _deliver(self, outcome: Outcome, now: float) -> dict[int, str]:
+        """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         tails = deliveries.tails()
         behind = flush(deliveries, tickets, outcome.handles, tails, connections.descriptors, self._ring)
@@ -153,6 +158,7 @@ class Turns:
         for full in outcome.full:
             if (conn := connections.at(full.handle)) is not None:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
+        return connections.unseat([gone.ticket for gone in outcome.departed])
 
     def _queue(
         self,
@@ -225,12 +231,9 @@ class Turns:
 
     # statistics and the event log
 
-    def _record(self, outcome: Outcome, now: float) -> None:
-        departing = self._connections.departing
+    def _record(self, outcome: Outcome, reasons: dict[int, str], now: float) -> None:
         self._stats.count(outcome, self._room.ranks, now)
         if self._event_log.listens():
-            why = {ticket: conn.why for ticket, conn in departing.items()}
             self._event_log.joined(outcome.joined)
-            self._event_log.departed(outcome.departed, why)
+            self._event_log.departed(outcome.departed, reasons)
             self._event_log.refused(outcome.refused)
-        self._connections.unseat(gone.ticket for gone in outcome.departed)

@@ -1,4 +1,4 @@
-"""Help at typing: the history, kept in a file that only its user can read, and completion.
+"""Line-editing aids: private history and completion.
 
 It knows no connection: a callable lists the members.
 """

@@ -1,4 +1,4 @@
-"""Ways of `send` and `who` to a seat: a held one through its control socket, or one that they join with themselves.
+"""Channels from `send` and `who` to a seat: a held one, or one that they join for themselves.
 
 Both block, and give replies as `protocol` has them. A seat of one's own is the last in line; it executes nothing.
 """

@@ -1,4 +1,4 @@
-"""A seat that is held: joined, kept, joined again if that is wanted, left. Its incidents are an iterator.
+"""A held seat: joined, kept, joined again if asked to, left; its incidents as an iterator.
 
 It stands on one `rankmux.aio.Client`, which connects anew after each loss. It knows no control socket and no terminal.
 """

@@ -1,4 +1,4 @@
-"""Event loop of everything in rankmux-client that stands on asyncio."""
+"""The event loop runner of the asyncio-based parts of rankmux-client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams in any state: closed, full, non-blocking, or in an encoding that lacks letters.
+"""Robust standard streams: closed, full, non-blocking, or unable to encode some characters.
 
 Output goes out at once, past Python's buffers, so that no error is left for the exit of the interpreter.
 It knows nothing of what is written.

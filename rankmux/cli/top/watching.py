@@ -1,4 +1,4 @@
-"""Screen of rankmux-top, kept up to date and moved by keys."""
+"""The refresh-and-key loop of rankmux-top."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command that was received, and its result: the part that both drivers share.
+"""Received commands and their results, for both clients.
 
 It turns a handler's return value or exception into a status and a payload, and cuts long output into pieces that fit a
 frame. Nothing here knows a socket or a thread; the clock comes in as an argument.

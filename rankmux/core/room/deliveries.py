@@ -1,4 +1,4 @@
-"""The frames that one turn owes its members, arranged so that nothing is copied per receiver (PROTOCOL section 4).
+"""Deliveries: the frames that one turn owes its members, without a copy per receiver (PROTOCOL section 4).
 
 The EXECUTE frames of all ALL commands lie in one buffer, the most senior sender's first. The share of rank k is
 a prefix: up to the first frame whose sender is not senior to k. Frames for one receiver alone are spliced in at their

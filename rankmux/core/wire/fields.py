@@ -1,4 +1,4 @@
-"""How frames are put together and taken apart: what the layouts of both directions share. Knows no single frame."""
+"""Helpers to build and parse frames, shared by both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of breaches by a member's bytes, in one place for both twins (PROTOCOL section 3.3).
+"""Error texts for protocol violations by members, for both twins.
 
 The hot loops judge by numbers, and hand over here whatever is odd.
 """
@@ -15,7 +15,7 @@ __all__ = ["bad_length", "member_frame"]
 def bad_length(length: int, max_length: int) -> ProtocolViolation:
     """The breach of a frame that announces `length` (section 3.3)."""
     if not length:
-        return ProtocolViolation(ErrorCode.PROTOCOL, "expected a frame's length is 0, at least 1")
+        return ProtocolViolation(ErrorCode.PROTOCOL, "a frame's length is 0, expected at least 1")
     return ProtocolViolation(
         ErrorCode.TOO_BIG, f"a frame's length is {length}, at most {max_length} is allowed"
     )

@@ -1,4 +1,4 @@
-"""Why connections end: the reasons, their codes on the wire, and a count of each."""
+"""Close reasons: their codes on the wire, and a count of each."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Deadlines:
         """Sweep if it is time and input is not `unread`; the lateness of the sweep in seconds, None without one."""
         self._unread_turns = self._unread_turns + 1 if unread else 0
         if now < self.next_at or not self.may_judge(unread):
-            self.next_at = min(self.next_at, now + self._interval())
+            self.plan(now)
             return None
         late = now - self.next_at
         if late < _GAP_S:
@@ -48,6 +48,10 @@ class Deadlines:
             self._forgive(late, now)
         self.next_at = now + self._interval()
         return late
+
+    def plan(self, now: float) -> None:
+        """Sweep earlier than planned if something short is under way now."""
+        self.next_at = min(self.next_at, now + self._interval())
 
     def may_judge(self, unread: bool) -> bool:
         """Whether everything that had arrived was read, or has been waited for long enough."""

@@ -1,4 +1,4 @@
-"""All connections of a server: opened, ended and closed here, each in one place. Knows no ranks and no commands.
+"""The registry of a server's connections: opened, stepped and ended here, closed by `reaper`. Knows no ranks.
 
 Other modules find out what should happen to a connection and say so as a verdict; `act` is the one place that does it.
 A connection that ends is marked with one reason and still gets the bytes that it is owed, and its ERROR; at the end of
@@ -153,25 +153,33 @@ class Connections:
         self.watching.look_again(conn)
         self.watching.update(conn)
 
-    def unseat(self, tickets: Iterable[int]) -> None:
-        """The room has given up these seats."""
+    def unseat(self, tickets: Iterable[int]) -> dict[int, str]:
+        """The room has given up these seats; returns why each of the members went, by ticket."""
+        reasons = {}
         for ticket in tickets:
             self.seats.pop(ticket, None)
-            self.departing.pop(ticket, None)
+            if (conn := self.departing.pop(ticket, None)) is not None:
+                reasons[ticket] = conn.why
+        return reasons
 
     def step(self, conn: Connection, step: Step) -> None:
         """Take a step of the table; the collections follow from the state. Raises StateError."""
-        following = STEPS[step][1]
+        legal, following = STEPS[step]
         before, after = self._held_in.get(conn.state), self._held_in.get(following)
-        if after is not None and after is not before:
-            after[conn.key] = conn  # first: it may find no memory, and nothing has changed then
+        if conn.state not in legal or after is before:
+            conn.step(step)
+            return
+        # First whatever may find no memory: nothing has changed then.
+        key, host = conn.key, conn.host
+        if after is not None:
+            after[key] = conn
         conn.step(step)
-        if before is not None and after is not before:
-            before.pop(conn.key, None)
-            if before is self.greeting:
-                self._per_host[conn.host] -= 1
-                if not self._per_host[conn.host]:
-                    del self._per_host[conn.host]
+        if before is not None:
+            before.pop(key, None)
+        if before is self.greeting:
+            self._per_host[host] -= 1
+            if not self._per_host[host]:
+                del self._per_host[host]
 
     # Verdicts.
 

@@ -1,4 +1,4 @@
-"""Verdicts on a connection: returned by the code that finds something out, acted on in one place (`registry`)."""
+"""Verdicts on connections: returned by the code that finds something out, acted on in `registry` alone."""
 
 from __future__ import annotations
 

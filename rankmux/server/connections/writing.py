@@ -1,4 +1,4 @@
-"""The way of bytes to connections: at once where the kernel takes them, queued and resumed where it does not.
+"""Output to connections: sent at once where the kernel takes it, queued and resumed otherwise.
 
 Every byte that is not taken at once goes through one outbox, so limits are met in one place. Returns verdicts; what
 they lead to is decided in `registry`. Knows no ranks.

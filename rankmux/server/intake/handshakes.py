@@ -1,5 +1,6 @@
-"""The TLS handshakes under way: a bounded number of steps per turn, first come first served, since each takes a
-millisecond or two.
+"""The TLS handshakes in progress: a bounded number of steps per turn, in order of arrival.
+
+Each step takes a millisecond or two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Intake: connections are accepted, greeted and read, and the frames that they sent go into the turn. Judges no ranks.
+"""Intake: accepting, greeting and reading connections, and collecting their frames for the turn. Judges no ranks.
 
 Whatever goes wrong with one connection in here ends that one, and no other.
 """

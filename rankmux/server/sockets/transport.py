@@ -1,4 +1,4 @@
-"""The face of a connection's byte stream, plain or TLS: what the server asks of either.
+"""The interface of a connection's byte stream, plain or TLS.
 
 A plain socket has it by itself; `tls.TlsSocket` puts it over TLS. Calls never block: they raise BlockingIOError when
 they have to be made again, and OSError when the stream is broken (EPROTO: TLS itself found something wrong).
