@@ -109,7 +109,6 @@ class ClientSession:
             raise ArgumentError(
                 "token", f"{len(token)} bytes", f"at most {TOKEN_MAX_BYTES} bytes are expected"
             )
-        self.name = name
         self.state = ClientState.AWAITING
         self.seat = ClientSeat()
         self.max_payload: int | None = None
