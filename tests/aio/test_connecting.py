@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -193,3 +195,11 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
 
     with pytest.warns(ResourceWarning, match="unclosed"):
         leave_it()
+
+
+def test_asyncio_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, rankmux; rankmux.Client; assert 'asyncio' not in sys.modules;"
+        "rankmux.aio.Client; assert 'asyncio' in sys.modules; from rankmux import aio"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
