@@ -105,7 +105,6 @@ class ClientSession:
             raise ArgumentError("name", name, f"expected at most {NAME_MAX_BYTES} bytes of printable text")
         if len(token) > TOKEN_MAX_BYTES:
             raise ArgumentError("token", f"{len(token)} bytes", f"expected at most {TOKEN_MAX_BYTES} bytes")
-        self.name = name
         self.state = ClientState.AWAITING
         self.seat = ClientSeat()
         self.max_payload: int | None = None
