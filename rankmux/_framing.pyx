@@ -36,10 +36,11 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from .core.room.encoding import check_run, encode, runs
 from .core.room.refusals import overload, refusal
+from .core.room.snapshot import UNTOLD as SNAPSHOT_UNTOLD
 from .core.wire import codes, layouts
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
 from .core.wire.frames import Leave, Pong
@@ -57,6 +58,7 @@ cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Tar
 cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET
 cdef uint8_t COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET
 cdef uint8_t REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT, PART = Status.PART
+cdef uint8_t UNTOLD = SNAPSHOT_UNTOLD
 cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
 cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
 cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG

@@ -72,6 +72,7 @@ class Server:
             config.waiting_max,
             config.result_ttl_ms,
             config.waiting_total_max,
+            told_max_bytes=config.outbox_soft_bytes,
         )
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)

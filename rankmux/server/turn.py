@@ -91,6 +91,8 @@ class Turns:
         if self._intake.more() or self._connections.departing:
             return 0.0
         until = self._deadlines.next_at
+        if not self._frozen and self._room.has_news(self._connections.outbox.over):
+            return 0.0
         deadline_ms = None if self._frozen else self._room.next_deadline_ms()
         if deadline_ms is not None:
             until = min(until, deadline_ms / 1000)
@@ -116,6 +118,7 @@ class Turns:
             return ()
         entry, intake, connections = turn.entry, self._intake, self._connections
         entry.judge = self._deadlines.may_judge(bool(intake.unread))
+        entry.slow = connections.outbox.over
         if connections.departing:
             entry.departures = [
                 Departure(ticket, conn.reason.cause)

@@ -41,9 +41,9 @@ NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class ModelledRoom(Room):
     """The room, with the model running along. `owed` and `arrived` are by ticket, over all turns."""
 
-    def __init__(self, *args: int) -> None:
-        super().__init__(*args)
-        self.model = RoomModel(*args)
+    def __init__(self, *args: int, **more: int) -> None:
+        super().__init__(*args, **more)
+        self.model = RoomModel(*args, **more)
         self.owed: dict[int, list[Frame]] = defaultdict(list)
         self.arrived: dict[int, list[Command | Result]] = defaultdict(list)
         self.turns = 0
@@ -60,6 +60,7 @@ class ModelledRoom(Room):
             list(turn.queries),
             list(turn.pings),
             entry.judge,
+            set(entry.slow),
         )
         for kind in (model_turn.commands, model_turn.results):
             for ticket, frame in kind:

@@ -6,6 +6,7 @@ What a turn owes each member is computed for each member alone, one frame after 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from rankmux.codes import FRAME_OVERHEAD, Cause, CommandFlag, RefusedCode, Status, Target
@@ -50,7 +51,10 @@ class Member:
 
 @dataclass
 class Waiting:
-    """A command that waits for results: `ranks` are those at its dispatch, by ticket."""
+    """A command that waits for results: `ranks` are those at its dispatch, by ticket.
+
+    `untold` are ends of which the sender has not been told yet.
+    """
 
     seq: int
     sender: int
@@ -58,9 +62,15 @@ class Waiting:
     deadline_ms: int
     ranks: dict[int, int]
     ended: dict[int, Status] = field(default_factory=dict)
+    untold: dict[int, Status] = field(default_factory=dict)
 
     def owes(self, ticket: int) -> bool:
-        return ticket in self.ranks and ticket not in self.ended
+        return ticket in self.ranks and ticket not in self.ended and ticket not in self.untold
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return Status.EXPIRED in self.untold.values()
 
 
 @dataclass
@@ -75,6 +85,7 @@ class ModelTurn:
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
     judge: bool = True  # whether those that are due expire
+    slow: Container[int] = ()  # senders that are told of LEFT and EXPIRED later
 
 
 class RoomModel:
@@ -87,12 +98,14 @@ class RoomModel:
         waiting_max: int,
         result_ttl_ms: int,
         waiting_total_max: int = 1 << 40,
+        told_max_bytes: int = 1 << 20,
     ) -> None:
         self.seats = seats
         self.max_payload = max_payload
         self.waiting_max = waiting_max
         self.result_ttl_ms = result_ttl_ms
         self.waiting_total_max = waiting_total_max
+        self.told_max = max(1, told_max_bytes // len(Routed(0, 0, 0, 0, b"").encode()))
         self.members: list[Member] = []
         self.waiting: list[Waiting] = []
         self.finished: list[Waiting] = []
@@ -111,12 +124,17 @@ class RoomModel:
 
     def deadline_ms(self) -> int | None:
         """When the next command expires."""
-        return min((waiting.deadline_ms for waiting in self.waiting), default=None)
+        return min((waiting.deadline_ms for waiting in self.waiting if not waiting.expired), default=None)
 
     def due(self, now: float) -> list[int]:
         """The seqs that expire by `now`."""
         clock_ms = round(now * 1000)
-        return [seq for due, seq in sorted((w.deadline_ms, w.seq) for w in self.waiting) if due <= clock_ms]
+        deadlines = sorted((w.deadline_ms, w.seq) for w in self.waiting if not w.expired)
+        return [seq for due, seq in deadlines if due <= clock_ms]
+
+    def has_news(self, slow: Container[int]) -> bool:
+        """Whether there is an end to tell of."""
+        return any(waiting.untold and waiting.sender not in slow for waiting in self.waiting)
 
     def apply(self, turn: ModelTurn) -> None:
         """Results, expiries, commands, departures, joins, answers."""
@@ -127,12 +145,15 @@ class RoomModel:
         for waiting in [self._find(seq) for seq in (self.due(turn.now) if turn.judge else ())]:
             for ticket in list(waiting.ranks):
                 if waiting.owes(ticket):
-                    self._end(waiting, ticket, Status.EXPIRED)
+                    waiting.untold[ticket] = Status.EXPIRED
+        self._tell(turn.slow)
         for member in self.members:
             for sender, command in turn.commands:
                 if sender == member.ticket:
                     self._command(turn.now, sender, command)
         self._depart(turn.departures)
+        if self.departed:
+            self._tell(turn.slow)
         self._join(turn.joins)
         for waiting in sorted(self.finished, key=lambda waiting: waiting.seq):
             counts = Counter(waiting.ended.values())
@@ -169,6 +190,17 @@ class RoomModel:
             self.waiting.remove(waiting)
             self.finished.append(waiting)
 
+    def _tell(self, slow: Container[int]) -> None:
+        """Route the ends that are not told yet, unless their sender is slow; the seniors' first."""
+        for member in self.members:
+            told = 0
+            for waiting in [
+                w for w in self.waiting if w.sender == member.ticket and member.ticket not in slow
+            ]:
+                for ticket in [t for t in waiting.ranks if t in waiting.untold][: self.told_max - told]:
+                    self._end(waiting, ticket, waiting.untold.pop(ticket))
+                    told += 1
+
     def _command(self, now: float, sender: int, command: Command) -> None:
         rank = [member.ticket for member in self.members].index(sender)
         juniors = range(rank + 1, len(self.members))
@@ -196,6 +228,7 @@ class RoomModel:
                 Target.LEAST: [min(juniors, key=lambda junior: self.load(self.members[junior].ticket))],
             }[Target(command.target)]
             owed = sum(self.load(member.ticket) for member in self.members)
+            owed += sum(len(waiting.untold) for waiting in self.waiting)
             if wants_results and owed + len(executors) > self.waiting_total_max:
                 code = RefusedCode.BUSY
         if code is not None:
@@ -224,7 +257,7 @@ class RoomModel:
         for waiting in list(self.waiting):
             for member in self.departed:
                 if waiting.owes(member.ticket):
-                    self._end(waiting, member.ticket, Status.LEFT)
+                    waiting.untold[member.ticket] = Status.LEFT
         for rank, member in enumerate(self.members):
             ahead = [causes[m.ticket] for m in before[: before.index(member)] if m.ticket in causes]
             if ahead:

@@ -14,7 +14,9 @@ from .room_model import ModelTurn
 
 def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
     """The turn as the server would make it."""
-    entry = Entry(round(model_turn.now * 1000), Batch(max_payload), judge=model_turn.judge)
+    entry = Entry(
+        round(model_turn.now * 1000), Batch(max_payload), judge=model_turn.judge, slow=model_turn.slow
+    )
     for ticket, frame in (*model_turn.results, *model_turn.commands):
         octets = frame.encode()
         assert entry.batch.feed(ticket, octets) == (len(octets), [])

@@ -1,13 +1,16 @@
 # The results that executors owe to commands.
 
 cdef class Waiting:
-    """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on."""
+    """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on.
+
+    `answered` is as in `ledger._Waiting`.
+    """
 
     cdef uint64_t seq, sender
     cdef uint32_t id
     cdef array held  # never changes, so its memory may be pointed into
     cdef const uint64_t *tickets
-    cdef Py_ssize_t first, size, remaining
+    cdef Py_ssize_t first, size, remaining, untold
     cdef uint8_t *answered
     cdef uint32_t[5] counts
 
@@ -19,6 +22,7 @@ cdef class Waiting:
         self.tickets = <const uint64_t *> self.held.data.as_ulonglongs
         self.first = first
         self.size = self.remaining = last - first
+        self.untold = 0
         memset(self.counts, 0, sizeof(self.counts))
         self.answered = <uint8_t *> malloc(self.size)
         if self.answered == NULL:
@@ -35,18 +39,31 @@ cdef class Waiting:
             return -1
         return at
 
+    cdef Py_ssize_t next_owing(self, Py_ssize_t at) noexcept:
+        """The first place from `at` on whose executor owes its result; else -1. Looks for the zeros only."""
+        cdef uint8_t *found = NULL
+        if at < self.size:
+            found = <uint8_t *> memchr(self.answered + at, 0, self.size - at)
+        return -1 if found == NULL else found - self.answered
+
 
 cdef class Ledger:
     """As `ledger.Ledger`."""
 
     cdef dict waiting  # by seq
     cdef dict by_sender  # by ticket: the seq by command id
+    cdef dict by_executor  # by ticket: by seq, the commands with this executor alone
+    cdef dict shared  # by seq: the commands with several
+    cdef dict untold  # by sender, then by seq
     cdef list finished
     cdef readonly Py_ssize_t owed
 
     def __cinit__(self):
         self.waiting = {}
         self.by_sender = {}
+        self.by_executor = {}
+        self.shared = {}
+        self.untold = {}
         self.finished = []
 
     def __len__(self):
@@ -69,8 +86,13 @@ cdef class Ledger:
 
     def open(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
         """As `ledger.Ledger.open`."""
-        self.waiting[seq] = Waiting(seq, sender, id_, tickets, first, last)
+        cdef Waiting waiting = Waiting(seq, sender, id_, tickets, first, last)
+        self.waiting[seq] = waiting
         self.by_sender.setdefault(sender, {})[id_] = seq
+        if last - first == 1:
+            self.by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
+        else:
+            self.shared[seq] = waiting
         self.owed += last - first
 
     def entries(self):
@@ -92,7 +114,7 @@ cdef class Ledger:
     def restore(self, uint64_t seq, uint64_t sender, uint32_t id_, Py_ssize_t first, tickets, bytes answered, ended):
         """As `ledger.Ledger.restore`."""
         cdef Waiting waiting
-        cdef Py_ssize_t count = answered.count(1)
+        cdef Py_ssize_t told = answered.count(1)
         cdef int status
         self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
         waiting = self.waiting[seq]
@@ -100,8 +122,11 @@ cdef class Ledger:
         memcpy(waiting.answered, <const char *> answered, min(waiting.size, len(answered)))
         for status in range(5):
             waiting.counts[status] = ended[status]
-        waiting.remaining -= count
-        self.owed -= count
+        waiting.remaining -= told
+        waiting.untold = len(answered) - told - answered.count(0)
+        self.owed -= told
+        if waiting.untold:
+            self.untold.setdefault(sender, {})[seq] = waiting
 
     def settle(self, Batch batch, array tickets, array loads, dict routed):
         """As `ledger.Ledger.settle`."""
@@ -121,46 +146,101 @@ cdef class Ledger:
             if at < 0:
                 dropped += 1
                 continue
-            route(self, waiting, at, entry.status, batch.arena + entry.payload, entry.size, routed)
+            route(waiting, at, entry.status, batch.arena + entry.payload, entry.size, routed)
             if entry.status != PART:
                 loads.data.as_uints[find(now, 0, members, entry.ticket)] -= 1
+                end(self, waiting, at, entry.status)
         return dropped
 
-    def leave(self, gone, dict routed):
+    def leave(self, gone, Py_ssize_t owing):
         """As `ledger.Ledger.leave`."""
         cdef array tickets = array("Q", gone)
         cdef const uint64_t *leaving = <const uint64_t *> tickets.data.as_ulonglongs
         cdef Py_ssize_t i, at, count = len(tickets)
         cdef Waiting waiting
-        for waiting in list(self.waiting.values()):
+        for i in range(count):
+            for waiting in self.by_executor.get(leaving[i], {}).values():
+                if not waiting.answered[0]:
+                    note(self, waiting, 0, LEFT)
+                    owing -= 1
+        if not owing:
+            return
+        for waiting in self.shared.values():
             for i in range(find(leaving, 0, count, waiting.tickets[0]), count):
                 if leaving[i] > waiting.tickets[waiting.size - 1]:
                     break
                 at = waiting.owing(leaving[i])
                 if at >= 0:
-                    route(self, waiting, at, LEFT, NULL, 0, routed)
+                    note(self, waiting, at, LEFT)
+                    owing -= 1
+            if not owing:
+                break
 
-    def expire(self, uint64_t seq, array tickets, array loads, dict routed):
+    def expire(self, uint64_t seq, array tickets, array loads):
         """As `ledger.Ledger.expire`."""
         cdef Waiting waiting = self.waiting.get(seq)
-        cdef Py_ssize_t at
+        cdef Py_ssize_t at, count = 0
         if waiting is None:
-            return
-        for at in range(waiting.size):
-            if not waiting.answered[at]:
-                loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
-                route(self, waiting, at, EXPIRED, NULL, 0, routed)
+            return 0
+        at = waiting.next_owing(0)
+        while at >= 0:
+            loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
+            note(self, waiting, at, EXPIRED)
+            count += 1
+            at = waiting.next_owing(at + 1)
+        return count
+
+    def has_news(self, slow):
+        """As `ledger.Ledger.has_news`."""
+        for sender in self.untold:
+            if sender not in slow:
+                return True
+        return False
+
+    def tell(self, slow, Py_ssize_t most, Py_ssize_t most_each, dict routed):
+        """As `ledger.Ledger.tell`."""
+        cdef Py_ssize_t told = 0, left, at
+        cdef dict commands
+        cdef Waiting waiting
+        cdef uint8_t status
+        for sender in sorted([sender for sender in self.untold if sender not in slow]):
+            left = min(most - told, most_each)
+            if left <= 0:
+                break
+            commands = self.untold[sender]
+            for seq in sorted(commands):
+                waiting = commands[seq]
+                for at in range(waiting.size):
+                    if not left or not waiting.untold:
+                        break
+                    if not waiting.answered[at] & UNTOLD:
+                        continue
+                    status = waiting.answered[at] & ~UNTOLD
+                    route(waiting, at, status, NULL, 0, routed)
+                    waiting.untold -= 1
+                    left -= 1
+                    told += 1
+                    end(self, waiting, at, status)
+                if waiting.untold:
+                    break
+                del commands[seq]
+            if not commands:
+                del self.untold[sender]
+        return told
 
     def forget(self, uint64_t sender, array tickets, array loads):
         """As `ledger.Ledger.forget`."""
         cdef Waiting waiting
         cdef Py_ssize_t at
+        self.untold.pop(sender, None)
         for seq in self.by_sender.pop(sender, {}).values():
             waiting = self.waiting.pop(seq)
+            unlink(self, waiting)
             self.owed -= waiting.remaining
-            for at in range(waiting.size):
-                if not waiting.answered[at]:
-                    loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
+            at = waiting.next_owing(0)
+            while at >= 0:
+                loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
+                at = waiting.next_owing(at + 1)
 
     def finish(self, dict done):
         """As `ledger.Ledger.finish`."""
@@ -182,16 +262,19 @@ def _seq_of(Waiting waiting):
     return waiting.seq
 
 
+cdef int note(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) except -1:
+    """As `ledger.Ledger._note`."""
+    waiting.answered[at] = UNTOLD | status
+    waiting.untold += 1
+    if waiting.untold == 1:
+        ledger.untold.setdefault(waiting.sender, {})[waiting.seq] = waiting
+    return 0
+
+
 cdef int route(
-    Ledger ledger,
-    Waiting waiting,
-    Py_ssize_t at,
-    uint8_t status,
-    const uint8_t *payload,
-    uint32_t size,
-    dict routed,
+    Waiting waiting, Py_ssize_t at, uint8_t status, const uint8_t *payload, uint32_t size, dict routed
 ) except -1:
-    """Lay ROUTED for the executor at that place among those asked; close its account unless more follows."""
+    """Lay ROUTED for the executor at that place among those asked."""
     cdef uint8_t *to = answer(routed, waiting.sender, HEAD + ROUTED_BODY + size)
     to = put_head(to, ROUTED_BODY + size, ROUTED)
     to = put_u32(to, waiting.id)
@@ -200,8 +283,11 @@ cdef int route(
     to[0] = status
     if size:
         memcpy(to + 1, payload, size)
-    if status == PART:
-        return 0
+    return 0
+
+
+cdef int end(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) except -1:
+    """As `ledger.Ledger._end`."""
     waiting.answered[at] = 1
     waiting.counts[status] += 1
     waiting.remaining -= 1
@@ -212,5 +298,18 @@ cdef int route(
         del ids[waiting.id]
         if not ids:
             del ledger.by_sender[waiting.sender]
+        unlink(ledger, waiting)
         ledger.finished.append(waiting)
+    return 0
+
+
+cdef int unlink(Ledger ledger, Waiting waiting) except -1:
+    """As `ledger.Ledger._unlink`."""
+    if waiting.size > 1:
+        del ledger.shared[waiting.seq]
+        return 0
+    commands = ledger.by_executor[waiting.tickets[0]]
+    del commands[waiting.seq]
+    if not commands:
+        del ledger.by_executor[waiting.tickets[0]]
     return 0

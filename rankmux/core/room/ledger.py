@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ..._twin import twin
 from ..wire.codes import FrameType, Status
 from ..wire.layouts import DONE_FRAME, DONE_LENGTH, ROUTED_FRAME, ROUTED_LENGTH
 from .batch import Batch
+from .snapshot import UNTOLD
 
 __all__ = ["Ledger"]
 
@@ -17,9 +18,13 @@ _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
 
 
 class _Waiting:
-    """A dispatched command that waits for the results of `tickets`, which had the ranks from `first` on."""
+    """A dispatched command that waits for the results of `tickets`, which had the ranks from `first` on.
 
-    __slots__ = ("answered", "counts", "first", "id", "remaining", "sender", "seq", "tickets")
+    `answered[i]` is 0 while the executor owes its result, 1 when the sender has been sent how it ended, and
+    `UNTOLD | status` in between. `remaining` counts those that are not 1, `untold` those in between.
+    """
+
+    __slots__ = ("answered", "counts", "first", "id", "remaining", "sender", "seq", "tickets", "untold")
 
     def __init__(
         self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int
@@ -31,6 +36,7 @@ class _Waiting:
         self.first = first
         self.answered = bytearray(last - first)
         self.remaining = last - first
+        self.untold = 0
         self.counts = [0, 0, 0, 0, 0]
 
 
@@ -39,14 +45,18 @@ class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
     A command is known by its seq, an executor by its ticket. `owed` counts the results that are waited for. `loads` are
-    kept in step by the methods that take them.
+    kept in step by the methods that take them. Ends that the room decides, LEFT and EXPIRED, are only noted at first:
+    `tell` sends them, no more at a time than a sender can take.
     """
 
-    __slots__ = ("_by_sender", "_finished", "_waiting", "owed")
+    __slots__ = ("_by_executor", "_by_sender", "_finished", "_shared", "_untold", "_waiting", "owed")
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
         self._by_sender: dict[int, dict[int, int]] = {}
+        self._by_executor: dict[int, dict[int, _Waiting]] = {}  # commands with one executor
+        self._shared: dict[int, _Waiting] = {}  # commands with several
+        self._untold: dict[int, dict[int, _Waiting]] = {}  # by sender, then by seq
         self._finished: list[_Waiting] = []
         self.owed = 0
 
@@ -68,8 +78,12 @@ class Ledger:
 
     def open(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
         """The command `seq` went to the ranks `first` to `last - 1` of `tickets`, which may change afterwards."""
-        self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
+        waiting = self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
         self._by_sender.setdefault(sender, {})[id_] = seq
+        if last - first == 1:
+            self._by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
+        else:
+            self._shared[seq] = waiting
         self.owed += last - first
 
     def entries(self) -> list[tuple[int, int, int, int, tuple[int, ...], bytes, tuple[int, ...]]]:
@@ -95,8 +109,12 @@ class Ledger:
         waiting.first = first
         waiting.answered[:] = answered
         waiting.counts[:] = ended
-        waiting.remaining -= answered.count(1)
-        self.owed -= answered.count(1)
+        told = answered.count(1)
+        waiting.remaining -= told
+        waiting.untold = len(answered) - told - answered.count(0)
+        self.owed -= told
+        if waiting.untold:
+            self._untold.setdefault(sender, {})[seq] = waiting
 
     def settle(
         self, batch: Batch, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
@@ -115,33 +133,80 @@ class Ledger:
             self._route(waiting, at, status, payload, routed)
             if status != _PART:
                 loads[bisect_left(tickets, ticket)] -= 1
+                self._end(waiting, at, status)
         return dropped
 
-    def leave(self, gone: Sequence[int], routed: dict[int, bytearray]) -> None:
-        """The members `gone` (tickets, rising) departed: what they owed is LEFT."""
-        for waiting in list(self._waiting.values()):
+    def leave(self, gone: Sequence[int], owing: int) -> None:
+        """The members `gone` (tickets, rising) departed; `owing` results, which they owed in all, are LEFT.
+
+        Costs what they owed, and a look at the commands that they shared with others.
+        """
+        for ticket in gone:
+            for waiting in self._by_executor.get(ticket, {}).values():
+                if not waiting.answered[0]:
+                    self._note(waiting, 0, Status.LEFT)
+                    owing -= 1
+        for waiting in self._shared.values() if owing else ():
             first, last = bisect_left(gone, waiting.tickets[0]), bisect_right(gone, waiting.tickets[-1])
             for ticket in gone[first:last]:
                 at = bisect_left(waiting.tickets, ticket)
                 if waiting.tickets[at] == ticket and not waiting.answered[at]:
-                    self._route(waiting, at, Status.LEFT, b"", routed)
+                    self._note(waiting, at, Status.LEFT)
+                    owing -= 1
+            if not owing:
+                break
 
-    def expire(
-        self, seq: int, tickets: Sequence[int], loads: array[int], routed: dict[int, bytearray]
-    ) -> None:
-        """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED."""
+    def expire(self, seq: int, tickets: Sequence[int], loads: array[int]) -> int:
+        """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED. Returns how much."""
         waiting = self._waiting.get(seq)
-        if waiting is not None:
-            for at in _unanswered(waiting):
-                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
-                self._route(waiting, at, Status.EXPIRED, b"", routed)
+        if waiting is None:
+            return 0
+        owing = _owing(waiting)
+        for at in owing:
+            loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+            self._note(waiting, at, Status.EXPIRED)
+        return len(owing)
+
+    def has_news(self, slow: Container[int]) -> bool:
+        """Whether `tell` would tell anything: LEFT or EXPIRED for a sender that is not `slow`."""
+        return any(sender not in slow for sender in self._untold)
+
+    def tell(self, slow: Container[int], most: int, most_each: int, routed: dict[int, bytearray]) -> int:
+        """Route up to `most` of the LEFT and EXPIRED, the most senior sender's first; returns how many.
+
+        A sender gets up to `most_each` in a call, none while it is `slow`: the rest waits, so that a sender that reads
+        is not thrown out by what others did.
+        """
+        told = 0
+        for sender in sorted(sender for sender in self._untold if sender not in slow):
+            left = min(most - told, most_each)
+            if left <= 0:
+                break
+            commands = self._untold[sender]
+            for seq in sorted(commands):
+                waiting = commands[seq]
+                for at in [at for at, mark in enumerate(waiting.answered) if mark & UNTOLD][:left]:
+                    status = waiting.answered[at] & ~UNTOLD
+                    self._route(waiting, at, status, b"", routed)
+                    waiting.untold -= 1
+                    left -= 1
+                    told += 1
+                    self._end(waiting, at, status)
+                if waiting.untold:
+                    break
+                del commands[seq]
+            if not commands:
+                del self._untold[sender]
+        return told
 
     def forget(self, sender: int, tickets: Sequence[int], loads: array[int]) -> None:
         """`sender` departed: nothing waits for it any more."""
+        self._untold.pop(sender, None)
         for seq in self._by_sender.pop(sender, {}).values():
             waiting = self._waiting.pop(seq)
+            self._unlink(waiting)
             self.owed -= waiting.remaining
-            for at in _unanswered(waiting):
+            for at in _owing(waiting):
                 loads[bisect_left(tickets, waiting.tickets[at])] -= 1
 
     def finish(self, done: dict[int, bytearray]) -> int:
@@ -153,6 +218,13 @@ class Ledger:
             done.setdefault(waiting.sender, bytearray()).extend(frame)
         return len(finished)
 
+    def _note(self, waiting: _Waiting, at: int, status: int) -> None:
+        """The executor at that place ends with `status`, which its sender is still to be told."""
+        waiting.answered[at] = UNTOLD | status
+        waiting.untold += 1
+        if waiting.untold == 1:
+            self._untold.setdefault(waiting.sender, {})[waiting.seq] = waiting
+
     def _route(
         self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
     ) -> None:
@@ -163,8 +235,9 @@ class Ledger:
             buffer = routed[waiting.sender] = bytearray()
         buffer += head
         buffer += payload
-        if status == _PART:
-            return
+
+    def _end(self, waiting: _Waiting, at: int, status: int) -> None:
+        """The executor at that place has ended; the last one ends the command."""
         waiting.answered[at] = 1
         waiting.counts[status] += 1
         waiting.remaining -= 1
@@ -175,8 +248,25 @@ class Ledger:
             del ids[waiting.id]
             if not ids:
                 del self._by_sender[waiting.sender]
+            self._unlink(waiting)
             self._finished.append(waiting)
 
+    def _unlink(self, waiting: _Waiting) -> None:
+        """Take it out of the commands by executor."""
+        if len(waiting.tickets) > 1:
+            del self._shared[waiting.seq]
+            return
+        commands = self._by_executor[waiting.tickets[0]]
+        del commands[waiting.seq]
+        if not commands:
+            del self._by_executor[waiting.tickets[0]]
 
-def _unanswered(waiting: _Waiting) -> list[int]:
-    return [at for at, answered in enumerate(waiting.answered) if not answered]
+
+def _owing(waiting: _Waiting) -> list[int]:
+    """The places of the executors that owe their result; looks for the zeros only."""
+    found = []
+    at = waiting.answered.find(0)
+    while at >= 0:
+        found.append(at)
+        at = waiting.answered.find(0, at + 1)
+    return found

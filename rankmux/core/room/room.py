@@ -6,11 +6,13 @@ applies them. No I/O, no clock (times come in with the entry), no randomness.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from heapq import heapify, heappop, heappush
 
 from ...errors import SnapshotError
 from ..wire.codes import FRAME_OVERHEAD
 from ..wire.frames import MemberInfo, Members, Pong, Who
+from ..wire.layouts import ROUTED_FRAME
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch, rank_frames
 from .ledger import Ledger
@@ -20,7 +22,9 @@ from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
 __all__ = ["Room"]
 
-_EXPIRIES_PER_TURN = 65_536  # results that expire in one turn
+_EXPIRED_PER_TURN = 16_384  # results that expire in one turn
+_TOLD_PER_TURN = 16_384  # LEFT and EXPIRED that go out in one turn
+_STALE_PER_CALL = 1024  # deadlines of commands that have ended, dropped at once
 _MEMBERS_HEAD_BYTES = 19  # of a MEMBERS frame's length: the type byte and the body before the first member
 _MEMBER_HEAD_BYTES = 18  # of one member: all but the texts
 
@@ -29,7 +33,8 @@ class Room:
     """At most `seats` members.
 
     `waiting_max` commands of one sender may wait for results, for `result_ttl_ms` if they do not say how long, and in
-    all `waiting_total_max` results may be waited for.
+    all `waiting_total_max` results may be waited for. A sender is told of up to `told_max_bytes` of LEFT and EXPIRED in
+    a turn.
     """
 
     __slots__ = (
@@ -39,6 +44,7 @@ class Room:
         "_max_payload",
         "_next_ticket",
         "_result_ttl_ms",
+        "_told_max",
         "_waiting_max",
         "_waiting_total_max",
         "ranks",
@@ -53,6 +59,7 @@ class Room:
         waiting_max: int,
         result_ttl_ms: int,
         waiting_total_max: int = 4_194_304,
+        told_max_bytes: int = 1 << 20,
     ) -> None:
         self.seats = seats
         self.seq = 0
@@ -62,6 +69,7 @@ class Room:
         self._waiting_max = waiting_max
         self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
+        self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
         self._next_ticket = 1
         self._clock_ms = 0
         self._deadlines: list[tuple[int, int]] = []
@@ -75,15 +83,22 @@ class Room:
         return len(self._ledger)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next command that waits for results expires, by the clock of the entries."""
-        while self._deadlines and self._deadlines[0][1] not in self._ledger:
+        """When the next command that waits for results expires, by the clock of the entries; never too late."""
+        for _ in range(_STALE_PER_CALL):
+            if not self._deadlines or self._deadlines[0][1] in self._ledger:
+                break
             heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
     def is_due(self, entry: Entry) -> bool:
-        """Whether anything expires in `entry`."""
+        """Whether anything expires in `entry`, or a sender is still to be told of what has."""
         deadline_ms = self.next_deadline_ms() if entry.judge else None
-        return deadline_ms is not None and deadline_ms <= entry.clock_ms
+        due = deadline_ms is not None and deadline_ms <= entry.clock_ms
+        return due or self.has_news(entry.slow)
+
+    def has_news(self, slow: Container[int]) -> bool:
+        """Whether a sender that is not `slow` is still to be told of LEFT or EXPIRED."""
+        return self._ledger.has_news(slow)
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
         """Apply `turn`: results and expiries, then commands, then departures, then joins; answers come last."""
@@ -94,7 +109,8 @@ class Room:
         tickets, handles = ranks.tickets, ranks.handles
         dropped = ledger.settle(entry.batch, tickets, ranks.loads, deliveries.routed)
         if entry.judge:
-            self._expire(deliveries)
+            self._expire()
+        told = ledger.tell(entry.slow, _TOLD_PER_TURN, self._told_max, deliveries.routed)
         first_seq = self.seq
         self.seq, opened, refused, unseated = dispatch(
             entry.batch,
@@ -113,6 +129,8 @@ class Room:
         if entry.departures or entry.joins:
             tickets, handles = tickets[:], handles[:]
         departed = self._depart(entry.departures, deliveries) if entry.departures else []
+        if departed:
+            ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
         joined, full = self._join(entry.joins)
         for ticket, who in turn.queries:
@@ -134,15 +152,15 @@ class Room:
             self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._ledger]
             heapify(self._deadlines)
 
-    def _expire(self, deliveries: Deliveries) -> None:
-        """Settle the commands that are due, a bounded number per turn."""
-        ranks = self.ranks
-        for _ in range(max(1, _EXPIRIES_PER_TURN // max(1, len(ranks)))):
+    def _expire(self) -> None:
+        """Note the ends of the commands that are due, a bounded number of results per turn."""
+        ranks, left = self.ranks, _EXPIRED_PER_TURN
+        while left > 0:
             deadline_ms = self.next_deadline_ms()
             if deadline_ms is None or deadline_ms > self._clock_ms:
                 return
             seq = heappop(self._deadlines)[1]
-            self._ledger.expire(seq, ranks.tickets, ranks.loads, deliveries.routed)
+            left -= max(1, self._ledger.expire(seq, ranks.tickets, ranks.loads))
 
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
@@ -153,10 +171,12 @@ class Room:
     def dump(self) -> bytes:
         """The room as bytes: the same ones for the same room, whichever twin runs (`snapshot`)."""
         ranks = self.ranks
-        deadlines = {seq: deadline_ms for deadline_ms, seq in self._deadlines}
+        deadline_of = {seq: deadline_ms for deadline_ms, seq in self._deadlines}
         members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
         waiting = [
-            WaitingState(seq, sender, id_, deadlines[seq], first, tickets, answered, ended)
+            WaitingState(
+                seq, sender, id_, deadline_of[seq] if 0 in answered else 0, first, tickets, answered, ended
+            )
             for seq, sender, id_, first, tickets, answered, ended in self._ledger.entries()
         ]
         return pack(RoomState(self.seq, self._next_ticket, self._clock_ms, members, waiting))
@@ -177,7 +197,7 @@ class Room:
             for ticket, answered in zip(one.tickets, one.answered, strict=True):
                 if not answered:
                     self.ranks.loads[self.ranks.rank_of(ticket)] += 1
-        self._deadlines = [(one.deadline_ms, one.seq) for one in state.waiting]
+        self._deadlines = [(one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms]
         heapify(self._deadlines)
         self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
 
@@ -196,9 +216,9 @@ class Room:
             )
         for gone in departed:
             ledger.forget(gone.ticket, ranks.tickets, ranks.loads)
-        owing = [gone.ticket for gone in departed if ranks.loads[gone.rank]]
+        owing = [gone for gone in departed if ranks.loads[gone.rank]]
         if owing:
-            ledger.leave(owing, deliveries.routed)
+            ledger.leave([gone.ticket for gone in owing], sum(ranks.loads[gone.rank] for gone in owing))
         vacant = deliveries.departed = [gone.rank for gone in departed]
         seq = self.seq + len(departed)
         causes = [gone.cause for gone in departed]

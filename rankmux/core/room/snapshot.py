@@ -21,11 +21,15 @@ from typing import NamedTuple
 from zlib import crc32
 
 from ...errors import SnapshotError
+from ..wire.codes import Status
 
-__all__ = ["FORMAT", "MemberState", "RoomState", "WaitingState", "pack", "unpack"]
+__all__ = ["FORMAT", "UNTOLD", "MemberState", "RoomState", "WaitingState", "pack", "unpack"]
 
 FORMAT = 1
 """The first byte of a dump."""
+
+UNTOLD = 0x80
+"""In a command's `answered`: the executor ended with the status in the lower bits, its sender does not know yet."""
 
 _HEAD = Struct("!BQQQ")
 _COUNT = Struct("!I")
@@ -34,6 +38,7 @@ _NAME, _ADDRESS = Struct("!B"), Struct("!H")
 _WAITING = Struct("!QQIQII")
 _EXECUTOR = Struct("!QB")
 _ENDED = Struct("!5I")
+_MARKS = {0, 1, UNTOLD | Status.EXPIRED, UNTOLD | Status.LEFT}
 
 
 class MemberState(NamedTuple):
@@ -45,7 +50,11 @@ class MemberState(NamedTuple):
 
 
 class WaitingState(NamedTuple):
-    """A command that waits for results of `tickets`, which had the ranks from `first` on; `answered[i]` is 0 or 1."""
+    """A command that waits for results of `tickets`, which had the ranks from `first` on.
+
+    `answered[i]` is 0 while that executor owes its result, 1 once the sender has been sent it, and `UNTOLD | status` in
+    between. `deadline_ms` is 0 when none owes one.
+    """
 
     seq: int
     sender: int
@@ -154,10 +163,10 @@ def _check(state: RoomState) -> None:
         open_ = {ticket for ticket, flag in zip(one.tickets, one.answered, strict=True) if not flag}
         if (
             one.sender not in seated
-            or not open_
+            or done == len(one.tickets)
             or not open_ <= seated
             or not _rising(one.tickets)
-            or set(one.answered) - {0, 1}
+            or set(one.answered) - _MARKS
             or sum(one.ended) != done
         ):
             raise SnapshotError(f"the command {one.seq} in it is none that could wait")

@@ -8,6 +8,7 @@ the server answers that received them. Members are named by ticket.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..wire.codes import Cause
@@ -45,6 +46,7 @@ class Entry:
     `clock_ms`  milliseconds of a clock that only grows
     `judge`     whether commands that are due at `clock_ms` expire now; not while input that may hold their results is
                 still unread
+    `slow`      senders, by ticket, with more queued than they should have: they are told of LEFT and EXPIRED later
     """
 
     clock_ms: int
@@ -52,6 +54,7 @@ class Entry:
     departures: list[Departure] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
     judge: bool = True
+    slow: Container[int] = ()
 
     def __bool__(self) -> bool:
         return bool(len(self.batch) or self.departures or self.joins)

@@ -69,10 +69,11 @@ class RoomMachine(RuleBasedStateMachine):
         waiting_max=st.integers(1, 3),
         ttl_ms=st.sampled_from([1500, 3000]),
         total=st.sampled_from([4, 1000, 1000]),
+        told_bytes=st.sampled_from([1, 50, 1000]),
     )
-    def open(self, seats, max_payload, waiting_max, ttl_ms, total):
-        self.room = Room(seats, max_payload, waiting_max, ttl_ms, total)
-        self.model = RoomModel(seats, max_payload, waiting_max, ttl_ms, total)
+    def open(self, seats, max_payload, waiting_max, ttl_ms, total, told_bytes):
+        self.room = Room(seats, max_payload, waiting_max, ttl_ms, total, told_bytes)
+        self.model = RoomModel(seats, max_payload, waiting_max, ttl_ms, total, told_bytes)
         self.now = 0.0
         self.handles = 0
         self.histories: dict[int, History] = {}
@@ -107,8 +108,9 @@ class RoomMachine(RuleBasedStateMachine):
         queries=few(QUERIES),
         pings=few(PINGS),
         later=st.sampled_from([0, 0, 0, 1, 2]),
+        slow=few(st.sampled_from(INDEXES)),
     )
-    def turn(self, commands, answers, departures, joins, queries, pings, later):
+    def turn(self, commands, answers, departures, joins, queries, pings, later, slow):
         self.now += later
         turn = ModelTurn(self.now)
         turn.commands = [
@@ -123,6 +125,7 @@ class RoomMachine(RuleBasedStateMachine):
         turn.joins = [self.join(*join) for join in joins]
         turn.queries = [(self.member(index), Who(index, first, count)) for index, first, count in queries]
         turn.pings = [(self.member(index), payload) for index, payload in pings]
+        turn.slow = {self.member(index) for index in slow}
         self.apply(turn)
 
     @precondition(lambda self: not self.model.members)
@@ -134,7 +137,8 @@ class RoomMachine(RuleBasedStateMachine):
         self.whole = False
         told: list[int] = []
         real_turn = as_turn(turn, self.model.max_payload)
-        assert self.room.is_due(real_turn.entry) == (turn.judge and bool(self.model.due(turn.now)))
+        due = turn.judge and bool(self.model.due(turn.now))
+        assert self.room.is_due(real_turn.entry) == (due or self.model.has_news(turn.slow))
         before = self.model.seq
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)

@@ -125,3 +125,49 @@ def test_answered_commands_do_not_stay_till_they_expire():
         play(room, (1, to_all(1, b"", 3)))
         play(room, (2, Result(room.seq, Status.OK, b"")))
     assert len(room._deadlines) < 100
+
+
+@pytest.mark.parametrize("end", ["leave", "expire"])
+def test_a_sender_is_told_no_more_than_it_can_take(end):
+    """LEFT and EXPIRED come when the sender is not slow, a bounded part in each turn; then the DONE."""
+    room = Room(10, 100, 4, 60_000, told_max_bytes=2 * 22)
+    play(room, joins=[Join(100 + i, "", "") for i in range(7)])
+    play(room, (1, Command(1, Target.ALL, 0, 3, 500, b"")), (1, Command(2, Target.ALL, 0, 3, 500, b"")))
+    seq = room.seq
+    slow = frozenset({1})
+    if end == "leave":
+        got = play(room, departures=dict.fromkeys(range(3, 8), Cause.LOST), slow=slow)
+    else:
+        got = play(room, now=1.0, slow=slow)
+        assert list(room.ranks.loads) == [0] * 7
+    assert set(got) <= {2}, "the slow sender gets nothing"
+    assert room.waiting == 2
+    assert play(room, now=0.2, slow=slow) == {}
+    told: list[list[Routed]] = []
+    done: list[tuple[int, int]] = []
+    while room.has_news(()):
+        frames = play(room, (2, Result(seq, Status.OK, b"")), now=0.1, judge=False).get(1, [])
+        told.append([frame for frame in frames if isinstance(frame, Routed) and frame.status])
+        done += [(len(told), frame.id) for frame in frames if isinstance(frame, Done)]
+    assert [len(frames) for frames in told] == [2] * (5 if end == "leave" else 6)
+    assert done == ([(5, 2)] if end == "leave" else [(3, 1), (6, 2)]), "behind the last of its command"
+    routed = [frame for frames in told for frame in frames]
+    assert [frame.id for frame in routed] == [1] * (len(routed) // 2) + [2] * (len(routed) // 2)
+    assert {frame.status for frame in routed} == {Status.LEFT if end == "leave" else Status.EXPIRED}
+    assert len({(frame.id, frame.ticket) for frame in routed}) == len(routed), "each once"
+
+
+def test_a_crowd_of_ends_is_spread_over_turns():
+    """More results than one turn can tell of: the most senior sender's come first, and none is forgotten."""
+    room = Room(300, 100, 1024, 60_000)
+    play(room, joins=[Join(100 + i, "", "") for i in range(202)])
+    commands = [Command(id_, Target.ALL, 0, 3, 500, b"") for id_ in range(100)]
+    play(room, *[(ticket, command) for ticket in (1, 2) for command in commands])
+    turns = []
+    got = play(room, departures=dict.fromkeys(range(3, 203), Cause.LOST))
+    while got:
+        routed = {ticket: len([f for f in frames if isinstance(f, Routed)]) for ticket, frames in got.items()}
+        turns.append(routed)
+        got = play(room)
+    assert turns == [{1: 16_384}, {1: 3616, 2: 12_768}, {2: 7232}]
+    assert room.waiting == 100, "tickets 1's commands still wait for ticket 2"

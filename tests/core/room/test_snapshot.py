@@ -36,7 +36,7 @@ def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def a_room() -> Room:
-    return Room(SEATS, 100, 4, 60_000, 40)
+    return Room(SEATS, 100, 4, 60_000, 40, told_max_bytes=44)
 
 
 def drawn_turn(draw: random.Random, number: int, tickets: list[int], seqs: list[int], batch: Any) -> Turn:
@@ -54,6 +54,7 @@ def drawn_turn(draw: random.Random, number: int, tickets: list[int], seqs: list[
             batch.feed(ticket, Result(draw.choice(seqs), status, b"y").encode())
     entry = Entry(number * 20, batch, judge=draw.random() < 0.8)
     entry.departures = [Departure(t, Cause.LEFT) for t in tickets if draw.random() < 0.05]
+    entry.slow = {t for t in tickets if draw.random() < 0.3}
     entry.joins = [Join(number, f"n{number}", "a:1")] if draw.random() < 0.3 else []
     return Turn(entry)
 
