@@ -43,7 +43,7 @@ from .core.room.refusals import overload, refusal
 from .core.room.snapshot import UNTOLD as SNAPSHOT_UNTOLD
 from .core.wire import codes, layouts
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
-from .core.wire.frames import Leave, Pong
+from .core.wire.frames import Leave, Pong, Who
 from .core.wire.violations import bad_length, member_frame
 from .errors import ProtocolViolation
 from .server.sockets import descriptors
@@ -64,6 +64,10 @@ cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
 cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG
 cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reactor.WRITABLE
 cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
+
+cdef enum:
+    OTHER_WORK = 8  # of a frame, as in batch.py
+cdef long long UNLIMITED = 1 << 62
 
 include "core/wire/layout.pxi"
 include "core/wire/cutting.pxi"

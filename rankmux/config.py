@@ -175,6 +175,13 @@ class Config:
     )
     read_budget_bytes: int = _setting(64 * 1024, "bytes read from one member per turn", 1024, 1 << 28)
     turn_budget_bytes: int = _setting(1 << 20, "bytes read from all members per turn", 1024, 1 << 28)
+    turn_budget_frames: int = _setting(
+        16_384,
+        "frames taken from all members per turn, in equal shares; other frames than COMMAND and RESULT count as 8 "
+        "(a quarter of it without the extension)",
+        8,
+        1 << 28,
+    )
     accept_budget: int = _setting(64, "connections accepted per turn", 1, 100_000)
     tls_handshake_budget: int = _setting(4, "TLS handshake steps per turn", 1, 100_000)
     waiting_max: int = _setting(1024, "commands of one sender awaiting results", 1, 1_000_000)

@@ -117,7 +117,7 @@ class Turns:
         if self._frozen:
             return ()
         entry, intake, connections = turn.entry, self._intake, self._connections
-        entry.judge = self._deadlines.may_judge(bool(intake.unread))
+        entry.judge = self._deadlines.may_judge(intake.waits())
         entry.slow = connections.outbox.over
         if connections.departing:
             entry.departures = [
@@ -217,7 +217,7 @@ class Turns:
 
     def _judge(self, now: float) -> None:
         connections = self._connections
-        late = self._deadlines.judge(now, bool(self._intake.unread))
+        late = self._deadlines.judge(now, self._intake.waits())
         if late is not None:
             self._stats.lag.add(late)
             self._reaper.give_back()

@@ -87,9 +87,10 @@ class ServerMachine(RuleBasedStateMachine):
         selector=st.sampled_from(SELECTORS),
         accepts=st.sampled_from([1, 2, 64]),
         budget=st.sampled_from([1024, 1 << 20]),
+        frames=st.sampled_from([8, 16_384]),
         soft=st.sampled_from([1024, 1 << 20]),
     )
-    def open(self, seats, selector, accepts, budget, soft):
+    def open(self, seats, selector, accepts, budget, frames, soft):
         self.context = embedded(
             selector,
             self.transport.context,
@@ -99,6 +100,7 @@ class ServerMachine(RuleBasedStateMachine):
             tls_handshake_budget=accepts,
             read_budget_bytes=1024,
             turn_budget_bytes=budget,
+            turn_budget_frames=frames,
             outbox_soft_bytes=soft,
             **self.transport.server,
             **UNHURRIED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rankmux._twin import TWIN
 from rankmux.codes import CommandFlag, RefusedCode, Status, Target
 from rankmux.core.outbox import _PIECE_BYTES as PIECE_BYTES
 from rankmux.core.outbox import Outbox
@@ -194,6 +195,18 @@ def all_send_in_a_turn(scene: Scene, amount: int) -> str:
     ):  # the second is read if the first has left anything
         sender.send(Command(1, Target.NEXT, 0, 0, 0, bytes(size - COMMAND_BYTES)))
     return _whether_read_at_once(scene, senders)
+
+
+def frames_in_a_turn(scene: Scene, amount: int) -> str:
+    """Commands in one send; the pure twin has room for a quarter of them."""
+    sender, _ = scene.rig.crowd(2)
+    count = amount if TWIN == "extension" else amount // 4
+    sender.send(*[Command(id_, Target.NEXT, 0, 0, 0, b"") for id_ in range(count)])
+    scene.rig.step()
+    at_once = len(scene.rig.room.arrived[sender.ticket])
+    scene.turns()
+    assert len(scene.rig.room.arrived[sender.ticket]) == count, "it is put off, not lost"
+    return scene.closed() or ("" if at_once == count else "next turn")
 
 
 def _whether_read_at_once(scene: Scene, senders: list[Client]) -> str:

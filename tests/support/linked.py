@@ -7,6 +7,7 @@ from array import array
 from types import ModuleType
 from typing import Any
 
+from rankmux.core.room.batch import UNLIMITED
 from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 
 from ..core.room.test_batch import comparable
@@ -33,12 +34,17 @@ class Members:
         self.batch = framing.Batch(1000)
 
     def receive(
-        self, *masks: int, read_budget: int = 4096, turn_budget: int = 1 << 20, now: float = 5.0
+        self,
+        *masks: int,
+        read_budget: int = 4096,
+        turn_budget: int = 1 << 20,
+        now: float = 5.0,
+        share: int = UNLIMITED,
     ) -> Any:
         """Events and others by the index of the member, and how many were dealt with; breaches made comparable."""
         ready = list(zip(self.fds, masks, strict=False))
         events, others, dealt = self.framing.receive(
-            self.batch, ready, self.links, now, read_budget, turn_budget
+            self.batch, ready, self.links, now, read_budget, turn_budget, share
         )
         named = [(self.fds.index(fd), e if isinstance(e, int) else comparable(e)) for fd, e in events]
         return named, [(self.fds.index(fd), mask) for fd, mask in others], dealt

@@ -63,14 +63,10 @@ class Waiting:
     ranks: dict[int, int]
     ended: dict[int, Status] = field(default_factory=dict)
     untold: dict[int, Status] = field(default_factory=dict)
+    expired: bool = False
 
     def owes(self, ticket: int) -> bool:
         return ticket in self.ranks and ticket not in self.ended and ticket not in self.untold
-
-    @property
-    def expired(self) -> bool:
-        """Whether its time is over."""
-        return Status.EXPIRED in self.untold.values()
 
 
 @dataclass
@@ -143,6 +139,7 @@ class RoomModel:
         for ticket, result in turn.results:
             self._result(ticket, result)
         for waiting in [self._find(seq) for seq in (self.due(turn.now) if turn.judge else ())]:
+            waiting.expired = True
             for ticket in list(waiting.ranks):
                 if waiting.owes(ticket):
                     waiting.untold[ticket] = Status.EXPIRED

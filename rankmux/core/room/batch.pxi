@@ -48,14 +48,20 @@ cdef class Batch:
     cdef size_t command_count, command_capacity
     cdef ResultEntry *results
     cdef size_t result_count, result_capacity
+    cdef readonly long long work_left, bytes_left, listed_left, members
 
     def __cinit__(self, uint32_t max_payload):
         self.max_payload = max_payload
+        self.work_left = self.bytes_left = self.listed_left = UNLIMITED
 
     def __dealloc__(self):
         free(self.arena)
         free(self.commands)
         free(self.results)
+
+    def allow(self, long long work, long long size, long long listed, long long members):
+        """As `batch.Batch.allow`."""
+        self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
 
     def __len__(self):
         return self.command_count + self.result_count
@@ -92,15 +98,38 @@ cdef class Batch:
             self.arena = NULL
             self.capacity = 0
 
-    def feed(self, uint64_t ticket, const uint8_t[::1] data):
+    def feed(self, uint64_t ticket, const uint8_t[::1] data, long long share=UNLIMITED):
         """As `batch.Batch.feed`."""
         cdef list events = []
-        cdef size_t size = data.shape[0], start = self.used
+        cdef size_t size = 0, start = self.used, taken
+        if data.shape[0]:
+            size = self.takeable(&data[0], data.shape[0], share)
         if size:
             self.reserve(size)
             memcpy(self.arena + start, &data[0], size)
             self.used += size
-        return self.take(ticket, start, self.used, events) - start, events
+        taken = self.take(ticket, start, self.used, events, share) - start
+        self.used = start + taken
+        if events and isinstance(events[len(events) - 1], (Leave, ProtocolViolation)):
+            return data.shape[0], events
+        return taken, events
+
+    cdef size_t takeable(self, const uint8_t *data, size_t size, long long share) noexcept:
+        """How many of the bytes `take` would take at most: no more of them need to be in the arena."""
+        cdef size_t cursor = 0, stop
+        cdef uint32_t length
+        if share > self.work_left:
+            share = self.work_left
+        while share > 0 and <long long> cursor < self.bytes_left and size - cursor >= LENGTH_BYTES:
+            length = get_u32(data + cursor)
+            if length == 0 or length > self.max_payload + FRAME_OVERHEAD:
+                return cursor + LENGTH_BYTES  # a breach, which the head alone shows
+            stop = cursor + LENGTH_BYTES + length
+            if stop > size:
+                break
+            cursor = stop
+            share -= 1
+        return cursor
 
     cdef int reserve(self, size_t size) except -1:
         """Make room for `size` bytes more in the arena."""
@@ -109,12 +138,13 @@ cdef class Batch:
     cdef bytes bytes_at(self, size_t start, size_t size):
         return PyBytes_FromStringAndSize(<const char *> self.arena + start, size)
 
-    cdef size_t take(self, uint64_t ticket, size_t cursor, size_t end, list events) except? 0:
-        """Enter the whole frames of arena[cursor:end]; returns how far that went."""
+    cdef size_t take(self, uint64_t ticket, size_t cursor, size_t end, list events, long long share) except? 0:
+        """Enter whole frames of arena[cursor:end] while there is room for them; returns how far that went."""
         cdef uint32_t length, max_length = self.max_payload + FRAME_OVERHEAD
         cdef size_t stop
+        cdef long long least_left = max(0, self.work_left - share)
         cdef const uint8_t *at
-        while end - cursor >= LENGTH_BYTES:
+        while end - cursor >= LENGTH_BYTES and self.work_left > least_left and self.bytes_left > 0:
             at = self.arena + cursor
             length = get_u32(at)
             if length == 0 or length > max_length:
@@ -124,9 +154,13 @@ cdef class Batch:
             if stop > end:
                 break
             if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
+                self.work_left -= 1
+                self.bytes_left -= stop - cursor
                 cursor = stop
                 continue
             if at[LENGTH_BYTES] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):
+                self.work_left -= 1
+                self.bytes_left -= stop - cursor
                 cursor = stop
                 continue
             try:
@@ -134,6 +168,10 @@ cdef class Batch:
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end
+            if isinstance(frame, Who) and not self.may_list(frame):
+                break
+            self.work_left -= OTHER_WORK
+            self.bytes_left -= stop - cursor
             cursor = stop
             if isinstance(frame, Pong):
                 continue
@@ -141,6 +179,13 @@ cdef class Batch:
             if isinstance(frame, Leave):
                 return end
         return cursor
+
+    cdef bint may_list(self, who) except -1:
+        """As `batch.Batch._may_list`."""
+        if self.listed_left <= 0:
+            return False
+        self.listed_left -= 1 + max(0, min(who.count, self.members - who.first_rank))
+        return True
 
     cdef bint take_command(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
         """Enter a COMMAND, or leave it to the words if something is odd about it."""

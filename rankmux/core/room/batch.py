@@ -5,12 +5,16 @@ from __future__ import annotations
 from ..._twin import twin
 from ...errors import ProtocolViolation
 from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, CommandFlag, FrameType, Target
-from ..wire.frames import Frame, Leave, Pong
+from ..wire.frames import Frame, Leave, Pong, Who
 from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
 from ..wire.violations import bad_length, member_frame
 from .encoding import check_run, encode, runs
 
-__all__ = ["Batch", "Event"]
+__all__ = ["OTHER_WORK", "UNLIMITED", "Batch", "Event"]
+
+OTHER_WORK = 8
+"""The work of a frame that is no COMMAND or RESULT, which count as 1: an object is made of it, and of its answer."""
+UNLIMITED = 1 << 62
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
 _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
@@ -23,15 +27,35 @@ Event = Frame | ProtocolViolation | int
 
 @twin
 class Batch:
-    """The commands and results that a turn took from its members, in the order in which they arrived."""
+    """The commands and results that a turn took from its members, in the order in which they arrived.
 
-    __slots__ = ("_buffer", "commands", "max_payload", "results")
+    `work_left`    the work that the turn has room for: frames, of which some count as OTHER_WORK
+    `bytes_left`   the bytes of frames that it has room for; the last one may go over it
+    `listed_left`  members that it may list in answers to WHO; the last answer may go over it
+    `members`      the size of the room, by which the work of a WHO is estimated
+    """
+
+    __slots__ = (
+        "_buffer",
+        "bytes_left",
+        "commands",
+        "listed_left",
+        "max_payload",
+        "members",
+        "results",
+        "work_left",
+    )
 
     def __init__(self, max_payload: int) -> None:
         self.max_payload = max_payload
         self.commands: list[tuple[int, int, int, int, int, int, bytes]] = []
         self.results: list[tuple[int, int, int, bytes]] = []
         self._buffer = memoryview(bytearray())
+        self.allow(UNLIMITED, UNLIMITED, UNLIMITED, 0)
+
+    def allow(self, work: int, size: int, listed: int, members: int) -> None:
+        """Begin a turn that has room for so much (see the attributes)."""
+        self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
 
     def __len__(self) -> int:
         return len(self.commands) + len(self.results)
@@ -62,17 +86,26 @@ class Batch:
             self._buffer = memoryview(bytearray(size))
         return self._buffer
 
-    def feed(self, ticket: int, data: bytes | bytearray | memoryview) -> tuple[int, list[Event]]:
-        """Take the whole frames off the front of `data`, which the member `ticket` sent.
+    def feed(
+        self, ticket: int, data: bytes | bytearray | memoryview, share: int = UNLIMITED
+    ) -> tuple[int, list[Event]]:
+        """Take whole frames off the front of `data`, which the member `ticket` sent, while the turn has room for them.
+
+        Frames are taken until their work comes to `share`: the first one always, if the turn has room at all.
 
         Returns how many bytes that took and what else than commands and results was there. Behind a LEAVE or a breach
         nothing counts any more: all of `data` is taken then, and nothing more may be fed for that ticket.
         """
+        with memoryview(data) as view:
+            return self._feed(ticket, view, share)
+
+    def _feed(self, ticket: int, data: memoryview, share: int) -> tuple[int, list[Event]]:
         events: list[Event] = []
+        least_left = max(0, self.work_left - share)
         max_length = self.max_payload + FRAME_OVERHEAD
         max_result = self.max_payload + TYPE_BYTES + RESULT.size
         cursor, end = 0, len(data)
-        while end - cursor >= LENGTH_BYTES:
+        while end - cursor >= LENGTH_BYTES and self.work_left > least_left and self.bytes_left > 0:
             length = int.from_bytes(data[cursor : cursor + LENGTH_BYTES])
             if not 0 < length <= max_length:
                 events.append(bad_length(length, max_length))
@@ -81,26 +114,43 @@ class Batch:
             if stop > end:
                 break
             type_ = data[cursor + LENGTH_BYTES]
-            body, cursor = cursor + HEAD.size, stop
+            body = cursor + HEAD.size
+            self.bytes_left -= stop - cursor
             if type_ == _COMMAND_TYPE and length > COMMAND.size:
                 id_, target, arg, flags, ttl_ms = COMMAND.unpack_from(data, body)
                 if target <= _LEAST and flags <= _FLAGS and (not arg or target == _ONE):
                     payload = bytes(data[body + COMMAND.size : stop])
                     self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
+                    self.work_left -= 1
+                    cursor = stop
                     continue
             elif type_ == _RESULT_TYPE and RESULT.size < length <= max_result:
                 seq, status = RESULT.unpack_from(data, body)
                 if status in CLIENT_STATUSES:
                     self.results.append((ticket, seq, status, bytes(data[body + RESULT.size : stop])))
+                    self.work_left -= 1
+                    cursor = stop
                     continue
             try:
                 frame = member_frame(type_, bytes(data[body:stop]), self.max_payload)
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end, events
+            if isinstance(frame, Who) and not self._may_list(frame):
+                self.bytes_left += stop - cursor
+                break
+            self.work_left -= OTHER_WORK
+            cursor = stop
             if isinstance(frame, Pong):
                 continue
             events.append(frame)
             if isinstance(frame, Leave):
                 return end, events
         return cursor, events
+
+    def _may_list(self, who: Who) -> bool:
+        """Whether the turn has room for the answer to `who`; counts it."""
+        if self.listed_left <= 0:
+            return False
+        self.listed_left -= 1 + max(0, min(who.count, self.members - who.first_rank))
+        return True

@@ -120,7 +120,7 @@ class ServerStatus:
                 row["age_s"] = round(now - conn.opened_at, 3) if conn is not None else 0.0
                 row["idle_s"] = round(max(0.0, now - heard[conn.fd]), 3) if here and conn is not None else 0.0
                 row["queued_bytes"] = queue.size if queue is not None else 0
-                row["paced"] = conn is not None and bool(conn.paused_for)
+                row["paced"] = conn is not None and conn.paced
                 rows.append(row)
             yield rows
 

@@ -6,13 +6,13 @@ StateError and changes nothing. The picture in docs/design.md is drawn from the 
 
 from __future__ import annotations
 
-from enum import Enum, IntFlag
+from enum import Enum
 
 from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
 
-__all__ = ["STEPS", "Connection", "Pause", "State", "Step"]
+__all__ = ["STEPS", "Connection", "State", "Step"]
 
 
 class State(Enum):
@@ -65,16 +65,6 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 _LIVE = (State.MEMBER, State.GREETING, State.JOINING, State.HANDSHAKE, State.BROKEN)
 
 
-class Pause(IntFlag):
-    """The reasons for which a connection is not read from for now; a set of flags."""
-
-    NONE = 0
-    PACED = 1
-    """It sends to members that do not keep up."""
-    QUERIES = 2
-    """It asked for more than one turn answers."""
-
-
 class Connection:
     """One connection, the `serial`th that was accepted.
 
@@ -83,7 +73,7 @@ class Connection:
     `until`           the time by which the last bytes of an ended connection must be out, in seconds
     `broken`          why it takes no more bytes (in BROKEN), else ""
     `input_ended`     the peer's end of stream was read
-    `paused_for`      the reasons for which it is not read from
+    `paced`           it is not read from, because it sends to members that do not keep up
     `pings`           PINGs sent since the last sign of life, the last one at `pinged_at`
     """
 
@@ -95,7 +85,7 @@ class Connection:
         "input_ended",
         "name",
         "opened_at",
-        "paused_for",
+        "paced",
         "pinged_at",
         "pings",
         "reason",
@@ -120,7 +110,7 @@ class Connection:
         self.until = 0.0
         self.broken = ""
         self.input_ended = False
-        self.paused_for = Pause.NONE
+        self.paced = False
         self.pings = 0
         self.pinged_at = 0.0
 

@@ -143,7 +143,7 @@ class Deadlines:
         silence = now - heard_at
         if heard_at > conn.pinged_at:
             conn.pings = 0
-        if conn.paused_for:
+        if conn.paced:
             if now - conn.pinged_at >= ping_s:
                 self._send_ping(conn, now)
         elif conn.pings == missed:

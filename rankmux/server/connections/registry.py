@@ -25,8 +25,8 @@ from ..sockets.descriptors import Descriptors
 from ..sockets.tls import TlsSocket
 from ..sockets.transport import PlainSocket, Transport
 from .closes import Close, CloseReason, Closes
-from .connection import STEPS, Connection, Pause, State, Step
-from .verdicts import Broken, End, Failed, Hold, Verdict
+from .connection import STEPS, Connection, State, Step
+from .verdicts import Broken, End, Failed, Verdict
 from .watching import Watching
 from .writing import Writing
 
@@ -149,7 +149,7 @@ class Connections:
         conn.ticket = self.descriptors.tickets[conn.fd] = ticket
         self.step(conn, Step.SEAT)  # as the last one: a member has a ticket
         if conn.fd in self.descriptors.partials:  # bytes behind HELLO
-            self.watching.again.append(conn)
+            self.descriptors.backlog[conn.fd] = None
         self.watching.look_again(conn)
         self.watching.update(conn)
 
@@ -200,8 +200,6 @@ class Connections:
                 self._break(conn, error, detail, now)
             case Failed(error, detail):
                 self._fail(conn, error, detail, now)
-            case Hold(why):
-                self.pause(conn, why, now)
 
     def send(self, conn: Connection, frame: bytes, now: float) -> None:
         """Send `frame` behind everything that `conn` is owed."""
@@ -221,26 +219,22 @@ class Connections:
         if conn.state is State.ENDING and conn.key not in self.outbox.queues:
             self.flushed(conn, now)
 
-    def pause(self, conn: Connection, why: Pause, now: float) -> None:
-        """Do not read from `conn` for now. A broken one was only read to its end, and fails at once."""
-        if conn.state is State.BROKEN:
-            self._fail(conn, 0, "", now)
-        else:
-            self.watching.pause(conn, why)
-
     def pace(self, tickets: Iterable[int], now: float) -> None:
-        """These senders wait for receivers from now on."""
+        """These senders wait for receivers from now on: they are not read from."""
         for ticket in tickets:
             if (conn := self.seats.get(ticket)) is not None:
                 with self.guard(conn, now):
-                    self.pause(conn, Pause.PACED, now)
+                    if conn.state is State.BROKEN:  # it was only read to its end
+                        self._fail(conn, 0, "", now)
+                    else:
+                        self.watching.pause(conn)
 
     def release_paced(self, now: float) -> None:
         """Senders whose receivers have caught up are read from again."""
         for ticket in self.pacing.release():
             if (conn := self.seats.get(ticket)) is not None:
                 with self.guard(conn, now):
-                    self.watching.resume(conn, Pause.PACED)
+                    self.watching.resume(conn)
 
     def end(
         self, conn: Connection, reason: CloseReason, detail: str, now: float, *, at_once: bool = False
@@ -299,7 +293,7 @@ class Connections:
         """`conn` takes no more bytes. Frames that a member had sent before still count: it is read to the end."""
         conn.transport.reset_on_close()  # part of a frame may have been sent
         tls_fault = error == errno.EPROTO and not conn.transport.direct
-        if conn.state is not State.MEMBER or conn.paused_for or tls_fault:
+        if conn.state is not State.MEMBER or conn.paced or tls_fault:
             self._fail(conn, error, detail, now)
             return
         conn.broken = detail or errno.errorcode.get(error, str(error))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .closes import CloseReason
-from .connection import Pause
 
-__all__ = ["Broken", "End", "Failed", "Hold", "Verdict"]
+__all__ = ["Broken", "End", "Failed", "Verdict"]
 
 
 class End(NamedTuple):
@@ -35,11 +34,5 @@ class Failed(NamedTuple):
     detail: str = ""
 
 
-class Hold(NamedTuple):
-    """It is not read from for this reason."""
-
-    why: Pause
-
-
-Verdict = End | Broken | Failed | Hold | None
+Verdict = End | Broken | Failed | None
 """None: nothing has to happen."""

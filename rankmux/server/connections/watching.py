@@ -1,6 +1,6 @@
 """The readiness that each connection is watched for, and what the hot loops may do with it: decided from its state.
 
-A paused connection is not read from, and not judged for what has not been read. Ends no connection, moves no bytes.
+A paced connection is not read from, and not judged for what has not been read. Ends no connection, moves no bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from ...core.outbox import Outbox
 from ...system.reactor import Reactor
 from ..sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
 from .closes import CloseReason
-from .connection import Connection, Pause, State
+from .connection import Connection, State
 
 __all__ = ["Watching"]
 
@@ -42,13 +42,13 @@ class Watching:
         )
         if transport.direct and owed and not queued:
             mode = WRITE_DIRECT
-        if transport.direct and state is State.MEMBER and not conn.paused_for:
+        if transport.direct and state is State.MEMBER and not conn.paced:
             mode |= READ_DIRECT
         self._descriptors.modes[fd] = mode
         if transport.handshaking:
             return  # the handshake says what it waits for
         interest = 0
-        if not conn.input_ended and not conn.paused_for:
+        if not conn.input_ended and not conn.paced:
             interest = transport.read_on
         if queued and conn not in self.starved:
             interest |= transport.write_on
@@ -58,24 +58,22 @@ class Watching:
         """Watch for the readiness that the TLS handshake of `conn` needs next."""
         self._reactor.watch(conn.fd, interest)
 
-    def pause(self, conn: Connection, why: Pause) -> None:
-        """Do not read from `conn` for that reason."""
+    def pause(self, conn: Connection) -> None:
+        """Take nothing from `conn` for now."""
         if conn.alive:
-            conn.paused_for |= why
+            conn.paced = True
             self._descriptors.partial_since.pop(conn.fd, None)
+            self._descriptors.backlog.pop(conn.fd, None)
             self.update(conn)
 
-    def resume(self, conn: Connection, why: Pause) -> None:
-        """That reason is gone; without any other, `conn` is read from again, and judged from now on."""
-        if not conn.paused_for & why:
-            return
-        conn.paused_for &= ~why
-        if not conn.paused_for and conn.alive:
-            now = self._reactor.clock()
-            self._descriptors.heard[conn.fd] = now
+    def resume(self, conn: Connection) -> None:
+        """`conn` is read from again, and judged from now on."""
+        if conn.paced and conn.alive:
+            conn.paced = False
+            self._descriptors.heard[conn.fd] = self._reactor.clock()
             conn.pings = 0
             if conn.fd in self._descriptors.partials:
-                self._descriptors.partial_since[conn.fd] = now
+                self._descriptors.backlog[conn.fd] = None  # the next turn looks whether a frame is whole
             self.update(conn)
             self.look_again(conn)
 
@@ -87,7 +85,7 @@ class Watching:
     def forget(self, conn: Connection) -> None:
         """`conn` ended: it is neither paused nor judged for a frame any more."""
         self._descriptors.drop_partial(conn.fd)
-        conn.paused_for = Pause.NONE
+        conn.paced = False
 
     def clear(self) -> None:
         """All connections are gone."""

@@ -1,10 +1,14 @@
 """Intake: accepting, greeting and reading connections, and collecting their frames for the turn. Judges no ranks.
 
-Whatever goes wrong with one connection in here ends that one, and no other.
+A turn has room for so many bytes and so much work (frames, members listed), which the connections that have something
+to read share equally. Frames that were read and not taken are the backlog: they come first in the next turns, and no
+more is read from their connections meanwhile. Whatever goes wrong with one connection in here ends that one, and no
+other.
 """
 
 from __future__ import annotations
 
+from ..._twin import TWIN
 from ...config import Config
 from ...core.greeting import HELLO_MAX_BYTES, greet
 from ...core.room.batch import Batch, Event
@@ -14,16 +18,21 @@ from ...core.wire.frames import Hello, Leave, Ping, Who
 from ...errors import ProtocolViolation
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
-from ..connections.connection import Connection, Pause, State, Step
+from ..connections.connection import Connection, State, Step
 from ..connections.registry import Connections
-from ..connections.verdicts import End, Failed, Hold, Verdict
+from ..connections.verdicts import End, Failed, Verdict
 from ..kernel.receive import receive, take_in
 from ..sockets.listener import Listener
 from .auth import Auth
 from .handshakes import Handshakes
-from .query_budget import QueryBudget
 
 __all__ = ["Intake"]
+
+_LISTED_PER_TURN = 8192  # members, in answers to WHO
+_SHARE_MIN = (
+    16  # of the turn's work: to take a connection's frames in small bits would cost more than it brings
+)
+_LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
 class Intake:
@@ -47,41 +56,43 @@ class Intake:
         self._auth = auth
         self._batch = batch
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
-        self._queries = QueryBudget(config.outbox_soft_bytes // 4)
-        self._members = 0
+        # The pure twin takes some four times as long for a frame.
+        self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 4))
+        self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
+        self._share = 1
         self._left = 0
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
-        return bool(
-            self.unread or self._watching.again or self._handshakes or self._queries.waits(self._outbox.over)
-        )
+        return bool(self.waits() or self._watching.again or self._handshakes)
+
+    def waits(self) -> bool:
+        """Whether input that had arrived waits for the next turn."""
+        return bool(self.unread or self._descriptors.backlog)
 
     def clear(self) -> None:
         """All connections are gone: nothing waits to be read or answered."""
         self.joining.clear()
         self.unread.clear()
         self._handshakes.clear()
-        self._queries.clear()
 
     def gather(self, ready: list[tuple[int, int]], turn: Turn, members: int, now: float) -> list[int]:
         """Read the input of the `ready` (fd, mask) into `turn`; returns the descriptors that are no connection's.
 
-        `members` is the size of the room, by which the cost of queries is estimated.
+        `members` is the size of the room, by which the work of queries is estimated.
         """
-        self._members = members
         if self.unread:
             first = dict(self.unread)
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
         if self._outbox.full:
             ready = self._brake(ready, now)
-        self._resume_queries(turn, now)
-        again, self._watching.again = self._watching.again, []
-        for conn in again:  # before anything newer of the same connection
-            self._feed_unseen(conn, turn, now)
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
+        self._batch.allow(self._work, budget, self._listed, members)
+        again, self._watching.again = self._watching.again, []
+        self._share = max(_SHARE_MIN, self._work // max(1, len(ready) + len(self._descriptors.backlog)))
+        self._take_backlog(turn, now)
         events, others, dealt = receive(
-            self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget
+            self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget, self._share
         )
         self.unread = ready[dealt:]
         for fd, event in events:
@@ -102,11 +113,28 @@ class Intake:
                     self._receive(conn, turn, now)
         return foreign
 
+    def _take_backlog(self, turn: Turn, now: float) -> None:
+        """Give the members in the backlog their share, those that have waited longest first."""
+        batch, backlog, ends = self._batch, self._descriptors.backlog, self._descriptors.ends
+        for fd in list(backlog):
+            if batch.work_left <= 0 or batch.bytes_left <= 0:
+                return
+            conn = self._connections.at(fd)
+            if conn is None or not conn.alive:
+                del backlog[fd]
+                continue
+            with self._connections.guard(conn, now):
+                self._feed(conn, b"", turn, now)
+                if fd in ends and fd not in backlog:
+                    self._on_event(conn, ends.pop(fd), turn, now)
+
     def _brake(self, ready: list[tuple[int, int]], now: float) -> list[tuple[int, int]]:
         """A queue is half-way to its hard limit: every member that could fill it further waits."""
         pacing, full, tickets = self._connections.pacing, self._outbox.full, self._descriptors.tickets
         receivers = pacing.crowd(sorted(full))
-        left, began = [], []
+        left = []
+        waiting = [tickets[fd] for fd in self._descriptors.backlog]
+        began = [ticket for ticket in waiting if ticket not in full and pacing.wait(ticket, receivers)]
         for fd, mask in ready:
             ticket = tickets[fd]
             if not ticket or not mask & READABLE or ticket in full:
@@ -164,23 +192,16 @@ class Intake:
             direct = conn.transport.direct
             if conn.key in self._outbox.queues and (not direct or mask & (WRITABLE | HUNG_UP)):
                 self._connections.resume(conn, now)
-            if conn.dead or conn.input_ended or conn.paused_for:
+            if conn.dead or conn.input_ended or conn.paced:
                 return
             if not direct or mask & (READABLE | HUNG_UP):
                 self._receive(conn, turn, now)
 
-    def _feed_unseen(self, conn: Connection, turn: Turn, now: float) -> None:
-        """Bytes that came behind HELLO count once there is a seat."""
-        unseen = conn.fd in self._descriptors.partials and conn.fd not in self._descriptors.partial_since
-        if unseen and conn.state is State.MEMBER:
-            with self._connections.guard(conn, now):
-                self._feed(conn, b"", turn, now)
-
     def _receive(self, conn: Connection, turn: Turn, now: float) -> None:
         """Read a connection that the hot loop leaves to us."""
         left = self._config.read_budget_bytes
-        transport = conn.transport
-        while left > 0:
+        transport, backlog = conn.transport, self._descriptors.backlog
+        while left > 0 and conn.fd not in backlog:
             size = max(left, transport.read_bytes)
             try:
                 data = transport.recv(size if conn.ticket else self._config.greeting_in_bytes)
@@ -199,7 +220,7 @@ class Intake:
             self._feed(conn, data, turn, now)
             left -= len(data)
             self._left -= len(data)
-            if transport.direct or conn.paused_for or conn.state not in (State.MEMBER, State.BROKEN):
+            if transport.direct or conn.paced or conn.state not in (State.MEMBER, State.BROKEN):
                 break
         if not conn.dead:
             if not transport.direct:
@@ -209,7 +230,7 @@ class Intake:
     def _feed(self, conn: Connection, data: bytes, turn: Turn, now: float) -> None:
         """Bytes of `conn` go to where its state takes them; behind the end they are dropped."""
         if conn.state in (State.MEMBER, State.BROKEN):
-            for event in take_in(self._batch, self._descriptors, conn.fd, data, now):
+            for event in take_in(self._batch, self._descriptors, conn.fd, data, now, self._share):
                 self._on_event(conn, event, turn, now)
         elif conn.state is State.GREETING:
             self._greet(conn, data, now)
@@ -238,32 +259,13 @@ class Intake:
         self.joining.append(conn)
         return None
 
-    def _resume_queries(self, turn: Turn, now: float) -> None:
-        for conn, events in self._queries.turn(self._outbox.over):
-            with self._connections.guard(conn, now):
-                while events and conn.alive:
-                    verdict = self._take(conn, events[0], turn)
-                    if isinstance(verdict, Hold):
-                        break
-                    events.popleft()
-                    self._connections.act(conn, verdict, now)
-            if not events:
-                self._queries.done(conn)
-                self._watching.resume(conn, Pause.QUERIES)
-
     def _on_event(self, conn: Connection, event: Event, turn: Turn, now: float) -> None:
-        verdict: Verdict = Hold(Pause.QUERIES) if conn in self._queries else self._take(conn, event, turn)
-        if isinstance(verdict, Hold):
-            self._queries.postpone(conn, event)
-        self._connections.act(conn, verdict, now)
+        self._connections.act(conn, self._take(conn, event, turn), now)
 
     def _take(self, conn: Connection, event: Event, turn: Turn) -> Verdict:
-        """Enter a member's `event` into the turn; Hold when it has to wait."""
+        """Enter a member's `event` into the turn."""
         match event:
             case Who():
-                most = self._config.max_payload + FRAME_OVERHEAD + 4
-                if not self._queries.allows(conn, event, self._members, most):
-                    return Hold(Pause.QUERIES)
                 turn.queries.append((conn.ticket, event))
             case Ping():
                 turn.pings.append((conn.ticket, event.payload))

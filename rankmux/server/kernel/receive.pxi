@@ -33,12 +33,21 @@ cdef void read_chunk(Chunk *chunk, uint8_t *arena, size_t budget) noexcept nogil
             return
 
 
-def take_in(Batch batch, tables, int fd, data, double now):
+cdef bint waits_for_room(Batch batch, const uint8_t *at, Py_ssize_t size) noexcept:
+    """Whether these bytes, which were not taken, begin with a whole frame, or a breach, and not with part of a frame."""
+    cdef Py_ssize_t length
+    if size < LENGTH_BYTES:
+        return False
+    length = get_u32(at)
+    return not size - LENGTH_BYTES < length <= <Py_ssize_t> (batch.max_payload + FRAME_OVERHEAD)
+
+
+def take_in(Batch batch, tables, int fd, data, double now, long long share=UNLIMITED):
     """As `receive.take_in`."""
-    cdef dict partials = tables.partials, since = tables.partial_since
+    cdef dict partials = tables.partials, since = tables.partial_since, backlog = tables.backlog
     cdef bytearray partial = partials.get(fd)
     cdef const uint8_t *at
-    cdef Py_ssize_t size
+    cdef Py_ssize_t size, taken, rest
     cdef uint32_t length
     if partial is not None:
         partial += data
@@ -47,27 +56,48 @@ def take_in(Batch batch, tables, int fd, data, double now):
             at = <const uint8_t *> PyByteArray_AS_STRING(partial)
             length = get_u32(at)
             if size - 4 < <Py_ssize_t> length <= <Py_ssize_t> (batch.max_payload + FRAME_OVERHEAD):
+                backlog.pop(fd, None)
                 if fd not in since:
                     since[fd] = now
                 return []  # a long frame that drips in costs no more than its bytes
         data = partial
-    taken, events = batch.feed(tables.tickets[fd], data)
-    if taken == len(data):
+    taken, events = batch.feed(tables.tickets[fd], data, share)
+    rest = len(data) - taken
+    if taken:
+        backlog.pop(fd, None)
+    if not rest:
         if partial is not None:
-            tables.drop_partial(fd)
+            del partials[fd]
+            since.pop(fd, None)
         return events
-    partials[fd] = bytearray(data[taken:])
+    if partial is None:
+        partial = partials[fd] = bytearray(data[taken:])
+    else:
+        del partial[:taken]
+    if waits_for_room(batch, <const uint8_t *> PyByteArray_AS_STRING(partial), rest):
+        backlog[fd] = None
+        since.pop(fd, None)
+        return events
+    backlog.pop(fd, None)
     if taken or fd not in since:
         since[fd] = now
     return events
 
 
-def receive(Batch batch, list ready, tables, double now, size_t read_budget, size_t turn_budget):
+def receive(
+    Batch batch,
+    list ready,
+    tables,
+    double now,
+    size_t read_budget,
+    size_t turn_budget,
+    long long share=UNLIMITED,
+):
     """As `receive.receive`."""
     cdef list events = [], others = [], found
     cdef bytearray modes = tables.modes
     cdef array heard = tables.heard, tickets = tables.tickets
-    cdef dict partials = tables.partials
+    cdef dict partials = tables.partials, backlog = tables.backlog
     cdef Py_ssize_t count = len(ready), dealt = 0, read = 0, i
     cdef size_t first = batch.used, taken
     cdef Chunk *chunks = <Chunk *> malloc((count + 1) * sizeof(Chunk))
@@ -84,7 +114,7 @@ def receive(Batch batch, list ready, tables, double now, size_t read_budget, siz
             else:
                 if mask & WRITABLE:
                     others.append((fd, WRITABLE))
-                chunks[dealt].fd = fd if mask & (READABLE | HUNG_UP) else -1
+                chunks[dealt].fd = fd if mask & (READABLE | HUNG_UP) and not (backlog and fd in backlog) else -1
             chunks[dealt].mask = mask
             dealt += 1
         # 2. Read, all into the arena, which must not move meanwhile: the last one begun may go over the turn's budget.
@@ -110,12 +140,17 @@ def receive(Batch batch, list ready, tables, double now, size_t read_budget, siz
                 found = []
                 try:
                     if partials and fd in partials:
-                        found = take_in(batch, tables, fd, batch.bytes_at(chunk.start, chunk.end - chunk.start), now)
+                        found = take_in(
+                            batch, tables, fd, batch.bytes_at(chunk.start, chunk.end - chunk.start), now, share
+                        )
                     else:
-                        taken = batch.take(tickets.data.as_ulonglongs[fd], chunk.start, chunk.end, found)
+                        taken = batch.take(tickets.data.as_ulonglongs[fd], chunk.start, chunk.end, found, share)
                         if taken < chunk.end:
                             partials[fd] = bytearray(batch.bytes_at(taken, chunk.end - taken))
-                            tables.partial_since[fd] = now
+                            if waits_for_room(batch, batch.arena + taken, chunk.end - taken):
+                                backlog[fd] = None
+                            else:
+                                tables.partial_since[fd] = now
                 except MemoryError:  # this one ends; the others have their turn
                     events.append((fd, ENOMEM))
                     continue
@@ -123,10 +158,11 @@ def receive(Batch batch, list ready, tables, double now, size_t read_budget, siz
                     events.append((fd, event))
                 if found and isinstance(found[len(found) - 1], (Leave, ProtocolViolation)):
                     continue
-            if chunk.error:
-                events.append((fd, chunk.error))
-            elif chunk.ended:
-                events.append((fd, 0))
+            if chunk.error or chunk.ended:
+                if backlog and fd in backlog:
+                    tables.ends[fd] = chunk.error
+                else:
+                    events.append((fd, chunk.error))
     finally:
         free(chunks)
     if read < count:  # they come up again in the next turn, so they are left out of this one

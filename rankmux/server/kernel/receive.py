@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from errno import ENOMEM
 
 from ..._twin import twin
-from ...core.room.batch import Batch, Event
+from ...core.room.batch import UNLIMITED, Batch, Event
 from ...core.wire.codes import FRAME_OVERHEAD
 from ...core.wire.frames import Leave
 from ...errors import ProtocolViolation
@@ -22,11 +22,17 @@ __all__ = ["receive", "take_in"]
 
 
 def _take_in(
-    batch: Batch, tables: Descriptors, fd: int, data: bytes | bytearray | memoryview, now: float
+    batch: Batch,
+    tables: Descriptors,
+    fd: int,
+    data: bytes | bytearray | memoryview,
+    now: float,
+    share: int = UNLIMITED,
 ) -> list[Event]:
     """Take `data`, which the member behind `fd` sent: whole frames go into `batch`, the rest of it is kept.
 
-    Returns the member's other events, as `Batch.feed` does. `b""` looks at the bytes that are kept already.
+    No more than `share` of the turn's work is done: frames over it join the backlog. Returns the member's other events,
+    as `Batch.feed` does. `b""` looks at the bytes that are kept already.
     """
     partial = tables.partials.get(fd)
     if partial is not None:
@@ -34,16 +40,30 @@ def _take_in(
         if len(partial) >= 4:
             length = int.from_bytes(partial[:4])
             if len(partial) - 4 < length <= batch.max_payload + FRAME_OVERHEAD:
+                tables.backlog.pop(fd, None)
                 if fd not in tables.partial_since:
                     tables.partial_since[fd] = now
                 return []  # a long frame that drips in costs no more than its bytes
         data = partial
-    taken, events = batch.feed(tables.tickets[fd], data)
-    if taken == len(data):
+    taken, events = batch.feed(tables.tickets[fd], data, share)
+    rest = len(data) - taken
+    if taken:
+        tables.backlog.pop(fd, None)
+    if not rest:
         if partial is not None:
-            tables.drop_partial(fd)
+            del tables.partials[fd]
+            tables.partial_since.pop(fd, None)
         return events
-    tables.partials[fd] = bytearray(data[taken:])
+    if partial is None:
+        partial = tables.partials[fd] = bytearray(data[taken:])
+    else:
+        del partial[:taken]
+    if rest >= 4 and not rest - 4 < int.from_bytes(partial[:4]) <= batch.max_payload + FRAME_OVERHEAD:
+        # A whole frame, or a breach: the turn has no room for it.
+        tables.backlog[fd] = None
+        tables.partial_since.pop(fd, None)
+        return events
+    tables.backlog.pop(fd, None)
     if taken or fd not in tables.partial_since:
         tables.partial_since[fd] = now
     return events
@@ -51,10 +71,15 @@ def _take_in(
 
 @twin
 def take_in(
-    batch: Batch, tables: Descriptors, fd: int, data: bytes | bytearray | memoryview, now: float
+    batch: Batch,
+    tables: Descriptors,
+    fd: int,
+    data: bytes | bytearray | memoryview,
+    now: float,
+    share: int = UNLIMITED,
 ) -> list[Event]:
-    """As `_take_in`, for input that `receive` does not read: TLS, and bytes behind HELLO."""
-    return _take_in(batch, tables, fd, data, now)
+    """As `_take_in`, for input that `receive` does not read: TLS, bytes behind HELLO, and the backlog."""
+    return _take_in(batch, tables, fd, data, now, share)
 
 
 @twin
@@ -65,10 +90,12 @@ def receive(
     now: float,
     read_budget: int,
     turn_budget: int,
+    share: int = UNLIMITED,
 ) -> tuple[list[tuple[int, Event]], list[tuple[int, int]], int]:
     """Read the input of the `ready` (fd, mask) into `batch`.
 
-    At most `read_budget` bytes of each, and no more once `turn_budget` is used up. One buffer serves all.
+    At most `read_budget` bytes and `share` of the work of each, and no more once `turn_budget` is used up. One buffer
+    serves all. Members in the backlog are not read from; the end of a stream with a backlog is kept behind it.
 
     Returns other events as (fd, event), where an int is an errno, 0 for the end of the stream; the (fd, mask) that are
     not, or not only, for this loop; and the number of `ready` that were dealt with before the turn's budget was used
@@ -87,8 +114,8 @@ def receive(
             continue
         if mask & WRITABLE:
             others.append((fd, WRITABLE))
-            if not mask & (READABLE | HUNG_UP):
-                continue
+        if not mask & (READABLE | HUNG_UP) or fd in tables.backlog:
+            continue
         room = read_budget
         while room:
             try:
@@ -96,16 +123,16 @@ def receive(
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                events.append((fd, error.errno or 0))
+                _note_end(tables, fd, error.errno or 0, events)
                 break
             if not size:
-                events.append((fd, 0))
+                _note_end(tables, fd, 0, events)
                 break
             heard[fd] = now
             left -= size
             room -= size
             try:
-                found = _take_in(batch, tables, fd, buffer[:size], now)
+                found = _take_in(batch, tables, fd, buffer[:size], now, share)
             except MemoryError:  # this one ends; the others have their turn
                 events.append((fd, ENOMEM))
                 break
@@ -113,3 +140,11 @@ def receive(
             if not mask & HUNG_UP or (found and isinstance(found[-1], (Leave, ProtocolViolation))):
                 break
     return events, others, len(ready)
+
+
+def _note_end(tables: Descriptors, fd: int, error: int, events: list[tuple[int, Event]]) -> None:
+    """The stream of `fd` ended; frames that wait in the backlog come first."""
+    if fd in tables.backlog:
+        tables.ends[fd] = error
+    else:
+        events.append((fd, error))

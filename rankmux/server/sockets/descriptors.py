@@ -48,11 +48,14 @@ class Descriptors:
     `tickets[fd]`        the member's ticket, 0 for none
     `heard[fd]`          when bytes last came, in seconds
     `sockets[fd]`        for the pure twin
-    `partials[fd]`       bytes of a frame that is not whole yet; before the seat, bytes behind HELLO
+    `partials[fd]`       bytes that were read and not taken: of a frame that is not whole yet, or frames that wait for a
+                         turn with room for them; before the seat, bytes behind HELLO
     `partial_since[fd]`  when a member's incomplete frame began; without the members that are not read from
+    `backlog`            the descriptors of members that have bytes to be taken before more is read, longest wait first
+    `ends[fd]`           the end of a stream behind its backlog: an errno, 0 for an orderly end
     """
 
-    __slots__ = ("heard", "modes", "partial_since", "partials", "sockets", "tickets")
+    __slots__ = ("backlog", "ends", "heard", "modes", "partial_since", "partials", "sockets", "tickets")
 
     def __init__(self) -> None:
         self.modes = bytearray()
@@ -61,6 +64,8 @@ class Descriptors:
         self.sockets: list[DirectSocket] = []
         self.partials: dict[int, bytearray] = {}
         self.partial_since: dict[int, float] = {}
+        self.backlog: dict[int, None] = {}
+        self.ends: dict[int, int] = {}
 
     def reserve(self, fd: int) -> None:
         """Make the tables long enough for `fd`, which may be among the ready ones."""
@@ -81,9 +86,11 @@ class Descriptors:
         self.sockets[fd] = sock
 
     def drop_partial(self, fd: int) -> None:
-        """Forget the incomplete frame."""
+        """Forget the bytes that were read and not taken."""
         self.partials.pop(fd, None)
         self.partial_since.pop(fd, None)
+        self.backlog.pop(fd, None)
+        self.ends.pop(fd, None)
 
     def close(self, fd: int) -> None:
         """Remove the connection; the kernel may reuse its descriptor from now on."""

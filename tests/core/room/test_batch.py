@@ -320,3 +320,68 @@ def test_decoder_holds_what_came_not_what_was_announced():
     assert decoder.receive_data(b"") == ([], None)
     assert decoder.receive_data(b"\0\0\0") == ([(0, bytes(2999))], None)
     assert decoder.pending == 2
+
+
+def work_of(frames: list[tuple[int, bytes]]) -> int:
+    """COMMAND and RESULT count as one, all others as eight (docs/reliability.md)."""
+    return sum(1 if type_ in (FrameType.COMMAND, FrameType.RESULT) else 8 for type_, _ in frames)
+
+
+@given(data=st.data())
+def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
+    """Frames are taken while there is work, bytes and the share; all of them in the end, in their order."""
+    stream = data.draw(streams())
+    expected = expected_feed(stream, 40)
+    batch = framing.Batch(40)
+    events: list[Any] = []
+    held = stream
+    for _ in range(len(stream) + 1):
+        work, size, listed = (data.draw(st.integers(1, 30)) for _ in range(3))
+        share = data.draw(st.integers(1, 30))
+        batch.allow(work, size, listed, 50)
+        taken, found = batch.feed(TICKET, held, share)
+        events += map(comparable, found)
+        frames, taken_frames, breach = expected_cut(held[:taken], 104)
+        broken = bool(events and events[-1][0] in ("breach", "Leave"))
+        if not broken:
+            assert breach is None
+            assert taken_frames == taken, "whole frames"
+            assert (batch.work_left, batch.bytes_left) == (work - work_of(frames), size - taken)
+            assert work_of(frames[:-1]) < min(share, work)
+            assert len(held[: taken - len(frames[-1][1]) - 5] if frames else b"") < size
+        held = held[taken:]
+        whole = bool(expected_cut(held, 104)[0])
+        if broken or not whole:
+            break
+        assert frames, "the first one always"
+    if not broken:
+        batch.allow(1 << 40, 1 << 40, 1 << 40, 50)
+        taken, found = batch.feed(TICKET, held)
+        events += map(comparable, found)
+        held = held[taken:]
+    assert (*batch.entries(), events, len(stream) - len(held)) == expected
+
+
+def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
+    """The members listed are counted for all connections together; a query that has to wait holds up what is behind."""
+    batch = framing.Batch(100)
+    stream = Who(1, 0, 20).encode() + Who(2, 45, 100).encode() + Ping(b"").encode()
+    batch.allow(100, 1000, 21, 50)
+    assert batch.feed(1, stream) == (17, [Who(1, 0, 20)])
+    assert batch.listed_left == 0
+    assert batch.feed(1, stream[17:]) == (0, [])
+    assert batch.feed(2, Who(7, 0, 0).encode()) == (0, [])
+    assert batch.feed(2, Ping(b"").encode()) == (5, [Ping(b"")])
+    batch.allow(100, 1000, 1, 50)
+    assert batch.feed(1, stream[17:]) == (22, [Who(2, 45, 100), Ping(b"")])
+    assert batch.listed_left == 1 - 1 - 5, "of 50 members 5 are listed"
+
+
+def test_a_turn_without_room_takes_nothing(framing):
+    batch = framing.Batch(100)
+    stream = Command(1, 0, 0, 0, 0, b"x").encode()
+    for room in ((0, 100), (5, 0), (-3, 100)):
+        batch.allow(*room, 10, 1)
+        assert batch.feed(1, stream) == batch.feed(1, bytes(4)) == (0, [])
+    batch.allow(1, 1, 1, 1)
+    assert batch.feed(1, stream) == (len(stream), []), "the last one may go over it"

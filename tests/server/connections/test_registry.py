@@ -10,7 +10,6 @@ import pytest
 from rankmux.codes import CommandFlag
 from rankmux.errors import ConfigError
 from rankmux.server.connections.closes import CloseReason
-from rankmux.server.connections.connection import Pause
 from rankmux.server.server import Server
 from rankmux.wire import Ping, Pong
 
@@ -38,7 +37,7 @@ def test_a_paced_sender_that_cannot_be_watched_again_ends_alone(monkeypatch: pyt
         conn = connections.seats[paced.ticket]
         connections.pacing.wait(paced.ticket, [last.ticket])
         connections.pace([paced.ticket], 1.0)
-        assert conn.paused_for == Pause.PACED
+        assert conn.paced
         refuse_to_watch(rig, monkeypatch, conn.fd)
         rig.step(first)  # nobody is over its limit, so it would go on
         rig.until(lambda: paced.ended)
