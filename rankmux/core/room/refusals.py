@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from ..wire.codes import RefusedCode
-from ..wire.frames import Refused
+from ..wire.codes import FrameType, RefusedCode
+from ..wire.layouts import REFUSED_FRAME, REFUSED_LENGTH
 
 __all__ = ["overload", "refusal"]
+
+# Plain numbers: a flood of commands that are refused runs through here.
+_REFUSED_TYPE = int(FrameType.REFUSED)
+_NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE = map(
+    int,
+    (
+        RefusedCode.NO_TARGET,
+        RefusedCode.NOT_LOWER,
+        RefusedCode.NO_SUCH_RANK,
+        RefusedCode.BUSY,
+        RefusedCode.DUPLICATE,
+    ),
+)
 
 
 def refusal(id_: int, code: int, arg: int, members: int, size: int, limit: int) -> bytes:
     """The REFUSED frame for the command `id_` (section 5), with a text that says why."""
-    if code == RefusedCode.NO_TARGET:
+    if code == _NO_TARGET:
         text = "nobody is below you"
-    elif code == RefusedCode.NOT_LOWER:
+    elif code == _NOT_LOWER:
         text = f"rank {arg} is not below you"
-    elif code == RefusedCode.NO_SUCH_RANK:
+    elif code == _NO_SUCH_RANK:
         text = f"there is no rank {arg}, the last one is {members - 1}"
-    elif code == RefusedCode.BUSY:
+    elif code == _BUSY:
         text = f"{limit} commands of yours wait for results, no more may"
-    elif code == RefusedCode.DUPLICATE:
+    elif code == _DUPLICATE:
         text = f"a command with id {id_} waits for results already"
     else:
         text = f"the payload is {size} bytes, at most {limit} are allowed"
-    return Refused(id_, code, text).encode()
+    return _frame(id_, code, text)
 
 
 def overload(id_: int, limit: int) -> bytes:
     """The REFUSED frame for the command `id_` when the whole room waits for too many results."""
-    return Refused(id_, RefusedCode.BUSY, f"{limit} results are waited for in all, no more may be").encode()
+    return _frame(id_, _BUSY, f"{limit} results are waited for in all, no more may be")
+
+
+def _frame(id_: int, code: int, text: str) -> bytes:
+    raw = text.encode()
+    return REFUSED_FRAME.pack(REFUSED_LENGTH + len(raw), _REFUSED_TYPE, id_, code) + raw

@@ -10,9 +10,10 @@ from collections.abc import Container
 from heapq import heapify, heappop, heappush
 
 from ...errors import SnapshotError
-from ..wire.codes import FRAME_OVERHEAD
-from ..wire.frames import MemberInfo, Members, Pong, Who
-from ..wire.layouts import ROUTED_FRAME
+from ..wire.codes import FRAME_OVERHEAD, FrameType
+from ..wire.fields import frame
+from ..wire.frames import Pong, Who
+from ..wire.layouts import MEMBER, MEMBERS, MEMBERS_LENGTH, ROUTED_FRAME
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch, rank_frames
 from .ledger import Ledger
@@ -25,8 +26,6 @@ __all__ = ["Room"]
 _EXPIRED_PER_TURN = 16_384  # results that expire in one turn
 _TOLD_PER_TURN = 16_384  # LEFT and EXPIRED that go out in one turn
 _STALE_PER_CALL = 1024  # deadlines of commands that have ended, dropped at once
-_MEMBERS_HEAD_BYTES = 19  # of a MEMBERS frame's length: the type byte and the body before the first member
-_MEMBER_HEAD_BYTES = 18  # of one member: all but the texts
 
 
 class Room:
@@ -135,7 +134,7 @@ class Room:
         joined, full = self._join(entry.joins)
         for ticket, who in turn.queries:
             if has_seat(tickets, ticket):
-                deliveries.answer(deliveries.members, ticket, self._page(who).encode())
+                deliveries.answer(deliveries.members, ticket, self._page(who))
         for ticket, payload in turn.pings:
             if has_seat(tickets, ticket):
                 deliveries.answer(deliveries.pongs, ticket, Pong(payload).encode())
@@ -239,20 +238,23 @@ class Room:
             joined.append(Joined(join.handle, ticket, rank, self.seq, join.name))
         return joined, full
 
-    def _page(self, who: Who) -> Members:
-        """As many of the members asked for as fit into a frame; at least one if there is one."""
+    def _page(self, who: Who) -> bytes:
+        """MEMBERS with as many of the members asked for as fit into a frame; at least one if there is one."""
         ranks = self.ranks
-        room = self._max_payload + FRAME_OVERHEAD - _MEMBERS_HEAD_BYTES
-        page: list[MemberInfo] = []
-        for rank in range(
-            who.first_rank, min(who.first_rank + who.count, len(ranks), who.first_rank + 0xFFFF)
-        ):
-            name, address = ranks.names[rank], ranks.addresses[rank]
-            size = _MEMBER_HEAD_BYTES + len(name.encode()) + len(address.encode())
-            if size > room:
+        room = self._max_payload + FRAME_OVERHEAD - MEMBERS_LENGTH
+        page = bytearray()
+        stop = min(who.first_rank + who.count, len(ranks), who.first_rank + 0xFFFF)
+        rank = who.first_rank
+        while rank < stop:
+            name, address = ranks.names[rank].encode(), ranks.addresses[rank].encode()
+            size = MEMBER.size + len(name) + 1 + len(address)
+            if len(page) + size > room:
                 if page:
                     break
-                name, address = "", ""  # a max_payload of a few bytes: the rank at least
-            room -= size
-            page.append(MemberInfo(rank, ranks.tickets[rank], ranks.loads[rank], name, address))
-        return Members(who.id, self.seq, len(ranks), tuple(page))
+                name = address = b""  # a max_payload of a few bytes: the rank at least
+            page += MEMBER.pack(rank, ranks.tickets[rank], ranks.loads[rank], len(name)) + name
+            page.append(len(address))
+            page += address
+            rank += 1
+        listed = max(0, rank - who.first_rank)
+        return frame(FrameType.MEMBERS, MEMBERS.pack(who.id, self.seq, len(ranks), listed), page)

@@ -19,7 +19,7 @@ class Frame(Protocol):
         """The whole frame: length, type, body."""
 
 
-def frame(type_: int, *parts: bytes) -> bytes:
+def frame(type_: int, *parts: bytes | bytearray) -> bytes:
     """The whole frame: its length, its type, its body."""
     body = b"".join(parts)
     return HEAD.pack(TYPE_BYTES + len(body), type_) + body

@@ -24,10 +24,13 @@ __all__ = [
     "LENGTH_BYTES",
     "MEMBER",
     "MEMBERS",
+    "MEMBERS_LENGTH",
     "RANK",
     "RANK_FRAME",
     "RANK_LENGTH",
     "REFUSED",
+    "REFUSED_FRAME",
+    "REFUSED_LENGTH",
     "RESULT",
     "ROUTED",
     "ROUTED_FRAME",
@@ -74,13 +77,16 @@ WELCOME_FRAME = _with_head(WELCOME)
 EXECUTE_FRAME = _with_head(EXECUTE)
 RANK_FRAME = _with_head(RANK)
 ACCEPTED_FRAME = _with_head(ACCEPTED)
+REFUSED_FRAME = _with_head(REFUSED)
 ROUTED_FRAME = _with_head(ROUTED)
 DONE_FRAME = _with_head(DONE)
 
-# Their `length`, to which the size of a payload is added.
+# Their `length`, to which the size of a payload, a text or a list is added.
 WELCOME_LENGTH = TYPE_BYTES + WELCOME.size
 EXECUTE_LENGTH = TYPE_BYTES + EXECUTE.size
 RANK_LENGTH = TYPE_BYTES + RANK.size
 ACCEPTED_LENGTH = TYPE_BYTES + ACCEPTED.size
+REFUSED_LENGTH = TYPE_BYTES + REFUSED.size
 ROUTED_LENGTH = TYPE_BYTES + ROUTED.size
 DONE_LENGTH = TYPE_BYTES + DONE.size
+MEMBERS_LENGTH = TYPE_BYTES + MEMBERS.size
