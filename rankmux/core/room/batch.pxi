@@ -63,6 +63,10 @@ cdef class Batch:
         """As `batch.Batch.allow`."""
         self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
 
+    def spend(self, long long work):
+        """As `batch.Batch.spend`."""
+        self.work_left -= work
+
     def __len__(self):
         return self.command_count + self.result_count
 

@@ -57,6 +57,10 @@ class Batch:
         """Begin a turn that has room for so much (see the attributes)."""
         self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
 
+    def spend(self, work: int) -> None:
+        """Count work of the turn that is not in a frame."""
+        self.work_left -= work
+
     def __len__(self) -> int:
         return len(self.commands) + len(self.results)
 

@@ -22,7 +22,7 @@ from ...core.room.deliveries import Piece
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
 from ..sockets.descriptors import Descriptors
-from ..sockets.tls import TlsSocket
+from ..sockets.tls_socket import TlsSocket
 from ..sockets.transport import PlainSocket, Transport
 from .closes import Close, CloseReason, Closes
 from .connection import STEPS, Connection, State, Step
@@ -111,7 +111,7 @@ class Connections:
             if context is not None:
                 transport = TlsSocket(sock, context)
             conn = Connection(transport, self.accepted, address, now)
-            self.descriptors.open(fd, transport, now)
+            self.descriptors.open(fd, sock, now)
             self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
             self._reactor.watch(fd, READABLE)
         except (OSError, MemoryError) as error:

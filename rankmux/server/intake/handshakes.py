@@ -51,6 +51,8 @@ class Handshakes:
                 continue
             if interest:
                 connections.watching.wait_for_handshake(conn, interest)
+                if conn.transport.pending():  # more records than one step opens
+                    self._ready[conn] = None
             else:
                 connections.step(conn, Step.SECURE)
                 connections.watching.update(conn)

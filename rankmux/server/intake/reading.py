@@ -32,6 +32,7 @@ _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = (
     16  # of the turn's work: to take a connection's frames in small bits would cost more than it brings
 )
+_RECORD_WORK = 4  # of a TLS record, as frames count
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
@@ -199,20 +200,25 @@ class Intake:
 
     def _receive(self, conn: Connection, turn: Turn, now: float) -> None:
         """Read a connection that the hot loop leaves to us."""
-        left = self._config.read_budget_bytes
+        left, records = self._config.read_budget_bytes, max(1, self._share // _RECORD_WORK)
         transport, backlog = conn.transport, self._descriptors.backlog
         while left > 0 and conn.fd not in backlog:
-            size = max(left, transport.read_bytes)
             try:
-                data = transport.recv(size if conn.ticket else self._config.greeting_in_bytes)
-            except (BlockingIOError, InterruptedError):
-                if conn.state is State.BROKEN:  # everything that had arrived was read
-                    self._connections.act(conn, Failed(0), now)
-                break
+                data, opened = transport.read(
+                    left if conn.ticket else self._config.greeting_in_bytes, records
+                )
             except OSError as error:
                 detail = "" if transport.direct else error.strerror or ""
                 self._connections.act(conn, Failed(error.errno or 0, detail), now)
                 return
+            records -= opened
+            self._batch.spend(opened * _RECORD_WORK)
+            if data is None:
+                if (
+                    conn.state is State.BROKEN and not transport.pending()
+                ):  # everything that had arrived was read
+                    self._connections.act(conn, Failed(0), now)
+                break
             if not data:
                 self._on_event(conn, 0, turn, now)
                 return

@@ -1,7 +1,8 @@
 """The interface of a connection's byte stream, plain or TLS.
 
-A plain socket has it by itself; `tls.TlsSocket` puts it over TLS. Calls never block: they raise BlockingIOError when
-they have to be made again, and OSError when the stream is broken (EPROTO: TLS itself found something wrong).
+A plain socket has most of it by itself; `tls_socket.TlsSocket` puts it over TLS. Calls never block. Those that send
+raise BlockingIOError when they have to be made again, all raise OSError when the stream is broken (EPROTO: TLS itself
+found something wrong).
 """
 
 from __future__ import annotations
@@ -42,10 +43,6 @@ class Transport(Protocol):
     def offer_bytes(self) -> int:
         """The most bytes that one `sendmsg` should be offered."""
 
-    @property
-    def read_bytes(self) -> int:
-        """The fewest bytes that one `recv` must ask for, so that none stay where no selector sees them."""
-
     def fileno(self) -> int:
         """The descriptor."""
 
@@ -55,14 +52,14 @@ class Transport(Protocol):
     def peer_names(self) -> frozenset[str]:
         """The names in the peer's certificate, if it showed one."""
 
-    def recv(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end of the stream."""
+    def read(self, size: int, records: int, /) -> tuple[bytes | None, int]:
+        """Up to `size` bytes, out of at most so many TLS records, and how many records that took.
 
-    def recv_into(self, buffer: memoryview, /) -> int:
-        """As `recv`, into a buffer."""
+        The bytes are None when there are none yet, and empty at the end of the stream.
+        """
 
     def pending(self) -> int:
-        """Bytes that were received and not yet read: no selector tells of them."""
+        """More than 0 if bytes that no selector tells of were received and not yet read."""
 
     def send(self, data: bytes | memoryview, /) -> int:
         """Send as much as is taken; the number of bytes."""
@@ -97,7 +94,6 @@ class PlainSocket(socket.socket):
     read_on = READABLE
     write_on = WRITABLE
     offer_bytes = 256 * 1024
-    read_bytes = 1
     must_repeat = False
 
     def handshake(self) -> int:
@@ -107,6 +103,13 @@ class PlainSocket(socket.socket):
     def peer_names(self) -> frozenset[str]:
         """A plain connection shows no certificate."""
         return frozenset()
+
+    def read(self, size: int, _: int) -> tuple[bytes | None, int]:
+        """As of Transport."""
+        try:
+            return self.recv(size), 0
+        except (BlockingIOError, InterruptedError):
+            return None, 0
 
     def pending(self) -> int:
         """The selector tells of all of them."""
