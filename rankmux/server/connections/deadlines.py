@@ -1,10 +1,14 @@
 """The deadlines: HELLO in time, frames in time, bytes taken in time, signs of life. No system calls.
 
 One sweep judges all of them, some ten times a second while anything short is under way, else at most once a second, and
-only when everything that had arrived was read: a peer that the process was too slow to read has not been silent.
+only when everything that had arrived was read: a peer that the process was too slow to read has not been silent. Nobody
+is judged for time in which the process was stopped, or had no processor; time in which it worked counts.
 """
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 from ...config import Config
 from ...core.wire.frames import Ping
@@ -16,7 +20,7 @@ __all__ = ["Deadlines"]
 
 _BUSY_S = 0.1
 _IDLE_S = 1.0
-_GAP_S = 1.0  # a sweep that is later than this: the process was stopped, and nobody is judged for that time
+_GAP_S = 1.0  # the process did not run for longer than this: nobody is judged for that time
 _READ_FIRST_TURNS = 16  # turns for which unread input puts a sweep off
 _PING = Ping(b"").encode()
 
@@ -24,10 +28,18 @@ _PING = Ping(b"").encode()
 class Deadlines:
     """Judges `connections` by the limits of `config`; times are seconds of one monotonic clock.
 
-    The next sweep is planned for `next_at`.
+    `cpu_clock` gives the processor time of the thread. The next sweep is planned for `next_at`.
     """
 
-    def __init__(self, config: Config, connections: Connections, now: float) -> None:
+    def __init__(
+        self,
+        config: Config,
+        connections: Connections,
+        now: float,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._cpu_clock = cpu_clock
+        self._cpu_s = cpu_clock()  # when the sweep was not late yet
         self._config = config
         self._connections = connections
         self._ping_s = config.ping_ms / 1000
@@ -38,14 +50,19 @@ class Deadlines:
     def judge(self, now: float, unread: bool) -> float | None:
         """Sweep if it is time and input is not `unread`; the lateness of the sweep in seconds, None without one."""
         self._unread_turns = self._unread_turns + 1 if unread else 0
-        if now < self.next_at or not self.may_judge(unread):
+        if now < self.next_at:
+            self._cpu_s = self._cpu_clock()
             self.plan(now)
             return None
+        if not self.may_judge(unread):
+            return None
         late = now - self.next_at
-        if late < _GAP_S:
+        stopped = late if late < _GAP_S else late - (self._cpu_clock() - self._cpu_s)
+        if stopped < _GAP_S:
             self._sweep(now)
         else:
-            self._forgive(late, now)
+            self._forgive(stopped, now)
+        self._cpu_s = self._cpu_clock()
         self.next_at = now + self._interval()
         return late
 
@@ -65,7 +82,7 @@ class Deadlines:
         return min(_IDLE_S, self._ping_s / 8)
 
     def _forgive(self, gap: float, now: float) -> None:
-        """The process was stopped for `gap` seconds until `now`: move every moment by that, at most up to now."""
+        """The process did not run for `gap` seconds until `now`: move every moment by that, at most up to now."""
         c = self._connections
         heard, partial_since = c.descriptors.heard, c.descriptors.partial_since
         for conn in c:

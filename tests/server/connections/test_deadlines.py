@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rankmux.wire import Ping, Pong
 
 from ...support.embedded import embedded
@@ -30,3 +32,21 @@ def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
             "talker": True,
         }
         assert silent.ended is None
+
+
+@pytest.mark.parametrize(("worked_s", "closed"), [(0.0, False), (3.5, False), (4.5, True), (5.0, True)])
+def test_time_in_which_the_process_worked_counts(worked_s: float, closed: bool) -> None:
+    """A sweep comes five seconds late. Nobody is judged for a long part in which it did not run."""
+    now, cpu = [1000.0], [7.0]
+    with embedded(clock=lambda: now[0], handshake_timeout_s=2.0) as rig:
+        deadlines = rig.server._turns._deadlines
+        deadlines._cpu_clock = lambda: cpu[0]
+        silent = rig.connect()
+        rig.step()
+        now[0] += 0.05
+        rig.step()
+        now[0] += 5.0
+        cpu[0] += worked_s
+        rig.step(silent)
+        rig.step(silent)
+        assert bool(rig.server.connections.greeting) is not closed
