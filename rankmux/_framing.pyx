@@ -30,6 +30,7 @@ No Python object is made per receiver or per result; only exceptions (short writ
 objects, and whatever is odd or rare is handed to the Python code that has the words for it.
 """
 
+cimport cython
 from cpython.array cimport array
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_FromStringAndSize

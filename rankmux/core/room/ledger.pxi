@@ -1,5 +1,6 @@
 # The results that executors owe to commands.
 
+@cython.no_gc  # it refers to no objects: a million of them cost the collector nothing
 cdef class Waiting:
     """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on.
 
@@ -8,8 +9,7 @@ cdef class Waiting:
 
     cdef uint64_t seq, sender
     cdef uint32_t id
-    cdef array held  # never changes, so its memory may be pointed into
-    cdef const uint64_t *tickets
+    cdef uint64_t *tickets
     cdef Py_ssize_t first, size, remaining, untold
     cdef uint8_t *answered
     cdef uint32_t[5] counts
@@ -18,19 +18,20 @@ cdef class Waiting:
         self.seq = seq
         self.sender = sender
         self.id = id_
-        self.held = tickets[first:last]  # no more: all of a large room is much to keep for one executor
-        self.tickets = <const uint64_t *> self.held.data.as_ulonglongs
         self.first = first
         self.size = self.remaining = last - first
         self.untold = 0
         memset(self.counts, 0, sizeof(self.counts))
-        self.answered = <uint8_t *> malloc(self.size)
-        if self.answered == NULL:
+        # No more than these tickets: all of a large room is much to keep for one executor.
+        self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1))
+        if self.tickets == NULL:
             raise MemoryError
+        memcpy(self.tickets, tickets.data.as_ulonglongs + first, self.size * sizeof(uint64_t))
+        self.answered = <uint8_t *> (self.tickets + self.size)
         memset(self.answered, 0, self.size)
 
     def __dealloc__(self):
-        free(self.answered)
+        free(self.tickets)
 
     cdef Py_ssize_t owing(self, uint64_t ticket) noexcept:
         """Where `ticket` is among those asked, if it still owes a result; else -1."""
@@ -99,13 +100,14 @@ cdef class Ledger:
         """As `ledger.Ledger.entries`."""
         cdef Waiting w
         cdef list found = []
+        cdef Py_ssize_t at
         for _, w in sorted(self.waiting.items()):
             found.append((
                 w.seq,
                 w.sender,
                 w.id,
                 w.first,
-                tuple(w.held),
+                tuple([w.tickets[at] for at in range(w.size)]),
                 PyBytes_FromStringAndSize(<const char *> w.answered, w.size),
                 tuple([w.counts[status] for status in range(5)]),
             ))

@@ -7,7 +7,6 @@ applies them. No I/O, no clock (times come in with the entry), no randomness.
 from __future__ import annotations
 
 from collections.abc import Container
-from heapq import heapify, heappop, heappush
 
 from ...errors import SnapshotError
 from ..wire.codes import FRAME_OVERHEAD, FrameType
@@ -16,6 +15,7 @@ from ..wire.frames import Pong, Who
 from ..wire.layouts import MEMBER, MEMBERS, MEMBERS_LENGTH, ROUTED_FRAME
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch, rank_frames
+from .expiry import Expiries
 from .ledger import Ledger
 from .ranks import Ranks, has_seat
 from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
@@ -23,9 +23,8 @@ from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
 __all__ = ["Room"]
 
-_EXPIRED_PER_TURN = 16_384  # results that expire in one turn
-_TOLD_PER_TURN = 16_384  # LEFT and EXPIRED that go out in one turn
-_STALE_PER_CALL = 1024  # deadlines of commands that have ended, dropped at once
+_EXPIRED_PER_TURN = 8192  # results that expire in one turn
+_TOLD_PER_TURN = 8192  # LEFT and EXPIRED that go out in one turn
 
 
 class Room:
@@ -38,7 +37,7 @@ class Room:
 
     __slots__ = (
         "_clock_ms",
-        "_deadlines",
+        "_expiries",
         "_ledger",
         "_max_payload",
         "_next_ticket",
@@ -71,7 +70,7 @@ class Room:
         self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
         self._next_ticket = 1
         self._clock_ms = 0
-        self._deadlines: list[tuple[int, int]] = []
+        self._expiries = Expiries(self._ledger)
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -83,11 +82,7 @@ class Room:
 
     def next_deadline_ms(self) -> int | None:
         """When the next command that waits for results expires, by the clock of the entries; never too late."""
-        for _ in range(_STALE_PER_CALL):
-            if not self._deadlines or self._deadlines[0][1] in self._ledger:
-                break
-            heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._expiries.next_ms()
 
     def is_due(self, entry: Entry) -> bool:
         """Whether anything expires in `entry`, or a sender is still to be told of what has."""
@@ -146,31 +141,28 @@ class Room:
     def _await(self, opened: list[tuple[int, int]]) -> None:
         """Note when the commands (seq, ttl_ms) expire."""
         for seq, ttl_ms in opened:
-            heappush(self._deadlines, (self._clock_ms + ttl_ms, seq))
-        if len(self._deadlines) > 2 * len(self._ledger) + 64:  # most were answered: drop those
-            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._ledger]
-            heapify(self._deadlines)
+            self._expiries.add(self._clock_ms + ttl_ms, seq)
+        self._expiries = self._expiries.trimmed()
 
     def _expire(self) -> None:
         """Note the ends of the commands that are due, a bounded number of results per turn."""
         ranks, left = self.ranks, _EXPIRED_PER_TURN
         while left > 0:
-            deadline_ms = self.next_deadline_ms()
+            deadline_ms = self._expiries.next_ms()
             if deadline_ms is None or deadline_ms > self._clock_ms:
                 return
-            seq = heappop(self._deadlines)[1]
-            left -= max(1, self._ledger.expire(seq, ranks.tickets, ranks.loads))
+            left -= self._ledger.expire(self._expiries.pop(), ranks.tickets, ranks.loads) or 1
 
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
         self.ranks.clear()
         self._ledger = Ledger()
-        self._deadlines.clear()
+        self._expiries = Expiries(self._ledger)
 
     def dump(self) -> bytes:
         """The room as bytes: the same ones for the same room, whichever twin runs (`snapshot`)."""
         ranks = self.ranks
-        deadline_of = {seq: deadline_ms for deadline_ms, seq in self._deadlines}
+        deadline_of = {seq: deadline_ms for deadline_ms, seq in self._expiries}
         members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
         waiting = [
             WaitingState(
@@ -196,8 +188,8 @@ class Room:
             for ticket, answered in zip(one.tickets, one.answered, strict=True):
                 if not answered:
                     self.ranks.loads[self.ranks.rank_of(ticket)] += 1
-        self._deadlines = [(one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms]
-        heapify(self._deadlines)
+        expiries = ((one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms)
+        self._expiries = Expiries(self._ledger, expiries)
         self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
 
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
