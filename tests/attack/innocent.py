@@ -34,7 +34,7 @@ class Reading:
     """The figures of one scene, in seconds.
 
     `lost` says what else went wrong, `silent_s` when a connection without HELLO was closed, `stop_s` how long the server
-    took to stop.
+    took to stop, `longest_s` the longest time that an attacker stayed connected.
     """
 
     p50: float
@@ -46,6 +46,7 @@ class Reading:
     lost: str = ""
     silent_s: float | None = None
     stop_s: float | None = None
+    longest_s: float | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -107,6 +107,10 @@ class Silent:
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
+    def age(self) -> float:
+        """The seconds since it was made."""
+        return time.monotonic() - self._began
+
     def end(self) -> float | None:
         """Stop watching; the seconds until the server closed it."""
         with suppress(OSError):
@@ -123,14 +127,16 @@ class Silent:
         self.closed_after = time.monotonic() - self._began
 
 
-def under_attack(server: Rig, innocent: Peer, attack: Attack, seconds: float = SECONDS) -> Reading:
+def under_attack(
+    server: Rig, innocent: Peer, attack: Attack, silent: Silent | None = None, seconds: float = SECONDS
+) -> Reading:
     """The innocent member's reading while `attack` goes on; notes when a connection without HELLO was closed."""
     with Innocent(server, innocent) as watched:
-        silent = Silent(server)
+        silent = silent or Silent(server)
         began = time.monotonic()
         attack.go()
         time.sleep(max(0.0, began + seconds - time.monotonic()))
-    closed_after, left = silent.closed_after, time.monotonic() - began
+    closed_after, left = silent.closed_after, silent.age()
     silent.end()
     reading = watched.result()
     reading.notes["no HELLO: closed after"] = f"{closed_after:.1f} s" if closed_after else f"over {left:.1f} s"

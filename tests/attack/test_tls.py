@@ -1,0 +1,99 @@
+"""Attacks on the TLS layer: the rest of the loop goes on, whatever a connection makes OpenSSL do."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..faults.conftest import TWINS
+from ..faults.witness import figure
+from .conftest import Rigging, twins
+from .innocent import Reading, judged
+from .scene import FLAGS, FULL, GRACE_S, Attack, Silent, complaint, stop_under_attack, under_attack
+
+pytestmark = [pytest.mark.attack, pytest.mark.slow]
+
+HANDSHAKE_S = 2.0
+UPDATES_HANDSHAKE_S, UPDATES = (12.0, 150_000) if FULL else (6.0, 70_000)
+"""KeyUpdates are as slow to make as to read: the time in which this many are made has to go by before the deadline."""
+
+
+def _scene(
+    rig: Rigging, name: str, extension: bool, kind: str, handshake_s: float = HANDSHAKE_S, **options: object
+) -> Reading:
+    flags = (*FLAGS, "--tls-handshake-timeout-s", str(handshake_s))
+    server = rig(40, *flags, extension=extension, transport="tls")
+    innocent, silent = server.join("innocent"), Silent(server)
+    with Attack(server, kind, **options) as attack:
+        reading = under_attack(server, innocent, attack, silent)
+        stop_under_attack(server, reading, attack)
+    closed = attack.report["closed_after"]
+    assert isinstance(closed, list)
+    reading.longest_s = max(closed)
+    reading.notes["the longest connection"] = f"{reading.longest_s:.1f} s"
+    figure("attack", f"{name}-{'extension' if extension else 'pure'}", str(reading))
+    return reading
+
+
+@twins
+def test_key_updates_without_end(rig: Rigging, extension: bool) -> None:
+    """Two connections without HELLO. They too are closed in time, while they go on sending."""
+    limit_s = UPDATES_HANDSHAKE_S + GRACE_S
+
+    def wrong(reading: Reading) -> str:
+        late = reading.longest_s is not None and reading.longest_s > limit_s
+        words = [
+            complaint(UPDATES_HANDSHAKE_S)(reading),
+            f"an attacker without HELLO was not closed within {limit_s:g} s" if late else "",
+        ]
+        return "; ".join(filter(None, words))
+
+    def scene() -> Reading:
+        options = {"members": 2, "stock": UPDATES}
+        return _scene(rig, "key_updates", extension, "key_updates", UPDATES_HANDSHAKE_S, **options)
+
+    judged(scene, wrong)
+
+
+HANDSHAKES: dict[str, dict[str, object]] = {
+    "handshakes": {"addresses": 4, "one_byte_records": False},
+    "cut_handshakes": {"addresses": 4, "one_byte_records": True},
+    "drips": {"addresses": 5},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [
+        pytest.param(name, extension, id=f"{name}-{'extension' if extension else 'pure'}")
+        for number, name in enumerate(HANDSHAKES)
+        for extension in (TWINS if FULL else (TWINS[number % len(TWINS)],))
+    ],
+)
+def test_handshakes_without_end(rig: Rigging, name: str, extension: bool) -> None:
+    kind = "drips" if name == "drips" else "handshakes"
+    judged(lambda: _scene(rig, name, extension, kind, **HANDSHAKES[name]), complaint(HANDSHAKE_S))
+
+
+@pytest.mark.parametrize(
+    ("members", "extension"),
+    [
+        pytest.param(members, extension, id=f"{members}-{'extension' if extension else 'pure'}")
+        for members, in_short in ((1, ()), (8, TWINS[-1:]), (16, TWINS[:1]))
+        for extension in (TWINS if FULL else in_short)
+    ],
+)
+def test_records_of_one_byte(rig: Rigging, members: int, extension: bool) -> None:
+    """As many as a core decrypts in some seconds, from members that otherwise do nothing wrong."""
+    commands = {1: 8, 8: 2, 16: 1}[members]
+    judged(
+        lambda: _scene(
+            rig,
+            f"one_byte_records-{members}",
+            extension,
+            "one_byte_records",
+            members=members,
+            commands=commands,
+            size=60_000,
+        ),
+        complaint(HANDSHAKE_S),
+    )
