@@ -8,6 +8,7 @@ or after some time in any case.
 from __future__ import annotations
 
 import json
+import resource
 import sys
 
 from .bursts import BURSTS
@@ -19,6 +20,8 @@ ATTACKS = {**FLOOD_ATTACKS, **TLS_FLOODS, **BURSTS, **DEBTS}
 
 
 def main(kind: str, host: str, port: str, options: str) -> int:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     crowd = ATTACKS[kind](host, int(port), **json.loads(options))
     print("ready", flush=True)
     if sys.stdin.readline():

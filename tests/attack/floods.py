@@ -100,6 +100,7 @@ class Crowd:
         selector = self._selector
         selector.register(sys.stdin, selectors.EVENT_READ)
         deadline = time.monotonic() + LIMIT_S
+        unfinished = True
         while time.monotonic() < deadline:
             for key, mask in selector.select(0.2):
                 if key.data is None:
@@ -107,6 +108,13 @@ class Crowd:
                         return
                 elif key.data in self.streams:
                     self._do(key.data, mask)
+            if unfinished and self.finished():
+                unfinished = False
+                print("finished", flush=True)
+
+    def finished(self) -> bool:
+        """Whether everything that was to come has come; a flood never is."""
+        return False
 
     def report(self) -> dict[str, object]:
         """The figures of the whole attack."""

@@ -66,12 +66,20 @@ class Attack:
         self._process.stdin.flush()
         self._expect(b"gone\n")
 
+    def finished(self, seconds: float) -> bool:
+        """Whether everything that the attackers wait for comes within that time."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        return bool(ready) and self._process.stdout.readline() == b"finished\n"
+
     def end(self) -> dict[str, object]:
         """End it; its figures."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self.report = json.loads(self._line())
+        while (line := self._line()) == b"finished\n":
+            pass
+        self.report = json.loads(line)
         assert self._process.wait(SETUP_S) == 0
         self._process.stdout.close()
         return self.report
