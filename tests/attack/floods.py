@@ -187,7 +187,9 @@ def join(host: str, port: int, name: str = "", *, window: int = 0) -> socket.soc
         sock.sendall(encode(Hello(name=name)))
         welcome = b""
         while len(welcome) < 4 or len(welcome) < 4 + int.from_bytes(welcome[:4], "big"):
-            data = sock.recv(4 + int.from_bytes(welcome[:4], "big") - len(welcome) if len(welcome) >= 4 else 4)
+            data = sock.recv(
+                4 + int.from_bytes(welcome[:4], "big") - len(welcome) if len(welcome) >= 4 else 4
+            )
             if not data:
                 raise ConnectionResetError("no WELCOME")
             welcome += data

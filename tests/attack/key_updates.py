@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import ssl
 import socket
+import ssl
 import time
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,9 @@ _BUFFER = 1 << 16
 def library() -> Any:
     """The libssl that the interpreter's `ssl` has loaded."""
     assert ssl.HAS_TLSv1_3
-    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libssl" in line}
+    loaded = {
+        line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libssl" in line
+    }
     path = min(loaded, default=ctypes.util.find_library("ssl"))
     assert path, "OpenSSL's library is not to be found"
     lib = ctypes.CDLL(path)

@@ -40,6 +40,7 @@ class Attack:
     def __init__(self, server: Rig, attack: str, **options: object) -> None:
         command = [sys.executable, "-m", "tests.attack", attack, server.host, str(server.port)]
         self.report: dict[str, object] = {}
+        self._heard = b""
         self._process = subprocess.Popen(
             [*command, json.dumps(options)],
             cwd=ROOT,
@@ -68,17 +69,16 @@ class Attack:
 
     def finished(self, seconds: float) -> bool:
         """Whether everything that the attackers wait for comes within that time."""
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
-        return bool(ready) and self._process.stdout.readline() == b"finished\n"
+        return self._line(seconds) == b"finished\n"
 
     def end(self) -> dict[str, object]:
         """End it; its figures."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        while (line := self._line()) == b"finished\n":
+        while (line := self._line(SETUP_S)) == b"finished\n":
             pass
+        assert line, "nothing is heard from the attackers"
         self.report = json.loads(line)
         assert self._process.wait(SETUP_S) == 0
         self._process.stdout.close()
@@ -95,14 +95,22 @@ class Attack:
                     pipe.close()
 
     def _expect(self, line: bytes) -> None:
-        found = self._line()
+        found = self._line(SETUP_S)
         assert found == line, f"the attackers say {found!r}, not {line!r}"
 
-    def _line(self) -> bytes:
+    def _line(self, seconds: float) -> bytes:
+        """The next line that comes within that time; nothing if none does."""
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], SETUP_S)
-        assert ready, "nothing is heard from the attackers"
-        return self._process.stdout.readline()
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._heard:
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._process.stdout], [], [], left)
+            data = os.read(self._process.stdout.fileno(), 65_536) if ready else b""
+            if not data:
+                return b""
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line + b"\n"
 
 
 class Silent:
@@ -147,7 +155,9 @@ def under_attack(
     closed_after, left = silent.closed_after, silent.age()
     silent.end()
     reading = watched.result()
-    reading.notes["no HELLO: closed after"] = f"{closed_after:.1f} s" if closed_after else f"over {left:.1f} s"
+    reading.notes["no HELLO: closed after"] = (
+        f"{closed_after:.1f} s" if closed_after else f"over {left:.1f} s"
+    )
     reading.silent_s = left if closed_after is None else closed_after
     return reading
 

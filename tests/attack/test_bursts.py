@@ -6,31 +6,30 @@ import time
 
 import pytest
 
-from ..faults.conftest import TWINS
 from ..faults.witness import figure
-from .conftest import Rigging
+from .conftest import Rigging, chosen
 from .innocent import Innocent, Reading, judged
-from .scene import FLAGS, FULL, Attack, stop_under_attack
+from .scene import FLAGS, Attack, stop_under_attack
 
 pytestmark = [pytest.mark.attack, pytest.mark.slow]
 
 READERS = 5
 PATIENCE_S = 20.0
 LEAST_S = 5.0  # of measuring
-SIZES = {"140-of-64-KiB": (140, 1 << 16), "4-of-16-MiB": (4, 16 << 20)}
+SIZES = {"140-of-64-KiB": (140, 1 << 16, "pure"), "4-of-16-MiB": (4, 16 << 20, "extension")}
 
 
 @pytest.mark.parametrize(
     ("name", "extension"),
     [
         pytest.param(name, extension, id=f"{name}-{'extension' if extension else 'pure'}")
-        for number, name in enumerate(SIZES)
-        for extension in (TWINS if FULL else (TWINS[(number + 1) % len(TWINS)],))
+        for name, (_, _, short) in SIZES.items()
+        for extension in chosen(short)
     ],
 )
 def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool) -> None:
     """The members that send read too; the readers are below all of them, and get everything."""
-    members, size = SIZES[name]
+    members, size, _ = SIZES[name]
 
     def scene() -> Reading:
         flags = (*FLAGS, "--ping-ms", "60000", "--max-payload", str(size))

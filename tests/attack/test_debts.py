@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from ..faults.conftest import TWINS
 from ..faults.witness import figure
 from ..protocol.frames import Code
 from .conftest import Rigging, twins
@@ -18,21 +17,16 @@ pytestmark = [pytest.mark.attack, pytest.mark.slow]
 TTL_S = 3.0
 PATIENCE_S = 20.0
 LEAST_S = 5.0  # of measuring
+SENDERS = 400
 COMMANDS = 1024
 EXECUTORS = 400  # their results are more than outbox_hard_bytes
 QUIET_FLAGS = (*FLAGS, "--ping-ms", "60000")
 
 
-@pytest.mark.parametrize(
-    ("members", "commands", "extension"),
-    [
-        pytest.param(members, commands, extension, id=f"{members}-{'extension' if extension else 'pure'}")
-        for members, commands, wanted in ((400, 128, not FULL), (400, COMMANDS, FULL))
-        for extension in (TWINS if wanted else ())
-    ],
-)
-def test_results_that_expire_together(rig: Rigging, members: int, commands: int, extension: bool) -> None:
+@twins()
+def test_results_that_expire_together(rig: Rigging, extension: bool) -> None:
     """All commands are to one executor that never answers: the last of them, too, expires in time."""
+    members, commands = SENDERS, COMMANDS if FULL else COMMANDS // 8
     late_s = 1.0 if extension else 2.0
 
     def scene() -> Reading:
@@ -62,7 +56,7 @@ def test_results_that_expire_together(rig: Rigging, members: int, commands: int,
     judged(scene)
 
 
-@twins
+@twins()
 def test_executors_that_vanish_together(rig: Rigging, extension: bool) -> None:
     """The sender reads: it is not evicted, however much it gets at once, and gets each LEFT and each DONE once."""
 

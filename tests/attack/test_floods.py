@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from ..faults.conftest import TWINS
 from ..faults.witness import figure
-from .conftest import Rigging
+from .conftest import Rigging, chosen
 from .innocent import Reading, judged
-from .scene import FLAGS, FULL, Attack, complaint, stop_under_attack, under_attack
+from .scene import FLAGS, Attack, complaint, stop_under_attack, under_attack
 
 pytestmark = [pytest.mark.attack, pytest.mark.slow]
 
 SEATS = 70
 HANDSHAKE_S = 2.0
 FLOODS = [
-    ("pings", 1, True),
-    ("pings", 1, False),
-    ("pings", 16, True),
-    ("pings", 16, False),
-    ("pings", 63, True),
-    ("pings", 63, False),
-    ("pongs", 16, True),
-    ("who_none", 16, True),
-    ("who_all", 16, True),
-    ("who_all", 63, False),
-    ("not_lower", 16, True),
-    ("no_target", 1, True),
-    ("results", 16, True),
-    ("empty_commands", 16, True),
-    ("mix", 16, True),
+    ("pings", 1, True, ""),
+    ("pings", 1, False, ""),
+    ("pings", 16, True, "extension"),
+    ("pings", 16, False, ""),
+    ("pings", 63, True, ""),
+    ("pings", 63, False, "pure"),
+    ("pongs", 16, True, ""),
+    ("who_none", 16, True, ""),
+    ("who_all", 16, True, "pure"),
+    ("who_all", 63, False, ""),
+    ("not_lower", 16, True, "extension"),
+    ("no_target", 1, True, ""),
+    ("results", 16, True, "pure"),
+    ("empty_commands", 16, True, "extension"),
+    ("mix", 16, True, "extension pure"),
 ]
+"""The frames, how many members send them, whether these read, and the twins that the short form tries it on."""
 
 
-def _name(flood: tuple[str, int, bool], extension: bool) -> str:
-    kind, members, reads = flood
+def _name(kind: str, members: int, reads: bool, extension: bool) -> str:
     return f"{kind}-{members}-{'reading' if reads else 'deaf'}-{'extension' if extension else 'pure'}"
 
 
 SCENES = [
-    pytest.param(*flood, extension, id=_name(flood, extension))
-    for number, flood in enumerate(FLOODS)
-    for extension in (TWINS if FULL or flood[0] == "mix" else (TWINS[number % len(TWINS)],))
+    pytest.param(kind, members, reads, extension, id=_name(kind, members, reads, extension))
+    for kind, members, reads, short in FLOODS
+    for extension in chosen(short)
 ]
-"""In the short form each flood meets one of the twins, in turn; the mix meets both."""
 
 
 @pytest.mark.parametrize(("kind", "members", "reads", "extension"), SCENES)
@@ -54,7 +52,7 @@ def test_a_flood_from_members(rig: Rigging, kind: str, members: int, reads: bool
         with Attack(server, "frames", kind=kind, members=members, reads=reads) as attack:
             reading = under_attack(server, innocent, attack)
             stop_under_attack(server, reading, attack)
-        figure("attack", _name((kind, members, reads), extension), str(reading))
+        figure("attack", _name(kind, members, reads, extension), str(reading))
         return reading
 
     judged(scene, complaint(HANDSHAKE_S))

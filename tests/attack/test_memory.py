@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.attack, pytest.mark.slow]
 
 SECONDS = 10.0 if FULL else 2.0
 MEMBERS = 200
+BIG_MEMBERS = 8
 
 
 def _flags(seats: int, **settings: int) -> tuple[Config, list[str]]:
@@ -29,7 +30,9 @@ def _flags(seats: int, **settings: int) -> tuple[Config, list[str]]:
     return config, flags
 
 
-def _peak(rig: Rigging, extension: bool, config: Config, flags: list[str], kind: str, **options: object) -> int:
+def _peak(
+    rig: Rigging, extension: bool, config: Config, flags: list[str], kind: str, **options: object
+) -> int:
     """How much the peak grows while an attack comes in one turn, and then for some seconds."""
     server: Rig = rig(config.seats, *FLAGS, *flags, extension=extension)
     innocent = server.join("innocent")
@@ -50,7 +53,7 @@ def _peak(rig: Rigging, extension: bool, config: Config, flags: list[str], kind:
     return peak
 
 
-@twins
+@twins()
 def test_last_bytes_together(rig: Rigging, extension: bool) -> None:
     """200 commands to all become whole in one moment; what the members have sent before is counted already."""
     config, flags = _flags(MEMBERS + 5)
@@ -59,23 +62,23 @@ def test_last_bytes_together(rig: Rigging, extension: bool) -> None:
     assert peak <= most_bytes(config, 0) - partials, "more than the formula says"
 
 
-@twins
+@twins("pure")
 def test_last_bytes_of_big_payloads_together(rig: Rigging, extension: bool) -> None:
-    config, flags = _flags(6, max_payload=16 << 20)
-    peak = _peak(rig, extension, config, flags, "last_bytes", members=4, size=16 << 20)
-    partials = 4 * (config.max_payload + 64)
+    config, flags = _flags(BIG_MEMBERS + 2, max_payload=16 << 20)
+    peak = _peak(rig, extension, config, flags, "last_bytes", members=BIG_MEMBERS, size=16 << 20)
+    partials = BIG_MEMBERS * (config.max_payload + 64)
     assert peak <= most_bytes(config, 0) - partials, "more than the formula says"
 
 
-@twins
+@twins()
 def test_questions_for_everybody_together(rig: Rigging, extension: bool) -> None:
-    """Every member asks for the list of all members, ten times; and reads the answers."""
+    """Every member asks for the list of all members, twenty times; and reads the answers."""
     config, flags = _flags(MEMBERS + 5)
-    peak = _peak(rig, extension, config, flags, "queries", members=MEMBERS, asked=10, behind=0)
+    peak = _peak(rig, extension, config, flags, "queries", members=MEMBERS, asked=20, behind=0)
     assert peak <= most_bytes(config, 0), "more than the formula says"
 
 
-@twins
+@twins()
 def test_frames_behind_questions(rig: Rigging, extension: bool) -> None:
     """A question that waits for its turn keeps 64 KiB of small frames waiting behind it."""
     config, flags = _flags(MEMBERS + 5)
