@@ -118,13 +118,16 @@ class Crowd:
 
     def report(self) -> dict[str, object]:
         """The figures of the whole attack."""
-        alive = self.streams
+        alive, now = self.streams, time.monotonic()
         return {
             "seconds": time.monotonic() - self._began,
             "sent": self._sent + sum(stream.sent for stream in alive),
             "received": self._received + sum(stream.received for stream in alive),
             "closed_after": self.closed_after,
             "open": len(alive),
+            "longest_s": max(
+                [*self.closed_after, *[now - stream.opened_at for stream in alive]], default=0.0
+            ),
         }
 
     def _add(self, stream: Stream) -> None:

@@ -33,8 +33,7 @@ def percentile(values: list[float], part: float) -> float:
 class Reading:
     """The figures of one scene, in seconds.
 
-    `lost` says what else went wrong, `silent_s` when a connection without HELLO was closed, `stop_s` how long the
-    server took to stop, `longest_s` the longest time that an attacker stayed connected.
+    `wrong` says what went wrong apart from the waiting.
     """
 
     p50: float
@@ -43,10 +42,7 @@ class Reading:
     pings: int
     control_p99: float
     wait_share: float
-    lost: str = ""
-    silent_s: float | None = None
-    stop_s: float | None = None
-    longest_s: float | None = None
+    wrong: list[str] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -65,7 +61,7 @@ class Reading:
             f"the server waited for a core for {self.wait_share:.0%} of the time"
         )
         notes = [f"{key} {value}" for key, value in self.notes.items()]
-        return "; ".join([text, *notes, *([f"LOST: {self.lost}"] if self.lost else [])])
+        return "; ".join([text, *notes, *[f"WRONG: {each}" for each in self.wrong]])
 
 
 def favoured() -> None:
@@ -86,7 +82,7 @@ class Innocent:
         self._peer = peer
         self._latencies: list[float] = []
         self._late: list[float] = []
-        self._lost = ""
+        self._wrong: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ping), threading.Thread(target=self._control)]
 
@@ -112,7 +108,7 @@ class Innocent:
             len(self._latencies),
             percentile(self._late or [0.0], 0.99),
             share,
-            self._lost,
+            self._wrong,
         )
 
     def result(self) -> Reading:
@@ -141,7 +137,7 @@ class Innocent:
                     if isinstance(frame, Pong):
                         self._latencies.append(time.monotonic() - open_since.pop(frame.opaque))
         except (ClosedError, OSError) as error:
-            self._lost = f"the innocent member lost its connection: {error}"
+            self._wrong.append(f"the innocent member lost its connection: {error}")
         now = time.monotonic()
         self._latencies += [now - at for at in open_since.values()]
 
@@ -159,16 +155,15 @@ def waited_for_a_core(pid: int) -> float:
         return int(file.read().split()[1]) / 1e9
 
 
-def judged(scene: Callable[[], Reading], complaint: Callable[[Reading], str] | None = None) -> Reading:
+def judged(scene: Callable[[], Reading], limit_s: float = P99_S) -> Reading:
     """The reading of a scene that holds. It is tried once more if it does not and the machine itself was stalled."""
 
-    def wrong(reading: Reading) -> str:
-        late = f"the innocent member waits for its PONGs: p99 over {P99_S * 1e3:.0f} ms"
-        found = [reading.lost, "" if reading.keeps(P99_S) else late, complaint(reading) if complaint else ""]
-        return "; ".join(filter(None, found))
+    def complaints(reading: Reading) -> str:
+        late = f"the innocent member waits for its PONGs: p99 over {limit_s * 1e3:.0f} ms"
+        return "; ".join(reading.wrong if reading.keeps(limit_s) else [late, *reading.wrong])
 
     reading = scene()
-    if wrong(reading) and reading.stalled:
+    if complaints(reading) and reading.stalled:
         reading = scene()
-    assert not wrong(reading), f"{wrong(reading)} ({reading})"
+    assert not complaints(reading), f"{complaints(reading)} ({reading})"
     return reading

@@ -55,10 +55,10 @@ def library() -> Any:
 class KeyUpdates:
     """A finished handshake over the blocking `sock`, and then `more`: KeyUpdates, encrypted and ready to be sent.
 
-    To make one takes as long as to read it: `stock` of them are made at once, to be sent faster than anybody reads.
+    To make one takes as long as to read it: those of `stock_s` are made at once, to be sent faster than anybody reads.
     """
 
-    def __init__(self, sock: socket.socket, stock: int) -> None:
+    def __init__(self, sock: socket.socket, stock_s: float) -> None:
         lib = library()
         self._context = lib.SSL_CTX_new(lib.TLS_client_method())
         lib.SSL_CTX_ctrl(self._context, _CTRL_SET_MIN_PROTO_VERSION, _TLS1_3, None)
@@ -77,7 +77,9 @@ class KeyUpdates:
                 raise ConnectionResetError
             lib.BIO_write(self._incoming, data, len(data))
         sock.sendall(self._take())
-        self._stock = b"".join(self._make(AT_ONCE) for _ in range(stock // AT_ONCE))
+        self._stock, until = b"", time.monotonic() + stock_s
+        while time.monotonic() < until:
+            self._stock += self._make(AT_ONCE)
 
     def more(self) -> bytes:
         """Further KeyUpdates."""

@@ -6,11 +6,11 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from ..faults.rig import Rig
@@ -84,6 +84,12 @@ class Attack:
         self._process.stdout.close()
         return self.report
 
+    def number(self, name: str) -> float:
+        """One of its figures."""
+        value = self.report[name]
+        assert isinstance(value, int | float)
+        return value
+
     def kill(self) -> None:
         """End it without figures."""
         if self._process.poll() is None:
@@ -114,10 +120,10 @@ class Attack:
 
 
 class Silent:
-    """A connection without HELLO, which is judged by its deadline. `closed_after` is None while it is open."""
+    """A connection without HELLO, which is judged by its deadline."""
 
     def __init__(self, server: Rig) -> None:
-        self.closed_after: float | None = None
+        self._closed_after: float | None = None
         self._sock = server.plain(source="127.0.9.9")
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._watch)
@@ -128,52 +134,53 @@ class Silent:
         return time.monotonic() - self._began
 
     def end(self) -> float | None:
-        """Stop watching; the seconds until the server closed it."""
+        """Stop watching; the seconds until the server closed it, None if it did not."""
+        closed_after = self._closed_after
         with suppress(OSError):
-            self._sock.shutdown(2)
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._sock.close()
-        return self.closed_after
+        return closed_after
 
     def _watch(self) -> None:
         favoured()
         self._sock.settimeout(SETUP_S)
         with suppress(OSError):
             self._sock.recv(1000)  # ERROR TIMEOUT comes first, and over TLS the end at once
-        self.closed_after = time.monotonic() - self._began
+        self._closed_after = time.monotonic() - self._began
 
 
-def under_attack(
-    server: Rig, innocent: Peer, attack: Attack, silent: Silent | None = None, seconds: float = SECONDS
-) -> Reading:
-    """The innocent member's reading while `attack` goes on; notes when a connection without HELLO was closed."""
+def under_attack(server: Rig, innocent: Peer, attack: Attack, silent: Silent, limit_s: float) -> Reading:
+    """The innocent member's reading while `attack` goes on; `silent` has to be closed within `limit_s` and a grace."""
     with Innocent(server, innocent) as watched:
-        silent = silent or Silent(server)
         began = time.monotonic()
         attack.go()
-        time.sleep(max(0.0, began + seconds - time.monotonic()))
-    closed_after, left = silent.closed_after, silent.age()
-    silent.end()
+        time.sleep(max(0.0, began + SECONDS - time.monotonic()))
+    left = silent.age()
+    closed_after = silent.end()
     reading = watched.result()
     reading.notes["no HELLO: closed after"] = (
         f"{closed_after:.1f} s" if closed_after else f"over {left:.1f} s"
     )
-    reading.silent_s = left if closed_after is None else closed_after
+    if (closed_after or left) > limit_s + GRACE_S:
+        reading.wrong.append(f"a connection without HELLO was not closed within {limit_s + GRACE_S:g} s")
     return reading
 
 
 def stop_under_attack(server: Rig, reading: Reading, attack: Attack) -> None:
-    """Check the ranks and the log, then SIGTERM while the attack goes on; notes how long the server took to end."""
+    """Check the ranks and the log, then SIGTERM while the attack goes on: the server has to end within its drain."""
     try:
         server.check()
         server.check_ranks()
-    except (AssertionError, ClosedError) as error:
-        reading.lost = reading.lost or f"the server under attack: {error!s:.200}"
+    except (AssertionError, ClosedError, OSError) as error:
+        reading.wrong.append(f"the server under attack: {error!s:.200}")
     began = time.monotonic()
     server.signal(signal.SIGTERM)
     server.wait()
-    reading.stop_s = time.monotonic() - began
-    reading.notes["stopped after"] = f"{reading.stop_s:.1f} s"
+    took = time.monotonic() - began
+    reading.notes["stopped after"] = f"{took:.1f} s"
+    if took > DRAIN_S + GRACE_S:
+        reading.wrong.append(f"the server did not stop within {DRAIN_S + GRACE_S:g} s")
     reading.notes["attack"] = summary(attack.end())
 
 
@@ -184,17 +191,3 @@ def summary(report: dict[str, object]) -> str:
     if isinstance(closed, list):
         words.append(f"closed {len(closed)}")
     return ", ".join(words)
-
-
-def complaint(handshake_s: float) -> Callable[[Reading], str]:
-    """Says what is wrong with a reading apart from the latency: deadlines and the stop."""
-
-    def wrong(reading: Reading) -> str:
-        found = []
-        if reading.silent_s is not None and reading.silent_s > handshake_s + GRACE_S:
-            found.append(f"a connection without HELLO was not closed within {handshake_s + GRACE_S:g} s")
-        if reading.stop_s is not None and reading.stop_s > DRAIN_S + GRACE_S:
-            found.append(f"the server did not stop within {DRAIN_S + GRACE_S:g} s")
-        return "; ".join(found)
-
-    return wrong

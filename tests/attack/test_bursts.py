@@ -49,23 +49,23 @@ def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool)
             reading = watched.result()
             report = readers.end()
             stop_under_attack(server, reading, attack)
-        reading.lost = reading.lost or _wrong(report, members, size)
+        reading.wrong += _wrong(report, members, size)
         figure("attack", f"{name}-{'extension' if extension else 'pure'}", str(reading))
         return reading
 
     judged(scene)
 
 
-def _wrong(report: dict[str, object], members: int, size: int) -> str:
+def _wrong(report: dict[str, object], members: int, size: int) -> list[str]:
     """What the readers miss, if anything."""
     readers = report["readers"]
     assert isinstance(readers, list)
     orders = {tuple(reader["numbers"]) for reader in readers}
     got = [len(reader["numbers"]) for reader in readers]
     if errors := [reader["error"] for reader in readers if reader["error"]]:
-        return f"readers were evicted with ERROR {errors}, after {got} of {members} commands"
+        return [f"readers were evicted with ERROR {errors}, after {got} of {members} commands"]
     if len(orders) != 1 or sorted(next(iter(orders))) != list(range(members)):
-        return f"the readers did not all get each command once and in one order: {got} of {members}"
+        return [f"the readers did not all get each command once and in one order: {got} of {members}"]
     if not all(reader["in_order"] and reader["sizes"] == [size] and not reader["torn"] for reader in readers):
-        return "a command came torn, or not in the order of its seq"
-    return ""
+        return ["a command came torn, or not in the order of its seq"]
+    return []

@@ -49,7 +49,7 @@ def _peak(
     twin = "extension" if extension else "pure"
     held = f"{peak / 2**20:.0f} MiB of {most_bytes(config, 0) / 2**20:.0f} MiB"
     figure("attack", f"memory-{kind}-{options}-{twin}", f"{held}; {reading}")
-    assert not reading.lost, reading
+    assert not reading.wrong, str(reading)
     return peak
 
 

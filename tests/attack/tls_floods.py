@@ -35,21 +35,21 @@ def in_one_byte_records(record: bytes) -> bytes:
     return b"".join(record[:3] + struct.pack(">HB", 1, octet) for octet in body)
 
 
-def key_updates(host: str, port: int, members: int, stock: int) -> Crowd:
-    """Connections that finish the handshake, say no HELLO, and send KeyUpdates without end, `stock` of them at once."""
+def key_updates(host: str, port: int, members: int, stock_s: float) -> Crowd:
+    """Connections that finish the handshake, and send KeyUpdates without end instead of HELLO, those of `stock_s` at once."""
 
-    def stream(stock: int = 0) -> Stream:
-        return UpdatingStream(connect(host, port, source="127.0.0.2"), stock)
+    def stream(stock_s: float = 0.0) -> Stream:
+        return UpdatingStream(connect(host, port, source="127.0.0.2"), stock_s)
 
-    return Crowd([stream(stock) for _ in range(members)], stream)
+    return Crowd([stream(stock_s) for _ in range(members)], stream)
 
 
 class UpdatingStream(Stream):
     """A connection over TLS 1.3 that sends KeyUpdates."""
 
-    def __init__(self, sock: socket.socket, stock: int) -> None:
+    def __init__(self, sock: socket.socket, stock_s: float) -> None:
         opened_at = time.monotonic()
-        self._updates = KeyUpdates(sock, stock)
+        self._updates = KeyUpdates(sock, stock_s)
         super().__init__(sock, self._updates.more)
         self.opened_at = opened_at
 
