@@ -17,7 +17,7 @@ from .floods import LIMIT_S, PATIENCE_S, Crowd, Stream, connect
 from .key_updates import KeyUpdates
 
 PER_ADDRESS = 40  # connections without HELLO; the server refuses more than 64
-DRIP_EVERY_S = 0.01
+DRIP_EVERY_S = 0.002
 RECORD_HEAD = 5
 
 
@@ -36,7 +36,7 @@ def in_one_byte_records(record: bytes) -> bytes:
 
 
 def key_updates(host: str, port: int, members: int, stock_s: float) -> Crowd:
-    """Connections that finish the handshake, and send KeyUpdates without end instead of HELLO, those of `stock_s` at once."""
+    """Connections that finish the handshake, then send KeyUpdates without end, those of `stock_s` at once."""
 
     def stream(stock_s: float = 0.0) -> Stream:
         return UpdatingStream(connect(host, port, source="127.0.0.2"), stock_s)
