@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..faults.rig import Rig
 from ..protocol.frames import Ping, Pong
@@ -21,7 +22,7 @@ EVERY_S = 0.03
 GRACE_S = 8.0  # for the PONGs that are missing at the end
 P99_S = 0.1
 STALL_S = 0.03  # the control's p99 over this: the machine itself was busy
-WAIT_SHARE = 0.15  # the server waited for a core for this part of the time: the same
+CORE_SHARE = 0.85  # the server had a core for less than this part of the time that it needed one: the same
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -33,7 +34,8 @@ def percentile(values: list[float], part: float) -> float:
 class Reading:
     """The figures of one scene, in seconds.
 
-    `wrong` says what went wrong apart from the waiting.
+    `control_p99` is how late a thread wakes up that only sleeps, `core_share` the part of the time in which the server
+    ran of that in which it could have, `wrong` says what went wrong apart from the waiting.
     """
 
     p50: float
@@ -41,24 +43,28 @@ class Reading:
     worst: float
     pings: int
     control_p99: float
-    wait_share: float
+    core_share: float
     wrong: list[str] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
 
     @property
     def stalled(self) -> bool:
         """Whether the machine, not the server, was slow."""
-        return self.control_p99 > STALL_S or self.wait_share > WAIT_SHARE
+        return self.control_p99 > STALL_S or self.core_share < CORE_SHARE
+
+    def grace(self, seconds: float) -> float:
+        """These seconds, as many times more as the server had less than a core."""
+        return seconds / max(self.core_share, 0.1)
 
     def keeps(self, limit_s: float) -> bool:
-        """Whether the p99 is within the limit, apart from the delay of the measuring process's own wake-ups."""
-        return self.p99 <= limit_s + self.control_p99
+        """Whether the p99 is within the limit, as if the server had had a core, and this process had woken in time."""
+        return self.p99 * self.core_share <= limit_s + self.control_p99
 
     def __str__(self) -> str:
         text = (
             f"p50 {self.p50 * 1e3:.1f} ms, p99 {self.p99 * 1e3:.1f} ms, worst {self.worst * 1e3:.0f} ms "
             f"of {self.pings} PINGs; control p99 {self.control_p99 * 1e3:.1f} ms, "
-            f"the server waited for a core for {self.wait_share:.0%} of the time"
+            f"the server had {self.core_share:.0%} of a core"
         )
         notes = [f"{key} {value}" for key, value in self.notes.items()]
         return "; ".join([text, *notes, *[f"WRONG: {each}" for each in self.wrong]])
@@ -87,16 +93,17 @@ class Innocent:
         self._threads = [threading.Thread(target=self._ping), threading.Thread(target=self._control)]
 
     def __enter__(self) -> Innocent:
-        self._began, self._waited = time.monotonic(), waited_for_a_core(self._server.pid)
+        self._ran, self._waited = scheduled(self._server.pid)
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        share = 0.0
+        share = 1.0
         with suppress(OSError):
-            waited = waited_for_a_core(self._server.pid) - self._waited
-            share = waited / (time.monotonic() - self._began)
+            ran, waited = scheduled(self._server.pid)
+            ran, waited = ran - self._ran, waited - self._waited
+            share = ran / max(ran + waited, 1e-9)
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -149,10 +156,10 @@ class Innocent:
             self._late.append(time.monotonic() - due)
 
 
-def waited_for_a_core(pid: int) -> float:
-    """How long the process was ready and did not run, in seconds."""
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[1]) / 1e9
+def scheduled(pid: int) -> tuple[float, float]:
+    """How long the process ran, and how long it waited for a core, in seconds."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def judged(scene: Callable[[], Reading], limit_s: float = P99_S) -> Reading:

@@ -162,7 +162,7 @@ def under_attack(server: Rig, innocent: Peer, attack: Attack, silent: Silent, li
     reading.notes["no HELLO: closed after"] = (
         f"{closed_after:.1f} s" if closed_after else f"over {left:.1f} s"
     )
-    if (closed_after or left) > limit_s + GRACE_S:
+    if (closed_after or left) > limit_s + reading.grace(GRACE_S):
         reading.wrong.append(f"a connection without HELLO was not closed within {limit_s + GRACE_S:g} s")
     return reading
 
@@ -179,7 +179,7 @@ def stop_under_attack(server: Rig, reading: Reading, attack: Attack) -> None:
     server.wait()
     took = time.monotonic() - began
     reading.notes["stopped after"] = f"{took:.1f} s"
-    if took > DRAIN_S + GRACE_S:
+    if took > DRAIN_S + reading.grace(GRACE_S):
         reading.wrong.append(f"the server did not stop within {DRAIN_S + GRACE_S:g} s")
     reading.notes["attack"] = summary(attack.end())
 
