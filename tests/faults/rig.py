@@ -210,7 +210,7 @@ class Rig(Server):
         """Check U1, U2, U4 and U6; U5 follows after the end. U3 is checked by the witness."""
         self.resume()
         self.check()
-        self._check_ranks()
+        self.check_ranks()
         self.release()
         until(lambda: self.descriptors() <= self.descriptors_before, BACK_S, self._descriptors_left)
         until(lambda: self.rss() <= self.rss_before + self.rss_slack, BACK_S, self._memory_left)
@@ -260,7 +260,7 @@ class Rig(Server):
             "the last line does not count what was not delivered"
         )
 
-    def _check_ranks(self) -> None:
+    def check_ranks(self) -> None:
         """U2: what decodes as MEMBERS has ranks without gaps and growing tickets (frames.py sees to it)."""
         probe = self.join("probe")
         seen: list[int] = []

@@ -1,0 +1,71 @@
+"""Frames that become whole in the same moment: whoever reads is not evicted, and gets each of them once, in order."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ..faults.witness import figure
+from .conftest import Rigging, chosen
+from .innocent import Innocent, Reading, judged
+from .scene import FLAGS, Attack, stop_under_attack
+
+pytestmark = [pytest.mark.attack, pytest.mark.slow]
+
+READERS = 5
+PATIENCE_S = 20.0
+LEAST_S = 5.0  # of measuring
+SIZES = {"140-of-64-KiB": (140, 1 << 16, "pure"), "4-of-16-MiB": (4, 16 << 20, "extension")}
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [
+        pytest.param(name, extension, id=f"{name}-{'extension' if extension else 'pure'}")
+        for name, (_, _, short) in SIZES.items()
+        for extension in chosen(short)
+    ],
+)
+def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool) -> None:
+    """The members that send read too; the readers are below all of them, and get everything."""
+    members, size, _ = SIZES[name]
+
+    def scene() -> Reading:
+        flags = (*FLAGS, "--ping-ms", "60000", "--max-payload", str(size))
+        server = rig(members + READERS + 2, *flags, extension=extension)
+        innocent = server.join("innocent")
+        with (
+            Attack(server, "last_bytes", members=members, size=size) as attack,
+            Attack(server, "readers", members=READERS, expected=members) as readers,
+        ):
+            readers.go()
+            with Innocent(server, innocent) as watched:
+                began = time.monotonic()
+                with server.one_turn():
+                    attack.go()
+                readers.finished(PATIENCE_S)
+                time.sleep(max(0.0, began + LEAST_S - time.monotonic()))
+            reading = watched.result()
+            report = readers.end()
+            stop_under_attack(server, reading, attack)
+        reading.wrong += _wrong(report, members, size)
+        figure("attack", f"{name}-{'extension' if extension else 'pure'}", str(reading))
+        return reading
+
+    judged(scene)
+
+
+def _wrong(report: dict[str, object], members: int, size: int) -> list[str]:
+    """What the readers miss, if anything."""
+    readers = report["readers"]
+    assert isinstance(readers, list)
+    orders = {tuple(reader["numbers"]) for reader in readers}
+    got = [len(reader["numbers"]) for reader in readers]
+    if errors := [reader["error"] for reader in readers if reader["error"]]:
+        return [f"readers were evicted with ERROR {errors}, after {got} of {members} commands"]
+    if len(orders) != 1 or sorted(next(iter(orders))) != list(range(members)):
+        return [f"the readers did not all get each command once and in one order: {got} of {members}"]
+    if not all(reader["in_order"] and reader["sizes"] == [size] and not reader["torn"] for reader in readers):
+        return ["a command came torn, or not in the order of its seq"]
+    return []
