@@ -243,7 +243,8 @@ class Room:
             if len(page) + size > room:
                 if page:
                     break
-                name = address = b""  # a max_payload of a few bytes: the rank at least
+                name = address = b""  # a max_payload of a few bytes: the rank at least, and nobody else
+                stop = rank
             page += MEMBER.pack(rank, ranks.tickets[rank], ranks.loads[rank], len(name)) + name
             page.append(len(address))
             page += address
