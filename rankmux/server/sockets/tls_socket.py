@@ -140,7 +140,8 @@ class TlsSocket:
         """As of Transport."""
         if self._tls is None:
             return 0
-        return self._tls.pending() + self._takeable(1)[0] + (self._error is not None)
+        held = self._tls.pending() + self._incoming.pending + (self._error is not None)
+        return held or self._takeable(1)[0]
 
     def send(self, data: bytes | memoryview) -> int:
         """Send up to one record; the number of bytes, once all of it was taken."""
