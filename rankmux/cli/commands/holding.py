@@ -46,7 +46,7 @@ class Holding:
     def __init__(
         self, arguments: argparse.Namespace, output: TextIO, *, reconnect: bool, grace_s: float = 5.0
     ) -> None:
-        self.children = Children(grace_s)
+        self.children = Children(grace_s, self.complain)
         self.seat = Seat(arguments, self._handle, reconnect=reconnect)
         self.ending = False
         self._path: str | None = arguments.seat
@@ -73,6 +73,7 @@ class Holding:
             return await self._end
         finally:
             self.children.kill_all()
+            self.children.close()
             if self._offer is not None:
                 self._offer.close()
 
@@ -85,7 +86,8 @@ class Holding:
             self._end.add_done_callback(lambda _: self._ended.set())
 
     async def _finish(self, code: int) -> int:
-        await self.children.stop_all()
+        if not await self.children.stop_all():
+            code = Exit.FAILED
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=_LAST_RESULTS_S)
         await self.seat.leave()

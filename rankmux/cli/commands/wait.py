@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         "Joins, and waits until this seat has the rank --rank or a higher one; then returns, or runs PROGRAM and holds"
         " the seat until PROGRAM has ended: a lock that passes to the next in line when its holder goes. If the"
         " connection is lost while PROGRAM runs, it is stopped, since another member may hold the rank by then: SIGTERM"
-        " to its process group, SIGKILL after --grace. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only grows from"
+        " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
+        " ends, and all of it when `wait` itself is killed. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only grows from"
         " holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who` in it use"
         " this seat.",
         _EXAMPLES,
@@ -91,7 +92,7 @@ class _Wait(Holding):
             self.finish(Exit.OK)
             return
         try:
-            child = self.children.start(self._program, self.environment(), own_input=True)
+            child = self.children.start(self._program, self.environment(), own_input=True, whole=True)
         except OSError as error:
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)

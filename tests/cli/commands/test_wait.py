@@ -91,12 +91,23 @@ def test_the_lock_moves_within_a_second_when_its_holder_is_killed(scene, tmp_pat
     print(f"the lock moved in {took_s * 1000:.0f} ms")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-def test_a_holder_that_is_killed_takes_its_program_along(scene, tmp_path):
-    holder = scene.start("wait", "--", "sh", "-c", "echo pid $$; exec sleep 100")
-    pid = int(holder.until(r"pid (\d+)\n")[1])
+@pytest.mark.parametrize("at_sigterm", ["-", ""], ids=["ends at SIGTERM", "ignores SIGTERM"])
+def test_a_holder_that_is_killed_takes_its_programs_group_along(scene, at_sigterm):
+    """A leader script's child would lead on beside the next leader."""
+    lead = (
+        f"trap {at_sigterm or repr('')} TERM; sleep 100 & echo pids $$ $!; while :; do wait; sleep 0.1; done"
+    )
+    holder = scene.start("wait", "--grace", "0.3", "--", "sh", "-c", lead)
+    pids = [int(pid) for pid in holder.until(r"pids (\d+) (\d+)\n").groups()]
     holder.process.kill()
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
+
+
+def test_what_the_program_leaves_running_ends_before_the_seat_is_left(scene):
+    holder = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pid $!; exit 7")
+    pid = int(holder.until(r"pid (\d+)\n")[1])
+    assert holder.end() == 7
+    assert not alive(pid)
 
 
 def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):

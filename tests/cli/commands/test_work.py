@@ -133,6 +133,33 @@ def test_at_the_deadline_its_process_group_is_ended(scene, tmp_path):
     worker.until("stopped at its deadline")
 
 
+def test_a_worker_that_is_killed_takes_all_its_programs_along(scene):
+    client = scene.client()
+    worker = scene.work(
+        "trap '' TERM; sleep 100 & echo $! $$; while :; do sleep 0.1; done",
+        "--parallel",
+        "2",
+        "--grace",
+        "0.3",
+    )
+    receipts = [client.command("print", results=True) for _ in range(2)]
+    pids = [int(pid) for receipt in receipts for pid in next(receipt.results(timeout=20)).text.split()]
+    worker.process.kill()
+    eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
+    assert len(pids) == 4
+
+
+def test_a_worker_that_is_killed_leaves_alone_what_an_ended_program_left_running(scene):
+    client = scene.client()
+    worker = scene.work("read c; case $c in left) sleep 100 & echo $!;; *) echo $$; exec sleep 100;; esac")
+    [left] = client.command("left", results=True).gather(timeout=20)
+    running = next(client.command("runs", results=True).results(timeout=20))
+    worker.process.kill()
+    eventually(lambda: not alive(int(running.text)), within_s=5)
+    assert alive(int(left.text))
+    os.kill(int(left.text), signal.SIGKILL)
+
+
 def test_a_late_program_makes_room_for_the_next(scene):
     client = scene.client()
     scene.work('read c; case $c in slow) exec sleep 100;; esac; echo "$c"', "--grace", "0.2")
