@@ -28,6 +28,7 @@ _EXAMPLES = """\
   rankmux-client work --hook-promoted ./rank-changed.sh -- ./run.sh    # if [ "$RANKMUX_RANK" = 0 ]; then ...
 """
 _EXIT_CODES = """\
+  1  a program had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
   130  ended by Ctrl-C or SIGTERM

@@ -69,7 +69,7 @@ class Child:
         self._loop = asyncio.get_running_loop()
         self._returncode: asyncio.Future[int] = self._loop.create_future()
         self._changed = asyncio.Event()  # output came, or it ended
-        self._stopping: asyncio.Task[bool] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._kill_at = 0.0
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -119,10 +119,10 @@ class Child:
             self._kill_at = self._loop.time()
             self._signal(signal.SIGKILL)
 
-    def stop(self) -> asyncio.Task[bool] | None:
+    def stop(self) -> asyncio.Task[None] | None:
         """End it and its group, by force after the grace; None: nothing was left of it.
 
-        The task ends in bounded time. Its result is whether all has ended; if not, it has complained.
+        The task ends in bounded time. If something is left then, it has complained.
         """
         if self._stopping is None and not self.gone:
             self._signal(signal.SIGTERM)
@@ -130,7 +130,7 @@ class Child:
             self._stopping = self._loop.create_task(self._stop())
         return self._stopping
 
-    async def _stop(self) -> bool:
+    async def _stop(self) -> None:
         while self._loop.time() < self._kill_at:
             if await self._emptied():
                 break
@@ -144,9 +144,8 @@ class Child:
                         f" ({reason or 'SIGKILL does not end it'}); try `kill -- -{self.pid}` as its user"
                     )
                     self._ended(-signal.SIGKILL)  # there is nothing more to wait for
-                    return False
+                    return
         self._guardian.remove(self.pid)
-        return True
 
     async def _emptied(self) -> bool:
         """Whether nothing of the group is left, soon or after a while."""
@@ -227,6 +226,7 @@ class Children:
         self._complain = complain
         self._children: list[Child] = []
         self._guardian = Guardian(grace_s)
+        self._stopped_all = True
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._look)
 
     def start(
@@ -266,7 +266,7 @@ class Children:
         child = Child(
             process,
             self._guardian,
-            self._complain,
+            self._unstoppable,
             payload=payload or b"",
             grace_s=self._grace_s,
             whole=whole,
@@ -313,9 +313,15 @@ class Children:
             child.kill()
 
     async def stop_all(self) -> bool:
-        """Stop all programs; whether nothing of them is left."""
+        """Stop all programs; whether nothing is left of any program that was ever to be stopped."""
         stopping = [task for child in self._children if (task := child.stop()) is not None]
-        return all(await asyncio.gather(*stopping))
+        if stopping:
+            await asyncio.wait(stopping)
+        return self._stopped_all
+
+    def _unstoppable(self, text: str) -> None:
+        self._stopped_all = False
+        self._complain(text)
 
     def close(self) -> None:
         """Leave what still runs to the guardian."""
