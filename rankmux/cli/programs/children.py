@@ -20,6 +20,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from ..shared.signals import suspend
 from .guardian import Guardian
 from .guardian_process import group_lives, signal_group
 
@@ -300,10 +301,10 @@ class Children:
                 os.waitpid(found.si_pid, os.WNOHANG)
 
     def suspend_with_us(self) -> None:
-        """Stop the programs and ourselves; they go on when we do."""
+        """Stop the programs and ourselves, on SIGTSTP; they go on when we do, at once where nobody could tell us to."""
         for child in self._children:
             child.suspend(True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        suspend()
         for child in self._children:
             child.suspend(False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from rankmux import Client
 from rankmux.server.server import Server
 
-from ...support.script import ENDING, Script, alive, eventually, run
+from ...support.script import ENDING, Running, Script, alive, eventually, run
 
 SEND = f"{sys.executable} -m rankmux client send"
 
@@ -178,6 +179,16 @@ def test_a_second_signal_kills_at_once(scene):
     assert script.end(signal.SIGINT) == 130
 
 
+_A_SHELL = """
+import os, subprocess, sys
+os.setsid()
+with subprocess.Popen([sys.executable, *sys.argv[1:]], process_group=0) as job:
+    print("job", job.pid, flush=True)
+sys.exit(job.returncode)
+"""
+"""With job control: its child is in a group of its own, which it could let go on."""
+
+
 def state_of(pid):
     """R, S, T (stopped)..., as in /proc."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -186,14 +197,30 @@ def state_of(pid):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
 def test_its_program_does_not_go_on_alone(scene):
     """Ctrl-Z: the rank is another's as soon as the server has missed us, so what acts for it must not run on."""
-    script = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait")
-    pids = [script.process.pid, *(int(pid) for pid in script.until(r"pids (\d+) (\d+)\n").groups())]
-    for _ in range(2):
-        script.process.send_signal(signal.SIGTSTP)
-        eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
-        script.process.send_signal(signal.SIGCONT)
-        eventually(lambda: "T" not in [state_of(pid) for pid in pids])
-    assert script.end(signal.SIGTERM) == 130
+    wait = ["-m", "rankmux", "client", "wait", "--port", scene.port]
+    with Running("-c", _A_SHELL, *wait, "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait") as shell:
+        holder = int(shell.until(r"job (\d+)\n")[1])
+        pids = [holder, *(int(pid) for pid in shell.until(r"pids (\d+) (\d+)\n").groups())]
+        for _ in range(2):
+            os.kill(holder, signal.SIGTSTP)
+            eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
+            os.kill(holder, signal.SIGCONT)
+            eventually(lambda: "T" not in [state_of(pid) for pid in pids])
+        os.kill(holder, signal.SIGTERM)
+        assert shell.end() == 130
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
+@pytest.mark.parametrize("subcommand", [["hold"], ["wait", "--", "sh", "-c", "echo pid $$; exec sleep 100"]])
+def test_ctrl_z_where_no_shell_could_let_it_go_on(scene, subcommand):
+    """As under `ssh -t` or `docker exec`: it would stay stopped for ever, and deaf to Ctrl-C."""
+    script = scene.joined(*subcommand, start_new_session=True)
+    pids = [script.process.pid]
+    if len(subcommand) > 1:
+        pids.append(int(script.until(r"pid (\d+)\n")[1]))
+    script.process.send_signal(signal.SIGTSTP)
+    assert script.end(signal.SIGINT) == 130
+    eventually(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_its_seat_executes_nothing(scene):
