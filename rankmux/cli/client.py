@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from .shared.streams import open_missing
+    from .shared.inherited import set_right
 
-    open_missing()
+    set_right()
     if arguments == ["--version"]:
         print(_VERSION)
         return 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from .shared.inherited import set_right
+
 __all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run rankmux-server; the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    set_right()
     try:
         if arguments == ["--version"]:
             from .shared.versions import server_version

@@ -33,7 +33,17 @@ __all__ = ["Holding", "held"]
 
 _OF_A_SEAT = {
     f"RANKMUX_{name}"
-    for name in ["RANK", "RANK_BEFORE", "TICKET", "MEMBERS", "SENDER_RANK", "SEQ", "DEADLINE", "REASON"]
+    for name in [
+        "SEAT",
+        "RANK",
+        "RANK_BEFORE",
+        "TICKET",
+        "MEMBERS",
+        "SENDER_RANK",
+        "SEQ",
+        "DEADLINE",
+        "REASON",
+    ]
 }
 """Variables about one seat: we may ourselves run in a program of another one."""
 
@@ -113,13 +123,14 @@ class Holding:
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
-        assert self._offer is not None
         client = self.seat.client
         about = {"rank": client.rank, "ticket": client.ticket, "members": client.members}
         known = {name: value for name, value in about.items() if value is not None}
         outer = {name: value for name, value in os.environ.items() if name not in _OF_A_SEAT}
         own = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**known, **variables}.items()}
-        return {**outer, **own, SEAT_VARIABLE: str(self._offer.path)}
+        if self._offer is not None:
+            own[SEAT_VARIABLE] = str(self._offer.path)
+        return {**outer, **own}
 
     # for subclasses
 
@@ -173,6 +184,9 @@ class Holding:
             self.complain(str(error))
             self.finish(Exit.USAGE)
             return False
+        except OSError as error:  # a private one: a convenience, no reason to give up the seat
+            self.complain(f"no socket for `send` and `who` here: {error.strerror or error}")
+            return True
         if self._path:
             self.say(f"Seat: {self._offer.path}")
         return True

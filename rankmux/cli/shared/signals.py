@@ -1,4 +1,7 @@
-"""Signals that end rankmux-client: SIGINT, SIGTERM and SIGHUP, unless the parent process had them ignored (nohup)."""
+"""Signals that end rankmux-client: SIGINT, SIGTERM and SIGHUP, unless the parent process had them ignored.
+
+That is how `nohup` and a script's `&` shield a program; SIGTERM ignored is no convention, and undone by `inherited`.
+"""
 
 from __future__ import annotations
 
