@@ -17,7 +17,7 @@ from ..programs.hook import Hook, program_of
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
 from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
-from ..shared.wording import brief
+from ..shared.wording import brief, line_breaks
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]
@@ -153,9 +153,8 @@ class _Work(Holding):
             return True
         text = payload.decode(errors="surrogateescape").removesuffix("\n")
         # Of "deploy x\nanything" a program that reads lines would run both: no wildcard stands for a line break.
-        return any(
-            fnmatchcase(text, pattern) and text.count("\n") == pattern.count("\n") for pattern in patterns
-        )
+        breaks = line_breaks(text)
+        return any(fnmatchcase(text, pattern) and breaks == line_breaks(pattern) for pattern in patterns)
 
     async def _run(self, command: ReceivedCommand) -> None:
         program, text = self._arguments.program, brief(command.payload)

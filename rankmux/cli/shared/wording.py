@@ -26,6 +26,7 @@ __all__ = [
     "counted",
     "counts_text",
     "escaped",
+    "line_breaks",
     "parse_line",
     "printed",
     "promotion_text",
@@ -39,6 +40,8 @@ __all__ = [
 PROGRAM = "rankmux-client"
 
 _BRIEF_MAX = 80
+_BREAKS = frozenset("\0\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029\udc85")
+"""What `str.splitlines` knows, and what ends a string in C. U+DC85 stands for the byte 85, a line break in Latin-1."""
 _CAUSES = {Cause.LEFT: "left", Cause.LOST: "was lost", Cause.EVICTED: "was evicted"}
 _ENDS = {
     Status.FAILED: "failed",
@@ -83,6 +86,11 @@ def shown(payload: bytes) -> str:
 def escaped(text: str) -> str:
     """`text` with unprintable characters written as in a Python literal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def line_breaks(text: str) -> list[str]:
+    """Everything in `text` that some reader takes for the end of a line: more than a newline, and NUL."""
+    return [character for character in text if character in _BREAKS]
 
 
 def brief(payload: bytes) -> str:

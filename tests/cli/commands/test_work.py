@@ -203,6 +203,23 @@ def test_allow(scene):
     assert answers == {c: Status.OK if c in ok else Status.REJECTED for c in answers}
 
 
+def test_no_line_break_of_any_kind_passes_allow(scene):
+    """What follows it would be a second command to a program that reads lines as Python does, or stops at a NUL."""
+    client = scene.client()
+    scene.work("cat", "--allow", "deploy *", "--allow", "two\n*")
+    found = set("".join(map(chr, range(0x110000))).splitlines(keepends=True))
+    breaks = [line[-1].encode() for line in found if line.splitlines() != [line]]
+    assert len(breaks) == 10
+    for line_break in [*breaks, b"\r\n", b"\0", b"\x85"]:
+        for command in (b"deploy x%bshutdown now", b"deploy %b", b"two\nlines%bof it"):
+            [result] = client.command(command % (line_break,), results=True).gather()
+            allowed = (
+                command == b"deploy %b" and line_break == b"\n"
+            )  # the end of the line, as `echo` writes it
+            assert result.status is (Status.OK if allowed else Status.REJECTED), (command, line_break)
+    assert client.command("two\nlines", results=True).wait().ok == 1
+
+
 def test_its_programs_command_through_its_seat(scene):
     client = scene.client()
     scene.work(f"{sys.executable} -m rankmux client send --wait --to next pass")
