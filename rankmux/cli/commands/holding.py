@@ -27,7 +27,7 @@ from ..shared.flags import SEAT_VARIABLE
 from ..shared.line_writer import LineWriter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable
-from ..shared.wording import PROGRAM, complain, promotion_text, rejection_text, why
+from ..shared.wording import PROGRAM, complain, escaped, promotion_text, rejection_text, why
 
 __all__ = ["Holding", "held"]
 
@@ -47,7 +47,13 @@ _OF_A_SEAT = {
 }
 """Variables about one seat: we may ourselves run in a program of another one."""
 
+_VALUE_MAX = 4096
 _LAST_RESULTS_S = 2.0  # for the results of programs that were stopped
+
+
+def _value(value: object) -> str:
+    """The value of an environment variable: a server's words may hold a NUL, and be long."""
+    return escaped(str(value))[:_VALUE_MAX]
 
 
 class Holding:
@@ -127,7 +133,7 @@ class Holding:
         about = {"rank": client.rank, "ticket": client.ticket, "members": client.members}
         known = {name: value for name, value in about.items() if value is not None}
         outer = {name: value for name, value in os.environ.items() if name not in _OF_A_SEAT}
-        own = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**known, **variables}.items()}
+        own = {f"RANKMUX_{name.upper()}": _value(value) for name, value in {**known, **variables}.items()}
         if self._offer is not None:
             own[SEAT_VARIABLE] = str(self._offer.path)
         return {**outer, **own}

@@ -17,7 +17,7 @@ from ..programs.hook import Hook, program_of
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
 from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
-from ..shared.wording import brief, line_breaks
+from ..shared.wording import brief, escaped, line_breaks
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]
@@ -175,7 +175,7 @@ class _Work(Holding):
                 with_errors=self._arguments.with_errors,
             )
         except OSError as error:
-            reason = f"cannot run {program[0]}: {error.strerror}"
+            reason = escaped(f"cannot run {program[0]}: {error.strerror}")  # an argument need not be UTF-8
             self.complain(reason)
             await command.finish(Status.FAILED, reason)
             return

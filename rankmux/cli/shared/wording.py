@@ -56,7 +56,7 @@ _ENDS = {
 def complain(text: str) -> None:
     """Write a line on standard error. A standard error that takes none changes nothing."""
     with suppress(Unwritable):
-        put(sys.stderr, f"{PROGRAM}: {text}\n")
+        put(sys.stderr, f"{PROGRAM}: {escaped(text)}\n")
 
 
 def printed(text: str) -> int:
@@ -111,8 +111,8 @@ def why(error: Exception) -> str:
     """The reason for a missing connection, on one line."""
     if isinstance(error, ServerError):
         hint = "; set the token with --token-file" if isinstance(error, AuthError) else ""
-        return f"the server closed the connection: {shown(error.text.encode())}{hint}"
-    return error.reason if isinstance(error, ConnectionLost) else str(error)
+        return f"the server closed the connection: {escaped(error.text)}{hint}"
+    return escaped(error.reason if isinstance(error, ConnectionLost) else str(error))
 
 
 def promotion_text(event: Promoted) -> str:

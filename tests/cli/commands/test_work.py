@@ -12,7 +12,9 @@ import pytest
 from rankmux import Client
 from rankmux.codes import Status
 from rankmux.server.server import Server
+from rankmux.wire import ErrorFrame, Execute
 
+from ...support.fake_server import Connection, FakeServer
 from ...support.script import ENDING, PATIENCE_S, Script, alive, eventually, run
 
 
@@ -344,3 +346,33 @@ def test_it_reconnects_and_works_on(tmp_path):
 )
 def test_usage(arguments):
     assert run("work", *arguments)[0] == 2
+
+
+def test_what_a_server_says_is_fit_for_an_environment(tmp_path):
+    """A NUL is not, nor is any length."""
+    reason = tmp_path / "reason"
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.send(Execute(12, 0, 1, 0, b"now it has joined"))
+        connection.read_until(0x03)
+        connection.send(ErrorFrame(1, "\x1b[2J\0" + "x" * 60_000))
+
+    with FakeServer(script) as fake:
+        hook = f"sh -c 'printf %s \"$RANKMUX_REASON\" > {reason}'"
+        code, _, err = run("work", "--port", fake.port, "--hook-lost", hook, "--", "true")
+    assert code == 5
+    assert "Traceback" not in err, err
+    said = reason.read_text()
+    assert r"\x1b[2J\x00xxx" in said
+    assert len(said) <= 4096
+
+
+def test_a_program_whose_name_is_not_text(scene):
+    client = scene.client()
+    scene.joined("work", "--", os.fsdecode(b"/none\xff"))
+    [result] = client.command("print", results=True).gather()
+    assert (result.status, result.text) == (
+        Status.FAILED,
+        r"cannot run /none\udcff: No such file or directory",
+    )
