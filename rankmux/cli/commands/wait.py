@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
         " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
         " ends, and all of it when `wait` itself is killed. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
         " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who`"
-        " in it use this seat.",
+        " in it use this seat. PROGRAM has our standard streams, but as it runs in a session of its own, no controlling"
+        " terminal: it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",
         _EXAMPLES,
         _EXIT_CODES,
     )

@@ -14,6 +14,7 @@ from rankmux import Client
 from rankmux.server.server import Server
 
 from ...support.script import ENDING, Running, Script, alive, eventually, run
+from ...support.terminal import Terminal
 
 SEND = f"{sys.executable} -m rankmux client send"
 
@@ -244,3 +245,14 @@ def test_full():
 )
 def test_usage(arguments):
     assert run("wait", *arguments)[0] == 2
+
+
+def test_its_program_has_a_terminal_as_standard_input_alone(stack, server):
+    """As --help says."""
+    program = "read line; echo got $line; (: < /dev/tty) 2>&1 | tail -c 30"
+    terminal = stack.enter_context(Terminal("wait", "--port", server.address[1], "--", "sh", "-c", program))
+    terminal.shows("Assigned rank: 0")
+    terminal.type("typed\n")
+    terminal.shows("got typed")
+    terminal.shows(".*No such device or address.*")
+    assert terminal.finish() == 0
