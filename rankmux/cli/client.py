@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(arguments)
+        from .shared.extension import with_extension
+
+        return with_extension("rankmux-client", lambda: _main(arguments))
     except KeyboardInterrupt:  # before, or in spite of, a subcommand's own handling
         return 130
 
