@@ -31,6 +31,7 @@ _DRAIN_MAX_BYTES = (
     1024 * 1024
 )  # read after a program's end, while something that it left behind goes on writing
 _GROUP_POLL_S = 0.05
+_CAN_LOOK = hasattr(os, "waitid")  # not on macOS before Python 3.13
 _AFTER_KILL_S = 2.0  # SIGKILL takes no longer, unless the process hangs in the kernel
 
 
@@ -39,10 +40,12 @@ def exit_code_of(returncode: int) -> int:
     return returncode if returncode >= 0 else 128 - returncode
 
 
-def _has_ended(pid: int) -> bool:
-    """Whether this child of ours has ended; it stays a zombie."""
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether this child of ours has ended; it stays a zombie, if the system lets us look at one."""
+    if not _CAN_LOOK:
+        return process.poll() is not None
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
 
@@ -93,7 +96,7 @@ class Child:
 
     def look(self) -> None:
         """Find out whether it has ended, after a SIGCHLD."""
-        if self._returncode.done() or not _has_ended(self.pid):
+        if self._returncode.done() or not _has_ended(self._process):
             return
         if self._whole and group_lives(self.pid):
             self.stop()
@@ -293,6 +296,8 @@ class Children:
         self._reap_orphans()
 
     def _reap_orphans(self) -> None:
+        if not _CAN_LOOK:
+            return
         ours = {self._guardian.pid, *(child.pid for child in self._children if not child.gone)}
         with suppress(ChildProcessError):
             while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):

@@ -17,6 +17,7 @@ from rankmux.cli.programs.guardian_process import group_lives
 from ...support.script import ENDING, alive, eventually
 
 GRACE_S = 0.3
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 
@@ -75,6 +76,7 @@ def test_what_was_removed_is_left_alone(guardian):
         assert kept.poll() is None
 
 
+@linux
 @pytest.mark.parametrize("number", [*ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP])
 def test_signals_do_not_reach_it(guardian, number):
     with Program(guardian, STUBBORN) as program:
@@ -103,6 +105,7 @@ def test_another_one_takes_over(guardian):
         assert program.wait(10) == -signal.SIGKILL
 
 
+@linux
 def test_it_keeps_nothing_of_ours_open(guardian):
     """The reader of `wait | cat` would never see the end."""
     guardian.ensure()
@@ -121,6 +124,7 @@ def test_it_keeps_nothing_of_ours_open(guardian):
     os.close(writing)
 
 
+@linux
 def test_a_group_of_zombies_does_not_live():
     with subprocess.Popen([sys.executable, "-c", "pass"], start_new_session=True) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
