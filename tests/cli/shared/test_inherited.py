@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -86,10 +87,13 @@ def test_closed_streams(scene, tmp_path, closed, command):
     """No socket becomes one of them."""
     subcommand, _, rest = command.removeprefix("client ").partition(" ")
     line = f"exec {sys.executable} -m rankmux client {subcommand} --port {scene.port} {rest} {closed}"
-    process = subprocess.Popen(
-        ["sh", "-c", line], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    with process:
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                ["sh", "-c", line], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+        stack.callback(process.kill)
         if subcommand in {"hold", "work"}:
             client = scene.client()
             eventually(lambda: len(client.who()) > 1)
@@ -103,7 +107,9 @@ def test_closed_streams(scene, tmp_path, closed, command):
 def test_a_server_with_closed_streams(closed, tmp_path):
     path = tmp_path / "socket"
     line = f"exec {sys.executable} -m rankmux server --port 0 --unix {path} {closed}"
-    with subprocess.Popen(["sh", "-c", line], env=environment()) as process:
+    with ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen(["sh", "-c", line], env=environment()))
+        stack.callback(process.kill)
         eventually(path.exists)
         with Client(unix=str(path)):  # it handles signals by then
             pass
