@@ -44,15 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(arguments)
+        from .shared.extension import with_extension
+
+        return with_extension("rankmux-client", lambda: _main(arguments))
     except KeyboardInterrupt:  # before, or in spite of, a subcommand's own handling
         return 130
 
 
 def _main(arguments: list[str]) -> int:
-    from .shared.streams import open_missing
+    from .shared.inherited import set_right
 
-    open_missing()
+    set_right()
     if arguments == ["--version"]:
         print(_VERSION)
         return 0

@@ -47,6 +47,57 @@ def test_the_version(program, capsys):
     assert capsys.readouterr().out.startswith("rankmux-")
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["--port", "0"], ["--check-config"]])
+def test_a_server_and_an_extension_that_there_cannot_be(arguments):
+    code, said = ended("rankmux.cli.server", *arguments)
+    assert (code, said) == (2, f"rankmux-server: {NO_SUCH_CHOICE}")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["hold"], ["send", "x"], ["who"], ["wait"], ["work", "--", "true"], ["--plain"]]
+)
+def test_a_client_and_an_extension_that_there_cannot_be(arguments):
+    code, said = ended("rankmux.cli.client", *arguments)
+    assert (code, said) == (2, f"rankmux-client: {NO_SUCH_CHOICE}")
+
+
+@pytest.mark.parametrize("module", ["rankmux.cli.client", "rankmux.cli.top.program"])
+def test_a_version_that_has_nothing_to_do_with_the_extension(module):
+    assert ended(module, "--version") == (0, "")
+
+
+def test_an_extension_that_cannot_be_loaded():
+    hidden = "import sys; sys.modules['rankmux._framing'] = None; from rankmux.cli.server import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "--port", "0"],
+        env=environment(RANKMUX_EXTENSION="1"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("rankmux-server: RANKMUX_EXTENSION is '1', and the extension cannot be loaded: ")
+
+
+NO_SUCH_CHOICE = "RANKMUX_EXTENSION is 'x': expected 0 (never), 1 (or fail) or auto\n"
+
+
+def ended(module: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of a program."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=environment(RANKMUX_EXTENSION="x"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["hold"], ["send", "x"], []])
 def test_ctrl_c_before_it_has_begun(monkeypatch, arguments):
     def interrupted(*_: object) -> None:

@@ -28,9 +28,9 @@ def environment(**variables: object) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RANKMUX_") or k == "RANKMUX_EXTENSION"}
     return {
         **kept,
-        **{k: str(v) for k, v in variables.items()},
         "PYTHONPATH": str(Path.cwd()),
         "TMPDIR": _TEMPORARY.name,
+        **{k: str(v) for k, v in variables.items()},
     }
 
 

@@ -24,6 +24,27 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from rankmux.cli.client import main
 sys.exit(main())
 """
+# With a shell that has job control: `fg` once it has been stopped.
+_IN_A_SHELL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    from rankmux.cli.client import main
+    sys.exit(main())
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+while os.WIFSTOPPED(status := os.waitpid(job, os.WUNTRACED)[1]):
+    os.tcsetpgrp(0, os.getpid())
+    print("\\nThe shell has the terminal.", flush=True)
+    sys.stdin.readline()
+    os.tcsetpgrp(0, job)
+    os.kill(job, signal.SIGCONT)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 KEYS = {"C-c": "\x03", "C-d": "\x04", "C-r": "\x12", "Up": "\x1b[A", "Tab": "\t", "Enter": "\r"}
 SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 
@@ -31,14 +52,16 @@ SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 class Terminal:
     """One run of rankmux-client at a terminal. `raw` is every byte that it wrote so far."""
 
-    def __init__(self, *flags: object, columns: int = 120, rows: int = 24, **settings: str) -> None:
+    def __init__(
+        self, *flags: object, columns: int = 120, rows: int = 24, shell: bool = False, **settings: str
+    ) -> None:
         self._controller, end = os.openpty()
         self.end = os.dup(end)
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.set_blocking(self._controller, False)
         self.before = termios.tcgetattr(end)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _ON_A_TERMINAL, *map(str, flags)],
+            [sys.executable, "-c", _IN_A_SHELL if shell else _ON_A_TERMINAL, *map(str, flags)],
             stdin=end,
             stdout=end,
             stderr=end,

@@ -27,17 +27,33 @@ from ..shared.flags import SEAT_VARIABLE
 from ..shared.line_writer import LineWriter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable
-from ..shared.wording import PROGRAM, complain, promotion_text, rejection_text, why
+from ..shared.wording import PROGRAM, complain, escaped, promotion_text, rejection_text, why
 
 __all__ = ["Holding", "held"]
 
 _OF_A_SEAT = {
     f"RANKMUX_{name}"
-    for name in ["RANK", "RANK_BEFORE", "TICKET", "MEMBERS", "SENDER_RANK", "SEQ", "DEADLINE", "REASON"]
+    for name in [
+        "SEAT",
+        "RANK",
+        "RANK_BEFORE",
+        "TICKET",
+        "MEMBERS",
+        "SENDER_RANK",
+        "SEQ",
+        "DEADLINE",
+        "REASON",
+    ]
 }
 """Variables about one seat: we may ourselves run in a program of another one."""
 
+_VALUE_MAX = 4096
 _LAST_RESULTS_S = 2.0  # for the results of programs that were stopped
+
+
+def _value(value: object) -> str:
+    """The value of an environment variable: a server's words may hold a NUL, and be long."""
+    return escaped(str(value))[:_VALUE_MAX]
 
 
 class Holding:
@@ -46,7 +62,7 @@ class Holding:
     def __init__(
         self, arguments: argparse.Namespace, output: TextIO, *, reconnect: bool, grace_s: float = 5.0
     ) -> None:
-        self.children = Children(grace_s)
+        self.children = Children(grace_s, self.complain)
         self.seat = Seat(arguments, self._handle, reconnect=reconnect)
         self.ending = False
         self._path: str | None = arguments.seat
@@ -73,6 +89,7 @@ class Holding:
             return await self._end
         finally:
             self.children.kill_all()
+            self.children.close()
             if self._offer is not None:
                 self._offer.close()
 
@@ -85,7 +102,8 @@ class Holding:
             self._end.add_done_callback(lambda _: self._ended.set())
 
     async def _finish(self, code: int) -> int:
-        await self.children.stop_all()
+        if not await self.children.stop_all():
+            code = Exit.FAILED
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=_LAST_RESULTS_S)
         await self.seat.leave()
@@ -111,13 +129,14 @@ class Holding:
 
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
-        assert self._offer is not None
         client = self.seat.client
         about = {"rank": client.rank, "ticket": client.ticket, "members": client.members}
         known = {name: value for name, value in about.items() if value is not None}
         outer = {name: value for name, value in os.environ.items() if name not in _OF_A_SEAT}
-        own = {f"RANKMUX_{name.upper()}": str(value) for name, value in {**known, **variables}.items()}
-        return {**outer, **own, SEAT_VARIABLE: str(self._offer.path)}
+        own = {f"RANKMUX_{name.upper()}": _value(value) for name, value in {**known, **variables}.items()}
+        if self._offer is not None:
+            own[SEAT_VARIABLE] = str(self._offer.path)
+        return {**outer, **own}
 
     # for subclasses
 
@@ -171,6 +190,9 @@ class Holding:
             self.complain(str(error))
             self.finish(Exit.USAGE)
             return False
+        except OSError as error:  # a private one: a convenience, no reason to give up the seat
+            self.complain(f"no socket for `send` and `who` here: {error.strerror or error}")
+            return True
         if self._path:
             self.say(f"Seat: {self._offer.path}")
         return True

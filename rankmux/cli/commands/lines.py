@@ -36,6 +36,7 @@ from ..shared.wording import (
     complain,
     counted,
     counts_text,
+    escaped,
     parse_line,
     promotion_text,
     rejection_text,
@@ -116,7 +117,7 @@ class Lines:
             return
         self._writing = True
         try:
-            put(self._output, "".join(f"{line}\n" for line in lines))
+            put(self._output, "".join(f"{escaped(line)}\n" for line in lines))
         except KeyboardInterrupt:
             self._stop(Exit.INTERRUPTED)
         except Unwritable as error:

@@ -25,6 +25,7 @@ _EXAMPLES = """\
 """
 _EXIT_CODES = """\
   0  the rank was reached, if no PROGRAM was given; else that of PROGRAM (128 and the signal if one ended it)
+  1  PROGRAM had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   3  the rank was not reached within --timeout
   5  no connection: not reachable, server full, wrong token, or lost; PROGRAM, if it ran, was stopped
@@ -40,9 +41,11 @@ def parser() -> argparse.ArgumentParser:
         "Joins, and waits until this seat has the rank --rank or a higher one; then returns, or runs PROGRAM and holds"
         " the seat until PROGRAM has ended: a lock that passes to the next in line when its holder goes. If the"
         " connection is lost while PROGRAM runs, it is stopped, since another member may hold the rank by then: SIGTERM"
-        " to its process group, SIGKILL after --grace. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only grows from"
-        " holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who` in it use"
-        " this seat.",
+        " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
+        " ends, and all of it when `wait` itself is killed. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
+        " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who`"
+        " in it use this seat. PROGRAM has our standard streams, but as it runs in a session of its own, no controlling"
+        " terminal: it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -91,7 +94,7 @@ class _Wait(Holding):
             self.finish(Exit.OK)
             return
         try:
-            child = self.children.start(self._program, self.environment(), own_input=True)
+            child = self.children.start(self._program, self.environment(), own_input=True, whole=True)
         except OSError as error:
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)

@@ -32,6 +32,10 @@ _EXIT_CODES = """\
   130  ended by Ctrl-C or SIGTERM
 """
 
+_CELL_MAX = (
+    300  # a name has at most 64 bytes, an address 255; one that is much longer would make every line as long
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
@@ -65,12 +69,17 @@ def parser() -> argparse.ArgumentParser:
 def table(members: Sequence[Mapping[str, object]], ticket: object) -> Iterator[str]:
     """The lines that list `members`, as mappings with the fields of MEMBERS; `ticket` is our own."""
     titles = ("RANK", "TICKET", "LOAD", "ADDRESS", "NAME")
-    rows = [titles, *(tuple(str(member[title.lower()]) for title in titles) for member in members)]
+    rows = [titles, *(tuple(_cell(member[title.lower()]) for title in titles) for member in members)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     marks = ["  ", *("* " if member["ticket"] == ticket else "  " for member in members)]
     for mark, (rank, number, load, address, name) in zip(marks, rows, strict=True):
         numbers = f"{rank:>{widths[0]}}  {number:>{widths[1]}}  {load:>{widths[2]}}"
-        yield escaped(f"{mark}{numbers}  {address:<{widths[3]}}  {name}".rstrip())
+        yield f"{mark}{numbers}  {address:<{widths[3]}}  {name}".rstrip()
+
+
+def _cell(value: object) -> str:
+    text = escaped(str(value))
+    return text if len(text) <= _CELL_MAX else text[: _CELL_MAX - 1] + "…"
 
 
 def _json(members: list[dict[str, object]], ticket: object) -> str:

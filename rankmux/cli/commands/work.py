@@ -17,7 +17,7 @@ from ..programs.hook import Hook, program_of
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
 from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
-from ..shared.wording import brief
+from ..shared.wording import brief, escaped, line_breaks
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]
@@ -28,6 +28,7 @@ _EXAMPLES = """\
   rankmux-client work --hook-promoted ./rank-changed.sh -- ./run.sh    # if [ "$RANKMUX_RANK" = 0 ]; then ...
 """
 _EXIT_CODES = """\
+  1  a program had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
   130  ended by Ctrl-C or SIGTERM
@@ -152,9 +153,8 @@ class _Work(Holding):
             return True
         text = payload.decode(errors="surrogateescape").removesuffix("\n")
         # Of "deploy x\nanything" a program that reads lines would run both: no wildcard stands for a line break.
-        return any(
-            fnmatchcase(text, pattern) and text.count("\n") == pattern.count("\n") for pattern in patterns
-        )
+        breaks = line_breaks(text)
+        return any(fnmatchcase(text, pattern) and breaks == line_breaks(pattern) for pattern in patterns)
 
     async def _run(self, command: ReceivedCommand) -> None:
         program, text = self._arguments.program, brief(command.payload)
@@ -175,7 +175,7 @@ class _Work(Holding):
                 with_errors=self._arguments.with_errors,
             )
         except OSError as error:
-            reason = f"cannot run {program[0]}: {error.strerror}"
+            reason = escaped(f"cannot run {program[0]}: {error.strerror}")  # an argument need not be UTF-8
             self.complain(reason)
             await command.finish(Status.FAILED, reason)
             return

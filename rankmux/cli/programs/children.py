@@ -1,8 +1,10 @@
 """Programs that a held seat starts: each in a session of its own, with pipes that never block, ended as a group.
 
-To stop one is SIGTERM to its process group, and after a grace SIGKILL if anything of the group is left. On Linux a
-program also gets SIGTERM when we die without a chance to stop it. What a program that ended by itself has left running
-is left alone. Nothing here goes through a shell.
+To stop one is SIGTERM to its process group, and after a grace SIGKILL if anything of the group is left. When we die
+without a chance to do that, the guardian does. What a program that ended by itself has left running is left alone, or,
+with `whole`, stopped too. Nothing here goes through a shell.
+
+We reap whatever child of ours ends: as process 1 of a container we inherit the orphans of all programs.
 
 asyncio's own subprocesses would not do: on Python 3.11 they start a thread for each program and give it a socket as its
 standard input, and from 3.12 on they wait for pipes that a grandchild holds open.
@@ -11,13 +13,16 @@ standard input, and from 3.12 on they wait for pipes that a grandchild holds ope
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import errno
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+
+from ..shared.signals import suspend
+from .guardian import Guardian
+from .guardian_process import group_lives, signal_group
 
 __all__ = ["Child", "Children", "exit_code_of"]
 
@@ -26,7 +31,8 @@ _DRAIN_MAX_BYTES = (
     1024 * 1024
 )  # read after a program's end, while something that it left behind goes on writing
 _GROUP_POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
+_CAN_LOOK = hasattr(os, "waitid")  # not on macOS before Python 3.13
+_AFTER_KILL_S = 2.0  # SIGKILL takes no longer, unless the process hangs in the kernel
 
 
 def exit_code_of(returncode: int) -> int:
@@ -34,26 +40,33 @@ def exit_code_of(returncode: int) -> int:
     return returncode if returncode >= 0 else 128 - returncode
 
 
-def _death_signal() -> Callable[[], None] | None:
-    """A function to run between fork and exec, after which the new process ends with us."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # we died before it was arranged
-            os._exit(128 + signal.SIGTERM)
-
-    return arrange
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether this child of ours has ended; it stays a zombie, if the system lets us look at one."""
+    if not _CAN_LOOK:
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 class Child:
     """A running program. `pid` is its process group too."""
 
-    def __init__(self, process: subprocess.Popen[bytes], payload: bytes, grace_s: float) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        guardian: Guardian,
+        complain: Callable[[str], None],
+        *,
+        payload: bytes,
+        grace_s: float,
+        whole: bool,
+    ) -> None:
         self._process = process
+        self._guardian = guardian
+        self._complain = complain
+        self._whole = whole
         self._grace_s = grace_s
         self._unwritten = memoryview(payload)
         self._drain_left = _DRAIN_MAX_BYTES
@@ -61,6 +74,7 @@ class Child:
         self._returncode: asyncio.Future[int] = self._loop.create_future()
         self._changed = asyncio.Event()  # output came, or it ended
         self._stopping: asyncio.Task[None] | None = None
+        self._kill_at = 0.0
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -82,44 +96,78 @@ class Child:
 
     def look(self) -> None:
         """Find out whether it has ended, after a SIGCHLD."""
-        if not self._returncode.done() and self._process.poll() is not None:
+        if self._returncode.done() or not _has_ended(self._process):
+            return
+        if self._whole and group_lives(self.pid):
+            self.stop()
+        if self._stopping is None:
+            self._guardian.remove(self.pid)  # while the zombie still keeps its number from others
+        self._process.poll()
+        self._ended(self._process.returncode)
+
+    def _ended(self, returncode: int) -> None:
+        if not self._returncode.done():
             self._close_input()
-            self._returncode.set_result(self._process.returncode)
+            self._returncode.set_result(returncode)
             self._changed.set()
 
     def suspend(self, stopped: bool) -> None:
         """Stop it and its group for now, or let them go on."""
-        self._signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+        if not self.gone:
+            self._signal(signal.SIGSTOP if stopped else signal.SIGCONT)
 
     def kill(self) -> None:
         """End it and its group at once."""
         self.stop()
-        self._signal(signal.SIGKILL)
+        if not self.gone:
+            self._kill_at = self._loop.time()
+            self._signal(signal.SIGKILL)
 
     def stop(self) -> asyncio.Task[None] | None:
-        """End it and its group, by force after the grace. The task ends when nothing is left; None: nothing was."""
+        """End it and its group, by force after the grace; None: nothing was left of it.
+
+        The task ends in bounded time. If something is left then, it has complained.
+        """
         if self._stopping is None and not self.gone:
             self._signal(signal.SIGTERM)
+            self._kill_at = self._loop.time() + self._grace_s
             self._stopping = self._loop.create_task(self._stop())
         return self._stopping
 
     async def _stop(self) -> None:
-        killing = self._loop.call_later(self._grace_s, self._signal, signal.SIGKILL)
-        try:
-            await self.wait()
-            with suppress(
-                ProcessLookupError, PermissionError
-            ):  # PermissionError: a group that is not ours to end
-                while True:
-                    os.killpg(self.pid, 0)
-                    await asyncio.sleep(_GROUP_POLL_S)
-        finally:
-            killing.cancel()
+        while self._loop.time() < self._kill_at:
+            if await self._emptied():
+                break
+        else:
+            reason = self._signal(signal.SIGKILL)
+            until = self._loop.time() + _AFTER_KILL_S
+            while not await self._emptied():
+                if self._loop.time() >= until:
+                    self._complain(
+                        f"process {self.pid} runs on, it cannot be stopped"
+                        f" ({reason or 'SIGKILL does not end it'}); try `kill -- -{self.pid}` as its user"
+                    )
+                    self._ended(-signal.SIGKILL)  # there is nothing more to wait for
+                    return
+        self._guardian.remove(self.pid)
 
-    def _signal(self, number: int) -> None:
-        if not self.gone:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+    async def _emptied(self) -> bool:
+        """Whether nothing of the group is left, soon or after a while."""
+        await asyncio.wait({self._returncode}, timeout=_GROUP_POLL_S)
+        if not self._returncode.done():
+            return False
+        if group_lives(self.pid):
+            await asyncio.sleep(_GROUP_POLL_S)
+            return False
+        return True
+
+    def _signal(self, number: int) -> str | None:
+        """Send a signal to the group; the reason why that is not possible."""
+        try:
+            signal_group(self.pid, number)
+        except PermissionError as error:
+            return error.strerror
+        return None
 
     # pipes
 
@@ -175,12 +223,14 @@ class Child:
 
 
 class Children:
-    """All programs of one seat. Takes over SIGCHLD."""
+    """All programs of one seat. Takes over SIGCHLD, and all children of this process."""
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, complain: Callable[[str], None]) -> None:
         self._grace_s = grace_s
+        self._complain = complain
         self._children: list[Child] = []
-        self._arrange_death = _death_signal()
+        self._guardian = Guardian(grace_s)
+        self._stopped_all = True
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._look)
 
     def start(
@@ -192,36 +242,74 @@ class Children:
         own_input: bool = False,
         with_output: bool = False,
         with_errors: bool = False,
+        whole: bool = False,
     ) -> Child:
         """Start `program`. Raises OSError when that is not possible.
 
         `payload` is its standard input; without one it is empty, or, with `own_input`, ours. Its standard output is
         ours, or, `with_output`, to be read; standard error is ours, or, `with_errors`, goes where its output goes.
+        When it has ended by itself, what is left of its group is stopped if it is to be ended as a `whole`.
         """
         standard_input = None if own_input else subprocess.DEVNULL
-        process = subprocess.Popen(  # noqa: S603 - it runs what our user names
-            list(program),
-            stdin=standard_input if payload is None else subprocess.PIPE,
-            stdout=subprocess.PIPE if with_output else None,
-            stderr=subprocess.STDOUT if with_errors else None,
-            env=dict(environment),
-            start_new_session=True,
-            bufsize=0,
-            preexec_fn=self._arrange_death,  # noqa: PLW1509 - our only threads look up names
+        self._guardian.ensure()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - it runs what our user names
+                list(program),
+                stdin=standard_input if payload is None else subprocess.PIPE,
+                stdout=subprocess.PIPE if with_output else None,
+                stderr=subprocess.STDOUT if with_errors else None,
+                env=dict(environment),
+                start_new_session=True,
+                bufsize=0,
+                preexec_fn=self._arrange,  # noqa: PLW1509 - our only threads look up names
+                restore_signals=False,  # it would come too early, see there
+            )
+        except subprocess.SubprocessError as error:
+            raise OSError(errno.EAGAIN, "its guardian has just ended") from error
+        self._guardian.added(process.pid)
+        child = Child(
+            process,
+            self._guardian,
+            self._unstoppable,
+            payload=payload or b"",
+            grace_s=self._grace_s,
+            whole=whole,
         )
-        child = Child(process, payload or b"", self._grace_s)
         self._children = [*(child for child in self._children if not child.gone), child]
         return child
+
+    def _arrange(self) -> None:
+        """The last steps of a new process before it runs its program."""
+        self._guardian.add_ourselves()  # with SIGPIPE ignored: the guardian may just have ended
+        for number in signal.valid_signals():
+            if signal.getsignal(number) is signal.SIG_IGN:  # by Python, or by the process that started us
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _look(self) -> None:
         for child in self._children:
             child.look()
+        try:
+            self._guardian.look()
+        except OSError as error:
+            self._complain(f"nothing ends the programs should this process be killed ({error.strerror})")
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        if not _CAN_LOOK:
+            return
+        ours = {self._guardian.pid, *(child.pid for child in self._children if not child.gone)}
+        with suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if found.si_pid in ours:  # it ended just now, and a SIGCHLD says so
+                    break
+                os.waitpid(found.si_pid, os.WNOHANG)
 
     def suspend_with_us(self) -> None:
-        """Stop the programs and ourselves; they go on when we do."""
+        """Stop the programs and ourselves, on SIGTSTP; they go on when we do, at once where nobody could tell us to."""
         for child in self._children:
             child.suspend(True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        suspend()
         for child in self._children:
             child.suspend(False)
 
@@ -230,8 +318,17 @@ class Children:
         for child in self._children:
             child.kill()
 
-    async def stop_all(self) -> None:
-        """Stop all programs; returns when nothing of them is left."""
+    async def stop_all(self) -> bool:
+        """Stop all programs; whether nothing is left of any program that was ever to be stopped."""
         stopping = [task for child in self._children if (task := child.stop()) is not None]
         if stopping:
             await asyncio.wait(stopping)
+        return self._stopped_all
+
+    def _unstoppable(self, text: str) -> None:
+        self._stopped_all = False
+        self._complain(text)
+
+    def close(self) -> None:
+        """Leave what still runs to the guardian."""
+        self._guardian.close()

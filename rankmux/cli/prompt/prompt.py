@@ -71,6 +71,7 @@ class Prompt:
             completer=Completing(self._members.below, self._history),
             complete_while_typing=False,
             key_bindings=self._keys(),
+            enable_suspend=True,
             erase_when_done=True,
             output=self._screen.output,
         )

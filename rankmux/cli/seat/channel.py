@@ -26,6 +26,7 @@ __all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 _READ_BYTES = 256 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
+_FIELDS = {"rank", "ticket", "load", "name", "address"}
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 
 
@@ -75,8 +76,7 @@ class HeldSeat:
             for header, payload in self.receive():
                 match header.get("is"):
                     case "members":
-                        members: list[dict[str, object]] = json.loads(payload)
-                        return members
+                        return _members(payload)
                     case "lost" | "unsent":
                         raise ConnectionLost(payload.decode(errors="replace"))
 
@@ -111,6 +111,16 @@ class HeldSeat:
             self._socket.sendall(protocol.encoded(header, payload))
         except ConnectionError as error:
             raise ConnectionLost("the seat is no longer held") from error
+
+
+def _members(payload: bytes) -> list[dict[str, object]]:
+    try:
+        members = json.loads(payload)
+        if all(member.keys() >= _FIELDS for member in members):
+            return list(members)
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        pass
+    raise ControlError("the list of members makes no sense")
 
 
 class JoinedSeat:

@@ -29,14 +29,18 @@ _SENDERS_MAX = 64
 _UNREAD_MAX_BYTES = 16 * 1024 * 1024
 _PAYLOAD_MAX = 16 * 1024 * 1024  # the largest max_payload of a server; the session judges by the real one
 _READ_BYTES = 64 * 1024
+_DIRECTORY_MAX_BYTES = 96  # the address of a Unix socket has at most 103 bytes on some systems, 107 on Linux
 
 
 class SeatSocket:
-    """A socket at `path`, or, without one, in a private directory of its own. Raises ConfigError."""
+    """A socket at `path`, or, without one, in a private directory of its own.
+
+    Raises ConfigError for `path`, OSError without one.
+    """
 
     def __init__(self, path: str | None) -> None:
-        self._directory = None if path else Path(tempfile.mkdtemp(prefix="rankmux-"))
-        self.path = self._directory / "seat" if self._directory else Path(os.path.abspath(path or ""))
+        self._directory = None if path else _private_directory()
+        self.path = self._directory / "seat" if self._directory else _absolute(path or "")
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._listener = socket.socket(socket.AF_UNIX)
@@ -51,7 +55,7 @@ class SeatSocket:
         except (OSError, ConfigError) as error:
             self._listener.close()
             self._remove_directory()
-            if isinstance(error, ConfigError):
+            if self._directory or isinstance(error, ConfigError):
                 raise
             raise _unusable(self.path, error.strerror or str(error)) from error
         self._identity = _identity(self.path)
@@ -109,10 +113,26 @@ class SeatSocket:
 
 
 async def offered(path: str | None, seat: Seat) -> SeatSocket:
-    """A control socket through which others use `seat`. Raises ConfigError."""
+    """A control socket through which others use `seat`. Raises ConfigError for `path`, OSError without one."""
     offer = SeatSocket(path)
     await offer.serve(seat)
     return offer
+
+
+def _private_directory() -> Path:
+    """A new directory that only we can enter. Raises OSError."""
+    directory = tempfile.mkdtemp(prefix="rankmux-")
+    if len(os.fsencode(directory)) <= _DIRECTORY_MAX_BYTES:
+        return Path(directory)
+    os.rmdir(directory)
+    return Path(tempfile.mkdtemp(prefix="rankmux-", dir="/tmp"))
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(os.path.abspath(path))
+    except OSError as error:  # the working directory has been removed
+        raise _unusable(Path(path), error.strerror or str(error)) from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from ...system.line_pipe import LinePipe
 from .streams import Unwritable
+from .wording import escaped
 
 __all__ = ["LineWriter"]
 
@@ -30,7 +31,7 @@ class LineWriter:
             self._dropped += 1
 
     def _put(self, line: str) -> bool:
-        text = f"{self._prefix}{line}"
+        text = f"{self._prefix}{escaped(line)}"
         try:
             return self._pipe.write(text.encode(self._encoding, errors="backslashreplace"))
         except OSError as error:

@@ -26,6 +26,7 @@ __all__ = [
     "counted",
     "counts_text",
     "escaped",
+    "line_breaks",
     "parse_line",
     "printed",
     "promotion_text",
@@ -39,6 +40,8 @@ __all__ = [
 PROGRAM = "rankmux-client"
 
 _BRIEF_MAX = 80
+_BREAKS = frozenset("\0\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029\udc85")
+"""What `str.splitlines` knows, and what ends a string in C. U+DC85 stands for the byte 85, a line break in Latin-1."""
 _CAUSES = {Cause.LEFT: "left", Cause.LOST: "was lost", Cause.EVICTED: "was evicted"}
 _ENDS = {
     Status.FAILED: "failed",
@@ -53,7 +56,7 @@ _ENDS = {
 def complain(text: str) -> None:
     """Write a line on standard error. A standard error that takes none changes nothing."""
     with suppress(Unwritable):
-        put(sys.stderr, f"{PROGRAM}: {text}\n")
+        put(sys.stderr, f"{PROGRAM}: {escaped(text)}\n")
 
 
 def printed(text: str) -> int:
@@ -85,6 +88,11 @@ def escaped(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def line_breaks(text: str) -> list[str]:
+    """Everything in `text` that some reader takes for the end of a line: more than a newline, and NUL."""
+    return [character for character in text if character in _BREAKS]
+
+
 def brief(payload: bytes) -> str:
     """The beginning of a command, on one line."""
     text = shown(payload[: _BRIEF_MAX + 1])
@@ -103,8 +111,8 @@ def why(error: Exception) -> str:
     """The reason for a missing connection, on one line."""
     if isinstance(error, ServerError):
         hint = "; set the token with --token-file" if isinstance(error, AuthError) else ""
-        return f"the server closed the connection: {shown(error.text.encode())}{hint}"
-    return error.reason if isinstance(error, ConnectionLost) else str(error)
+        return f"the server closed the connection: {escaped(error.text)}{hint}"
+    return escaped(error.reason if isinstance(error, ConnectionLost) else str(error))
 
 
 def promotion_text(event: Promoted) -> str:

@@ -14,6 +14,22 @@ from ..shared.wording import escaped
 __all__ = ["Endpoint", "NoAnswer"]
 
 _TIMEOUT_S = 5.0
+_BODY_MAX = 64 * 1024 * 1024
+_TEXT_MAX = 200  # names and addresses have less than 256 bytes
+_NUMBER_MAX = 1e18
+_NUMBER = int | float
+_TOTALS = ["at", "uptime_s", "members", "seats", "waiting", "joins", "commands", "deliveries", "refused"]
+_TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s"]
+_ANSWER = {
+    "first": int,
+    "totals": dict.fromkeys(_TOTALS, _NUMBER)
+    | {"instance": str, "version": str, "ready": bool, "results": [_NUMBER], "closed": [_NUMBER]},
+    "members": [
+        dict.fromkeys(("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s"), _NUMBER)
+        | {"name": str, "address": str, "paced": bool}
+    ],
+}
+"""What is read of `live.json`: types, objects with these fields, lists or objects with values of one type."""
 _FAR = 10**12  # `live.json` lists events after a number; nothing comes after this one
 
 
@@ -50,14 +66,12 @@ class Endpoint:
             try:
                 self._connection.request("GET", path)
                 response = self._connection.getresponse()
-                body = response.read()
+                body = response.read(_BODY_MAX)
                 if response.status != 200:
                     raise NoAnswer(
                         f"{response.status}: {escaped(body[:200].decode(errors='replace').strip())}"
                     )
-                news = json.loads(body)
-                if not isinstance(news, dict) or "totals" not in news:
-                    raise NoAnswer("that is no rankmux server")
+                news = _read(body)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
@@ -65,6 +79,43 @@ class Endpoint:
             else:
                 return news
         raise AssertionError
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    """The answer, with nothing in it that a terminal must not get. Raises NoAnswer, ValueError."""
+    try:
+        news: dict[str, Any] = _harmless(json.loads(body))
+    except RecursionError:
+        news = {}
+    if not _fits(news, _ANSWER):
+        raise NoAnswer("that is no rankmux server")
+    return news
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_fits(value.get(key), field) for key, field in shape.items())
+    if isinstance(shape, list):
+        values = value.values() if isinstance(value, dict) else value
+        return isinstance(value, dict | list) and all(_fits(item, shape[0]) for item in values)
+    return isinstance(value, shape)
+
+
+def _harmless(value: Any) -> Any:
+    """`value` with texts escaped and cut, and numbers of a size that can be shown."""
+    match value:
+        case str():
+            return escaped(value[:_TEXT_MAX])
+        case bool() | None:
+            return value
+        case int() | float():
+            if not abs(value) <= _NUMBER_MAX:  # NaN too
+                raise ValueError("a number is out of range")
+            return value
+        case list():
+            return [_harmless(item) for item in value]
+        case _:
+            return {_harmless(key): _harmless(item) for key, item in value.items()}
 
 
 def _connection(where: str) -> http.client.HTTPConnection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from ... import __version__
+from ..shared.inherited import set_right
 
 TYPE_CHECKING = False  # as of `typing`, which takes a while to import
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SORTS = ("rank", "load", "queue", "age", "activity")
 
 def main(argv: list[str] | None = None) -> int:
     """Show it until `q`; the exit code."""
+    set_right()
     if (sys.argv[1:] if argv is None else argv) == ["--version"]:
         print(_VERSION)
         return 0

@@ -1,6 +1,7 @@
 """The screen of `rankmux-top`: four lines of numbers, a table of members, a line of keys. Knows no connection.
 
-Needs `rich` (the extra `rankmux[top]`). Data from peers is shown as text, never read as markup.
+Needs `rich` (the extra `rankmux[top]`). Data from peers is shown as text, never read as markup;
+`endpoint` has escaped it.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Screen:
             f"{100 * (now['turn_s'] - before['turn_s']) / elapsed:.0f} %" if before and elapsed > 0 else "-"
         )
         results = now["results"]
+        ok = results.get("ok", 0)
         head.append(f"\n{now['members']} of {now['seats']} seats", "bold")
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
@@ -105,9 +107,7 @@ class Screen:
         head.append(
             f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
         )
-        head.append(
-            f"\nresults {_count(results['ok'])} ok, {_count(sum(results.values()) - results['ok'])} not"
-        )
+        head.append(f"\nresults {_count(ok)} ok, {_count(sum(results.values()) - ok)} not")
         return head.append(f"   closed: {closed}")
 
     def _table(self, sort: str, rows: int) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -12,7 +13,8 @@ import pytest
 from rankmux import Client
 from rankmux.server.server import Server
 
-from ...support.script import ENDING, Script, alive, eventually, run
+from ...support.script import ENDING, Running, Script, alive, eventually, run
+from ...support.terminal import Terminal
 
 SEND = f"{sys.executable} -m rankmux client send"
 
@@ -91,12 +93,23 @@ def test_the_lock_moves_within_a_second_when_its_holder_is_killed(scene, tmp_pat
     print(f"the lock moved in {took_s * 1000:.0f} ms")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-def test_a_holder_that_is_killed_takes_its_program_along(scene, tmp_path):
-    holder = scene.start("wait", "--", "sh", "-c", "echo pid $$; exec sleep 100")
-    pid = int(holder.until(r"pid (\d+)\n")[1])
+@pytest.mark.parametrize("at_sigterm", ["-", ""], ids=["ends at SIGTERM", "ignores SIGTERM"])
+def test_a_holder_that_is_killed_takes_its_programs_group_along(scene, at_sigterm):
+    """A leader script's child would lead on beside the next leader."""
+    lead = (
+        f"trap {at_sigterm or repr('')} TERM; sleep 100 & echo pids $$ $!; while :; do wait; sleep 0.1; done"
+    )
+    holder = scene.start("wait", "--grace", "0.3", "--", "sh", "-c", lead)
+    pids = [int(pid) for pid in holder.until(r"pids (\d+) (\d+)\n").groups()]
     holder.process.kill()
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
+
+
+def test_what_the_program_leaves_running_ends_before_the_seat_is_left(scene):
+    holder = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pid $!; exit 7")
+    pid = int(holder.until(r"pid (\d+)\n")[1])
+    assert holder.end() == 7
+    assert not alive(pid)
 
 
 def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):
@@ -167,6 +180,16 @@ def test_a_second_signal_kills_at_once(scene):
     assert script.end(signal.SIGINT) == 130
 
 
+_A_SHELL = """
+import os, subprocess, sys
+os.setsid()
+with subprocess.Popen([sys.executable, *sys.argv[1:]], process_group=0) as job:
+    print("job", job.pid, flush=True)
+sys.exit(job.returncode)
+"""
+"""With job control: its child is in a group of its own, which it could let go on."""
+
+
 def state_of(pid):
     """R, S, T (stopped)..., as in /proc."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -175,14 +198,30 @@ def state_of(pid):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
 def test_its_program_does_not_go_on_alone(scene):
     """Ctrl-Z: the rank is another's as soon as the server has missed us, so what acts for it must not run on."""
-    script = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait")
-    pids = [script.process.pid, *(int(pid) for pid in script.until(r"pids (\d+) (\d+)\n").groups())]
-    for _ in range(2):
-        script.process.send_signal(signal.SIGTSTP)
-        eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
-        script.process.send_signal(signal.SIGCONT)
-        eventually(lambda: "T" not in [state_of(pid) for pid in pids])
-    assert script.end(signal.SIGTERM) == 130
+    wait = ["-m", "rankmux", "client", "wait", "--port", scene.port]
+    with Running("-c", _A_SHELL, *wait, "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait") as shell:
+        holder = int(shell.until(r"job (\d+)\n")[1])
+        pids = [holder, *(int(pid) for pid in shell.until(r"pids (\d+) (\d+)\n").groups())]
+        for _ in range(2):
+            os.kill(holder, signal.SIGTSTP)
+            eventually(lambda: [state_of(pid) for pid in pids] == ["T"] * 3)
+            os.kill(holder, signal.SIGCONT)
+            eventually(lambda: "T" not in [state_of(pid) for pid in pids])
+        os.kill(holder, signal.SIGTERM)
+        assert shell.end() == 130
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
+@pytest.mark.parametrize("subcommand", [["hold"], ["wait", "--", "sh", "-c", "echo pid $$; exec sleep 100"]])
+def test_ctrl_z_where_no_shell_could_let_it_go_on(scene, subcommand):
+    """As under `ssh -t` or `docker exec`: it would stay stopped for ever, and deaf to Ctrl-C."""
+    script = scene.joined(*subcommand, start_new_session=True)
+    pids = [script.process.pid]
+    if len(subcommand) > 1:
+        pids.append(int(script.until(r"pid (\d+)\n")[1]))
+    script.process.send_signal(signal.SIGTSTP)
+    assert script.end(signal.SIGINT) == 130
+    eventually(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_its_seat_executes_nothing(scene):
@@ -206,3 +245,14 @@ def test_full():
 )
 def test_usage(arguments):
     assert run("wait", *arguments)[0] == 2
+
+
+def test_its_program_has_a_terminal_as_standard_input_alone(stack, server):
+    """As --help says."""
+    program = "read line; echo got $line; (: < /dev/tty) 2>&1 | tail -c 30"
+    terminal = stack.enter_context(Terminal("wait", "--port", server.address[1], "--", "sh", "-c", program))
+    terminal.shows("Assigned rank: 0")
+    terminal.type("typed\n")
+    terminal.shows("got typed")
+    terminal.shows(".*No such device or address.*")
+    assert terminal.finish() == 0

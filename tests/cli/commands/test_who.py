@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
+import pytest
+
+from rankmux.cli.commands.who import table
 from rankmux.server.server import Server
 
 from ...support.script import ENDING, Script, json_lines, run
@@ -73,3 +78,31 @@ def test_an_encoding_that_lacks_a_letter(scene):
     code, out, err = scene.run("who", env={"PYTHONIOENCODING": "ascii"})
     assert (code, err) == (0, "")
     assert "zo\\xeb" in out
+
+
+@pytest.mark.parametrize("members", [b"[1", b"[1]", b"[{}]", b"7", b"null"])
+def test_a_holder_that_talks_nonsense(tmp_path, members):
+    path = tmp_path / "seat"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def hold() -> None:
+            with listener.accept()[0] as sock:
+                sock.sendall(
+                    b'{"is":"seat","ticket":1}\n{"is":"members","id":0,"size":%d}\n' % len(members) + members
+                )
+                sock.recv(4096)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        code, out, err = run("who", "--seat", path)
+        holder.join()
+    assert (code, out, err) == (5, "", "rankmux-client: the list of members makes no sense\n")
+
+
+def test_no_name_takes_the_room_of_all_others():
+    rows = [
+        {"rank": rank, "ticket": rank, "load": 0, "name": "", "address": "a" * rank} for rank in (1, 10_000)
+    ]
+    assert max(map(len, table(rows, 1))) < 350

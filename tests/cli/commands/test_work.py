@@ -12,7 +12,9 @@ import pytest
 from rankmux import Client
 from rankmux.codes import Status
 from rankmux.server.server import Server
+from rankmux.wire import ErrorFrame, Execute
 
+from ...support.fake_server import Connection, FakeServer
 from ...support.script import ENDING, PATIENCE_S, Script, alive, eventually, run
 
 
@@ -133,6 +135,33 @@ def test_at_the_deadline_its_process_group_is_ended(scene, tmp_path):
     worker.until("stopped at its deadline")
 
 
+def test_a_worker_that_is_killed_takes_all_its_programs_along(scene):
+    client = scene.client()
+    worker = scene.work(
+        "trap '' TERM; sleep 100 & echo $! $$; while :; do sleep 0.1; done",
+        "--parallel",
+        "2",
+        "--grace",
+        "0.3",
+    )
+    receipts = [client.command("print", results=True) for _ in range(2)]
+    pids = [int(pid) for receipt in receipts for pid in next(receipt.results(timeout=20)).text.split()]
+    worker.process.kill()
+    eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
+    assert len(pids) == 4
+
+
+def test_a_worker_that_is_killed_leaves_alone_what_an_ended_program_left_running(scene):
+    client = scene.client()
+    worker = scene.work("read c; case $c in left) sleep 100 & echo $!;; *) echo $$; exec sleep 100;; esac")
+    [left] = client.command("left", results=True).gather(timeout=20)
+    running = next(client.command("runs", results=True).results(timeout=20))
+    worker.process.kill()
+    eventually(lambda: not alive(int(running.text)), within_s=5)
+    assert alive(int(left.text))
+    os.kill(int(left.text), signal.SIGKILL)
+
+
 def test_a_late_program_makes_room_for_the_next(scene):
     client = scene.client()
     scene.work('read c; case $c in slow) exec sleep 100;; esac; echo "$c"', "--grace", "0.2")
@@ -174,6 +203,23 @@ def test_allow(scene):
         answers[command] = result.status
     ok = {"deploy 3", "deploy 3\n", "status", "status\n"}
     assert answers == {c: Status.OK if c in ok else Status.REJECTED for c in answers}
+
+
+def test_no_line_break_of_any_kind_passes_allow(scene):
+    """What follows it would be a second command to a program that reads lines as Python does, or stops at a NUL."""
+    client = scene.client()
+    scene.work("cat", "--allow", "deploy *", "--allow", "two\n*")
+    found = set("".join(map(chr, range(0x110000))).splitlines(keepends=True))
+    breaks = [line[-1].encode() for line in found if line.splitlines() != [line]]
+    assert len(breaks) == 10
+    for line_break in [*breaks, b"\r\n", b"\0", b"\x85"]:
+        for command in (b"deploy x%bshutdown now", b"deploy %b", b"two\nlines%bof it"):
+            [result] = client.command(command % (line_break,), results=True).gather()
+            allowed = (
+                command == b"deploy %b" and line_break == b"\n"
+            )  # the end of the line, as `echo` writes it
+            assert result.status is (Status.OK if allowed else Status.REJECTED), (command, line_break)
+    assert client.command("two\nlines", results=True).wait().ok == 1
 
 
 def test_its_programs_command_through_its_seat(scene):
@@ -300,3 +346,33 @@ def test_it_reconnects_and_works_on(tmp_path):
 )
 def test_usage(arguments):
     assert run("work", *arguments)[0] == 2
+
+
+def test_what_a_server_says_is_fit_for_an_environment(tmp_path):
+    """A NUL is not, nor is any length."""
+    reason = tmp_path / "reason"
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.send(Execute(12, 0, 1, 0, b"now it has joined"))
+        connection.read_until(0x03)
+        connection.send(ErrorFrame(1, "\x1b[2J\0" + "x" * 60_000))
+
+    with FakeServer(script) as fake:
+        hook = f"sh -c 'printf %s \"$RANKMUX_REASON\" > {reason}'"
+        code, _, err = run("work", "--port", fake.port, "--hook-lost", hook, "--", "true")
+    assert code == 5
+    assert "Traceback" not in err, err
+    said = reason.read_text()
+    assert r"\x1b[2J\x00xxx" in said
+    assert len(said) <= 4096
+
+
+def test_a_program_whose_name_is_not_text(scene):
+    client = scene.client()
+    scene.joined("work", "--", os.fsdecode(b"/none\xff"))
+    [result] = client.command("print", results=True).gather()
+    assert (result.status, result.text) == (
+        Status.FAILED,
+        r"cannot run /none\udcff: No such file or directory",
+    )

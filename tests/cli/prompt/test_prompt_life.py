@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import termios
 import threading
 from pathlib import Path
 
@@ -60,6 +61,26 @@ def test_ctrl_d_restores_the_terminal(at):
     ada.type(KEYS["C-d"])
     assert ada.finish() == 0
     assert ada.restored
+
+
+def test_ctrl_z_gives_the_terminal_to_the_shell(at):
+    ada, cooked = at(shell=True), termios.ICANON | termios.ECHO | termios.ISIG
+    ada.type("half\x1a")
+    ada.shows("The shell has the terminal.")
+    assert termios.tcgetattr(ada.end)[3] & cooked == cooked
+    ada.type("\n")
+    ada.prompts("rank 0 of 1 > half")
+    ada.type(KEYS["C-c"] + KEYS["C-d"])
+    assert ada.finish() == 0
+
+
+def test_ctrl_z_where_no_shell_could_let_it_go_on(at):
+    """As under `ssh -t` or `docker exec`: it stays."""
+    ada = at()
+    ada.type("half\x1a way")
+    ada.prompts("rank 0 of 1 > half way")
+    ada.type(KEYS["C-c"] + KEYS["C-d"])
+    assert ada.finish() == 0
 
 
 def test_the_terminal_goes_away(at, stack, senior, server):

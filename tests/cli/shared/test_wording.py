@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankmux.cli.shared.line_writer import LineWriter
 from rankmux.cli.shared.wording import (
+    complain,
     counts_text,
     parse_line,
     promotion_text,
@@ -128,3 +130,29 @@ def test_events():
 )
 def test_reasons_for_a_missing_connection(error, line):
     assert why(error) == line
+
+
+HOSTILE = "\x1b]0;owned\x07\r\x9b2J\x00\u202e\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServerError(ErrorCode.PROTOCOL, HOSTILE), ConnectionLost(HOSTILE), AuthError(ErrorCode.AUTH, HOSTILE)],
+)
+def test_a_reason_is_one_printable_line(error):
+    assert "owned" in why(error)
+    assert why(error).isprintable()
+
+
+def test_a_complaint_is_one_printable_line(capfd):
+    complain(HOSTILE)
+    [line] = capfd.readouterr().err.splitlines()
+    assert "owned" in line
+    assert line.isprintable()
+
+
+def test_a_line_is_one_printable_line(tmp_path):
+    with (tmp_path / "log").open("w", encoding="utf-8") as file:
+        LineWriter(file).write(HOSTILE)
+    [line] = (tmp_path / "log").read_text("utf-8").splitlines()
+    assert line.isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
+from rankmux.cli.top.endpoint import Endpoint
 from rankmux.cli.top.program import main
 from rankmux.server.server import Server
 from rankmux.server.thread import ServerThread
@@ -122,6 +126,72 @@ def test_what_a_stranger_answers_is_escaped(capsys):
     said = capsys.readouterr().err
     assert r"\x1b[2Jgone" in said
     assert "\x1b" not in said
+
+
+def live() -> dict[str, object]:
+    """What a server answers."""
+    with watched(seats=2) as prepared:
+        running = ServerThread(prepared.serve_forever)
+        with closing(Endpoint(prepared.admin_where[0])) as endpoint:
+            answer = endpoint.ask(0, 1, "rank")
+        prepared.stop(0.0)
+        running.join()
+    return answer
+
+
+def total(**changed: object) -> Callable[[dict[str, object]], object]:
+    return lambda answer: answer | {"totals": answer["totals"] | changed}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda _: [],
+        lambda _: {"totals": {}},
+        lambda answer: answer | {"members": [{}]},
+        lambda answer: answer | {"members": 1},
+        lambda answer: answer | {"first": "x"},
+        total(version=1),
+        total(members="many"),
+        total(uptime_s=None),
+        total(uptime_s=float("nan")),
+        total(queued_bytes=10**400),
+        total(results=[[]]),
+        total(closed={"x": "y"}),
+        lambda _: "[" * 100_000,
+    ],
+)
+def test_an_answer_that_makes_no_sense(capsys, lie):
+    assert shown_of(lie(live())) == 1
+    assert "no answer" in capsys.readouterr().err
+
+
+def test_nothing_in_an_answer_writes_on_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    hostile = "\x1b]0;owned\x07\x9b2J"
+    row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 1, "idle_s": 1, "paced": False}
+    answer = total(version=hostile, closed={hostile: 1})(live())
+    assert shown_of(answer | {"members": [row | {"name": hostile + "x" * 1000, "address": hostile}]}) == 0
+    said = capsys.readouterr().out
+    assert said.count(r"\x1b]0;owned\x07\x9b2J") == 4
+    assert not {"\x1b", "\x07", "\x9b"} & set(said)
+
+
+def shown_of(answer: object) -> int:
+    """The exit code of a run in which the endpoint answers that."""
+    body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as sock:
+                sock.recv(4096)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        stranger = threading.Thread(target=serve)
+        stranger.start()
+        code = main([str(listener.getsockname()[1]), "--once"])
+        stranger.join()
+    return code
 
 
 def test_without_rich(monkeypatch, capsys):
