@@ -21,12 +21,16 @@ _PIECE_BYTES = 96  # what Python needs to keep a piece, beside its bytes
 
 
 class Backlog:
-    """The shared frames of the turns in which a receiver fell behind, each turn once, at growing positions."""
+    """The shared frames of the turns in which a receiver fell behind, each turn once, at growing positions.
 
-    __slots__ = ("_bases", "_blocks", "_borders", "end")
+    `end` is the position behind the last frame, `held` the memory of all blocks.
+    """
+
+    __slots__ = ("_bases", "_blocks", "_borders", "end", "held")
 
     def __init__(self) -> None:
         self.end = 0
+        self.held = 0
         self._bases: list[int] = []
         self._blocks: list[bytearray] = []
         self._borders: dict[int, list[int]] = {}
@@ -40,10 +44,14 @@ class Backlog:
         """Keep `data`, whole frames that must not change from now on; returns their position."""
         position = self.end
         if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK_BYTES:
-            self._blocks[-1] += data
+            block = self._blocks[-1]
+            self.held -= block.__alloc__()
+            block += data
         else:
+            block = data[:] if len(data) < _BLOCK_BYTES else data
             self._bases.append(position)
-            self._blocks.append(data[:] if len(data) < _BLOCK_BYTES else data)
+            self._blocks.append(block)
+        self.held += block.__alloc__()
         self.end += len(data)
         return position
 
@@ -71,6 +79,7 @@ class Backlog:
             keep = len(self._bases)
         for base in self._bases[:keep]:
             self._borders.pop(base, None)
+        self.held -= sum(block.__alloc__() for block in self._blocks[:keep])
         del self._bases[:keep]
         del self._blocks[:keep]
 
@@ -123,7 +132,7 @@ class Outbox:
     @property
     def held_bytes(self) -> int:
         """The memory of all queues: shared bytes count once."""
-        return self._backlog.end - self._backlog.start + self._held
+        return self._backlog.held + self._held
 
     def share(self, executes: bytearray) -> int:
         """Keep the shared frames of a turn in which a receiver fell behind; returns their position in the backlog."""
@@ -134,8 +143,8 @@ class Outbox:
     def put(self, key: int, pieces: Iterable[Piece], position: int, skip: int, now: float) -> bool:
         """Queue `pieces` for `key` without their first `skip` bytes, which were sent; False when over the hard limit.
 
-        Ranges among the pieces count from `position` in the backlog. This is the only way into a queue, so the limits
-        are checked here.
+        Ranges among the pieces count from `position` in the backlog; the others are kept as they are and must not
+        change from now on. This is the only way into a queue, so the limits are checked here.
         """
         queue = self.queues.get(key)
         if queue is None:
@@ -143,7 +152,7 @@ class Outbox:
         held = queue.pieces
         before = queue.size, queue.held
         for piece in pieces:
-            size = len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+            size = _size(piece)
             if skip >= size:
                 skip -= size
                 continue
@@ -151,13 +160,13 @@ class Outbox:
                 queue.offset, skip = skip, 0
                 queue.size -= queue.offset
             queue.size += size
-            if isinstance(piece, bytes):
+            if not isinstance(piece, tuple):
                 held.append(piece)
-                queue.held += size + _PIECE_BYTES
+                queue.held += _held(piece)
                 continue
             start, end = position + piece[0], position + piece[1]
             last = held[-1] if held else b""
-            if not isinstance(last, bytes) and last[1] == start:
+            if isinstance(last, tuple) and last[1] == start:
                 held[-1] = (last[0], end)
             else:
                 held.append((start, end))
@@ -179,7 +188,7 @@ class Outbox:
         views: list[memoryview] = []
         offset = queue.offset
         for piece in queue.pieces:
-            if isinstance(piece, bytes):
+            if not isinstance(piece, tuple):
                 views.append(memoryview(piece)[offset : offset + limit])
                 limit -= len(views[-1])
             else:
@@ -231,17 +240,18 @@ class Outbox:
             within = begun - left
             if within >= _size(piece):
                 kept.append(piece)
-            elif isinstance(piece, bytes):
-                kept.append(piece[: _border(piece, within)])
-            else:
+            elif isinstance(piece, tuple):
                 kept.append((piece[0], self._backlog.border(piece[0] + within)))
+            else:
+                end = _border(piece, within)
+                kept.append(piece[:end] if end < len(piece) else piece)
             left += _size(kept[-1])
         size = left - queue.offset
         gone = queue.size - size
         self._held -= queue.held
         self.size -= gone
         queue.pieces, queue.size = kept, size
-        queue.held = sum(_PIECE_BYTES + (len(p) if isinstance(p, bytes) else 0) for p in kept)
+        queue.held = sum(map(_held, kept))
         self._held += queue.held
         self._relax(key, queue)
         if not size:
@@ -273,9 +283,8 @@ class Outbox:
         self.full.discard(key)
 
     def _let_go(self, queue: Queue, piece: Piece) -> None:
-        own = _PIECE_BYTES + (len(piece) if isinstance(piece, bytes) else 0)
-        queue.held -= own
-        self._held -= own
+        queue.held -= _held(piece)
+        self._held -= _held(piece)
 
     def trim(self) -> None:
         """Free the part of the backlog that no queue reaches back to.
@@ -286,7 +295,7 @@ class Outbox:
         for queue in self.queues.values():
             offset = queue.offset
             for piece in queue.pieces:
-                if not isinstance(piece, bytes):
+                if isinstance(piece, tuple):
                     oldest = min(oldest, piece[0] + offset)
                     break
                 offset = 0
@@ -295,7 +304,14 @@ class Outbox:
 
 
 def _size(piece: Piece) -> int:
-    return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+    return piece[1] - piece[0] if isinstance(piece, tuple) else len(piece)
+
+
+def _held(piece: Piece) -> int:
+    """The memory that a queue alone takes for `piece`: a bytearray has more than its length."""
+    if isinstance(piece, tuple):
+        return _PIECE_BYTES
+    return _PIECE_BYTES + (len(piece) if isinstance(piece, bytes) else piece.__alloc__())
 
 
 def _border(frames: bytes | bytearray, position: int) -> int:

@@ -149,10 +149,9 @@ class Turns:
     def _deliver(self, outcome: Outcome, now: float) -> dict[int, str]:
         """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
-        tails = deliveries.tails()
-        behind = flush(deliveries, tickets, outcome.handles, tails, connections.descriptors, self._ring)
+        behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
-            self._queue(outcome, behind, tails, now)
+            self._queue(outcome, behind, now)
         for joined in outcome.joined:
             self._seat(joined, now)
         for full in outcome.full:
@@ -160,13 +159,7 @@ class Turns:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
         return connections.unseat([gone.ticket for gone in outcome.departed])
 
-    def _queue(
-        self,
-        outcome: Outcome,
-        behind: list[tuple[int, int, int]],
-        tails: dict[int, bytes | bytearray],
-        now: float,
-    ) -> None:
+    def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
         """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         outbox = connections.outbox
@@ -176,7 +169,7 @@ class Turns:
             ticket = tickets[rank]
             conn = connections.seats[ticket]
             with connections.guard(conn, now):
-                pieces = deliveries.pieces(rank, tails.get(ticket))
+                pieces = deliveries.pieces(rank, ticket)
                 connections.deliver(conn, pieces, position, sent, error, now)
             if ticket in outbox.over:
                 filled.append(rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
+from sys import getsizeof
 from unittest import mock
 
 import pytest
@@ -82,14 +83,14 @@ class OutboxMachine(RuleBasedStateMachine):
                 ):
                     pieces.append(own)
                     frames.append(own)
-                if pieces and not isinstance(pieces[-1], bytes) and data.draw(st.booleans()):
+                if pieces and isinstance(pieces[-1], tuple) and data.draw(st.booleans()):
                     pieces[-1] = (pieces[-1][0], end)
                 else:
                     pieces.append((start, end))
                 frames.append(bytes(executes[start:end]))
             tail = data.draw(FRAMES)
             if tail:
-                pieces.append(b"".join(tail))
+                pieces.append(bytearray().join(tail) if data.draw(st.booleans()) else b"".join(tail))
                 frames += tail
             fresh = peer not in self.model
             model = self.model.setdefault(peer, Model(self.now))
@@ -232,6 +233,41 @@ def test_what_is_shared_is_held_once():
     outbox.trim()
     assert outbox.held_bytes <= 51 * len(frame) + 1000
     assert taken(outbox, 999) == frame * 50
+    outbox.settle()
+    assert outbox.held_bytes == 0
+
+
+def grown(size: int) -> bytearray:
+    """A bytearray that was made longer bit by bit: it has room for more."""
+    octets = bytearray()
+    while len(octets) < size or getsizeof(octets) < 1.05 * size:
+        octets += with_length(bytes(96))
+    return octets
+
+
+def test_what_is_for_one_alone_is_kept_as_it_is():
+    """No second copy, and its memory counts in full, with the room that a bytearray has left."""
+    answers, frame = grown(100_000), with_length(bytes(50_000))
+    outbox = Outbox(1 << 20, 1 << 20)
+    outbox.put(1, [frame, answers], 0, 10, 0.0)
+    assert [piece is own for piece, own in zip(outbox.queues[1].pieces, (frame, answers), strict=True)] == [
+        True
+    ] * 2
+    assert outbox.held_bytes >= getsizeof(answers) + getsizeof(frame)
+    assert outbox.cut(1) == len(answers)
+    assert outbox.queues[1].pieces[0] is frame, "the frame under way is the whole piece"
+    assert getsizeof(frame) <= outbox.held_bytes < getsizeof(frame) + 200
+    assert taken(outbox, 1) == frame[10:]
+    assert outbox.held_bytes == 0
+
+
+def test_what_is_shared_counts_in_full():
+    executes = grown(1_000_000)
+    outbox = Outbox(1 << 20, 1 << 20)
+    for peer in (1, 2):
+        outbox.put(peer, [(0, len(executes))], outbox.share(executes), 0, 0.0)
+        assert peer * getsizeof(executes) <= outbox.held_bytes < peer * (getsizeof(executes) + 200)
+    assert outbox.drop(1) == outbox.drop(2) == len(executes)
     outbox.settle()
     assert outbox.held_bytes == 0
 

@@ -24,7 +24,7 @@ SHOWN = 4
 SERVER = "server server_turns server_slow_readers server_clock"
 TESTS = {
     "room": f"room room_results room_at_random dispatch deliveries ledger ranks snapshot {SERVER} server_at_random",
-    "framing": f"batch receive dispatch fanout ledger {SERVER} server_at_random",
+    "framing": f"batch receive dispatch fanout fanout_pieces ledger {SERVER} server_at_random",
     "streams": f"batch receive greeting {SERVER} server_at_random",
     "outbox": f"outbox {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",

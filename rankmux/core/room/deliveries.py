@@ -15,8 +15,8 @@ __all__ = ["RANK_FRAME_BYTES", "Deliveries", "Piece"]
 
 RANK_FRAME_BYTES = RANK_FRAME.size
 
-Piece = bytes | tuple[int, int]
-"""Bytes for one receiver alone, or (start, end) in the buffer that all share."""
+Piece = bytes | bytearray | tuple[int, int]
+"""Bytes for one receiver alone, which nobody changes any more, or (start, end) in the buffer that all share."""
 
 
 class Deliveries:
@@ -67,15 +67,11 @@ class Deliveries:
         else:
             buffer += frame
 
-    def tails(self) -> dict[int, bytes | bytearray]:
-        """By ticket, all answers in the order of their kinds (section 4)."""
-        kinds = [
+    def answers(self) -> list[dict[int, bytearray]]:
+        """The kinds of answers that this turn has, in their order (section 4)."""
+        return [
             k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k
         ]
-        if len(kinds) == 1:
-            return dict(kinds[0])
-        tickets = {ticket for kind in kinds for ticket in kind}
-        return {ticket: b"".join([kind[ticket] for kind in kinds if ticket in kind]) for ticket in tickets}
 
     def prefix(self, rank: int) -> int:
         """How much of `executes` is for `rank`."""
@@ -90,8 +86,8 @@ class Deliveries:
         at = (rank - before - self.departed[0]) * RANK_FRAME_BYTES
         return bytes(self.rank_frames[at : at + RANK_FRAME_BYTES])
 
-    def pieces(self, rank: int, tail: bytes | bytearray | None) -> list[Piece]:
-        """All that `rank` gets in this turn, in order, with `tail` as the last."""
+    def pieces(self, rank: int, ticket: int) -> list[Piece]:
+        """All that the member with `ticket`, at `rank`, gets in this turn, in order and where it lies: not copied."""
         end = self.prefix(rank)
         pieces: list[Piece] = []
         start = 0
@@ -102,4 +98,5 @@ class Deliveries:
             pieces.append(frame)
         if start < end:
             pieces.append((start, end))
-        return pieces + [bytes(own) for own in (self.rank_frame(rank), tail) if own]
+        own = (self.rank_frame(rank), *[kind.get(ticket) for kind in self.answers()])
+        return pieces + [octets for octets in own if octets]
