@@ -1,87 +1,22 @@
 """The outbox: bytes not sent yet, shared ones kept once, with a queue of ranges per receiver.
 
 A receiver that keeps up has no queue. Bytes for several receivers lie once in the backlog; a queue holds (start, end)
-positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never
-change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named by a key,
-an int that this module never interprets. Sizes are bytes, times seconds.
+positions in it, adjoining ranges merged. Bytes for one receiver are in its queue, not copied either. The contents of a
+queue never change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named
+by a key, an int that this module never interprets. Sizes are bytes, times seconds.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 
+from .backlog import Backlog
 from .room.deliveries import Piece
 
-__all__ = ["Backlog", "Outbox", "Queue"]
+__all__ = ["Outbox", "Queue"]
 
-_BLOCK_BYTES = 65_536  # blocks are filled up to this, so that many small turns do not make many small objects
 _PIECE_BYTES = 96  # what Python needs to keep a piece, beside its bytes
-
-
-class Backlog:
-    """The shared frames of the turns in which a receiver fell behind, each turn once, at growing positions.
-
-    `end` is the position behind the last frame, `held` the memory of all blocks.
-    """
-
-    __slots__ = ("_bases", "_blocks", "_borders", "end", "held")
-
-    def __init__(self) -> None:
-        self.end = 0
-        self.held = 0
-        self._bases: list[int] = []
-        self._blocks: list[bytearray] = []
-        self._borders: dict[int, list[int]] = {}
-
-    @property
-    def start(self) -> int:
-        """The first position that is still kept."""
-        return self._bases[0] if self._bases else self.end
-
-    def append(self, data: bytearray) -> int:
-        """Keep `data`, whole frames that must not change from now on; returns their position."""
-        position = self.end
-        if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK_BYTES:
-            block = self._blocks[-1]
-            self.held -= block.__alloc__()
-            block += data
-        else:
-            block = data[:] if len(data) < _BLOCK_BYTES else data
-            self._bases.append(position)
-            self._blocks.append(block)
-        self.held += block.__alloc__()
-        self.end += len(data)
-        return position
-
-    def view(self, start: int, end: int) -> memoryview:
-        """The bytes from `start` on, up to `end` or fewer. Release the view before the next `append`."""
-        index = bisect_right(self._bases, start) - 1
-        offset = start - self._bases[index]
-        return memoryview(self._blocks[index])[offset : offset + end - start]
-
-    def border(self, position: int) -> int:
-        """The end of the frame that `position` lies in; `position` itself when a frame ends there."""
-        if position >= self.end:
-            return position
-        index = bisect_right(self._bases, position) - 1
-        base, block = self._bases[index], self._blocks[index]
-        borders = self._borders.get(base, [0])
-        if borders[-1] < len(block):  # walked once for all who are cut off in this block
-            borders = self._borders[base] = _borders(block)
-        return base + borders[bisect_left(borders, position - base)]
-
-    def trim(self, start: int) -> None:
-        """Free the blocks that end before `start`."""
-        keep = max(bisect_right(self._bases, start) - 1, 0)
-        if start >= self.end:
-            keep = len(self._bases)
-        for base in self._bases[:keep]:
-            self._borders.pop(base, None)
-        self.held -= sum(block.__alloc__() for block in self._blocks[:keep])
-        del self._bases[:keep]
-        del self._blocks[:keep]
 
 
 class Queue:
@@ -116,7 +51,7 @@ class Outbox:
     `size`  the sum of all queues, shared bytes counted for each
     """
 
-    __slots__ = ("_backlog", "_held", "_trim_at", "full", "hard", "over", "queues", "size", "soft")
+    __slots__ = ("_backlog", "_held", "full", "hard", "over", "queues", "size", "soft")
 
     def __init__(self, soft: int, hard: int) -> None:
         self.soft = soft
@@ -127,7 +62,6 @@ class Outbox:
         self.size = 0
         self._held = 0
         self._backlog = Backlog()
-        self._trim_at = 0
 
     @property
     def held_bytes(self) -> int:
@@ -136,7 +70,7 @@ class Outbox:
 
     def share(self, executes: bytearray) -> int:
         """Keep the shared frames of a turn in which a receiver fell behind; returns their position in the backlog."""
-        if self._backlog.end - self._backlog.start > self._trim_at:
+        if self._backlog.has_grown:
             self.trim()
         return self._backlog.append(executes)
 
@@ -289,7 +223,7 @@ class Outbox:
     def trim(self) -> None:
         """Free the part of the backlog that no queue reaches back to.
 
-        This looks at every queue, so `share` does it only when the backlog has grown by a quarter.
+        This looks at every queue, so `share` does it only when the backlog has grown.
         """
         oldest = self._backlog.end
         for queue in self.queues.values():
@@ -300,7 +234,6 @@ class Outbox:
                     break
                 offset = 0
         self._backlog.trim(oldest)
-        self._trim_at = max((self._backlog.end - self._backlog.start) * 5 // 4, 4 * _BLOCK_BYTES)
 
 
 def _size(piece: Piece) -> int:
@@ -320,12 +253,3 @@ def _border(frames: bytes | bytearray, position: int) -> int:
     while end < position:
         end += 4 + int.from_bytes(frames[end : end + 4])
     return end
-
-
-def _borders(frames: bytearray) -> list[int]:
-    """0, then the end of each frame."""
-    borders, end = [0], 0
-    while end < len(frames):
-        end += 4 + int.from_bytes(frames[end : end + 4])
-        borders.append(end)
-    return borders

@@ -7,12 +7,12 @@ from sys import getsizeof
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rankmux.core import outbox as module
-from rankmux.core.outbox import Backlog, Outbox
+from rankmux.core import backlog
+from rankmux.core.outbox import Outbox
 from rankmux.core.room.deliveries import Piece
 
 from ..support.strategies import with_length
@@ -48,7 +48,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @initialize(soft=st.integers(1, 300), more=st.integers(0, 300), block=st.sampled_from([1, 64, 65_536]))
     def open(self, soft, more, block):
-        self.patch = mock.patch.object(module, "_BLOCK_BYTES", block)
+        self.patch = mock.patch.object(backlog, "_BLOCK_BYTES", block)
         self.patch.start()
         self.block = block
         self.outbox = Outbox(soft, soft + more)
@@ -330,35 +330,6 @@ def test_the_turns_buffer_may_be_used_again():
     outbox.put(1, [(0, 9)], outbox.share(executes), 0, 0.0)
     executes[:] = b"x" * 9
     assert taken(outbox, 1) == with_length(b"first")
-
-
-@given(
-    st.lists(
-        st.lists(st.binary(min_size=1, max_size=30).map(with_length), min_size=1, max_size=4), min_size=1
-    ),
-    st.data(),
-)
-def test_the_log_gives_back_what_was_appended(turns, data):
-    with mock.patch.object(module, "_BLOCK_BYTES", 50):
-        log = Backlog()
-        whole, borders = b"", [0]
-        for frames in turns:
-            octets = b"".join(frames)
-            assert log.append(bytearray(octets)) == len(whole)
-            whole += octets
-            for frame in frames:
-                borders.append(borders[-1] + len(frame))
-        oldest = data.draw(st.integers(0, len(whole)))
-        log.trim(oldest)
-        assert log.start <= oldest
-        assert log.end == len(whole)
-        start = data.draw(st.integers(oldest, len(whole)))
-        if start < len(whole):
-            end = data.draw(st.integers(start + 1, len(whole)))
-            view = log.view(start, end)
-            assert view
-            assert bytes(view) == whole[start : start + len(view)]
-        assert log.border(start) == min(border for border in borders if border >= start)
 
 
 def test_what_lies_between_two_ranges_is_not_sent():

@@ -87,7 +87,7 @@ class Deliveries:
         return bytes(self.rank_frames[at : at + RANK_FRAME_BYTES])
 
     def pieces(self, rank: int, ticket: int) -> list[Piece]:
-        """All that the member with `ticket`, at `rank`, gets in this turn, in order and where it lies: not copied."""
+        """All that the member with `ticket`, at `rank`, gets in this turn, in order; nothing but RANK is copied."""
         end = self.prefix(rank)
         pieces: list[Piece] = []
         start = 0
