@@ -63,8 +63,8 @@ def with_the_largest_payloads() -> Deliveries:
     deliveries.executes = bytearray(PAYLOAD_MAX)
     deliveries.steps = [(0, PAYLOAD_MAX)]
     deliveries.directed = {1: [(0, bytes(PAYLOAD_MAX))]}
-    deliveries.routed = {0: bytearray(PAYLOAD_MAX), 2: bytearray(PAYLOAD_MAX)}
-    deliveries.accepted = {rank: bytearray(25) for rank in range(MEMBERS)}
+    deliveries.routed.update({0: bytearray(PAYLOAD_MAX), 2: bytearray(PAYLOAD_MAX)})
+    deliveries.accepted.update({rank: bytearray(25) for rank in range(MEMBERS)})
     return deliveries
 
 

@@ -26,7 +26,7 @@ def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
 
 def owed(outcome: Outcome) -> dict[int, list[Frame]]:
     """What each who was a member when the turn began gets of it, in order; texts of refusals left out."""
-    for kind in outcome.deliveries.answers():
+    for kind in outcome.deliveries.answers:
         assert set(kind) <= set(outcome.tickets)
     found = {}
     for rank, ticket in enumerate(outcome.tickets):

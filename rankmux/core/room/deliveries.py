@@ -27,11 +27,13 @@ class Deliveries:
     `directed`     by the rank of its receiver, (where to splice it into `executes`, frame) in the order of the sequence
     `departed`     the ranks that were vacated, rising
     `rank_frames`  RANK_FRAME_BYTES for each survivor behind the first departed, in the order of their ranks
-    `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order
+    `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order (section 4)
+    `answers`      all kinds in that order
     """
 
     __slots__ = (
         "accepted",
+        "answers",
         "departed",
         "directed",
         "done",
@@ -57,6 +59,7 @@ class Deliveries:
         self.done: dict[int, bytearray] = {}
         self.members: dict[int, bytearray] = {}
         self.pongs: dict[int, bytearray] = {}
+        self.answers = (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs)
         self.executions = 0
 
     def answer(self, kind: dict[int, bytearray], ticket: int, frame: bytes) -> None:
@@ -66,12 +69,6 @@ class Deliveries:
             kind[ticket] = bytearray(frame)
         else:
             buffer += frame
-
-    def answers(self) -> list[dict[int, bytearray]]:
-        """The kinds of answers that this turn has, in their order (section 4)."""
-        return [
-            k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k
-        ]
 
     def prefix(self, rank: int) -> int:
         """How much of `executes` is for `rank`."""
@@ -91,12 +88,14 @@ class Deliveries:
         end = self.prefix(rank)
         pieces: list[Piece] = []
         start = 0
-        for position, frame in self.directed.get(rank, ()):
+        for position, execute in self.directed.get(rank, ()):
             if start < position:
                 pieces.append((start, position))
                 start = position
-            pieces.append(frame)
+            pieces.append(execute)
         if start < end:
             pieces.append((start, end))
-        own = (self.rank_frame(rank), *[kind.get(ticket) for kind in self.answers()])
-        return pieces + [octets for octets in own if octets]
+        if frame := self.rank_frame(rank):
+            pieces.append(frame)
+        pieces += [kind[ticket] for kind in self.answers if ticket in kind]
+        return pieces

@@ -163,7 +163,7 @@ def flush(deliveries, array tickets, array handles, tables, Ring ring):
     cdef Sends *sends = &fanout.sends
     cdef bytearray modes = tables.modes, executes = deliveries.executes, frames = deliveries.rank_frames
     cdef dict directed = deliveries.directed
-    cdef list answers = deliveries.answers()
+    cdef list answers = [kind for kind in deliveries.answers if kind]
     cdef set with_answers = {rank_now(ticket, tickets) for kind in answers for ticket in kind}
     cdef list ranks = sorted(with_answers.union(directed))  # the ranks with frames for them alone
     cdef list steps = deliveries.steps, departed = deliveries.departed

@@ -93,7 +93,7 @@ def flush(
         except OSError as error:
             behind.append((rank, sent, error.errno or 0))
 
-    with_answers = {bisect_left(tickets, ticket) for kind in deliveries.answers() for ticket in kind}
+    with_answers = {bisect_left(tickets, ticket) for kind in deliveries.answers for ticket in kind}
     moved = range(departed[0], len(tickets)) if departed else ()
     own = iter([*sorted({*deliveries.directed, *with_answers, *moved}), len(tickets)])
     following = next(own)
@@ -105,10 +105,10 @@ def flush(
                     if end:
                         send(first, following, prefix)
                     pieces = deliveries.pieces(following, tickets[following])
-                    if pieces:
-                        views = [
-                            executes[p[0] : p[1]] if isinstance(p, tuple) else memoryview(p) for p in pieces
-                        ]
+                    views = [executes[p[0] : p[1]] if isinstance(p, tuple) else memoryview(p) for p in pieces]
+                    if len(views) == 1:  # RANK alone, most often, for many
+                        send(following, following + 1, views[0])
+                    elif views:
                         send_own(following, views)
                     first, following = following + 1, next(own)
                 if end:
