@@ -24,8 +24,8 @@ What a turn lays out for the member at rank r, and how `fanout.pxi` sends it:
     splices         ^frame     ^frame                          frames for r alone, each at its place in the prefix
     sent      [ prefix with its splices | RANK | answers ]
 
-A member without splices and answers is sent the prefix and RANK from where they lie. For others the pieces are copied
-one behind the other. `recv` in `receive.pxi` and `send` in `fanout.pxi` take most of the time, once per member and turn.
+Each part is sent from where it lies; nothing is copied per member. `recv` in `receive.pxi` and the sends in `sends.pxi`
+take most of the time, once per member and turn.
 No Python object is made per receiver or per result; only exceptions (short writes, errors, odd frames) come back as
 objects, and whatever is odd or rare is handed to the Python code that has the words for it.
 """
@@ -67,7 +67,8 @@ cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reac
 cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
 
 cdef enum:
-    OTHER_WORK = 8  # of a frame, as in batch.py
+    OTHER_WORK = 8  # of frames, as in batch.py
+    WAITING_WORK = 4
 cdef long long UNLIMITED = 1 << 62
 
 include "core/wire/layout.pxi"
@@ -78,4 +79,5 @@ include "core/room/ledger.pxi"
 include "core/room/dispatch.pxi"
 include "server/kernel/receive.pxi"
 include "server/kernel/uring.pxi"
+include "server/kernel/sends.pxi"
 include "server/kernel/fanout.pxi"

@@ -177,7 +177,7 @@ class Config:
     turn_budget_bytes: int = _setting(1 << 20, "bytes read from all members per turn", 1024, 1 << 28)
     turn_budget_frames: int = _setting(
         16_384,
-        "frames taken from all members per turn, in equal shares; other frames than COMMAND and RESULT count as 8 "
+        "frames taken from all members per turn, in equal shares; a PING or WHO counts as 8 "
         "(a quarter of it without the extension)",
         8,
         1 << 28,

@@ -1,78 +1,22 @@
 """The outbox: bytes not sent yet, shared ones kept once, with a queue of ranges per receiver.
 
 A receiver that keeps up has no queue. Bytes for several receivers lie once in the backlog; a queue holds (start, end)
-positions in it, adjoining ranges merged. Bytes for one receiver lie in its queue. The contents of a queue never
-change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named by a key,
-an int that this module never interprets. Sizes are bytes, times seconds.
+positions in it, adjoining ranges merged. Bytes for one receiver are in its queue, not copied either. The contents of a
+queue never change, they are only taken off its front, so that the same bytes can be offered again. Receivers are named
+by a key, an int that this module never interprets. Sizes are bytes, times seconds.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 
+from .backlog import Backlog
 from .room.deliveries import Piece
 
-__all__ = ["Backlog", "Outbox", "Queue"]
+__all__ = ["Outbox", "Queue"]
 
-_BLOCK_BYTES = 65_536  # blocks are filled up to this, so that many small turns do not make many small objects
 _PIECE_BYTES = 96  # what Python needs to keep a piece, beside its bytes
-
-
-class Backlog:
-    """The shared frames of the turns in which a receiver fell behind, each turn once, at growing positions."""
-
-    __slots__ = ("_bases", "_blocks", "_borders", "end")
-
-    def __init__(self) -> None:
-        self.end = 0
-        self._bases: list[int] = []
-        self._blocks: list[bytearray] = []
-        self._borders: dict[int, list[int]] = {}
-
-    @property
-    def start(self) -> int:
-        """The first position that is still kept."""
-        return self._bases[0] if self._bases else self.end
-
-    def append(self, data: bytearray) -> int:
-        """Keep `data`, whole frames that must not change from now on; returns their position."""
-        position = self.end
-        if self._blocks and len(self._blocks[-1]) + len(data) <= _BLOCK_BYTES:
-            self._blocks[-1] += data
-        else:
-            self._bases.append(position)
-            self._blocks.append(data[:] if len(data) < _BLOCK_BYTES else data)
-        self.end += len(data)
-        return position
-
-    def view(self, start: int, end: int) -> memoryview:
-        """The bytes from `start` on, up to `end` or fewer. Release the view before the next `append`."""
-        index = bisect_right(self._bases, start) - 1
-        offset = start - self._bases[index]
-        return memoryview(self._blocks[index])[offset : offset + end - start]
-
-    def border(self, position: int) -> int:
-        """The end of the frame that `position` lies in; `position` itself when a frame ends there."""
-        if position >= self.end:
-            return position
-        index = bisect_right(self._bases, position) - 1
-        base, block = self._bases[index], self._blocks[index]
-        borders = self._borders.get(base, [0])
-        if borders[-1] < len(block):  # walked once for all who are cut off in this block
-            borders = self._borders[base] = _borders(block)
-        return base + borders[bisect_left(borders, position - base)]
-
-    def trim(self, start: int) -> None:
-        """Free the blocks that end before `start`."""
-        keep = max(bisect_right(self._bases, start) - 1, 0)
-        if start >= self.end:
-            keep = len(self._bases)
-        for base in self._bases[:keep]:
-            self._borders.pop(base, None)
-        del self._bases[:keep]
-        del self._blocks[:keep]
 
 
 class Queue:
@@ -107,7 +51,7 @@ class Outbox:
     `size`  the sum of all queues, shared bytes counted for each
     """
 
-    __slots__ = ("_backlog", "_held", "_trim_at", "full", "hard", "over", "queues", "size", "soft")
+    __slots__ = ("_backlog", "_held", "full", "hard", "over", "queues", "size", "soft")
 
     def __init__(self, soft: int, hard: int) -> None:
         self.soft = soft
@@ -118,24 +62,23 @@ class Outbox:
         self.size = 0
         self._held = 0
         self._backlog = Backlog()
-        self._trim_at = 0
 
     @property
     def held_bytes(self) -> int:
         """The memory of all queues: shared bytes count once."""
-        return self._backlog.end - self._backlog.start + self._held
+        return self._backlog.held + self._held
 
     def share(self, executes: bytearray) -> int:
         """Keep the shared frames of a turn in which a receiver fell behind; returns their position in the backlog."""
-        if self._backlog.end - self._backlog.start > self._trim_at:
+        if self._backlog.has_grown:
             self.trim()
         return self._backlog.append(executes)
 
     def put(self, key: int, pieces: Iterable[Piece], position: int, skip: int, now: float) -> bool:
         """Queue `pieces` for `key` without their first `skip` bytes, which were sent; False when over the hard limit.
 
-        Ranges among the pieces count from `position` in the backlog. This is the only way into a queue, so the limits
-        are checked here.
+        Ranges among the pieces count from `position` in the backlog; the others are kept as they are and must not
+        change from now on. This is the only way into a queue, so the limits are checked here.
         """
         queue = self.queues.get(key)
         if queue is None:
@@ -143,7 +86,7 @@ class Outbox:
         held = queue.pieces
         before = queue.size, queue.held
         for piece in pieces:
-            size = len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+            size = _size(piece)
             if skip >= size:
                 skip -= size
                 continue
@@ -151,13 +94,13 @@ class Outbox:
                 queue.offset, skip = skip, 0
                 queue.size -= queue.offset
             queue.size += size
-            if isinstance(piece, bytes):
+            if not isinstance(piece, tuple):
                 held.append(piece)
-                queue.held += size + _PIECE_BYTES
+                queue.held += _held(piece)
                 continue
             start, end = position + piece[0], position + piece[1]
             last = held[-1] if held else b""
-            if not isinstance(last, bytes) and last[1] == start:
+            if isinstance(last, tuple) and last[1] == start:
                 held[-1] = (last[0], end)
             else:
                 held.append((start, end))
@@ -179,7 +122,7 @@ class Outbox:
         views: list[memoryview] = []
         offset = queue.offset
         for piece in queue.pieces:
-            if isinstance(piece, bytes):
+            if not isinstance(piece, tuple):
                 views.append(memoryview(piece)[offset : offset + limit])
                 limit -= len(views[-1])
             else:
@@ -231,17 +174,18 @@ class Outbox:
             within = begun - left
             if within >= _size(piece):
                 kept.append(piece)
-            elif isinstance(piece, bytes):
-                kept.append(piece[: _border(piece, within)])
-            else:
+            elif isinstance(piece, tuple):
                 kept.append((piece[0], self._backlog.border(piece[0] + within)))
+            else:
+                end = _border(piece, within)
+                kept.append(piece[:end] if end < len(piece) else piece)
             left += _size(kept[-1])
         size = left - queue.offset
         gone = queue.size - size
         self._held -= queue.held
         self.size -= gone
         queue.pieces, queue.size = kept, size
-        queue.held = sum(_PIECE_BYTES + (len(p) if isinstance(p, bytes) else 0) for p in kept)
+        queue.held = sum(map(_held, kept))
         self._held += queue.held
         self._relax(key, queue)
         if not size:
@@ -273,29 +217,34 @@ class Outbox:
         self.full.discard(key)
 
     def _let_go(self, queue: Queue, piece: Piece) -> None:
-        own = _PIECE_BYTES + (len(piece) if isinstance(piece, bytes) else 0)
-        queue.held -= own
-        self._held -= own
+        queue.held -= _held(piece)
+        self._held -= _held(piece)
 
     def trim(self) -> None:
         """Free the part of the backlog that no queue reaches back to.
 
-        This looks at every queue, so `share` does it only when the backlog has grown by a quarter.
+        This looks at every queue, so `share` does it only when the backlog has grown.
         """
         oldest = self._backlog.end
         for queue in self.queues.values():
             offset = queue.offset
             for piece in queue.pieces:
-                if not isinstance(piece, bytes):
+                if isinstance(piece, tuple):
                     oldest = min(oldest, piece[0] + offset)
                     break
                 offset = 0
         self._backlog.trim(oldest)
-        self._trim_at = max((self._backlog.end - self._backlog.start) * 5 // 4, 4 * _BLOCK_BYTES)
 
 
 def _size(piece: Piece) -> int:
-    return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+    return piece[1] - piece[0] if isinstance(piece, tuple) else len(piece)
+
+
+def _held(piece: Piece) -> int:
+    """The memory that a queue alone takes for `piece`: a bytearray has more than its length."""
+    if isinstance(piece, tuple):
+        return _PIECE_BYTES
+    return _PIECE_BYTES + (len(piece) if isinstance(piece, bytes) else piece.__alloc__())
 
 
 def _border(frames: bytes | bytearray, position: int) -> int:
@@ -304,12 +253,3 @@ def _border(frames: bytes | bytearray, position: int) -> int:
     while end < position:
         end += 4 + int.from_bytes(frames[end : end + 4])
     return end
-
-
-def _borders(frames: bytearray) -> list[int]:
-    """0, then the end of each frame."""
-    borders, end = [0], 0
-    while end < len(frames):
-        end += 4 + int.from_bytes(frames[end : end + 4])
-        borders.append(end)
-    return borders

@@ -32,6 +32,8 @@ from .sequencer import Sequencer
 
 __all__ = ["Turns"]
 
+_LEFT_PER_TURN = 16_384  # results that departures end
+
 
 class Turns:
     """Runs turn after turn over `connections` and `room`. After `freeze`, nothing is ordered or applied any more."""
@@ -120,11 +122,7 @@ class Turns:
         entry.judge = self._deadlines.may_judge(intake.waits())
         entry.slow = connections.outbox.over
         if connections.departing:
-            entry.departures = [
-                Departure(ticket, conn.reason.cause)
-                for ticket, conn in connections.departing.items()
-                if conn.reason
-            ]
+            entry.departures = self._departures()
         if intake.joining:
             joining = sorted(intake.joining, key=lambda conn: conn.serial)
             entry.joins = [
@@ -134,6 +132,18 @@ class Turns:
         if not (entry or turn.queries or turn.pings or self._room.is_due(entry)):
             return ()
         return self._sequencer.order(turn)
+
+    def _departures(self) -> list[Departure]:
+        """The departures of the turn: as many as owe no more results than one turn can end."""
+        departures, owed = [], 0
+        for ticket, conn in self._connections.departing.items():
+            if conn.reason is None:
+                continue
+            departures.append(Departure(ticket, conn.reason.cause))
+            owed += self._room.owed_by(ticket)
+            if owed >= _LEFT_PER_TURN:
+                break
+        return departures
 
     # 3. apply
 
@@ -152,10 +162,9 @@ class Turns:
     def _deliver(self, outcome: Outcome, now: float) -> dict[int, str]:
         """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
-        tails = deliveries.tails()
-        behind = flush(deliveries, tickets, outcome.handles, tails, connections.descriptors, self._ring)
+        behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
-            self._queue(outcome, behind, tails, now)
+            self._queue(outcome, behind, now)
         for joined in outcome.joined:
             self._seat(joined, now)
         for full in outcome.full:
@@ -163,13 +172,7 @@ class Turns:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
         return connections.unseat([gone.ticket for gone in outcome.departed])
 
-    def _queue(
-        self,
-        outcome: Outcome,
-        behind: list[tuple[int, int, int]],
-        tails: dict[int, bytes | bytearray],
-        now: float,
-    ) -> None:
+    def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
         """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         outbox = connections.outbox
@@ -179,7 +182,7 @@ class Turns:
             ticket = tickets[rank]
             conn = connections.seats[ticket]
             with connections.guard(conn, now):
-                pieces = deliveries.pieces(rank, tails.get(ticket))
+                pieces = deliveries.pieces(rank, ticket)
                 connections.deliver(conn, pieces, position, sent, error, now)
             if ticket in outbox.over:
                 filled.append(rank)

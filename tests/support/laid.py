@@ -17,16 +17,11 @@ class Laid:
     members: int
     frames: list[tuple[int, int | None, bytes]]
     departed: list[int]
-    own_tails: dict[int, bytes]  # by rank
+    own_tails: dict[int, bytes]  # the answers by rank, the first byte of one kind and the others of another
 
     @property
     def tickets(self) -> array[int]:
         return array("Q", [10 + 3 * rank for rank in range(self.members)])
-
-    @property
-    def tails(self) -> dict[int, bytes | bytearray]:
-        """As `Deliveries.tails` gives them: by ticket."""
-        return {10 + 3 * rank: tail for rank, tail in self.own_tails.items()}
 
     def rank_frame(self, rank: int) -> bytes:
         """Not a real one: bytes that tell for whom they are."""
@@ -57,7 +52,17 @@ class Laid:
         deliveries.departed = list(self.departed)
         for rank in range(self.members):
             deliveries.rank_frames += self.rank_frame(rank)
+        for rank, tail in self.own_tails.items():
+            deliveries.answer(deliveries.refused, self.tickets[rank], tail[:1])
+            if tail[1:]:
+                deliveries.answer(deliveries.done, self.tickets[rank], tail[1:])
         return deliveries
+
+
+def joined(deliveries: Deliveries, rank: int, ticket: int) -> bytes:
+    """The pieces of one member one behind the other."""
+    pieces = deliveries.pieces(rank, ticket)
+    return b"".join(deliveries.executes[p[0] : p[1]] if isinstance(p, tuple) else p for p in pieces)
 
 
 @st.composite

@@ -56,7 +56,7 @@ class Members:
     def flush(self, laid: Laid) -> list[tuple[int, int, int]]:
         handles = array("i", self.fds[: laid.members])
         behind: list[tuple[int, int, int]] = self.framing.flush(
-            laid.deliveries(), laid.tickets, handles, laid.tails, self.links, self.ring
+            laid.deliveries(), laid.tickets, handles, self.links, self.ring
         )
         return behind
 

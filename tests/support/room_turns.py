@@ -9,6 +9,7 @@ from rankmux.core.room.turn import Departure, Entry, Join, Outcome, Turn
 from rankmux.wire import Command, Frame, Refused, Result
 
 from .history import parse
+from .laid import joined
 from .room_model import ModelTurn
 
 
@@ -27,15 +28,11 @@ def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
 
 def owed(outcome: Outcome) -> dict[int, list[Frame]]:
     """What each who was a member when the turn began gets of it, in order; texts of refusals left out."""
-    deliveries, tails = outcome.deliveries, outcome.deliveries.tails()
-    assert set(tails) <= set(outcome.tickets)
+    for kind in outcome.deliveries.answers:
+        assert set(kind) <= set(outcome.tickets)
     found = {}
     for rank, ticket in enumerate(outcome.tickets):
-        pieces = deliveries.pieces(rank, tails.get(ticket))
-        octets = b"".join(
-            p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces
-        )
-        frames = parse(octets)
+        frames = parse(joined(outcome.deliveries, rank, ticket))
         found[ticket] = [f._replace(text="") if isinstance(f, Refused) else f for f in frames]
     return found
 

@@ -158,7 +158,7 @@ cdef class Batch:
             if stop > end:
                 break
             if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
-                self.work_left -= 1
+                self.work_left -= WAITING_WORK if at[HEAD + 9] & RESULTS else 1
                 self.bytes_left -= stop - cursor
                 cursor = stop
                 continue

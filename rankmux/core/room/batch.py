@@ -10,15 +10,19 @@ from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
 from ..wire.violations import bad_length, member_frame
 from .encoding import check_run, encode, runs
 
-__all__ = ["OTHER_WORK", "UNLIMITED", "Batch", "Event"]
+__all__ = ["OTHER_WORK", "UNLIMITED", "WAITING_WORK", "Batch", "Event"]
+
+WAITING_WORK = 4
+"""The work of a COMMAND that wants results, which are accounted for."""
 
 OTHER_WORK = 8
-"""The work of a frame that is no COMMAND or RESULT, which count as 1: an object is made of it, and of its answer."""
+"""The work of a frame that is no COMMAND or RESULT, which count as 1: it is made an object, and so is its answer."""
 UNLIMITED = 1 << 62
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
 _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
 _ONE, _LEAST = int(Target.ONE), int(Target.LEAST)
+_RESULTS = int(CommandFlag.RESULTS)
 _FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
 
 Event = Frame | ProtocolViolation | int
@@ -125,7 +129,7 @@ class Batch:
                 if target <= _LEAST and flags <= _FLAGS and (not arg or target == _ONE):
                     payload = bytes(data[body + COMMAND.size : stop])
                     self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
-                    self.work_left -= 1
+                    self.work_left -= WAITING_WORK if flags & _RESULTS else 1
                     cursor = stop
                     continue
             elif type_ == _RESULT_TYPE and RESULT.size < length <= max_result:

@@ -15,8 +15,8 @@ __all__ = ["RANK_FRAME_BYTES", "Deliveries", "Piece"]
 
 RANK_FRAME_BYTES = RANK_FRAME.size
 
-Piece = bytes | tuple[int, int]
-"""Bytes for one receiver alone, or (start, end) in the buffer that all share."""
+Piece = bytes | bytearray | tuple[int, int]
+"""Bytes for one receiver alone, which nobody changes any more, or (start, end) in the buffer that all share."""
 
 
 class Deliveries:
@@ -27,11 +27,13 @@ class Deliveries:
     `directed`     by the rank of its receiver, (where to splice it into `executes`, frame) in the order of the sequence
     `departed`     the ranks that were vacated, rising
     `rank_frames`  RANK_FRAME_BYTES for each survivor behind the first departed, in the order of their ranks
-    `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order
+    `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order (section 4)
+    `answers`      all kinds in that order
     """
 
     __slots__ = (
         "accepted",
+        "answers",
         "departed",
         "directed",
         "done",
@@ -57,6 +59,7 @@ class Deliveries:
         self.done: dict[int, bytearray] = {}
         self.members: dict[int, bytearray] = {}
         self.pongs: dict[int, bytearray] = {}
+        self.answers = (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs)
         self.executions = 0
 
     def answer(self, kind: dict[int, bytearray], ticket: int, frame: bytes) -> None:
@@ -66,16 +69,6 @@ class Deliveries:
             kind[ticket] = bytearray(frame)
         else:
             buffer += frame
-
-    def tails(self) -> dict[int, bytes | bytearray]:
-        """By ticket, all answers in the order of their kinds (section 4)."""
-        kinds = [
-            k for k in (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs) if k
-        ]
-        if len(kinds) == 1:
-            return dict(kinds[0])
-        tickets = {ticket for kind in kinds for ticket in kind}
-        return {ticket: b"".join([kind[ticket] for kind in kinds if ticket in kind]) for ticket in tickets}
 
     def prefix(self, rank: int) -> int:
         """How much of `executes` is for `rank`."""
@@ -90,16 +83,19 @@ class Deliveries:
         at = (rank - before - self.departed[0]) * RANK_FRAME_BYTES
         return bytes(self.rank_frames[at : at + RANK_FRAME_BYTES])
 
-    def pieces(self, rank: int, tail: bytes | bytearray | None) -> list[Piece]:
-        """All that `rank` gets in this turn, in order, with `tail` as the last."""
+    def pieces(self, rank: int, ticket: int) -> list[Piece]:
+        """All that the member with `ticket`, at `rank`, gets in this turn, in order; nothing but RANK is copied."""
         end = self.prefix(rank)
         pieces: list[Piece] = []
         start = 0
-        for position, frame in self.directed.get(rank, ()):
+        for position, execute in self.directed.get(rank, ()):
             if start < position:
                 pieces.append((start, position))
                 start = position
-            pieces.append(frame)
+            pieces.append(execute)
         if start < end:
             pieces.append((start, end))
-        return pieces + [bytes(own) for own in (self.rank_frame(rank), tail) if own]
+        if frame := self.rank_frame(rank):
+            pieces.append(frame)
+        pieces += [kind[ticket] for kind in self.answers if ticket in kind]
+        return pieces

@@ -23,8 +23,8 @@ from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
 __all__ = ["Room"]
 
-_EXPIRED_PER_TURN = 8192  # results that expire in one turn
-_TOLD_PER_TURN = 8192  # LEFT and EXPIRED that go out in one turn
+_EXPIRED_PER_TURN = 4096  # results that expire in one turn
+_TOLD_PER_TURN = 4096  # LEFT and EXPIRED that go out in one turn
 
 
 class Room:
@@ -79,6 +79,11 @@ class Room:
     def waiting(self) -> int:
         """How many commands wait for results."""
         return len(self._ledger)
+
+    def owed_by(self, ticket: int) -> int:
+        """How many results the member `ticket` owes; 0 when it holds no seat."""
+        ranks = self.ranks
+        return ranks.loads[ranks.rank_of(ticket)] if has_seat(ranks.tickets, ticket) else 0
 
     def next_deadline_ms(self) -> int | None:
         """When the next command that waits for results expires, by the clock of the entries; never too late."""

@@ -32,7 +32,8 @@ _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = (
     16  # of the turn's work: to take a connection's frames in small bits would cost more than it brings
 )
-_RECORD_WORK = 4  # of a TLS record, as frames count
+_SENT_PER_TURN_BYTES = 32 << 20  # if all frames of a turn go to all members
+_TAKEN_LEAST_BYTES = 16 << 10  # of frames in a turn, however many members there are
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
@@ -88,9 +89,11 @@ class Intake:
         if self._outbox.full:
             ready = self._brake(ready, now)
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
-        self._batch.allow(self._work, budget, self._listed, members)
-        again, self._watching.again = self._watching.again, []
-        self._share = max(_SHARE_MIN, self._work // max(1, len(ready) + len(self._descriptors.backlog)))
+        sent_once = max(_TAKEN_LEAST_BYTES, _SENT_PER_TURN_BYTES // max(1, members))
+        self._batch.allow(self._work, min(budget, sent_once), self._listed, members)
+        again, self._watching.again = dict.fromkeys(self._watching.again), []
+        contenders = len(ready) + len(self._descriptors.backlog) + len(again)
+        self._share = max(_SHARE_MIN, self._work // max(1, contenders))
         self._take_backlog(turn, now)
         events, others, dealt = receive(
             self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget, self._share
@@ -101,10 +104,12 @@ class Intake:
             assert reader is not None
             with self._connections.guard(reader, now):
                 self._on_event(reader, event, turn, now)
+        seen = set()  # one share is enough for a turn
         for conn in again:
+            seen.add(conn.fd)
             self._look(conn, READABLE, turn, now)
         self._left = budget  # the hot loop has had as much
-        foreign = self._look_at_others(others, turn, now)
+        foreign = self._look_at_others([other for other in others if other[0] not in seen], turn, now)
         for conn in self._handshakes.turn(now):
             with self._connections.guard(conn, now):
                 if not self._auth.admits_names(conn.transport.peer_names()):
@@ -135,10 +140,10 @@ class Intake:
         receivers = pacing.crowd(sorted(full))
         left = []
         waiting = [tickets[fd] for fd in self._descriptors.backlog]
-        began = [ticket for ticket in waiting if ticket not in full and pacing.wait(ticket, receivers)]
+        began = [ticket for ticket in waiting if pacing.wait(ticket, receivers)]
         for fd, mask in ready:
             ticket = tickets[fd]
-            if not ticket or not mask & READABLE or ticket in full:
+            if not ticket or not mask & READABLE:
                 left.append((fd, mask))
                 continue
             if pacing.wait(ticket, receivers):
@@ -152,7 +157,7 @@ class Intake:
         """Deal with the ready descriptors that are not, or not only, for the hot loop."""
         foreign = []
         for dealt, (fd, mask) in enumerate(others):
-            if self._left <= 0:
+            if self._left <= 0 or self._batch.work_left <= -self._work:
                 self.unread += others[dealt:]
                 break
             conn = self._connections.at(fd)
@@ -200,19 +205,17 @@ class Intake:
 
     def _receive(self, conn: Connection, turn: Turn, now: float) -> None:
         """Read a connection that the hot loop leaves to us."""
-        left, records = self._config.read_budget_bytes, max(1, self._share // _RECORD_WORK)
+        left, share = self._config.read_budget_bytes, self._share
         transport, backlog = conn.transport, self._descriptors.backlog
         while left > 0 and conn.fd not in backlog:
             try:
-                data, opened = transport.read(
-                    left if conn.ticket else self._config.greeting_in_bytes, records
-                )
+                data, work = transport.read(left if conn.ticket else self._config.greeting_in_bytes, share)
             except OSError as error:
                 detail = "" if transport.direct else error.strerror or ""
                 self._connections.act(conn, Failed(error.errno or 0, detail), now)
                 return
-            records -= opened
-            self._batch.spend(opened * _RECORD_WORK)
+            share -= work
+            self._batch.spend(work)
             if data is None:
                 if (
                     conn.state is State.BROKEN and not transport.pending()

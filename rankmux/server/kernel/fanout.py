@@ -14,6 +14,8 @@ from ..sockets.descriptors import WRITE_DIRECT, Descriptors
 
 __all__ = ["Ring", "flush"]
 
+_IOV_MAX = 1024  # the most buffers that one sendmsg takes
+
 
 @twin
 class Ring:
@@ -41,18 +43,17 @@ def flush(
     deliveries: Deliveries,
     tickets: Sequence[int],
     handles: Sequence[int],
-    tails: dict[int, bytes | bytearray],
     tables: Descriptors,
     ring: Ring,  # noqa: ARG001 - for the extension
 ) -> list[tuple[int, int, int]]:
-    """Send each member what the turn owes it, each in one piece; `tickets` and `handles` as at the start of the turn.
+    """Send each member what the turn owes it, from where it lies; `tickets` and `handles` as at the start of the turn.
 
     Returns the members that could not be sent everything, as (rank, bytes sent, errno or 0).
     """
     behind: list[tuple[int, int, int]] = []
     modes, sockets, departed = tables.modes, tables.sockets, deliveries.departed
 
-    def send(first: int, last: int, message: bytes | memoryview) -> None:
+    def send(first: int, last: int, message: memoryview) -> None:
         size = len(message)
         for rank in range(first, last):
             fd = handles[rank]
@@ -71,9 +72,30 @@ def flush(
                 if sent != size:
                     behind.append((rank, sent, 0))
 
-    tail_of = {bisect_left(tickets, ticket): tail for ticket, tail in tails.items()}
-    with_own = {*deliveries.directed, *tail_of, *(range(departed[0], len(tickets)) if departed else ())}
-    own = iter([*sorted(with_own), len(tickets)])
+    def send_own(rank: int, views: list[memoryview]) -> None:
+        fd = handles[rank]
+        if fd < 0:
+            return
+        if not modes[fd] & WRITE_DIRECT:
+            behind.append((rank, 0, 0))
+            return
+        sent = 0
+        try:
+            for at in range(0, len(views), _IOV_MAX):
+                portion = views[at : at + _IOV_MAX]
+                taken = sockets[fd].sendmsg(portion)
+                sent += taken
+                if taken != sum(map(len, portion)):
+                    behind.append((rank, sent, 0))
+                    return
+        except (BlockingIOError, InterruptedError):
+            behind.append((rank, sent, 0))
+        except OSError as error:
+            behind.append((rank, sent, error.errno or 0))
+
+    with_answers = {bisect_left(tickets, ticket) for kind in deliveries.answers for ticket in kind}
+    moved = range(departed[0], len(tickets)) if departed else ()
+    own = iter([*sorted({*deliveries.directed, *with_answers, *moved}), len(tickets)])
     following = next(own)
     first, end = 0, 0
     with memoryview(deliveries.executes) as executes:
@@ -82,12 +104,12 @@ def flush(
                 while following <= sender:
                     if end:
                         send(first, following, prefix)
-                    pieces = deliveries.pieces(following, tail_of.get(following))
-                    if pieces:
-                        message = b"".join(
-                            [p if isinstance(p, bytes) else executes[p[0] : p[1]] for p in pieces]
-                        )
-                        send(following, following + 1, message)
+                    pieces = deliveries.pieces(following, tickets[following])
+                    views = [executes[p[0] : p[1]] if isinstance(p, tuple) else memoryview(p) for p in pieces]
+                    if len(views) == 1:  # RANK alone, most often, for many
+                        send(following, following + 1, views[0])
+                    elif views:
+                        send_own(following, views)
                     first, following = following + 1, next(own)
                 if end:
                     send(first, sender + 1, prefix)

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define URING_ENTRIES 1024
 #define URING_NOT_SENT INT_MIN /* the result of a send that the kernel did not take */
@@ -28,7 +29,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 typedef struct {
@@ -42,7 +42,6 @@ typedef struct {
     unsigned sq_mask, cq_mask;
     unsigned count;               /* entries put since the last run */
     int results[URING_ENTRIES];   /* of the last run, by entry */
-    struct iovec pieces[URING_ENTRIES][2];
     struct msghdr messages[URING_ENTRIES];
 } uring;
 
@@ -94,30 +93,26 @@ failed:
     return NULL;
 }
 
-/* Put a send of the two pieces, of which either may be empty, behind the others. There must be room: count < URING_ENTRIES.
-   The pieces must stay as they are until uring_run() returns. */
-static void uring_put(uring *r, int fd, const void *first, size_t first_size, const void *second, size_t second_size) {
+/* Put a send of `count` pieces, at least one and at most IOV_MAX, behind the others. There must be room: count <
+   URING_ENTRIES. The pieces, and the bytes that they point to, must stay as they are until uring_run() returns. */
+static void uring_put(uring *r, int fd, const struct iovec *pieces, size_t count) {
     unsigned index = r->count++;
     struct io_uring_sqe *entry = &r->entries[index];
     memset(entry, 0, sizeof *entry);
     entry->fd = fd;
     entry->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     entry->user_data = index;
-    if (first_size && second_size) {
+    if (count > 1) {
         struct msghdr *message = &r->messages[index];
-        r->pieces[index][0].iov_base = (void *)first;
-        r->pieces[index][0].iov_len = first_size;
-        r->pieces[index][1].iov_base = (void *)second;
-        r->pieces[index][1].iov_len = second_size;
-        message->msg_iov = r->pieces[index];
-        message->msg_iovlen = 2;
+        message->msg_iov = (struct iovec *)pieces;
+        message->msg_iovlen = count;
         entry->opcode = IORING_OP_SENDMSG;
         entry->addr = (uint64_t)(uintptr_t)message;
         entry->len = 1;
     } else {
         entry->opcode = IORING_OP_SEND;
-        entry->addr = (uint64_t)(uintptr_t)(first_size ? first : second);
-        entry->len = (uint32_t)(first_size ? first_size : second_size);
+        entry->addr = (uint64_t)(uintptr_t)pieces->iov_base;
+        entry->len = (uint32_t)pieces->iov_len;
     }
     r->results[index] = URING_NOT_SENT;
 }
@@ -168,8 +163,8 @@ typedef struct {
 
 static uring *uring_open(void) { return NULL; }
 static void uring_close(uring *r) { (void)r; }
-static void uring_put(uring *r, int fd, const void *first, size_t first_size, const void *second, size_t second_size) {
-    (void)r, (void)fd, (void)first, (void)first_size, (void)second, (void)second_size;
+static void uring_put(uring *r, int fd, const struct iovec *pieces, size_t count) {
+    (void)r, (void)fd, (void)pieces, (void)count;
 }
 static int uring_run(uring *r) { (void)r; return -1; }
 

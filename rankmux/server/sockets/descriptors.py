@@ -7,6 +7,7 @@ The kernel hands out descriptors densely, so a table for 20,000 of them is small
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from errno import EBADF
 from typing import Protocol
 
@@ -19,12 +20,15 @@ WRITE_DIRECT = 2
 
 
 class DirectSocket(Protocol):
-    """The two calls that the pure twin makes."""
+    """The calls that the pure twin makes."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """As of socket.socket."""
 
     def send(self, data: memoryview | bytes, /) -> int:
+        """As of socket.socket."""
+
+    def sendmsg(self, views: Iterable[memoryview], /) -> int:
         """As of socket.socket."""
 
 
@@ -35,6 +39,9 @@ class _Closed:
         raise OSError(EBADF, "this connection is closed")
 
     def send(self, _: memoryview | bytes, /) -> int:
+        raise OSError(EBADF, "this connection is closed")
+
+    def sendmsg(self, _: Iterable[memoryview], /) -> int:
         raise OSError(EBADF, "this connection is closed")
 
 

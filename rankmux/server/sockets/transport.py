@@ -52,8 +52,8 @@ class Transport(Protocol):
     def peer_names(self) -> frozenset[str]:
         """The names in the peer's certificate, if it showed one."""
 
-    def read(self, size: int, records: int, /) -> tuple[bytes | None, int]:
-        """Up to `size` bytes, out of at most so many TLS records, and how many records that took.
+    def read(self, size: int, share: int, /) -> tuple[bytes | None, int]:
+        """Up to `size` bytes, for at most so much of the turn's work on TLS, and the work that it took.
 
         The bytes are None when there are none yet, and empty at the end of the stream.
         """

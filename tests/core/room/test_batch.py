@@ -323,8 +323,14 @@ def test_decoder_holds_what_came_not_what_was_announced():
 
 
 def work_of(frames: list[tuple[int, bytes]]) -> int:
-    """COMMAND and RESULT count as one, all others as eight (docs/reliability.md)."""
-    return sum(1 if type_ in (FrameType.COMMAND, FrameType.RESULT) else 8 for type_, _ in frames)
+    """COMMAND and RESULT count as one, a COMMAND with RESULTS as four, all others as eight (docs/reliability.md)."""
+    work = 0
+    for type_, body in frames:
+        if type_ == FrameType.COMMAND:
+            work += 4 if body[9] & 1 else 1
+        else:
+            work += 1 if type_ == FrameType.RESULT else 8
+    return work
 
 
 @given(data=st.data())

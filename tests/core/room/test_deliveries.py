@@ -7,24 +7,20 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries, Piece
+from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
 from rankmux.wire import Rank
 
-from ...support.laid import Laid, laid_turns
-
-
-def join(deliveries: Deliveries, pieces: list[Piece]) -> bytes:
-    return b"".join(p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces)
+from ...support.laid import Laid, joined, laid_turns
 
 
 @given(laid_turns())
 def test_every_rank_gets_its_frames_in_their_order(laid):
     deliveries = laid.deliveries()
-    for rank in range(laid.members):
-        pieces = deliveries.pieces(rank, laid.own_tails.get(rank))
-        assert join(deliveries, pieces) == laid.expected(rank)
+    for rank, ticket in enumerate(laid.tickets):
+        pieces = deliveries.pieces(rank, ticket)
+        assert joined(deliveries, rank, ticket) == laid.expected(rank)
         assert deliveries.rank_frame(rank) == laid.rank_frame(rank)
-        shared = [piece for piece in pieces if not isinstance(piece, bytes)]
+        shared = [piece for piece in pieces if isinstance(piece, tuple)]
         assert all(start < end for start, end in shared)
         assert all(a[1] == b[0] for a, b in pairwise(shared)), "a gap, or something twice"
         assert not shared or (shared[0][0], shared[-1][1]) == (0, deliveries.prefix(rank))
@@ -50,12 +46,19 @@ def test_a_directed_frame_splits_the_prefix():
         3,
         [(0, 2, b"x"), (0, None, b"aa"), (0, 2, b"y"), (1, 2, b"z"), (1, None, b"bb"), (1, 2, b"w")],
         [],
-        {},
+        {2: b"tail"},
     )
-    pieces = laid.deliveries().pieces(2, b"tail")
-    assert pieces == [b"x", (0, 2), b"y", b"z", (2, 4), b"w", b"tail"]
-    assert laid.deliveries().pieces(1, None) == [(0, 2)]
-    assert laid.deliveries().pieces(0, None) == []
+    pieces = [laid.deliveries().pieces(rank, ticket) for rank, ticket in enumerate(laid.tickets)]
+    assert pieces == [[], [(0, 2)], [b"x", (0, 2), b"y", b"z", (2, 4), b"w", b"t", b"ail"]]
+
+
+def test_nothing_is_copied():
+    """The frames and answers of one receiver are pieces as they are."""
+    deliveries = Laid(2, [(0, 1, b"directed")], [], {1: b"answers"}).deliveries()
+    frame, first, second = deliveries.pieces(1, 13)
+    assert frame is deliveries.directed[1][0][1]
+    assert first is deliveries.refused[13]
+    assert second is deliveries.done[13]
 
 
 def test_the_size_of_a_rank_frame():
@@ -84,4 +87,6 @@ def test_answers_stand_by_kind_then_in_the_order_given(answers):
         for also, ticket, octets in answers:
             if also == kind:
                 expected[ticket] = expected.get(ticket, b"") + octets
-    assert {ticket: bytes(tail) for ticket, tail in deliveries.tails().items()} == expected
+    assert {ticket: joined(deliveries, 0, ticket) for ticket in (1, 2, 3)} == {
+        ticket: expected.get(ticket, b"") for ticket in (1, 2, 3)
+    }

@@ -16,6 +16,7 @@ from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
 from rankmux.wire import Accepted, Command, Execute, Rank, Refused
 
 from ...support.history import parse
+from ...support.laid import joined
 from ...support.room_model import Member, RoomModel, Waiting
 from ...support.strategies import U32
 
@@ -72,12 +73,8 @@ class Dispatched:
 
     def owed(self, rank: int, ticket: int) -> list[Any]:
         """The frames of that rank in order, the texts of refusals left out."""
-        deliveries = self.deliveries
-        pieces = deliveries.pieces(rank, deliveries.tails().get(ticket))
-        octets = b"".join(
-            p if isinstance(p, bytes) else bytes(deliveries.executes[p[0] : p[1]]) for p in pieces
-        )
-        return [f._replace(text="") if isinstance(f, Refused) else f for f in parse(octets)]
+        frames = parse(joined(self.deliveries, rank, ticket))
+        return [f._replace(text="") if isinstance(f, Refused) else f for f in frames]
 
 
 @given(data=st.data())

@@ -141,7 +141,7 @@ def test_members_elsewhere_are_passed_over(sender):
         handles = array("i", m.fds)
         handles[1] = handles[2] = -1
         m.links.modes[len(m.links.modes) - 1] = WRITE_DIRECT
-        assert sender[0].flush(laid.deliveries(), laid.tickets, handles, laid.tails, m.links, m.ring) == []
+        assert sender[0].flush(laid.deliveries(), laid.tickets, handles, m.links, m.ring) == []
         assert read(m.far[3], 6) == b"alltwo"
         assert nothing_to_read(m.far[1])
         assert nothing_to_read(m.far[2])
@@ -152,7 +152,7 @@ def test_nothing_stays_locked(sender):
     laid = Laid(2, [(0, None, b"x"), (0, 1, b"y")], [], {})
     with flushers(sender, 2) as m:
         deliveries, handles = laid.deliveries(), array("i", m.fds)
-        assert sender[0].flush(deliveries, laid.tickets, handles, {}, m.links, m.ring) == []
+        assert sender[0].flush(deliveries, laid.tickets, handles, m.links, m.ring) == []
         deliveries.executes += b"more"
         deliveries.executes.clear()
         m.links.modes.extend(bytes(1000))
@@ -239,7 +239,7 @@ def test_more_than_a_ring_holds(sender):
         total = len(expected)
         reading.start()
         deliveries = laid.deliveries()
-        behind = m.framing.flush(deliveries, laid.tickets, handles, laid.tails, m.links, m.ring)
+        behind = m.framing.flush(deliveries, laid.tickets, handles, m.links, m.ring)
         good.shutdown(socket.SHUT_WR)
         reading.join()
         assert [b for b in behind if b[0] in odd] == [

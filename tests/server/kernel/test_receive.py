@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -259,6 +259,9 @@ class Interrupted:
         return len(self.octets)
 
     def send(self, data: memoryview | bytes) -> int:
+        raise AssertionError
+
+    def sendmsg(self, views: Iterable[memoryview]) -> int:
         raise AssertionError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import select
+from collections.abc import Iterable
 
 import pytest
 
@@ -17,6 +18,9 @@ class Sock:
 
     def send(self, data: memoryview | bytes) -> int:
         return len(data)
+
+    def sendmsg(self, views: Iterable[memoryview]) -> int:
+        return sum(map(len, views))
 
 
 def test_the_masks_are_epolls():
@@ -51,9 +55,14 @@ def test_a_descriptor_used_again_starts_anew():
     links.modes[3], links.tickets[3] = READ_DIRECT | WRITE_DIRECT, 7
     links.close(3)
     assert (links.modes[3], links.tickets[3]) == (0, 0)
-    for call in (links.sockets[3].send, links.sockets[3].recv_into):
+    octets = memoryview(bytearray(1))
+    for call in (
+        lambda sock: sock.send(octets),
+        lambda sock: sock.sendmsg([octets]),
+        lambda sock: sock.recv_into(octets),
+    ):
         with pytest.raises(OSError, match="closed") as caught:
-            call(memoryview(bytearray(1)))
+            call(links.sockets[3])
         assert caught.value.errno == errno.EBADF
     links.open(3, second, 2.0)
     assert (links.modes[3], links.tickets[3], links.heard[3]) == (0, 0, 2.0)

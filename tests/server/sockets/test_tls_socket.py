@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -16,6 +17,7 @@ from rankmux.server.sockets.tls_socket import TlsSocket
 from rankmux.server.sockets.transport import PlainSocket
 from rankmux.system.reactor import READABLE, WRITABLE
 
+from ...attack.key_updates import KeyUpdates
 from ...faults.certificates import Certificates
 
 
@@ -88,10 +90,10 @@ def fails_with(code: int) -> Iterator[None]:
     assert caught.value.errno == code
 
 
-def everything(tls: TlsSocket, expected: int, size: int = 1 << 16, records: int = 1 << 16) -> bytes:
+def everything(tls: TlsSocket, expected: int) -> bytes:
     found = b""
     while len(found) < expected:
-        data, _ = tls.read(size, records)
+        data, _ = tls.read(1 << 16, 1 << 16)
         found += data or b""
     return found
 
@@ -99,38 +101,64 @@ def everything(tls: TlsSocket, expected: int, size: int = 1 << 16, records: int 
 @given(
     payloads=st.lists(st.integers(1, 300) | st.sampled_from([16_384]), min_size=1, max_size=30),
     size=st.sampled_from([1, 100, 4096, 65_536]),
-    records=st.integers(1, 8),
+    share=st.integers(1, 100),
 )
-def test_any_records_within_any_limits(contexts, payloads, size, records):
+def test_any_records_within_any_limits(contexts, payloads, size, share):
     """All bytes in order, no call over its limits; `pending` tells of what no selector tells of."""
     sent = [bytes([i]) * length for i, length in enumerate(payloads)]
     expected = b"".join(sent)[: 40_000 if size > 1 else 2000]
     with pair(contexts) as (tls, peer):
         peer.sock.setblocking(True)
         peer.sock.sendall(peer.records(*sent))
-        found, opened = b"", 0
+        found, done = b"", 0
         while len(found) < len(expected):
-            data, count = tls.read(size, records)
-            assert count <= records
+            data, work = tls.read(size, share)
+            assert work <= max(share + 20, 24)
             assert data is None or 0 < len(data) <= size
             found += data or b""
-            opened += count
+            done += work
         assert found[: len(expected)] == expected
-        assert opened <= len(payloads) + 2
+        assert done <= 4 * len(payloads) + 24 * 4, "session tickets are records without data"
         if len(found) < sum(payloads):
             assert tls.pending() or tls._received or size > 1
 
 
-def test_records_without_data_are_counted(contexts):
-    """A record may bring nothing: the call ends all the same, and says that there is more."""
+def test_small_records_are_a_bounded_part_of_a_turn(contexts):
+    """Each costs as much as four commands: the call ends in good time, and says that there is more."""
     with pair(contexts) as (tls, peer):
+        everything(tls, 0)
         peer.sock.sendall(peer.records(*[b"x"] * 100))
-        data, opened = tls.read(1000, 10)
-        assert (data, opened) == (b"x" * 10, 10)
+        data, work = tls.read(1000, 100)
+        assert data is not None
+        assert 4 * len(data) == work <= 124
         assert tls.pending()
-        assert everything(tls, 90) == b"x" * 90
-        assert tls.read(1000, 10) == (None, 0)
+        assert everything(tls, 100 - len(data)) == b"x" * (100 - len(data))
+        assert tls.read(1000, 100) == (None, 0)
         assert not tls.pending()
+
+
+def test_records_without_data_cost_more(contexts):
+    """A KeyUpdate makes both ends derive keys."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as far:
+        far.connect(listener.getsockname())
+        near = PlainSocket(fileno=listener.accept()[0].detach())
+        near.setblocking(False)
+        tls = TlsSocket(near, contexts[0])
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(KeyUpdates, far, 0.0)
+            while tls.handshaking:
+                tls.handshake()
+            updates = made.result()
+        try:
+            far.sendall(updates.more())
+            done = [tls.read(1000, 240) for _ in range(20)]
+            assert {data for data, _ in done} == {None}
+            assert all(work <= 264 for _, work in done)
+            assert sum(work for _, work in done) >= 10 * 240
+            assert tls.pending()
+        finally:
+            updates.free()
+            tls.close()
 
 
 def test_a_record_is_opened_when_it_is_whole(contexts):
