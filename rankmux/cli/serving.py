@@ -24,8 +24,10 @@ from ..errors import AddressInUse, ConfigError
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged
+from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.service_manager import Notifier, handed_sockets
+from .shared.streams import open_missing
 from .shared.versions import server_version
 
 __all__ = ["main", "parser"]
@@ -36,6 +38,7 @@ _SHORT = {"seats": "-n"}
 
 def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
+    open_missing()
     arguments = vars(parser().parse_args(argv))
     path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
@@ -68,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
-    with suppress(OSError):  # standard output may be closed
-        os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
+    with suppress(OSError):  # its reader may be gone
+        LinePipe(1).write(f"listening on {server.where} for {config.seats} clients".encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
         logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
@@ -253,3 +256,13 @@ def _log_to_stderr(config: Config) -> None:
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)
     logger.setLevel(config.log_level.upper())
+    # Python itself would write to standard error, and wait for its reader.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Log an exception in a destructor."""
+    facts = tagged("mistake", where="cleanup")
+    logging.getLogger("rankmux").error("bug in a cleanup: %r", what.exc_value, extra=facts)
