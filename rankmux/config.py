@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from math import isnan
-from pathlib import Path
 from typing import Any
 
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError, UnknownSetting
+from .system.small_files import read_small
 
 __all__ = ["Config", "Setting", "load", "settings"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
+_FILE_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -259,8 +260,9 @@ def load(
 
 def _read_toml(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text())
+        data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
+        return tomllib.loads(data.decode().removeprefix("\ufeff"))
     except OSError as error:
         raise ConfigError("--config", path, f"cannot read the file: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or a path with a NUL
         raise ConfigError("--config", path, f"not a valid TOML file: {error}") from None

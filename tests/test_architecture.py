@@ -26,6 +26,7 @@ ROWS = [
     "core/client",
     "core",
     "config",
+    "tokens",
     "server/sockets",
     "server/connections",
     "server/kernel",

@@ -198,10 +198,10 @@ def test_a_token_is_nowhere_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "words"),
     [
-        (b"secret\n", 0o640, "others can access it"),
-        (b"secret\n", 0o604, "others can access it"),
-        (b"", 0o600, "1 or 2 tokens"),
-        (b"\n\n", 0o600, "1 or 2 tokens"),
+        (b"secret\n", 0o660, r"others can read it \(mode 0660\); run chmod 600 /"),
+        (b"secret\n", 0o604, r"others can read it \(mode 0604\); run chmod 600 /"),
+        (b"", 0o600, "it is empty"),
+        (b"\n\n", 0o600, "only white space"),
         (b"a\nb\nc\n", 0o600, "1 or 2 tokens"),
         (b"x" * 1025, 0o600, "at most 1024 bytes"),
     ],
@@ -213,7 +213,7 @@ def test_a_token_file_that_is_not_right(tmp_path: Path, text: bytes, mode: int, 
         Auth(Config(token_file=path))
     assert "secret" not in str(caught.value)
     assert "xxx" not in str(caught.value)
-    if mode == 0o640:
+    if mode == 0o660:
         assert run("--port", "0", "--token-file", path)[0] == 2
         assert run("--check-config", "--token-file", path)[0] == 2
 

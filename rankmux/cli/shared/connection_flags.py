@@ -7,6 +7,8 @@ import os
 
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
+from ...system.small_files import PEM_MAX_BYTES, check_small
+from ...tokens import read_token_file
 from .flags import seconds
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
@@ -102,9 +104,13 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
 
     flag, file = "--tls-ca", arguments.tls_ca
     try:
-        context = ssl.create_default_context(cafile=arguments.tls_ca)
+        _check(file)
+        context = ssl.create_default_context(cafile=file)
         if arguments.tls_cert:
+            flag, file = "--tls-key", arguments.tls_key
+            _check(file)
             flag, file = "--tls-cert", arguments.tls_cert
+            _check(file)
             context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
     except OSError as error:  # ssl.SSLError is one
         expected = f"expected a readable PEM file ({error.strerror or error})"
@@ -112,23 +118,26 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
     return context
 
 
-def token_reader(path: str | None) -> Callable[[], bytes]:
-    """A function that reads the token from its file at each call, without surrounding white space.
+def _check(file: str | None) -> None:
+    if file:
+        check_small(file, PEM_MAX_BYTES, pipes=True)
 
-    The function raises ConfigError.
+
+def token_reader(path: str | None) -> Callable[[], bytes]:
+    """A function that reads the token from its file at each call, the first of two. It raises ConfigError.
+
+    A pipe can be read only once, so its token is kept.
     """
+    kept: list[bytes] = []
 
     def read() -> bytes:
         if path is None:
             return b""
-        try:
-            with open(path, "rb") as file:
-                token = file.read().strip()
-        except OSError as error:
-            expected = f"expected a readable file ({error.strerror})"
-            raise ConfigError("--token-file", path, expected) from error
-        if not token:
-            raise ConfigError("--token-file", path, "expected a file with a token in it, this one is empty")
+        if kept:
+            return kept[0]
+        token = read_token_file("--token-file", path, private=False, pipes=True)[0]
+        if not os.path.isfile(path):
+            kept.append(token)
         return token
 
     return read
