@@ -15,8 +15,9 @@ from math import isnan
 from typing import Any
 
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
-from .errors import ConfigError, UnknownSetting
+from .errors import ConfigError, ConfigErrors, UnknownSetting
 from .system.small_files import read_small
+from .variables import value_of
 
 __all__ = ["Config", "Setting", "load", "settings"]
 
@@ -232,29 +233,37 @@ def load(
 ) -> tuple[Config, dict[str, str]]:
     """The settings from `flags` (by name), `environ`, the TOML file at `path` and the defaults, in that order.
 
-    Also returns the source of each: "flag", "environment", "file" or "default". Raises ConfigError.
+    Also returns the source of each: "flag", "environment", "file" or "default". Raises ConfigError, one for all values
+    that are wrong.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    errors: list[ConfigError] = []
     table = _read_toml(path) if path is not None else {}
     known = {setting.name: setting for setting in settings()}
     for key in table:
         if key not in known:
             similar = get_close_matches(key, known, 1)
             advice = f'did you mean "{similar[0]}"?' if similar else "--print-config lists all of them"
-            raise UnknownSetting(key, table[key], advice)
+            errors.append(UnknownSetting(key, table[key], advice))
     for name, setting in known.items():
+        variable = value_of(environ, setting.variable)
         if name in flags:
-            values[name], sources[name] = setting.read(setting.flag, flags[name]), "flag"
-        elif setting.variable in environ:
-            values[name], sources[name] = (
-                setting.read(setting.variable, environ[setting.variable]),
-                "environment",
-            )
+            key, value, source = setting.flag, flags[name], "flag"
+        elif variable is not None:
+            key, value, source = setting.variable, variable, "environment"
         elif name in table:
-            values[name], sources[name] = setting.read(f"{name} in {path}", table[name]), "file"
+            key, value, source = f"{name} in {path}", table[name], "file"
         else:
             sources[name] = "default"
+            continue
+        sources[name] = source
+        try:
+            values[name] = setting.read(key, value)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return Config(**values), sources
 
 

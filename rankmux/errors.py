@@ -4,6 +4,7 @@
     ├── LocalError               the caller broke a rule; nothing was sent and nothing changed
     │   ├── ConfigError          a setting with a wrong value
     │   │   ├── UnknownSetting   ... with a name that does not exist
+    │   │   ├── ConfigErrors     ... several of them
     │   │   └── AddressInUse     ... with an address that is taken
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
@@ -27,6 +28,7 @@ __all__ = [
     "AuthError",
     "CommandRefused",
     "ConfigError",
+    "ConfigErrors",
     "ConnectionLost",
     "LocalError",
     "PayloadTooBig",
@@ -66,6 +68,18 @@ class UnknownSetting(ConfigError):
 
     def __str__(self) -> str:
         return f'unknown setting "{self.key}"; {self.expected}'
+
+
+class ConfigErrors(ConfigError):
+    """Several settings are wrong: `errors`, of which the first gives the key and the value."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__(errors[0].key, errors[0].value, errors[0].expected)
+        self.args = (errors,)  # the argument that copy and pickle pass
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
 
 
 class AddressInUse(ConfigError):

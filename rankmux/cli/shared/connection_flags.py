@@ -9,6 +9,7 @@ from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
 from ...system.small_files import PEM_MAX_BYTES, check_small
 from ...tokens import read_token_file
+from ...variables import value_of
 from .flags import seconds
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
@@ -25,16 +26,15 @@ _TIMEOUT_MAX_S = 86_400
 def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--connect-timeout") -> None:
     """Add the flags; `timeout_flag` is called --timeout where a subcommand has no other use for that name."""
     group = parser.add_argument_group("connection")
-    environment = os.environ
     group.add_argument(
         "--host",
-        default=environment.get("RANKMUX_HOST", "127.0.0.1"),
+        default=value_of(os.environ, "RANKMUX_HOST") or "127.0.0.1",
         help="the server's address (default: %(default)s; or RANKMUX_HOST)",
     )
     group.add_argument(
         "--port",
         type=_port,
-        default=environment.get("RANKMUX_PORT", str(DEFAULT_PORT)),
+        default=_Variable(variable) if (variable := value_of(os.environ, "RANKMUX_PORT")) else DEFAULT_PORT,
         help="the server's port (default: %(default)s; or RANKMUX_PORT)",
     )
     group.add_argument("--unix", metavar="PATH", help="connect to this Unix socket instead")
@@ -42,7 +42,7 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     group.add_argument(
         "--token-file",
         metavar="FILE",
-        default=environment.get("RANKMUX_TOKEN_FILE") or None,
+        default=value_of(os.environ, "RANKMUX_TOKEN_FILE"),
         help="file with the token that the server requires (or RANKMUX_TOKEN_FILE)",
     )
     group.add_argument(
@@ -69,9 +69,17 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     )
 
 
-def _port(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= 65535:
+class _Variable(str):
+    """The port in RANKMUX_PORT, which no flag is to blame for."""
+
+    __slots__ = ()
+
+
+def _port(text: str) -> int | _Variable:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
+    if isinstance(text, _Variable):
+        return text  # argparse would blame --port, which was not given; see `client_options`
     raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535")
 
 
@@ -81,6 +89,8 @@ def _timeout(text: str) -> float:
 
 def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for `rankmux.Client` and `rankmux.aio.Client`, without a timeout. Raises ConfigError."""
+    if isinstance(arguments.port, _Variable):
+        raise ConfigError("RANKMUX_PORT", str(arguments.port), "expected a port from 1 to 65535")
     context = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert:
         context = _tls_context(arguments)
