@@ -16,6 +16,7 @@ from typing import Any
 
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError, ConfigErrors, UnknownSetting
+from .hosts import bare_host
 from .system.small_files import read_small
 from .variables import value_of
 
@@ -102,7 +103,8 @@ class Config:
     seats: int = _setting(64, "maximum number of members (N)", 1, 1_000_000)
     host: str = _setting(
         "127.0.0.1",
-        "address to listen on; other than on loopback, TLS and a token or client certificates are required",
+        "address to listen on, or a name for all its addresses; other than on loopback, TLS and a token or "
+        "client certificates are required",
     )
     port: int = _setting(DEFAULT_PORT, "port to listen on; 0 picks a free one", 0, 65_535)
     unix: str = _setting("", "Unix socket to listen on instead, mode 0600")
@@ -196,6 +198,7 @@ class Config:
     def __post_init__(self) -> None:
         for setting in settings():
             object.__setattr__(self, setting.name, setting.read(setting.name, getattr(self, setting.name)))
+        object.__setattr__(self, "host", bare_host("host", self.host))
         if self.outbox_hard_bytes == _OUTBOX_HARD_BYTES:
             # With the default, one large frame must not evict a member that keeps up.
             most = max(_OUTBOX_HARD_BYTES, self.outbox_soft_bytes + 2 * self.max_payload)

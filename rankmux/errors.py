@@ -5,7 +5,8 @@
     │   ├── ConfigError          a setting with a wrong value
     │   │   ├── UnknownSetting   ... with a name that does not exist
     │   │   ├── ConfigErrors     ... several of them
-    │   │   └── AddressInUse     ... with an address that is taken
+    │   │   └── CannotListen     ... with an address that cannot be listened on
+    │   │       └── AddressInUse     ... because it is taken
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
     │   ├── SnapshotError        bytes that are no dump of a room (also a ValueError)
@@ -26,6 +27,7 @@ __all__ = [
     "AddressInUse",
     "ArgumentError",
     "AuthError",
+    "CannotListen",
     "CommandRefused",
     "ConfigError",
     "ConfigErrors",
@@ -82,7 +84,14 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(str, self.errors))
 
 
-class AddressInUse(ConfigError):
+class CannotListen(ConfigError):
+    """The address `value`, of the setting `key`, cannot be listened on; `expected` is the reason."""
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.value}: {self.expected}"
+
+
+class AddressInUse(CannotListen):
     """The address to listen on is taken."""
 
     def __init__(self, key: str, value: object) -> None:

@@ -25,6 +25,7 @@ ROWS = [
     "core/room",
     "core/client",
     "core",
+    "hosts",
     "variables",
     "config",
     "tokens",

@@ -21,6 +21,7 @@ TEXTS = {
     errors.ConfigErrors(
         [errors.ConfigError("seats", 0, "expected 1"), errors.UnknownSetting("x", 1, "look")]
     ): 'seats is 0: expected 1\nunknown setting "x"; look',
+    errors.CannotListen("host", "x:7117", "name not known"): "cannot listen on x:7117: name not known",
     errors.AddressInUse("admin", "127.0.0.1:7118"): "127.0.0.1:7118 is already in use",
     errors.ArgumentError("to", "up", "expected all, next, least or a rank"): (
         "to is 'up': expected all, next, least or a rank"

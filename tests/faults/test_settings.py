@@ -114,7 +114,7 @@ def test_an_error_names_key_value_and_what_is_allowed(
     ("flags", "words"),
     [
         (("--admin", "x"), "admin is 'x': expected HOST:PORT"),
-        (("--admin", "192.0.2.1:0"), "admin is '192.0.2.1:0': cannot listen there: Cannot assign"),
+        (("--admin", "192.0.2.1:0"), "cannot listen on 192.0.2.1:0: this machine does not have"),
         (("--admin", "0.0.0.0:0"), "admin is '0.0.0.0:0': 0.0.0.0 is not a loopback address"),
         (("--admin-unix", "/nowhere/admin"), "admin_unix is '/nowhere/admin': cannot create a socket there"),
         (("--admin-unix", "FILE"), "cannot create a socket there: Address already in use"),
@@ -122,9 +122,9 @@ def test_an_error_names_key_value_and_what_is_allowed(
         (("--unix", "FILE"), "cannot create a socket there: Address already in use"),
         (
             ("--host", "192.0.2.1", "--insecure"),
-            "host is '192.0.2.1': cannot listen on 192.0.2.1:0: Cannot assign",
+            "cannot listen on 192.0.2.1:0: this machine does not have",
         ),
-        (("--host", "no such host"), "host is 'no such host': cannot be resolved: "),
+        (("--host", "no such host"), "cannot listen on no such host:0: name not known"),
         (OPEN, "host is '0.0.0.0': not a loopback address; add a token"),
         (("--port", "PORT", "--admin", "PORT"), "127.0.0.1:PORT is already in use"),
     ],

@@ -7,6 +7,7 @@ import os
 
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
+from ...hosts import bare_host
 from ...system.small_files import PEM_MAX_BYTES, check_small
 from ...tokens import read_token_file
 from ...variables import value_of
@@ -99,7 +100,7 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
     return {
-        "host": arguments.host,
+        "host": bare_host("--host", arguments.host),
         "port": arguments.port,
         "unix": arguments.unix,
         "ssl_context": context,
