@@ -114,7 +114,11 @@ def test_an_error_names_key_value_and_what_is_allowed(
     ("flags", "words"),
     [
         (("--admin", "x"), "admin is 'x': expected HOST:PORT"),
-        (("--admin", "192.0.2.1:0"), "cannot listen on 192.0.2.1:0: this machine does not have"),
+        (("--admin", "192.0.2.1:0"), "192.0.2.1 is not a loopback address"),
+        (
+            ("--admin", "192.0.2.1:0", "--insecure"),
+            "cannot listen on 192.0.2.1:0: this machine does not have",
+        ),
         (("--admin", "0.0.0.0:0"), "admin is '0.0.0.0:0': 0.0.0.0 is not a loopback address"),
         (("--admin-unix", "/nowhere/admin"), "admin_unix is '/nowhere/admin': cannot create a socket there"),
         (("--admin-unix", "FILE"), "cannot create a socket there: Address already in use"),

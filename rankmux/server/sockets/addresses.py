@@ -26,7 +26,7 @@ _NAMES = {
 }
 _ABSENT = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
-Socket = TypeVar("Socket", bound=socket.socket)
+_Socket = TypeVar("_Socket", bound=socket.socket)
 
 log = logging.getLogger("rankmux.listener")
 
@@ -42,9 +42,9 @@ def listen_on(
     host: str,
     port: int,
     check: Callable[[str], None],
-    make: Callable[[int, int, int], Socket],
+    make: Callable[[int, int, int], _Socket],
     backlog: int,
-) -> list[Socket]:
+) -> list[_Socket]:
     """Sockets that listen on every address that `host` means, after `check` has accepted all of these.
 
     With port 0, all get the same free port. `make` makes a socket from its family, type and protocol. An address that
@@ -74,9 +74,9 @@ def listen_on(
 
 
 def _open(
-    key: str, where: str, kinds: list[Any], make: Callable[[int, int, int], Socket], backlog: int
-) -> list[Socket]:
-    made: list[Socket] = []
+    key: str, where: str, kinds: list[Any], make: Callable[[int, int, int], _Socket], backlog: int
+) -> list[_Socket]:
+    made: list[_Socket] = []
     absent: list[tuple[str, OSError]] = []
     try:
         for family, type_, protocol, address in kinds:
