@@ -68,7 +68,10 @@ class Setting:
         if isinstance(value, str) and self.kind is not str:
             value = self._parse(key, value)
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                raise ConfigError(key, "an enormous number", self.allowed) from None
         if type(value) is not self.kind:
             raise ConfigError(key, value, self.allowed)
         if self.choices and value not in self.choices:

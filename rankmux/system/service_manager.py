@@ -15,6 +15,7 @@ from ..errors import ConfigError
 __all__ = ["Notifier", "handed_sockets"]
 
 _FIRST_FD = 3
+_DIGITS_MAX = 20  # of a number of 64 bits
 
 
 def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
@@ -25,7 +26,7 @@ def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count.isdigit():
+    if pid != str(os.getpid()) or not _is_count(count):
         return {}
     found: dict[str, socket.socket] = {}
     for index in range(int(count)):
@@ -47,6 +48,10 @@ def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket
     return found
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 class Notifier:
     """Notifies the service manager named in `environ`, if there is one. Never fails.
 
@@ -59,7 +64,7 @@ class Notifier:
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._alive_at = 0.0
         mine = bool(path) and pid in ("", str(os.getpid()))
-        self.interval_s = int(wanted) / 2e6 if mine and wanted.isdigit() and int(wanted) else None
+        self.interval_s = int(wanted) / 2e6 if mine and _is_count(wanted) and int(wanted) else None
 
     def ready(self, status: str) -> None:
         """Report that the server is listening."""

@@ -256,3 +256,11 @@ def test_the_units_fit_together(tmp_path):
 
 def _has(program: str) -> bool:
     return any(os.access(Path(folder) / program, os.X_OK) for folder in os.get_exec_path())
+
+
+@pytest.mark.parametrize("wanted", ["²", "9" * 5000, "-1", "1.5", "x", ""])
+def test_numbers_that_are_none(wanted):
+    assert Notifier({"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": wanted}).interval_s is None
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": wanted}
+    assert handed_sockets(environ) == {}
+    assert environ == {}
