@@ -7,9 +7,6 @@ import os
 
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
-from ...hosts import bare_host
-from ...system.small_files import PEM_MAX_BYTES, check_small
-from ...tokens import read_token_file
 from ...variables import value_of
 from .flags import seconds
 
@@ -90,6 +87,8 @@ def _timeout(text: str) -> float:
 
 def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for `rankmux.Client` and `rankmux.aio.Client`, without a timeout. Raises ConfigError."""
+    from ...hosts import bare_host
+
     if isinstance(arguments.port, _Variable):
         raise ConfigError("RANKMUX_PORT", str(arguments.port), "expected a port from 1 to 65535")
     context = None
@@ -131,6 +130,8 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
 
 def _check(file: str | None) -> None:
     if file:
+        from ...system.small_files import PEM_MAX_BYTES, check_small
+
         check_small(file, PEM_MAX_BYTES, pipes=True)
 
 
@@ -146,6 +147,8 @@ def token_reader(path: str | None) -> Callable[[], bytes]:
             return b""
         if kept:
             return kept[0]
+        from ...tokens import read_token_file
+
         token = read_token_file("--token-file", path, private=False, pipes=True)[0]
         if not os.path.isfile(path):
             kept.append(token)
