@@ -64,18 +64,26 @@ def _exposed(path: str, status: os.stat_result) -> bool:
 
     A group may read it if it is a group of ours and root decided so: that is how Kubernetes mounts a secret for
     `fsGroup`. systemd's credentials carry an access control list, which looks like a group's permission; only this
-    service can see them. Any other list shows in the mode in the same way, and is refused.
+    service can see them. Any other list is refused, for it may name other users.
     """
     if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o077:
         return False
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if folder and os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep):
         return False
-    return not (_granted_by_root(status) and not status.st_mode & 0o037)
+    return status.st_mode & 0o037 != 0 or not _granted_by_root(status) or _has_list(path)
 
 
 def _granted_by_root(status: os.stat_result) -> bool:
     return status.st_uid == 0 and status.st_gid in {os.getegid(), *os.getgroups()}
+
+
+def _has_list(path: str) -> bool:
+    """Whether the file has an access control list."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except (OSError, AttributeError):  # none, or a system without them
+        return False
 
 
 def _cure(path: str, status: os.stat_result) -> str:
@@ -83,6 +91,6 @@ def _cure(path: str, status: os.stat_result) -> str:
 
     if status.st_uid == os.geteuid():
         return f"chmod 600 {quote(path)}"
-    if _granted_by_root(status):
+    if _granted_by_root(status) and not _has_list(path):
         return f"chmod 440 {quote(path)}"
     return f"chown {os.geteuid()} {quote(path)} and chmod 600 {quote(path)}"

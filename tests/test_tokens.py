@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import struct
 
 import pytest
 
@@ -92,38 +94,49 @@ ROOT, US, THEM = 0, 1000, 1001
 
 
 @pytest.mark.parametrize(
-    ("owner", "group", "mode", "accepted"),
+    ("owner", "group", "mode", "cure"),
     [
-        (US, US, 0o600, True),
-        (US, US, 0o400, True),
-        (US, US, 0o640, False),
-        (US, US, 0o604, False),
-        (ROOT, US, 0o440, True),  # a secret of Kubernetes with fsGroup
-        (ROOT, US, 0o640, True),
-        (ROOT, US, 0o660, False),
-        (ROOT, US, 0o444, False),
-        (ROOT, THEM, 0o440, False),
-        (THEM, US, 0o440, False),
+        (US, US, 0o600, None),
+        (US, US, 0o400, None),
+        (US, US, 0o640, "chmod 600 '/a token'"),
+        (US, US, 0o604, "chmod 600 '/a token'"),
+        (ROOT, US, 0o440, None),  # a secret of Kubernetes with fsGroup
+        (ROOT, US, 0o640, None),
+        (ROOT, US, 0o660, "chmod 440 '/a token'"),
+        (ROOT, US, 0o444, "chmod 440 '/a token'"),
+        (ROOT, THEM, 0o440, "chown 1000 '/a token' and chmod 600 '/a token'"),
+        (THEM, US, 0o440, "chown 1000 '/a token' and chmod 600 '/a token'"),
     ],
 )
-def test_who_may_read_a_file_beside_us(owner, group, mode, accepted, tmp_path, monkeypatch):
-    if os.geteuid():
-        pytest.skip("only root can give files away")
-    path = tmp_path / "token"
-    path.write_bytes(b"secret\n")
-    os.chown(path, owner, group)
-    path.chmod(mode)
+def test_who_may_read_a_file_beside_us(owner, group, mode, cure, monkeypatch):
+    status = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, group, 7, 0, 0, 0))
+    monkeypatch.setattr("rankmux.tokens.read_small", lambda *_args, **_flags: (b"secret\n", status))
     monkeypatch.setattr(os, "geteuid", lambda: US)
     monkeypatch.setattr(os, "getegid", lambda: US)
     monkeypatch.setattr(os, "getgroups", lambda: [US])
-    if accepted:
-        assert read_token_file("key", str(path), private=True, pipes=False) == (b"secret",)
+    if cure is None:
+        assert read_token_file("key", "/a token", private=True, pipes=False) == (b"secret",)
         return
-    with pytest.raises(ConfigError, match=rf"others can read it \(mode {mode:04o}\); run ch") as caught:
+    with pytest.raises(ConfigError) as caught:
+        read_token_file("key", "/a token", private=True, pipes=False)
+    assert caught.value.expected == f"others can read it (mode {mode:04o}); run {cure}"
+    assert read_token_file("key", "/a token", private=False, pipes=False) == (b"secret",)
+
+
+def test_an_access_control_list_of_root_may_name_others(tmp_path, monkeypatch):
+    path = tmp_path / "token"
+    path.write_bytes(b"secret\n")
+    path.chmod(0o440)
+    monkeypatch.setattr(os, "getgroups", lambda: [path.stat().st_gid])
+    monkeypatch.setattr("rankmux.tokens._granted_by_root", lambda _status: True)
+    assert read_token_file("key", str(path), private=True, pipes=False) == (b"secret",)
+    unnamed = 0xFFFF_FFFF
+    entries = [(1, 4, unnamed), (2, 4, 4321), (4, 4, unnamed), (16, 4, unnamed), (32, 0, unnamed)]
+    data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(path, "system.posix_acl_access", data)
+    assert path.stat().st_mode & 0o777 == 0o440
+    with pytest.raises(ConfigError, match="others can read it"):
         read_token_file("key", str(path), private=True, pipes=False)
-    for word in str(caught.value).rpartition("run ")[2].split(" and "):
-        assert os.system(word) == 0
-    read_token_file("key", str(path), private=True, pipes=False)
 
 
 def test_a_credential_of_systemd(tmp_path, monkeypatch):
