@@ -15,6 +15,7 @@ from ..errors import ConfigError
 __all__ = ["Notifier", "handed_sockets"]
 
 _FIRST_FD = 3
+_READY_S = 2.0
 _DIGITS_MAX = 20  # of a number of 64 bits
 
 
@@ -67,8 +68,8 @@ class Notifier:
         self.interval_s = int(wanted) / 2e6 if mine and _is_count(wanted) and int(wanted) else None
 
     def ready(self, status: str) -> None:
-        """Report that the server is listening."""
-        self._send("READY=1", f"STATUS={status}")
+        """Report that the server is listening; waits a moment if the manager is busy, for it would end us without."""
+        self._send("READY=1", f"STATUS={status}", patience_s=_READY_S)
 
     def stopping(self) -> None:
         """Report that the shutdown has begun."""
@@ -80,9 +81,9 @@ class Notifier:
             self._alive_at = now + self.interval_s
             self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, patience_s: float = 0.0) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience_s)  # 0: never wait
             sock.sendto("\n".join(lines).encode(), self._address)
