@@ -118,6 +118,7 @@ esac
 # Runs pytest on all cores. The tests mostly wait: two processes more than there are cores keep these busy. A file
 # stays together, for what its tests share takes long to make.
 side_by_side() {
+    export PYTHONDONTWRITEBYTECODE= # hundreds of programs start: without bytecode, each would compile the package
     cores=$("$python" -c 'import os; print(getattr(os, "process_cpu_count", os.cpu_count)())')
     exec "$python" -m pytest -n $((cores + 2)) --dist loadfile --benchmark-disable "$@"
 }

@@ -8,7 +8,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-MODE = os.environ.get("RANKMUX_EXTENSION", "auto")
+MODE = os.environ.get("RANKMUX_EXTENSION") or "auto"
 if MODE not in ("0", "1", "auto"):
     raise SystemExit(f"RANKMUX_EXTENSION is {MODE!r}, but 0 (never), 1 (or fail) or auto is expected")
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def _extension() -> ModuleType | None:
-    mode = os.environ.get("RANKMUX_EXTENSION", "auto")
+    mode = os.environ.get("RANKMUX_EXTENSION") or "auto"
     if mode not in ("0", "1", "auto"):
         raise ConfigError("RANKMUX_EXTENSION", mode, "expected 0 (never), 1 (or fail) or auto")
     if mode == "0":

@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from math import isnan
-from pathlib import Path
 from typing import Any
 
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
-from .errors import ConfigError, UnknownSetting
+from .errors import ConfigError, ConfigErrors, UnknownSetting
+from .hosts import bare_host
+from .system.small_files import read_small
+from .variables import value_of
 
 __all__ = ["Config", "Setting", "load", "settings"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
+_FILE_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ class Setting:
         if isinstance(value, str) and self.kind is not str:
             value = self._parse(key, value)
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                raise ConfigError(key, "an enormous number", self.allowed) from None
         if type(value) is not self.kind:
             raise ConfigError(key, value, self.allowed)
         if self.choices and value not in self.choices:
@@ -100,7 +106,8 @@ class Config:
     seats: int = _setting(64, "maximum number of members (N)", 1, 1_000_000)
     host: str = _setting(
         "127.0.0.1",
-        "address to listen on; other than on loopback, TLS and a token or client certificates are required",
+        "address to listen on, or a name for all its addresses; other than on loopback, TLS and a token or "
+        "client certificates are required",
     )
     port: int = _setting(DEFAULT_PORT, "port to listen on; 0 picks a free one", 0, 65_535)
     unix: str = _setting("", "Unix socket to listen on instead, mode 0600")
@@ -201,6 +208,7 @@ class Config:
     def __post_init__(self) -> None:
         for setting in settings():
             object.__setattr__(self, setting.name, setting.read(setting.name, getattr(self, setting.name)))
+        object.__setattr__(self, "host", bare_host("host", self.host))
         if self.outbox_hard_bytes == _OUTBOX_HARD_BYTES:
             # With the default, one large frame must not evict a member that keeps up.
             most = max(_OUTBOX_HARD_BYTES, self.outbox_soft_bytes + 2 * self.max_payload)
@@ -238,36 +246,45 @@ def load(
 ) -> tuple[Config, dict[str, str]]:
     """The settings from `flags` (by name), `environ`, the TOML file at `path` and the defaults, in that order.
 
-    Also returns the source of each: "flag", "environment", "file" or "default". Raises ConfigError.
+    Also returns the source of each: "flag", "environment", "file" or "default". Raises ConfigError, one for all values
+    that are wrong.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    errors: list[ConfigError] = []
     table = _read_toml(path) if path is not None else {}
     known = {setting.name: setting for setting in settings()}
     for key in table:
         if key not in known:
             similar = get_close_matches(key, known, 1)
             advice = f'did you mean "{similar[0]}"?' if similar else "--print-config lists all of them"
-            raise UnknownSetting(key, table[key], advice)
+            errors.append(UnknownSetting(key, table[key], advice))
     for name, setting in known.items():
+        variable = value_of(environ, setting.variable)
         if name in flags:
-            values[name], sources[name] = setting.read(setting.flag, flags[name]), "flag"
-        elif setting.variable in environ:
-            values[name], sources[name] = (
-                setting.read(setting.variable, environ[setting.variable]),
-                "environment",
-            )
+            key, value, source = setting.flag, flags[name], "flag"
+        elif variable is not None:
+            key, value, source = setting.variable, variable, "environment"
         elif name in table:
-            values[name], sources[name] = setting.read(f"{name} in {path}", table[name]), "file"
+            key, value, source = f"{name} in {path}", table[name], "file"
         else:
             sources[name] = "default"
+            continue
+        sources[name] = source
+        try:
+            values[name] = setting.read(key, value)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
     return Config(**values), sources
 
 
 def _read_toml(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text())
+        data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
+        return tomllib.loads(data.decode().removeprefix("\ufeff"))
     except OSError as error:
         raise ConfigError("--config", path, f"cannot read the file: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or a path with a NUL
         raise ConfigError("--config", path, f"not a valid TOML file: {error}") from None

@@ -4,7 +4,9 @@
     ├── LocalError               the caller broke a rule; nothing was sent and nothing changed
     │   ├── ConfigError          a setting with a wrong value
     │   │   ├── UnknownSetting   ... with a name that does not exist
-    │   │   └── AddressInUse     ... with an address that is taken
+    │   │   ├── ConfigErrors     ... several of them
+    │   │   └── CannotListen     ... with an address that cannot be listened on
+    │   │       └── AddressInUse     ... because it is taken
     │   ├── ArgumentError        an argument of a public call (also a ValueError)
     │   ├── PayloadTooBig        a payload over the connection's max_payload
     │   ├── SnapshotError        bytes that are no dump of a room (also a ValueError)
@@ -25,8 +27,10 @@ __all__ = [
     "AddressInUse",
     "ArgumentError",
     "AuthError",
+    "CannotListen",
     "CommandRefused",
     "ConfigError",
+    "ConfigErrors",
     "ConnectionLost",
     "LocalError",
     "PayloadTooBig",
@@ -68,7 +72,26 @@ class UnknownSetting(ConfigError):
         return f'unknown setting "{self.key}"; {self.expected}'
 
 
-class AddressInUse(ConfigError):
+class ConfigErrors(ConfigError):
+    """Several settings are wrong: `errors`, of which the first gives the key and the value."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__(errors[0].key, errors[0].value, errors[0].expected)
+        self.args = (errors,)  # the argument that copy and pickle pass
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+
+class CannotListen(ConfigError):
+    """The address `value`, of the setting `key`, cannot be listened on; `expected` is the reason."""
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.value}: {self.expected}"
+
+
+class AddressInUse(CannotListen):
     """The address to listen on is taken."""
 
     def __init__(self, key: str, value: object) -> None:

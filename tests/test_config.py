@@ -104,16 +104,46 @@ def test_bounds(setting):
         bounds = re.findall(r"[-\d.e+]+", setting.allowed)
         assert f"{bound:.10g}" in bounds, "as one would type it, not 1e+06"
         assert str(caught.value).endswith(setting.allowed)
-    assert setting.low is not None, "every number has a lower bound"
+    assert None not in (setting.low, setting.high), "every number has bounds"
 
 
 @pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
-@pytest.mark.parametrize("value", ["", "x", "1x", "0x10", "nan", "-inf", "1e999", None, True, [], "true"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "x",
+        "1x",
+        "0x10",
+        "nan",
+        "-inf",
+        "inf",
+        "1e999",
+        "1e300",
+        "9" * 400,
+        "9" * 5000,
+        None,
+        True,
+        [],
+        "true",
+    ],
+)
 def test_what_is_no_number(setting, value):
     with pytest.raises(ConfigError) as caught:
         setting.read("--this", value)
     assert caught.value.key == "--this"
     assert str(caught.value) == f"--this is {caught.value.value!r}: {setting.allowed}"
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("value", [2**31, 2**63, 2**64, 10**400, -1, -(2**63)])
+def test_numbers_that_no_kernel_takes(setting, value):
+    """Except where they are bytes in Python's hands."""
+    if setting.high >= value >= setting.low:
+        assert setting.name.endswith(("_bytes", "_ms", "_max"))
+        return
+    with pytest.raises(ConfigError):
+        setting.read("key", value)
 
 
 @pytest.mark.parametrize("value", [2.0, 2.5, "2.0"])

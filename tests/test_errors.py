@@ -18,6 +18,10 @@ TEXTS = {
     errors.UnknownSetting(
         "seat", 5, 'did you mean "seats"?'
     ): 'unknown setting "seat"; did you mean "seats"?',
+    errors.ConfigErrors(
+        [errors.ConfigError("seats", 0, "expected 1"), errors.UnknownSetting("x", 1, "look")]
+    ): 'seats is 0: expected 1\nunknown setting "x"; look',
+    errors.CannotListen("host", "x:7117", "name not known"): "cannot listen on x:7117: name not known",
     errors.AddressInUse("admin", "127.0.0.1:7118"): "127.0.0.1:7118 is already in use",
     errors.ArgumentError("to", "up", "expected all, next, least or a rank"): (
         "to is 'up': expected all, next, least or a rank"
@@ -73,7 +77,7 @@ def test_facts_are_attributes_and_survive_copying(error):
     assert facts
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert type(twin) is type(error)
-        assert [getattr(twin, fact) for fact in facts] == [getattr(error, fact) for fact in facts]
+        assert [repr(getattr(twin, fact)) for fact in facts] == [repr(getattr(error, fact)) for fact in facts]
         assert str(twin) == str(error)
 
 

@@ -24,11 +24,16 @@ from ..errors import AddressInUse, ConfigError
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged
+from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.service_manager import Notifier, handed_sockets
+from ..variables import doubtful, value_of
+from .shared.streams import open_missing
 from .shared.versions import server_version
 
 __all__ = ["main", "parser"]
+
+log = logging.getLogger("rankmux")
 
 _RESERVED_FILES = 96
 _SHORT = {"seats": "-n"}
@@ -36,22 +41,28 @@ _SHORT = {"seats": "-n"}
 
 def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
+    open_missing()
     arguments = vars(parser().parse_args(argv))
-    path = arguments.pop("config") or os.environ.get("RANKMUX_CONFIG")
+    path = arguments.pop("config") or value_of(os.environ, "RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
     try:
         config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
+        doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
+        if check_only or print_only:
+            _complain(*doubts.values())
         if print_only:
             _show(config, sources)
             return 0
         tokens = read_tokens(config, os.environ)
         _raise_file_limit(config)
         if check_only:
-            for where in _try(config, tokens):
-                print(f"rankmux-server: {where} is in use, perhaps by a running server", file=sys.stderr)
+            in_use = _try(config, tokens)
+            _complain(*(f"{where} is in use, perhaps by a running server" for where in in_use))
             _show(config, sources)
             return 0
         _log_to_stderr(config)
+        for name, text in doubts.items():
+            log.warning("%s", text, extra=tagged("variable_ignored", variable=name))
         handed = handed_sockets(os.environ)
         server = Server(
             config,
@@ -61,21 +72,26 @@ def main(argv: list[str] | None = None) -> int:
             admin_listener=handed.get("admin"),
         )
     except ConfigError as error:
-        print(f"rankmux-server: {error}", file=sys.stderr)
+        _complain(*str(error).splitlines())
         return 2
     notifier = Notifier(os.environ)
     stop = _Stop(server, notifier)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
-    with suppress(OSError):  # standard output may be closed
-        os.write(1, f"listening on {server.where} for {config.seats} clients\n".encode())
+    with suppress(OSError):  # its reader may be gone
+        LinePipe(1).write(f"listening on {server.where} for {config.seats} clients".encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
         logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
     notifier.ready(f"listening on {server.where} for {config.seats} clients")
     _run(server, notifier)
     return stop.code
+
+
+def _complain(*texts: str) -> None:
+    for text in texts:
+        print(f"rankmux-server: {text}", file=sys.stderr)
 
 
 def _run(server: Server, notifier: Notifier) -> None:
@@ -110,7 +126,7 @@ class _Stop:
 _EPILOG = """\
 Every setting can be given as a flag, as an environment variable (RANKMUX_SEATS=10), and as a key of the TOML file
 named by --config or RANKMUX_CONFIG (seats = 10). A flag takes precedence over a variable, a variable over the file.
-The token can be in RANKMUX_TOKEN instead of a file.
+An empty variable counts as not set. The token can be in RANKMUX_TOKEN instead of a file.
 
 examples:
   rankmux-server -n 10
@@ -253,3 +269,13 @@ def _log_to_stderr(config: Config) -> None:
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)
     logger.setLevel(config.log_level.upper())
+    # Python itself would write to standard error, and wait for its reader.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(what: sys.UnraisableHookArgs) -> None:
+    """Log an exception in a destructor."""
+    facts = tagged("mistake", where="cleanup")
+    log.error("bug in a cleanup: %r", what.exc_value, extra=facts)

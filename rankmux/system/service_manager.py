@@ -15,6 +15,8 @@ from ..errors import ConfigError
 __all__ = ["Notifier", "handed_sockets"]
 
 _FIRST_FD = 3
+_READY_S = 2.0
+_DIGITS_MAX = 20  # of a number of 64 bits
 
 
 def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
@@ -25,7 +27,7 @@ def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count.isdigit():
+    if pid != str(os.getpid()) or not _is_count(count):
         return {}
     found: dict[str, socket.socket] = {}
     for index in range(int(count)):
@@ -47,6 +49,10 @@ def handed_sockets(environ: MutableMapping[str, str]) -> dict[str, socket.socket
     return found
 
 
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
 class Notifier:
     """Notifies the service manager named in `environ`, if there is one. Never fails.
 
@@ -59,11 +65,11 @@ class Notifier:
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._alive_at = 0.0
         mine = bool(path) and pid in ("", str(os.getpid()))
-        self.interval_s = int(wanted) / 2e6 if mine and wanted.isdigit() and int(wanted) else None
+        self.interval_s = int(wanted) / 2e6 if mine and _is_count(wanted) and int(wanted) else None
 
     def ready(self, status: str) -> None:
-        """Report that the server is listening."""
-        self._send("READY=1", f"STATUS={status}")
+        """Report that the server is listening; waits a moment if the manager is busy, for it would end us without."""
+        self._send("READY=1", f"STATUS={status}", patience_s=_READY_S)
 
     def stopping(self) -> None:
         """Report that the shutdown has begun."""
@@ -75,9 +81,9 @@ class Notifier:
             self._alive_at = now + self.interval_s
             self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, patience_s: float = 0.0) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience_s)  # 0: never wait
             sock.sendto("\n".join(lines).encode(), self._address)

@@ -12,7 +12,10 @@ from rankmux.cli.top import program as top
 
 from ..support.script import PATIENCE_S, environment
 
-HEAVY = {"asyncio", "dataclasses", "inspect", "logging", "ssl", "typing", "rankmux.client", "rankmux.aio"}
+HEAVY = {
+    *("asyncio", "binascii", "dataclasses", "inspect", "logging", "shutil", "ssl", "subprocess", "typing"),
+    *("rankmux.aio", "rankmux.client", "rankmux.config", "rankmux.tokens"),
+}
 
 
 def imported(arguments: list[str], **variables: object) -> set[str]:
@@ -106,3 +109,19 @@ def test_ctrl_c_before_it_has_begun(monkeypatch, arguments):
     monkeypatch.setattr(client, "import_module", interrupted)
     monkeypatch.setattr(client, "parser", interrupted)
     assert client.main(arguments) == 130
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"),
+    [("100", 100), ("0", 80), ("", 80), ("x", 80), ("²", 80), ("9" * 5000, 80), (None, 80)],
+)
+def test_the_width_of_the_help_is_that_of_the_terminal(columns, width, monkeypatch, capsys):
+    """As argparse finds it with shutil, which takes long to import."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: (_ for _ in ()).throw(OSError))
+    with pytest.raises(SystemExit):
+        client.main(["send", "--help"])
+    description = capsys.readouterr().out.split("\n\n")[1]
+    assert width - 10 < max(map(len, description.splitlines())) <= width - 2

@@ -27,6 +27,7 @@ def test_what_is_taken_comes_whole_and_in_order(lines):
     try:
         pipe = LinePipe(writer)
         taken = [line for line in lines if pipe.write(line)]
+        del pipe  # it has a descriptor too
         os.close(writer)
         writer = -1
         with open(reader, "rb", closefd=False) as stream:
@@ -51,7 +52,7 @@ def test_a_full_pipe_takes_nothing_and_nobody_waits(pipe, blocking):
     count = 0
     while lines.write(b"x" * 100):
         count += 1
-    assert not lines.write(b"")
+    assert not lines.write(b"x" * 100)
     got = os.read(reader, 1_000_000)
     assert got == (b"x" * 100 + b"\n") * count
     assert lines.write(b"again")

@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,34 @@ def test_the_units_fit_together(tmp_path):
 
 def _has(program: str) -> bool:
     return any(os.access(Path(folder) / program, os.X_OK) for folder in os.get_exec_path())
+
+
+@pytest.mark.parametrize("wanted", ["²", "9" * 5000, "-1", "1.5", "x", ""])
+def test_numbers_that_are_none(wanted):
+    assert Notifier({"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": wanted}).interval_s is None
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": wanted}
+    assert handed_sockets(environ) == {}
+    assert environ == {}
+
+
+def test_a_manager_that_does_not_read(tmp_path):
+    """No report waits for it but the first, which it must not miss."""
+    with manager(tmp_path) as (told, path):
+        notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1"})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
+            other.setblocking(False)
+            while True:
+                other.sendto(b"STATUS=busy", path)
+        began = time.monotonic()
+        notifier.alive(1.0)
+        notifier.stopping()
+        assert time.monotonic() - began < 0.5
+        reader = threading.Timer(0.1, lambda: told.recv(4096))
+        reader.start()
+        notifier.ready("listening")
+        reader.join()
+        told.setblocking(False)
+        with suppress(BlockingIOError):
+            while last := told.recv(4096):
+                pass
+        assert last == b"READY=1\nSTATUS=listening"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from binascii import b2a_base64
 
 from ..seat.protocol import Header
 from ..shared.streams import write_all
@@ -98,5 +97,7 @@ def _json_line(status: object, rank: int, ticket: int, payload: bytes, command: 
     try:
         row["output"] = payload.decode()
     except UnicodeDecodeError:
+        from binascii import b2a_base64
+
         row["output_base64"] = b2a_base64(payload, newline=False).decode()
     return json.dumps(row).encode() + b"\n"

@@ -112,7 +112,9 @@ Every setting of `rankmux-server` can be given as a flag, as an environment vari
 it is given more than once, the flag takes precedence over the variable, and the variable over the file. `--config
 FILE` (or `RANKMUX_CONFIG`) names the file. `--print-config` shows every setting and where its value came from;
 `--check-config` also checks everything a start would, including tokens and certificates. With a wrong value or an
-unknown key, the server does not start: it prints the allowed values and exits with code 2.
+unknown key, the server does not start: it prints each wrong value with the allowed ones, and exits with code 2. An
+empty variable counts as not set. A variable that looks misspelt, or that Kubernetes sets for a Service called
+`rankmux` (`RANKMUX_PORT=tcp://...`), is ignored with a warning.
 
 ```toml
 seats = 200

@@ -7,6 +7,7 @@ import os
 
 from ...core.wire.codes import DEFAULT_PORT
 from ...errors import ConfigError
+from ...variables import value_of
 from .flags import seconds
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
@@ -23,16 +24,15 @@ _TIMEOUT_MAX_S = 86_400
 def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--connect-timeout") -> None:
     """Add the flags; `timeout_flag` is called --timeout where a subcommand has no other use for that name."""
     group = parser.add_argument_group("connection")
-    environment = os.environ
     group.add_argument(
         "--host",
-        default=environment.get("RANKMUX_HOST", "127.0.0.1"),
+        default=value_of(os.environ, "RANKMUX_HOST") or "127.0.0.1",
         help="the server's address (default: %(default)s; or RANKMUX_HOST)",
     )
     group.add_argument(
         "--port",
         type=_port,
-        default=environment.get("RANKMUX_PORT", str(DEFAULT_PORT)),
+        default=_Variable(variable) if (variable := value_of(os.environ, "RANKMUX_PORT")) else DEFAULT_PORT,
         help="the server's port (default: %(default)s; or RANKMUX_PORT)",
     )
     group.add_argument("--unix", metavar="PATH", help="connect to this Unix socket instead")
@@ -40,7 +40,7 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     group.add_argument(
         "--token-file",
         metavar="FILE",
-        default=environment.get("RANKMUX_TOKEN_FILE") or None,
+        default=value_of(os.environ, "RANKMUX_TOKEN_FILE"),
         help="file with the token that the server requires (or RANKMUX_TOKEN_FILE)",
     )
     group.add_argument(
@@ -67,9 +67,17 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     )
 
 
-def _port(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= 65535:
+class _Variable(str):
+    """The port in RANKMUX_PORT, which no flag is to blame for."""
+
+    __slots__ = ()
+
+
+def _port(text: str) -> int | _Variable:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
+    if isinstance(text, _Variable):
+        return text  # argparse would blame --port, which was not given; see `client_options`
     raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535")
 
 
@@ -79,6 +87,10 @@ def _timeout(text: str) -> float:
 
 def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for `rankmux.Client` and `rankmux.aio.Client`, without a timeout. Raises ConfigError."""
+    from ...hosts import bare_host
+
+    if isinstance(arguments.port, _Variable):
+        raise ConfigError("RANKMUX_PORT", str(arguments.port), "expected a port from 1 to 65535")
     context = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert:
         context = _tls_context(arguments)
@@ -87,7 +99,7 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
     return {
-        "host": arguments.host,
+        "host": bare_host("--host", arguments.host),
         "port": arguments.port,
         "unix": arguments.unix,
         "ssl_context": context,
@@ -102,9 +114,13 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
 
     flag, file = "--tls-ca", arguments.tls_ca
     try:
-        context = ssl.create_default_context(cafile=arguments.tls_ca)
+        _check(file)
+        context = ssl.create_default_context(cafile=file)
         if arguments.tls_cert:
+            flag, file = "--tls-key", arguments.tls_key
+            _check(file)
             flag, file = "--tls-cert", arguments.tls_cert
+            _check(file)
             context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
     except OSError as error:  # ssl.SSLError is one
         expected = f"expected a readable PEM file ({error.strerror or error})"
@@ -112,23 +128,30 @@ def _tls_context(arguments: argparse.Namespace) -> SSLContext:
     return context
 
 
-def token_reader(path: str | None) -> Callable[[], bytes]:
-    """A function that reads the token from its file at each call, without surrounding white space.
+def _check(file: str | None) -> None:
+    if file:
+        from ...system.small_files import PEM_MAX_BYTES, check_small
 
-    The function raises ConfigError.
+        check_small(file, PEM_MAX_BYTES, pipes=True)
+
+
+def token_reader(path: str | None) -> Callable[[], bytes]:
+    """A function that reads the token from its file at each call, the first of two. It raises ConfigError.
+
+    A pipe can be read only once, so its token is kept.
     """
+    kept: list[bytes] = []
 
     def read() -> bytes:
         if path is None:
             return b""
-        try:
-            with open(path, "rb") as file:
-                token = file.read().strip()
-        except OSError as error:
-            expected = f"expected a readable file ({error.strerror})"
-            raise ConfigError("--token-file", path, expected) from error
-        if not token:
-            raise ConfigError("--token-file", path, "expected a file with a token in it, this one is empty")
+        if kept:
+            return kept[0]
+        from ...tokens import read_token_file
+
+        token = read_token_file("--token-file", path, private=False, pipes=True)[0]
+        if not os.path.isfile(path):
+            kept.append(token)
         return token
 
     return read

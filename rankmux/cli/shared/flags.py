@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
@@ -24,8 +25,22 @@ SEAT_VARIABLE = "RANKMUX_SEAT"
 _SECONDS_MAX = 4_000_000
 
 
+def _columns() -> int:
+    """The width of the terminal, as of `shutil.get_terminal_size`."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdecimal() and 0 < len(columns) <= 5 and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:  # not a terminal
+        return 80
+
+
 class _Form(argparse.RawDescriptionHelpFormatter):
     """Wraps a description of one line; a text that has line breaks stays as it is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)  # else argparse imports shutil, at each start
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:

@@ -19,7 +19,7 @@ def server_version() -> str:
 
 def _twin() -> str:
     """The twin that a server would run. Its own imports take longer than all the rest, so it is only looked at."""
-    mode = os.environ.get("RANKMUX_EXTENSION", "auto")
+    mode = os.environ.get("RANKMUX_EXTENSION") or "auto"
     if mode == "auto" and _can_be_loaded("rankmux._framing"):
         return "extension"
     from ..._twin import TWIN

@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         "where",
         nargs="?",
         metavar="WHERE",
-        default=os.environ.get("RANKMUX_ADMIN_URL", _DEFAULT),
+        default=os.environ.get("RANKMUX_ADMIN_URL") or _DEFAULT,
         help=f"HOST:PORT, PORT, a URL, or unix:PATH of the admin endpoint (default: {_DEFAULT}, or RANKMUX_ADMIN_URL)",
     )
     parser.add_argument("--once", action="store_true", help="show everything once, as text, and exit")

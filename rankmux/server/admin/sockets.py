@@ -5,7 +5,6 @@ Knows no HTTP. The endpoint asks for no token, so it listens on loopback only, u
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from contextlib import suppress
@@ -13,8 +12,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from ...config import Config
-from ...errors import AddressInUse, ConfigError
-from ..sockets.listener import clear_path, text_address, unix_error
+from ...errors import ConfigError
+from ..sockets.addresses import listen_on, text_address
+from ..sockets.listener import clear_path, unix_error
 
 __all__ = ["AdminSocket", "open_admin_sockets"]
 
@@ -56,9 +56,10 @@ def open_admin_sockets(config: Config, handed: socket.socket | None = None) -> l
     try:
         if handed is not None:
             found.append(AdminSocket(handed))
-            _check(config, handed)
+            if handed.family != socket.AF_UNIX:
+                _check(config, handed.getsockname()[0])
         if config.admin:
-            found.append(_listen(config))
+            found += _listen(config)
         if config.admin_unix:
             found.append(_listen_unix(config.admin_unix))
     except BaseException:
@@ -68,32 +69,21 @@ def open_admin_sockets(config: Config, handed: socket.socket | None = None) -> l
     return found
 
 
-def _listen(config: Config) -> AdminSocket:
+def _listen(config: Config) -> list[AdminSocket]:
     host, _, port = config.admin.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
         raise ConfigError("admin", config.admin, _EXPECTED)
-    try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError("admin", config.admin, f"{_EXPECTED} ({error})") from None
-    family, type_, protocol, _, address = found[0]
-    sock = socket.socket(family, type_, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    def make(family: int, type_: int, protocol: int) -> socket.socket:
+        sock = socket.socket(family, type_, protocol)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(address)
-        _check(config, sock)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse("admin", text_address((host, int(port)))) from None
-        raise ConfigError("admin", config.admin, f"cannot listen there: {error.strerror}") from None
-    except ConfigError:
-        sock.close()
-        raise
-    return AdminSocket(sock)
+        return sock
+
+    def check(address: str) -> None:
+        _check(config, address)
+
+    return [AdminSocket(sock) for sock in listen_on("admin", host, int(port), check, make, _BACKLOG)]
 
 
 def _listen_unix(path: str) -> AdminSocket:
@@ -112,12 +102,9 @@ def _listen_unix(path: str) -> AdminSocket:
     return AdminSocket(sock, path)
 
 
-def _check(config: Config, sock: socket.socket) -> None:
-    if sock.family == socket.AF_UNIX or config.insecure:
-        return
-    host = sock.getsockname()[0]
-    if not ip_address(host.partition("%")[0]).is_loopback:
+def _check(config: Config, address: str) -> None:
+    if not config.insecure and not ip_address(address.partition("%")[0]).is_loopback:
         expected = (
-            f"{host} is not a loopback address; with insecure, anyone who can reach it sees the members"
+            f"{address} is not a loopback address; with insecure, anyone who can reach it sees the members"
         )
-        raise ConfigError("admin", config.admin or host, expected)
+        raise ConfigError("admin", config.admin or address, expected)

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import ssl
-import stat
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import ip_address
-from pathlib import Path
 
 from ...config import Config
-from ...core.wire.codes import TOKEN_MAX_BYTES
 from ...errors import ConfigError
 from ...system.json_lines import tagged
+from ...tokens import parse_tokens, read_token_file
 from ..sockets.tls import make_context
 
-__all__ = ["TOKENS_MAX", "Auth", "read_tokens"]
+__all__ = ["Auth", "read_tokens"]
 
-TOKENS_MAX = 2
-"""The number of tokens valid at once: the old one and its replacement."""
 _TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 log = logging.getLogger("rankmux.access")
@@ -39,12 +34,12 @@ class Auth:
     def __init__(self, config: Config, tokens: tuple[bytes, ...] = ()) -> None:
         self._config = config
         self._tokens = tokens
-        self._digests, self.context = self._read()
+        self._digests, self.context = self._read(pipes=True)
 
     def reload(self) -> bool:
         """Read the files again, for new connections. If one is broken, log it, change nothing and return False."""
         try:
-            self._digests, self.context = self._read()
+            self._digests, self.context = self._read(pipes=False)
         except ConfigError as error:
             text = "reload failed, the previous tokens and certificates stay in use: %s"
             log.error(text, error, extra=tagged("not_reloaded", key=error.key, error=str(error)))
@@ -81,38 +76,20 @@ class Auth:
             expected = f"not a loopback address; add {' and '.join(missing)}, or set insecure to go without"
             raise ConfigError("host", self._config.host, expected)
 
-    def _read(self) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
-        tokens = self._tokens + (_read_file(self._config.token_file) if self._config.token_file else ())
-        return tuple(sha256(token).digest() for token in tokens), make_context(self._config)
+    def _read(self, *, pipes: bool) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
+        """The digests and the context. A pipe has to be waited for, so it is read at the start only."""
+        tokens, path = self._tokens, self._config.token_file
+        if path:
+            tokens += read_token_file("token_file", path, private=True, pipes=pipes)
+        return tuple(sha256(token).digest() for token in tokens), make_context(self._config, pipes=pipes)
 
 
 def read_tokens(config: Config, environ: Mapping[str, str]) -> tuple[bytes, ...]:
     """The tokens in RANKMUX_TOKEN, one per line. Raises ConfigError, also if there is a token file as well."""
     text = environ.get(_TOKEN_VARIABLE)
-    if text is None:
+    if not text:
         return ()
     if config.token_file:
         expected = f"cannot be used together with token_file ({config.token_file})"
         raise ConfigError(_TOKEN_VARIABLE, "(hidden)", expected)
-    return _split(_TOKEN_VARIABLE, "(hidden)", text.encode("utf-8", "surrogateescape"))
-
-
-def _read_file(path: str) -> tuple[bytes, ...]:
-    try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                expected = f"others can access it (mode {mode & 0o777:o}); run chmod 600"
-                raise ConfigError("token_file", path, expected)
-            return _split("token_file", path, file.read(16 * TOKEN_MAX_BYTES))
-    except OSError as error:
-        raise ConfigError("token_file", path, f"cannot read the file: {error.strerror}") from None
-
-
-def _split(key: str, value: str, data: bytes) -> tuple[bytes, ...]:
-    tokens = tuple(line for line in (line.rstrip(b"\r") for line in data.split(b"\n")) if line)
-    if not 0 < len(tokens) <= TOKENS_MAX:
-        raise ConfigError(key, value, f"expected 1 or {TOKENS_MAX} tokens, one per line, found {len(tokens)}")
-    if max(map(len, tokens)) > TOKEN_MAX_BYTES:
-        raise ConfigError(key, value, f"expected tokens of at most {TOKEN_MAX_BYTES} bytes")
-    return tokens
+    return parse_tokens(_TOKEN_VARIABLE, "(hidden)", text.encode("utf-8", "surrogateescape"))

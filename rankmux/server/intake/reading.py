@@ -163,7 +163,7 @@ class Intake:
             conn = self._connections.at(fd)
             if conn is not None:
                 self._look(conn, mask, turn, now)
-            elif fd == self._listener.fd:
+            elif fd in self._listener.fds:
                 self._accept(turn, now)
             else:
                 foreign.append(fd)

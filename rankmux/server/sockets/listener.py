@@ -1,4 +1,4 @@
-"""The listening socket: a budget of connections per turn, a pause when the system runs out of resources.
+"""The listening sockets: a budget of connections per turn, a pause when the system runs out of resources.
 
 Knows no protocol.
 """
@@ -20,9 +20,10 @@ from ...config import Config
 from ...errors import AddressInUse, ConfigError
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
+from .addresses import listen_on, text_address
 from .transport import PlainSocket
 
-__all__ = ["Listener", "clear_path", "text_address", "unix_error"]
+__all__ = ["Listener", "clear_path", "unix_error"]
 
 # Errors of the one connection being accepted; any other error would recur at once.
 _PASSING = frozenset(
@@ -33,17 +34,12 @@ _PASSING = frozenset(
     )
     if hasattr(errno, name)
 )
+_BACKLOG = 4096
 _PAUSE_FIRST_S = 0.1
 _PAUSE_LAST_S = 1.0
 _CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
 
 log = logging.getLogger("rankmux.listener")
-
-
-def text_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    """`127.0.0.1:7117`, `[::1]:7117`."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Listening(socket.socket):
@@ -72,10 +68,11 @@ class _Listening(socket.socket):
 
 
 class Listener:
-    """Listens on the address in `config` after `check` has accepted it, or on the socket passed as `handed`.
+    """Listens on the addresses in `config` after `check` has accepted them, or on the socket passed as `handed`.
 
-    `address` is host and port, or the path of a Unix socket and 0; `where` is the same as text. A `handed` socket
-    stays with the service manager afterwards. Raises ConfigError when it cannot listen.
+    `address` is the first of them, host and port, or the path of a Unix socket and 0; `where` is all of them as text.
+    `fds` are the descriptors. A `handed` socket stays with the service manager afterwards. Raises ConfigError when it
+    cannot listen.
     """
 
     def __init__(
@@ -87,33 +84,41 @@ class Listener:
     ) -> None:
         self._reactor = reactor
         self._pause_s = 0.0
+        self._next = 0  # the socket that is accepted from first
         self.pauses = 0  # how often accepting was paused
         self._path = config.unix if handed is None else ""
         if handed is not None:
-            self._sock = _adopt(handed, config, check)
+            self._socks = [_adopt(handed, config, check)]
         else:
-            self._sock = _listen_unix(config) if config.unix else _listen(config, check)
-        self.fd = self._sock.fileno()
-        self._local = self._sock.family == socket.AF_UNIX
+            self._socks = [_listen_unix(config)] if config.unix else _listen(config, check)
+        self.fds = frozenset(sock.fileno() for sock in self._socks)
+        self._local = self._socks[0].family == socket.AF_UNIX
         self._inode = Path(self._path).stat().st_ino if self._path else 0
         if self._local:
-            self.address: tuple[str, int] = (os.fsdecode(self._sock.getsockname()), 0)
+            self.address: tuple[str, int] = (os.fsdecode(self._socks[0].getsockname()), 0)
             self.where = f"unix:{self.address[0]}"
         else:
-            self.address = self._sock.getsockname()[:2]
-            self.where = text_address(self.address)
-        reactor.watch(self.fd, READABLE)
+            self.address = self._socks[0].getsockname()[:2]
+            self.where = ", ".join(text_address(sock.getsockname()) for sock in self._socks)
+        self._watch(READABLE)
 
     def accept(self, budget: int, now: float) -> Iterator[tuple[PlainSocket, str]]:
         """At most `budget` new connections, non-blocking, with their addresses as texts.
 
         A connection that its peer has already broken is skipped; a lack of descriptors or memory pauses accepting.
         """
+        count = len(self._socks)
+        self._next = (self._next + 1) % count  # else a crowd at one address would use up every budget
+        empty = 0
         for _ in range(budget):
             try:
-                sock, address = self._sock.accept_plainly()
+                sock, address = self._socks[self._next].accept_plainly()
             except BlockingIOError:
-                return
+                empty += 1
+                if empty == count:
+                    return
+                self._next = (self._next + 1) % count
+                continue
             except (MemoryError, SystemError):  # SystemError: accept failed without setting an exception
                 self._pause(os.strerror(errno.ENOMEM), now)
                 return
@@ -137,11 +142,17 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening."""
-        if self.fd >= 0:
-            self._reactor.watch(self.fd, 0)
-            self._sock.close()
-            self.fd = -1
+        if self.fds:
+            while self._socks:  # without an iterator, for which there might be no memory
+                self._reactor.watch(self._socks[-1].fileno(), 0)
+                self._socks[-1].close()
+                del self._socks[-1]
+            self.fds = frozenset()
             self._unlink()
+
+    def _watch(self, interest: int) -> None:
+        for fd in self.fds:
+            self._reactor.watch(fd, interest)
 
     def _unlink(self) -> None:
         if self._path:
@@ -155,12 +166,11 @@ class Listener:
             log.warning(text, error, extra=tagged("accept_paused", error=error))
         self.pauses += 1
         self._pause_s = min(max(self._pause_s * 2, _PAUSE_FIRST_S), _PAUSE_LAST_S)
-        self._reactor.watch(self.fd, 0)
+        self._watch(0)
         self._reactor.call_at(now + self._pause_s, self._resume)
 
     def _resume(self, _now: float) -> None:
-        if self.fd >= 0:
-            self._reactor.watch(self.fd, READABLE)
+        self._watch(READABLE)
 
 
 def _credentials(sock: socket.socket) -> str:
@@ -190,27 +200,17 @@ def _adopt(sock: socket.socket, config: Config, check: Callable[[str], None]) ->
     return _Listening(sock.family, socket.SOCK_STREAM, sock.proto, sock.detach())
 
 
-def _listen(config: Config, check: Callable[[str], None]) -> _Listening:
-    try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError("host", config.host, f"cannot be resolved: {error}") from None
-    family, type_, protocol, _, address = found[0]
-    check(str(address[0]))
-    sock = _Listening(family, type_, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _tune(sock, config)
-        sock.bind(address)
-        sock.listen(4096)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        where = text_address((config.host, config.port))
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse("host", where) from None
-        raise ConfigError("host", config.host, f"cannot listen on {where}: {error.strerror}") from None
-    return sock
+def _listen(config: Config, check: Callable[[str], None]) -> list[_Listening]:
+    def make(family: int, type_: int, protocol: int) -> _Listening:
+        sock = _Listening(family, type_, protocol)
+        try:
+            _tune(sock, config)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    return listen_on("host", config.host, config.port, check, make, _BACKLOG)
 
 
 def _listen_unix(config: Config) -> _Listening:
@@ -223,7 +223,7 @@ def _listen_unix(config: Config) -> _Listening:
             sock.bind(config.unix)
         finally:
             os.umask(before)
-        sock.listen(4096)
+        sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from ...config import Config
 from ...errors import ConfigError
+from ...system.small_files import PEM_MAX_BYTES, check_small
 from .tls_socket import plain_text
 
 __all__ = ["make_context"]
 
 
-def make_context(config: Config) -> ssl.SSLContext | None:
-    """The context for `tls_cert`, None without one. Raises ConfigError for a file that is missing or invalid."""
+def make_context(config: Config, *, pipes: bool = False) -> ssl.SSLContext | None:
+    """The context for `tls_cert`, None without one. Raises ConfigError for a file that is missing or invalid.
+
+    `pipes`: as of `read_small`.
+    """
     if not config.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -27,7 +30,7 @@ def make_context(config: Config) -> ssl.SSLContext | None:
         ("tls_client_ca", config.tls_client_ca),
     ):
         if path:
-            _readable(key, path)
+            _readable(key, path, pipes)
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
     except (OSError, ValueError) as error:
@@ -43,12 +46,12 @@ def make_context(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-def _readable(key: str, path: str) -> None:
+def _readable(key: str, path: str, pipes: bool) -> None:
+    """Raise ConfigError for a file that OpenSSL, which reads it, would wait for or not get to the end of."""
     try:
-        with Path(path).open("rb"):
-            pass
-    except OSError as error:
-        raise ConfigError(key, path, f"cannot read the file: {error.strerror}") from None
+        check_small(path, PEM_MAX_BYTES, pipes=pipes)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError(key, path, f"cannot read the file: {plain_text(error)}") from None
 
 
 def _no_password() -> str:
