@@ -73,6 +73,14 @@ class StreamLink:
             self._keepalive.check()
         self.flush()
 
+    def run_unread(self) -> None:
+        """`run` for an owner that knows of nothing to read."""
+        self.run(False)
+
+    def listen(self) -> None:
+        """Reading goes on: the silence so far was this side's."""
+        self._keepalive.heard()
+
     def run_paused(self) -> None:
         """`run` for an owner that receives nothing for now: write, and show the server that this client is alive."""
         self._keepalive.show_life()

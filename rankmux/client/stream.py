@@ -44,6 +44,11 @@ class Stream:
         return bool(self._head) or self._tls_wants_write
 
     @property
+    def wants_write_to_read(self) -> bool:
+        """Whether TLS has to write before it can read on."""
+        return self._tls_wants_write
+
+    @property
     def has_buffered_input(self) -> bool:
         """Whether TLS holds decrypted bytes, which readiness does not show."""
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0

@@ -15,8 +15,7 @@ import rankmux.aio
 import rankmux.aio.connect
 import rankmux.aio.connection
 from rankmux.aio import Client
-from rankmux.aio.connect import open_transport
-from rankmux.aio.link import TransportLink
+from rankmux.aio.connect import connected_socket
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
 from rankmux.server.server import Server
 
@@ -74,24 +73,23 @@ def test_a_connection_that_failed_can_be_tried_again(run):
     run(main())
 
 
-def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, server, monkeypatch):
-    """And then the loop does not hand it over: it was cancelled just then."""
-    attempts: list[TransportLink] = []
+def test_a_connection_that_is_made_and_cancelled_just_then(run, server, monkeypatch):
+    socks: list[socket.socket] = []
 
-    async def interrupted(address: Any, link: TransportLink, timeout_s: float) -> None:
-        attempts.append(link)
-        await open_transport(address, link, timeout_s)
-        if len(attempts) == 1:
-            await until(lambda: link.session.seat.rank is not None)
-            raise asyncio.CancelledError
+    async def interrupted(address: Any, timeout_s: float) -> socket.socket:
+        socks.append(await connected_socket(address, timeout_s))
+        if len(socks) == 1:
+            asyncio.current_task().cancel()
+        return socks[-1]
 
-    monkeypatch.setattr(rankmux.aio.connection, "open_transport", interrupted)
+    monkeypatch.setattr(rankmux.aio.connection, "connected_socket", interrupted)
 
     async def main() -> None:
         client = Client(*server.address, reconnect=True)
         with pytest.raises(asyncio.CancelledError):
             await client.connect()
         assert client.rank is None
+        assert socks[0].fileno() == -1
         assert others() == set()
         await client.connect()
         assert client.rank is not None

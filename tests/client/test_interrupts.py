@@ -1,13 +1,12 @@
 """Signal handlers that run in each place of the blocking client where CPython can run one: they raise, or close it.
 
-CPython runs them when a function of Python begins, and when one of C has returned: `sys.setprofile` reports both.
+`Interrupter` finds those places.
 """
 
 from __future__ import annotations
 
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,91 +14,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from types import FrameType
 
 import pytest
 
 from rankmux import Client
-from rankmux.core.wire.codes import CommandFlag
 from rankmux.errors import ConnectionLost, StateError
 from rankmux.server.server import Server
-from rankmux.wire import Accepted, Done, Execute, Members, Rank, Routed
 
 from ..support.drivers import PATIENCE_S
 from ..support.fake_server import Connection, FakeServer
+from ..support.interrupts import Interrupter, Recorder, ctrl_c
 from .words import until
 
 PROMPT_S = 2.0
 CLOSED_S = 0.5
-
-
-class Interrupter:
-    """Calls `act` at the place with number `at`, counted from 0."""
-
-    def __init__(self, at: int, act: Callable[[], object]) -> None:
-        self._left = at
-        self._act = act
-        self.place = ""
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        sys.setprofile(self._see)
-        try:
-            with suppress(KeyboardInterrupt):
-                yield
-        finally:
-            sys.setprofile(None)
-
-    def _see(self, frame: FrameType, event: str, argument: object) -> None:
-        path = frame.f_code.co_filename
-        if event not in ("call", "c_return") or self.place:
-            return
-        if "rankmux/client" not in path and "rankmux/core" not in path:
-            return
-        if frame.f_code.co_name == "<genexpr>":
-            return  # it may be about to be thrown away, where exceptions are only reported
-        if self._left == 0:
-            self.place = f"{path}:{frame.f_lineno}: {event} {argument}"
-            self._act()
-        self._left -= 1
-
-
-class Recorder:
-    """A server, and the commands, results and other frames that came to it."""
-
-    def __init__(self) -> None:
-        self.commands: list[bytes] = []
-        self.results: list[bytes] = []
-        self.others: Counter[int] = Counter()
-
-    def serve(self, connection: Connection) -> None:
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.welcome()
-        connection.send(Execute(12, 0, 1, 0, b"to do"), Rank(13, 1, 2, 1))
-        seq = 13
-        while True:
-            try:
-                type_, body = connection.read()
-            except ConnectionResetError:
-                return
-            if type_ == -1:
-                return
-            if type_ == 0x02:
-                self.commands.append(body[14:])
-                id_, seq = int.from_bytes(body[:4]), seq + 1
-                if not body[9] & CommandFlag.QUIET:
-                    connection.send(Accepted(id_, seq, 1, 2))
-                if body[9] & CommandFlag.RESULTS:
-                    connection.send(Routed(id_, 5, 3, 0, b"done"), Done(id_, 1, 0, 0, 0, 0))
-            elif type_ == 0x03:
-                self.results.append(body[9:])
-                connection.send(Execute(1000, 0, 0, 0, b"stop"))
-            else:
-                self.others[type_] += 1
-                if type_ == 0x05:
-                    connection.send(Members(int.from_bytes(body[:4]), 13, 0, ()))
-                if type_ == 0x08:
-                    return
 
 
 Interrupted = Callable[[], AbstractContextManager[None]]
@@ -166,10 +94,6 @@ def _close(client: Client, interrupted: Interrupted) -> None:
 SCENES = [_command, _quiet, _results, _who, _serve, _poll, _promotions, _beside_a_reader, _close]
 
 
-def _ctrl_c() -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("reconnect", [False, True])
@@ -179,7 +103,7 @@ def test_nothing_is_sent_twice_or_torn_wherever_an_exception_comes(scene, reconn
         recorder = Recorder()
         with FakeServer(recorder.serve) as fake:
             client = Client(fake.host, fake.port, reconnect=reconnect, timeout=PROMPT_S)
-            interrupter = Interrupter(at, _ctrl_c)
+            interrupter = Interrupter(at, ctrl_c)
             began_s = time.monotonic()
             scene(client, interrupter)
             failed: str | None = None
