@@ -18,6 +18,8 @@ from rankmux.wire import Accepted, Done, Execute, Members, Rank, Routed
 from .fake_server import Connection
 
 _FOLDERS = ("rankmux/client", "rankmux/aio", "rankmux/core")
+_OF_TRANSPORTS = {"write", "_write_ready", "_write_send", "_read_ready__data_received"}
+"""Functions of asyncio that move bytes for its transports, should a client have one."""
 
 
 def ctrl_c() -> None:
@@ -45,7 +47,8 @@ class Interrupter:
         path = frame.f_code.co_filename
         if event not in ("call", "c_return") or self.place:
             return
-        if not any(folder in path for folder in _FOLDERS):
+        moves = "selector_events" in path and frame.f_code.co_name in _OF_TRANSPORTS
+        if not moves and not any(folder in path for folder in _FOLDERS):
             return
         if frame.f_code.co_name == "<genexpr>":
             return  # it may be about to be thrown away, where exceptions are only reported
