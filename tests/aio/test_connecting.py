@@ -6,7 +6,6 @@ import asyncio
 import gc
 import socket
 import threading
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -194,34 +193,3 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
 
     with pytest.warns(ResourceWarning, match="unclosed"):
         leave_it()
-
-
-def test_an_address_that_drops_packets_does_not_keep_the_next_from_being_tried(run, server, monkeypatch):
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as crowd:
-            for _ in range(2):  # its queue is full then, and it answers nobody
-                waiting = crowd.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(full.getsockname())
-
-            async def found(host: str, port: int) -> list[tuple[Any, ...]]:
-                places = [full.getsockname(), server.address]
-                return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
-
-            monkeypatch.setattr(rankmux.aio.connect, "_look_up", found)
-            async with Client("two.addresses.example", 1, timeout=5.0) as client:
-                assert client.rank == 0
-
-    run(main())
-
-
-def test_the_last_refusal_is_told_when_no_address_answers(run, monkeypatch):
-    async def main() -> None:
-        async def found(host: str, port: int) -> list[tuple[Any, ...]]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)) for _ in range(3)]
-
-        monkeypatch.setattr(rankmux.aio.connect, "_look_up", found)
-        with pytest.raises(ConnectionLost):
-            await Client("three.addresses.example", 1, timeout=5.0).connect()
-
-    run(main())
