@@ -213,5 +213,5 @@ class LoopLink:
             self._timer = None
         if self._link is None:
             return
-        if (patience_s := self._link.patience_s(reading=not self._read_paused)) is not None:
+        if (patience_s := self._link.patience_s()) is not None:
             self._timer = asyncio.get_running_loop().call_later(patience_s, self._on_timer)

@@ -19,6 +19,7 @@ from ..errors import RankmuxError
 from .address import Address
 from .dialing import Dialer, handshake_steps, place_of_unix, places_of, prepared
 from .failures import TLS_ERRORS, client_closed, no_token, no_welcome, tls_failed, unreachable
+from .limits import SLEEP_MAX_S
 from .link import StreamLink
 from .membership import JoinOptions
 from .stream import Stream
@@ -59,7 +60,7 @@ class _Waits:
                 poller.register(sock, interest)
             if self._canceller is not None:
                 poller.register(self._canceller.woken, selectors.EVENT_READ)
-            ready = poller.select(remaining_s if wait_s is None else min(wait_s, remaining_s))
+            ready = poller.select(min(remaining_s, SLEEP_MAX_S if wait_s is None else wait_s))
         found: set[Any] = {key.fileobj for key, mask in ready if mask & selectors.EVENT_READ}
         if self._canceller is not None and self._canceller.woken in found:
             drain(self._canceller.woken)

@@ -25,7 +25,7 @@ from ..errors import ConnectionLost, RankmuxError
 from .connect import Canceller, drain, joined_link
 from .connection import KeptConnection
 from .failures import nothing_read, too_many_results
-from .limits import GOODBYE_S, UNSENT_MAX_BYTES
+from .limits import GOODBYE_S, SLEEP_MAX_S, UNSENT_MAX_BYTES
 from .link import StreamLink
 
 __all__ = ["Engine"]
@@ -197,9 +197,9 @@ class Engine(KeptConnection):
                 self._absorb(link)
                 return lambda: None
             if not link.wants_write:
-                return partial(self._bell.wait, ticket, _least(timeout_s, link.patience_s(reading=False)))
+                return partial(self._bell.wait, ticket, _least(timeout_s, link.patience_s()))
         at_once = 0.0 if link.ended or (reading and link.wants_read_now) else None
-        wait_s = _least(timeout_s, link.patience_s(reading=reading), at_once)
+        wait_s = _least(timeout_s, link.patience_s(), at_once)
         interest = (selectors.EVENT_READ * reading) | (selectors.EVENT_WRITE * link.wants_write)
         if self._poller.get_key(link).events != interest:
             self._poller.modify(link, interest)
@@ -207,7 +207,7 @@ class Engine(KeptConnection):
         return partial(self._turn, link, reading, wait_s)
 
     def _turn(self, link: StreamLink, reading: bool, wait_s: float | None) -> None:
-        ready = self._poller.select(wait_s)
+        ready = self._poller.select(_least(wait_s, SLEEP_MAX_S))
         with self._lock:
             self._runner, self._unread = None, False
             self._mend()

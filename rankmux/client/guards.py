@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from ..errors import RankmuxError
+from .limits import SLEEP_MAX_S
 
 __all__ = ["Bell", "Guard", "Presence"]
 
@@ -63,7 +64,7 @@ class Bell:
     def wait(self, ticket: threading.Lock, timeout_s: float | None) -> None:
         """Wait until it has rung since `join`, at most `timeout_s`."""
         try:
-            ticket.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
+            ticket.acquire(timeout=-1 if timeout_s is None else min(timeout_s, SLEEP_MAX_S))
         finally:
             with suppress(ValueError):  # it has rung
                 self._waiting.remove(ticket)

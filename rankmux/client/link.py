@@ -51,9 +51,9 @@ class StreamLink:
         """Whether there is input that readiness does not show."""
         return not self.ended and self.stream.has_buffered_input
 
-    def patience_s(self, *, reading: bool = True) -> float | None:
+    def patience_s(self) -> float | None:
         """The seconds that the owner may wait before the link has something to do by itself; None: for ever."""
-        return self._keepalive.patience_s(listening=reading)
+        return self._keepalive.patience_s()
 
     def run(self, readable: bool) -> None:
         """Read if `readable`, write pending output, neither waiting. Take `events()` then.
