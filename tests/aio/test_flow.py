@@ -154,7 +154,7 @@ def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
     """The answers came while the program kept the loop busy: they are heard before the silence is judged."""
 
     def script(connection: Connection) -> None:
-        connection.welcome(ping_ms=1)
+        connection.welcome(ping_ms=300)
         pings = [connection.read_until(0x06) for _ in range(2)]
         time.sleep(0.3)  # the loop is held up by now
         connection.send(*map(Pong, pings))
