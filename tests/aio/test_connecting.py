@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -193,3 +194,49 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
 
     with pytest.warns(ResourceWarning, match="unclosed"):
         leave_it()
+
+
+def test_commands_that_wait_for_the_connection_have_each_its_own_deadline(run, monkeypatch):
+    """As many as may be: the wait of one does not add to that of the next."""
+    monkeypatch.setattr("rankmux.core.client.backoff._FIRST_BOUND_S", 1000.0)
+    monkeypatch.setattr("rankmux.core.client.backoff._LAST_BOUND_S", 1000.0)
+
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, reconnect=True, timeout=0.5) as client:
+            await until(lambda: client.rank is None)
+            began_s = time.monotonic()
+            calls = [client.command(b"%d" % number, quiet=True) for number in range(10)]
+            errors = await asyncio.gather(*calls, client.who(), return_exceptions=True)
+            assert 0.4 < time.monotonic() - began_s < 1.0
+            assert {type(error) for error in errors} == {ConnectionLost}
+
+    with FakeServer(Connection.welcome) as fake:
+        run(main(fake))
+
+
+def test_commands_that_wait_for_the_connection_go_out_in_order(run, at_once):
+    """Those that are cancelled meanwhile, or whose time is over, do not hold up the others."""
+    received: list[bytes] = []
+    answer = threading.Event()
+
+    def again(connection: Connection) -> None:
+        answer.wait(PATIENCE_S)
+        connection.welcome()
+        while len(received) < 20:
+            received.append(connection.read_until(0x02)[14:])
+        connection.until_gone()
+
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, reconnect=True, timeout=PATIENCE_S) as client:
+            await until(lambda: client.rank is None)
+            tasks = [asyncio.create_task(client.command(b"%d" % number, quiet=True)) for number in range(30)]
+            await asyncio.sleep(0.05)
+            for task in tasks[::3]:
+                task.cancel()
+            answer.set()
+            await asyncio.wait(tasks)
+            await until(lambda: len(received) == 20)
+
+    with FakeServer(Connection.welcome, again) as fake:
+        run(main(fake))
+    assert received == [b"%d" % number for number in range(30) if number % 3]
