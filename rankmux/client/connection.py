@@ -29,6 +29,9 @@ from .membership import JoinOptions
 __all__ = ["KeptConnection"]
 
 _CHANGES_MAX = 1024
+_TAKE_INTERVAL_S = (
+    0.002  # between two reads of a thread that sends as fast as it can: each costs half of a send
+)
 
 
 class KeptConnection:
@@ -65,6 +68,7 @@ class KeptConnection:
         self._over = False  # closed, and nothing is left to be done
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._retry_at_s = 0.0
+        self._take_at_s = 0.0
         self._goodbye_until_s: float | None = None
         self._waker, self._woken = socket.socketpair()
         for end in (self._waker, self._woken):
@@ -147,13 +151,17 @@ class KeptConnection:
             self._backoff = None  # pointless: from now on every wait raises the failure
 
     def _push(self, link: StreamLink) -> None:
-        # A thread that only sends takes what has come, too: PINGs to answer, and the server's output, which it keeps
-        # for a while and not for ever.
         link.flush()
         if self._runner is not None:
             if link.wants_write or link.ended:
                 self._wake()  # that thread must wait for writability too, or learn of the end
             return
+        # A thread that only sends takes what has come, too: PINGs to answer, and the server's output, which the server
+        # does not keep for ever.
+        now_s = self._clock()
+        if now_s < self._take_at_s and not link.ended:
+            return
+        self._take_at_s = now_s + _TAKE_INTERVAL_S
         if self._paused():
             link.run_paused()
         else:

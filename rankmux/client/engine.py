@@ -64,19 +64,19 @@ class Engine(KeptConnection):
         The connection is restored first if need be. Raises the reason where there is none.
         """
         try:
+            in_time = True
             while True:
-                timeout_s = self._options.timeout_s
-                in_time = self._run(lambda: self.closed or self._usable, timeout_s)
                 with self._entry, self._lock:
                     self._mend()
                     link = self.link
-                    if link is not None and self._usable and not self.closed:
+                    if link is not None and not link.ended and not self.closed:
                         with self._guard:
                             value = step(self.inbox)
                             self._push(link)
                         return link, value
                     if self.closed or not in_time:
                         raise self._reason()
+                in_time = self._run(lambda: self.closed or self._usable, self._options.timeout_s)
         finally:
             self._settle()
 
