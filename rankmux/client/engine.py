@@ -148,20 +148,26 @@ class Engine(KeptConnection):
             link = self.link
             if link is not None and self.inbox.results_suffice and not self.closed and not patient:
                 raise too_many_results()
-            ticket = self._bell.join()
-            if self._runner is None:
-                if link is None:
-                    return self._plan_restoring(ticket, remaining_s)
-                with self._guard:
-                    return self._plan_turn(link, ticket, remaining_s)
-            return partial(self._bell.wait, ticket, remaining_s)
+            if self._runner is not None:
+                ticket = self._bell.join()
+                # The runner may have gone just before, without the lock, as after an exception.
+                return partial(self._bell.wait, ticket, 0.0 if self._runner is None else remaining_s)
+            if link is None:
+                return self._plan_restoring(remaining_s)
+            with self._guard:
+                return self._plan_turn(link, remaining_s)
 
-    def _plan_restoring(self, ticket: threading.Lock, timeout_s: float | None) -> Callable[[], None]:
+    def _plan_sleep(self, *waits_s: float | None) -> Callable[[], None]:
+        """Sleep until something changes."""
+        ticket = self._bell.join()
+        return partial(self._bell.wait, ticket, 0.0 if self.closed else _least(*waits_s))
+
+    def _plan_restoring(self, timeout_s: float | None) -> Callable[[], None]:
         if self._lost_for_good:
             raise self._reason()
         delay_s = self._retry_at_s - self._clock()
         if delay_s > 0:
-            return partial(self._bell.wait, ticket, _least(delay_s, timeout_s))
+            return self._plan_sleep(delay_s, timeout_s)
         self._runner = threading.get_ident()
         return self._restore
 
@@ -186,9 +192,7 @@ class Engine(KeptConnection):
         except RankmuxError as error:
             return error
 
-    def _plan_turn(
-        self, link: StreamLink, ticket: threading.Lock, timeout_s: float | None
-    ) -> Callable[[], None]:
+    def _plan_turn(self, link: StreamLink, timeout_s: float | None) -> Callable[[], None]:
         reading = not self._paused()
         if not reading:
             # Nothing is received until other threads have taken enough; but writing shows the server a sign of life.
@@ -197,7 +201,7 @@ class Engine(KeptConnection):
                 self._absorb(link)
                 return lambda: None
             if not link.wants_write:
-                return partial(self._bell.wait, ticket, _least(timeout_s, link.patience_s()))
+                return self._plan_sleep(timeout_s, link.patience_s())
         at_once = 0.0 if link.ended or (reading and link.wants_read_now) else None
         wait_s = _least(timeout_s, link.patience_s(), at_once)
         interest = (selectors.EVENT_READ * reading) | (selectors.EVENT_WRITE * link.wants_write)
