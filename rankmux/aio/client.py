@@ -90,8 +90,6 @@ class Client(Membership):
         self._connection = ClientConnection(self._options, Backoff() if reconnect else None, self._handlers)
         self._callbacks = Callbacks(on_promoted, on_joined, on_lost)
         self._calling: asyncio.Task[None] | None = None
-        # Commands go out in the order of their calls, also those that wait for the connection.
-        self._sending = asyncio.Lock()
 
     # state
 
@@ -155,10 +153,8 @@ class Client(Membership):
         timeout_s = self._options.timeout_s
         if quiet:
             await asyncio.sleep(0)  # a task that sends much without waiting lets others run
-        async with self._sending:
-            link = await self._connection.ready()
-            progress = link.inbox.send_command(arguments)
-            link.flush()
+        link = await self._connection.ready()
+        progress = link.send(lambda: link.inbox.send_command(arguments))
         if not quiet:
             if not await self._connection.until(progress.id, lambda: progress.dispatched, timeout_s):
                 raise no_answer(progress.id, timeout_s)
@@ -178,8 +174,7 @@ class Client(Membership):
 
     async def _page(self, first_rank: int, count: int) -> MembersPage:
         link = await self._connection.ready()
-        request = link.inbox.send_who(first_rank, count)
-        link.flush()
+        request = link.send(lambda: link.inbox.send_who(first_rank, count))
         if not await self._connection.until(request.id, lambda: request.over, self._options.timeout_s):
             raise no_listing(self._options.timeout_s)
         return request.result()
@@ -225,7 +220,7 @@ class Client(Membership):
         Output that waits to be sent goes out first; both together take a second at most. The client's tasks are
         cancelled and awaited. If this call is cancelled, it closes at once.
         """
-        if self.closed:
+        if self._connection.disowned() or self._connection.closed_or_closing:
             return
         self._connection.leave()
         tasks = {*self._handlers.own_tasks, *([] if self._calling is None else [self._calling])}

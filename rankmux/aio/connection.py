@@ -7,7 +7,9 @@ and nothing of handlers, receipts or iterators.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -33,8 +35,8 @@ from ..core.client.events import (
 )
 from ..core.client.session import ClientSession, ClientState
 from ..errors import ConnectionLost, RankmuxError, StateError
-from .connect import open_transport
-from .link import TransportLink
+from .connect import connected_socket
+from .link import LoopLink
 from .waiters import Waiters, cancel_and_wait
 
 __all__ = ["RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling"]
@@ -78,7 +80,7 @@ class ClientConnection:
         executor: Executor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.link: TransportLink | None = None
+        self.link: LoopLink | None = None
         self.closed = False
         self.closer: asyncio.Task[object] | None = None  # the task that closes it
         self.waiters = Waiters()
@@ -91,6 +93,8 @@ class ClientConnection:
         self._connecting = False
         self._loop: asyncio.AbstractEventLoop | None = None  # the one it was connected in
         self._restoring: asyncio.Task[None] | None = None
+        self._senders: deque[asyncio.Task[object] | None] = deque()  # the tasks in `ready`
+        self._pid = os.getpid()
         self._nested = 0  # the number of waits in this client by its handlers
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -116,14 +120,11 @@ class ClientConnection:
 
     async def _open(self, session: ClientSession) -> None:
         """Connect until WELCOME, or raise; takes the timeout twice at most."""
-        link = TransportLink(session, self._received, self._clock)
+        link = LoopLink(session, self._received, self._clock)
         address, timeout_s = self._options.address, self._options.timeout_s
+        sock = await connected_socket(address, timeout_s)
         try:
-            await open_transport(address, link, timeout_s)
-        except BaseException:
-            link.abort()  # the loop has closed its transport; not every loop tells the protocol of that
-            raise
-        try:
+            link.open(sock)
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     while session.state is ClientState.AWAITING and not self.closed:
@@ -133,13 +134,8 @@ class ClientConnection:
             if self.link is not link:
                 raise copy(self._failure)
         except BaseException:
-            await self._abandon(link)
+            link.abort()
             raise
-
-    async def _abandon(self, link: TransportLink) -> None:
-        link.abort()
-        while not link.gone:
-            await self.waiters.wait(link)
 
     async def _restore(self) -> None:
         try:
@@ -171,7 +167,7 @@ class ClientConnection:
 
     # receiving
 
-    def _received(self, link: TransportLink, events: list[ClientEvent]) -> None:
+    def _received(self, link: LoopLink, events: list[ClientEvent]) -> None:
         for event in events:
             match event:
                 case CommandAccepted() | RefusalReceived() | ResultRouted() | CommandDone() | MembersPage():
@@ -190,6 +186,7 @@ class ClientConnection:
         self.waiters.wake(link)
         if not link.write_paused:
             self.waiters.wake(_WRITABLE)
+            self._wake_sender()
         self.regulate()
         self._executor.start(self)
 
@@ -197,7 +194,7 @@ class ClientConnection:
         for subscriber in list(self._subscribers):
             subscriber.feed(incident)
 
-    def _use(self, link: TransportLink, event: Welcomed) -> None:
+    def _use(self, link: LoopLink, event: Welcomed) -> None:
         if self.closed:
             return  # it comes too late; the task in `_open` sees that
         self.link = link
@@ -206,7 +203,7 @@ class ClientConnection:
         self.waiters.wake_all()
         self._publish(event)
 
-    def _lose(self, link: TransportLink, event: Ended) -> None:
+    def _lose(self, link: LoopLink, event: Ended) -> None:
         if event.error is not None and not self.closed:
             self._failure = event.error
         if link is not self.link:
@@ -263,18 +260,47 @@ class ClientConnection:
             self._nested -= nested
         return True
 
-    async def ready(self) -> TransportLink:
-        """The connection, restored if need be, once it takes more output. Raises the reason where there is none."""
-        while True:
-            await self.until(None, lambda: self.closed or self.link is not None, self._options.timeout_s)
-            link = self.link
-            if self.closed or link is None:
-                raise copy(self._failure)
-            if not link.write_paused:
-                return link
-            await self.drained(link)
+    async def ready(self) -> LoopLink:
+        """The connection, restored if need be, once it takes more output; in the order of the calls.
 
-    async def drained(self, link: TransportLink) -> None:
+        To be used before the next `await`. Raises the reason where there is no connection, TimeoutError where the
+        server does not read.
+        """
+        task, timeout_s = asyncio.current_task(), self._options.timeout_s
+        if self.link is not None:
+            self.link.mend()
+        try:
+            self._senders.append(task)
+            in_time = await self.until(
+                task,
+                lambda: self.closed or (self._first_sender() is task and self._takes_output()),
+                timeout_s,
+                patient=True,
+            )
+        finally:
+            with suppress(ValueError):
+                self._senders.remove(task)
+            self._wake_sender()
+        link = self.link
+        if self.closed or link is None:
+            raise copy(self._failure)
+        if not in_time:
+            raise nothing_read(timeout_s)
+        return link
+
+    def _takes_output(self) -> bool:
+        return self.link is not None and not self.link.write_paused
+
+    def _first_sender(self) -> asyncio.Task[object] | None:
+        while self._senders and (first := self._senders[0]) is not None and first.done():
+            self._senders.popleft()  # a signal handler has raised before it could leave
+        return self._senders[0] if self._senders else None
+
+    def _wake_sender(self) -> None:
+        if self._takes_output() and (first := self._first_sender()) is not None:
+            self.waiters.wake(first)
+
+    async def drained(self, link: LoopLink) -> None:
         """Wait until the server has read enough of the output. Raises TimeoutError."""
         timeout_s = self._options.timeout_s
         if not await self.until(
@@ -284,14 +310,28 @@ class ClientConnection:
 
     # closing
 
+    @property
+    def closed_or_closing(self) -> bool:
+        """Whether a task has closed it, or does so now; not if an exception out of a signal handler ended that task."""
+        closing = self.closer is not None and not self.closer.done()
+        return self.closed and (self.link is None or (closing and self.closer is not asyncio.current_task()))
+
+    def disowned(self) -> bool:
+        """Whether this is a forked child; if so, its descriptors are closed, and the parent's connection stays."""
+        if os.getpid() == self._pid:
+            return False
+        self.closed = True
+        if self.link is not None:
+            self.link.disown()
+        return True
+
     def leave(self) -> None:
         """Close it: send LEAVE, wake every task. Pending output still goes out, and the server's still comes in."""
         self.closed, self.closer = True, asyncio.current_task()
         self._failure = ConnectionLost("this client was closed")
         if self.link is not None:
             with suppress(StateError):
-                self.link.session.send_leave()
-            self.link.flush()
+                self.link.send(self.link.session.send_leave)
             self.regulate()
         if self._restoring is not None:
             self._restoring.cancel()
@@ -309,5 +349,5 @@ class ClientConnection:
             if restoring is not None:
                 await cancel_and_wait([restoring])
             if link is not None:
-                await self._abandon(link)
+                link.abort()
             self.waiters.wake_all()

@@ -19,7 +19,7 @@ from ..core.client.session import ClientState
 from ..core.wire.codes import Status
 from ..errors import ArgumentError, ConnectionLost, StateError
 from .connection import ClientConnection, handling
-from .link import TransportLink
+from .link import LoopLink
 from .receipt import ReceivedCommand
 from .waiters import cancel_and_wait
 
@@ -117,7 +117,7 @@ def _checked(parallel: int) -> int:
 class _Answer:
     """The way back for the results of one command: only the connection that it came by."""
 
-    def __init__(self, connection: ClientConnection, link: TransportLink) -> None:
+    def __init__(self, connection: ClientConnection, link: LoopLink) -> None:
         self._connection = connection
         self._link = link
         self._given = False
@@ -126,15 +126,14 @@ class _Answer:
         await self._connection.drained(self._link)
         if self._link.session.state is not ClientState.JOINED:
             raise ConnectionLost("it ended before the result was sent")
-        self._link.session.send_result(seq, status, payload)
-        self._link.flush()
+        self._link.send(lambda: self._link.session.send_result(seq, status, payload))
         self._given = self._given or status is not Status.PART
 
     def give_up(self, command: ReceivedCommand) -> None:
         """Answer FAILED at once where nothing has been answered, so that the sender does not wait."""
         if command.wants_result and not self._given:
-            self._link.session.try_result(command.seq, Status.FAILED, b"the handler was cancelled")
-            self._link.flush()
+            failed = b"the handler was cancelled"
+            self._link.send(lambda: self._link.session.try_result(command.seq, Status.FAILED, failed))
 
 
 async def _run(

@@ -1,143 +1,217 @@
-"""A client session on an asyncio transport: it reads, writes, and notices a silent server.
+"""A client session on a socket that an asyncio loop watches: it reads, writes, and notices a silent server.
 
 Everything happens in callbacks of the loop; no task has to wait for it. It keeps an inbox, and knows no task, no
-handler and no receipt.
+handler and no receipt. A transport of asyncio would send bytes again, or lose some, when a signal handler raises behind
+its `send`; here the connection is reset then, before it is used again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar
 
-from ..client.failures import reason_of
+from ..client.failures import interrupted, used_after_fork
+from ..client.guards import Guard
 from ..client.limits import UNSENT_MAX_BYTES
+from ..client.link import StreamLink
 from ..client.reports import report_refusal, report_turned_away
-from ..core.client.events import ClientEvent
+from ..client.stream import Stream
+from ..core.client.events import ClientEvent, Ended
 from ..core.client.inbox import Inbox
-from ..core.client.keepalive import Keepalive
 from ..core.client.session import ClientSession, ClientState
 
-__all__ = ["TransportLink"]
+__all__ = ["LoopLink"]
+
+_T = TypeVar("_T")
 
 
-class TransportLink(asyncio.Protocol):
-    """A session, its inbox and its transport.
+class LoopLink:
+    """A session, its inbox and its socket, from `open` on.
 
     `received(link, events)` is called when the inbox has taken `events`; without events, when the link can write again,
-    is gone, or its timer has run. `clock` gives seconds that never go back. `gone`: there is no transport, and no
-    descriptor. `write_paused`: the transport holds enough output.
+    is gone, or its timer has run. `clock` gives seconds that never go back. `gone`: there is no socket. `write_paused`:
+    enough output waits.
     """
 
     def __init__(
         self,
         session: ClientSession,
-        received: Callable[[TransportLink, list[ClientEvent]], None],
+        received: Callable[[LoopLink, list[ClientEvent]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
         self.inbox = Inbox(session)
         self.write_paused = False
-        self.gone = True
         self._received = received
         self._clock = clock
-        self._keepalive = Keepalive(session, clock)
-        self._transport: asyncio.Transport | None = None
+        self._pid = os.getpid()
+        self._guard = Guard()  # around everything that moves bytes or events
+        self._link: StreamLink | None = None
+        self._reading = self._writing = False  # what the loop watches for
         self._read_paused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._turn_due = False
 
     @property
     def ended(self) -> bool:
         """Whether the session has ended: nothing goes in or out any more."""
         return self.session.state is ClientState.ENDED
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is no socket: not yet, or no longer."""
+        return self._link is None or self._link.stream.closed
+
+    @property
+    def unsent_size(self) -> int:
+        """The bytes of output that wait."""
+        head = b"" if self._link is None else self._link.stream.head
+        return len(head) + self.session.output_size
+
     # for its owner
 
-    def flush(self) -> None:
-        """Write pending output, unless the transport holds enough: the rest waits in the session, which bounds it."""
-        if self._transport is not None and self.session.output_size and not self.write_paused:
-            self._transport.write(self.session.data_to_send())
+    def open(self, sock: socket.socket) -> None:
+        """Begin on a connected socket."""
+        self._link = StreamLink(self.session, Stream(sock), self._clock)
+        self._run(self._link.flush)
+
+    def send(self, step: Callable[[], _T]) -> _T:
+        """The value of `step()`, which makes output of the session; as much as possible is sent at once."""
+        if os.getpid() != self._pid:
+            raise used_after_fork()
+        self.mend()
+        with self._guard:
+            value = step()
+            if self._link is not None and not self._writing:
+                self._link.flush()
+            self._watch()
+        return value
 
     def read(self, on: bool) -> bool:
         """Resume reading if `on`, else pause it, so that TCP slows the senders down; True if that is a change."""
-        if self._transport is None or self._transport.is_closing() or on is not self._read_paused:
+        if self._link is None or self.ended or on is not self._read_paused:
             return False
         self._read_paused = not on
         if on:
-            self._keepalive.heard()  # the silence was ours
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+            self._link.listen()  # the silence was ours
+        self._watch()
         self._set_timer()
         return True
 
     def abort(self, reason: str = "this client closed it") -> None:
-        """Close at once; the session ends for `reason` if it has not ended yet. `gone` follows a moment later."""
-        if self._transport is not None:
-            self._transport.abort()
-        if not self.ended:
-            self.session.receive_eof(reason)
-            self._turn()
+        """Close at once; the session ends for `reason` if it has not ended yet."""
+        self._run(lambda: self.session.receive_eof(reason))
+
+    def disown(self) -> None:
+        """In a forked child: close the descriptor, which leaves the parent's connection as it is."""
+        if self._link is not None:
+            self._link.close()
 
     # for the loop
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.gone = False
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
-        self._turn()
+    def _on_readable(self) -> None:
+        if self._link is not None:
+            self._run(self._link.run_once)
 
-    def data_received(self, data: bytes) -> None:
-        self._keepalive.heard()
-        self.session.receive_data(data)
-        self._turn()
+    def _on_writable(self) -> None:
+        if self._link is not None:
+            self._run(self._link.run_once if self._link.stream.wants_write_to_read else self._link.flush)
 
-    def eof_received(self) -> None:
-        self.session.receive_eof()
-        self._turn()
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._link is not None:
+            # Loops run timers behind readable sockets, so arrived bytes are noted already.
+            self._run(self._link.run_paused if self._read_paused else self._link.run_unread)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.gone = True
-        self._transport = None
-        self.session.receive_eof(*([reason_of(error)] if error is not None else []))
-        self._turn()
-
-    def pause_writing(self) -> None:
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        self.write_paused = False
-        self._turn()
+    def _on_turn(self) -> None:
+        self._turn_due = False
+        if self._link is not None and self._link.wants_read_now and not self._read_paused:
+            self._run(self._link.run_once)
+        else:
+            self._run(lambda: None)
 
     # inside
 
-    def _turn(self) -> None:
-        events, now_s = self.session.events(), self._clock()
+    def _run(self, step: Callable[[], None]) -> None:
+        self.mend()
+        with self._guard:
+            step()
+            if self.ended:
+                self._unwatch()
+                if self._link is not None:
+                    self._link.close()
+            self._tell(self.session.events())
+
+    def mend(self) -> None:
+        """Reset the connection if an exception came in between while bytes or events moved."""
+        if not self._guard.torn:
+            return
+        self._unwatch()
+        if self._link is not None:
+            self._link.reset()
+        error = interrupted()
+        self.session.receive_eof(error.reason)
+        self.session.events()  # some may be lost already
+        with self._guard:
+            self._tell([Ended(error)])
+
+    def _tell(self, events: list[ClientEvent]) -> None:
+        now_s = self._clock()
         for event in events:
             self.inbox.apply(event, now_s)
         if count := self.inbox.take_turned_away():
             report_turned_away(count)
         while self.inbox.refusals:
             report_refusal(self.inbox.refusals.popleft())
-        self.flush()
-        if self.ended and self._transport is not None:
-            self._transport.abort()
+        if self._link is not None and not self.ended:
+            self._link.flush()  # the inbox may have answered
+        self._watch()
         if self.ended or self._timer is None:
             self._set_timer()
         self._received(self, events)
+
+    def _watch(self) -> None:
+        """Have the loop call back for what is worth waiting for."""
+        if self._link is None or self._link.stream.closed:
+            return
+        size = self.unsent_size
+        self.write_paused = not self.ended and size > (
+            UNSENT_MAX_BYTES // 4 if self.write_paused else UNSENT_MAX_BYTES
+        )
+        loop, fd = asyncio.get_running_loop(), self._link.fileno()
+        reading, writing = not self.ended and not self._read_paused, self._link.wants_write
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                loop.add_reader(fd, self._on_readable)
+            else:
+                loop.remove_reader(fd)
+        if writing is not self._writing:
+            self._writing = writing
+            if writing:
+                loop.add_writer(fd, self._on_writable)
+            else:
+                loop.remove_writer(fd)
+        if (self.ended or (reading and self._link.wants_read_now)) and not self._turn_due:
+            self._turn_due = True
+            loop.call_soon(self._on_turn)
+
+    def _unwatch(self) -> None:
+        if self._link is not None and not self._link.stream.closed:
+            loop, fd = asyncio.get_running_loop(), self._link.fileno()
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+            self._reading = self._writing = self.write_paused = False
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (patience_s := self._keepalive.patience_s(listening=not self._read_paused)) is not None:
+        if self._link is None:
+            return
+        if (patience_s := self._link.patience_s()) is not None:
             self._timer = asyncio.get_running_loop().call_later(patience_s, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._read_paused:
-            self._keepalive.show_life()
-        else:
-            self._keepalive.check()  # loops run timers behind readable sockets, so arrived bytes are noted already
-        self._turn()

@@ -7,13 +7,11 @@ theirs is logged, and goes no further.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from ..core.client.events import Promoted
 from ..core.client.received import Returned, result_of, status_of
 from ..core.client.sent import Progress, RoutedResult
-from ..core.client.session import ClientState
 from ..core.wire.codes import Status
 from ..errors import ConnectionLost, RankmuxError
 from .engine import Engine
@@ -68,19 +66,15 @@ class CallQueue:
     def run(self) -> None:
         """Run the calls that are due, without the lock."""
         while True:
-            with self._engine.condition:
-                if not self.pending():
-                    return
-                call = self._next()
-                self._runner.begin()
+            token = object()
             try:
-                call()
-            except Exception as error:  # noqa: BLE001 - the callbacks are the user's
-                report_callback_failure(error)
+                call = self._engine.exclusively(lambda: self._begin(token))  # noqa: B023 - it is called here
+                if call is None:
+                    return
+                _guarded(call)
             finally:
-                with self._engine.condition:
-                    self._runner.end()
-                    self._engine.taken()
+                self._runner.end(token)
+                self._engine.taken()
 
     def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
         """Read, answer PINGs, and run calls until `done()`; False when `timeout_s` passed first.
@@ -88,38 +82,49 @@ class CallQueue:
         `done` is called with the lock held.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        reached = False
+
+        def satisfied() -> bool:
+            nonlocal reached
+            reached = done()
+            return reached or self.pending()
+
         while True:
-            with self._engine.condition:
-                remaining_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-                nested = self._runner.enter_wait()
-                try:
-                    in_time = self._engine.run_until(lambda: done() or self.pending(), remaining_s)
-                    if done():
-                        return True
-                finally:
-                    self._runner.leave_wait(nested)
-                if not in_time or remaining_s == 0.0:
-                    return False
+            remaining_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            token = object()
+            try:
+                self._runner.enter_wait(token)
+                in_time = self._engine.run_until(satisfied, remaining_s)
+            finally:
+                self._runner.leave_wait(token)
+            if reached:
+                return True
+            if not in_time or remaining_s == 0.0:
+                return False
             self.run()
 
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result of a command; None if there is none."""
-        with self._engine.condition:
-            result = progress.take()
-            self._engine.taken()
-            return result
+        result = self._engine.exclusively(progress.take)
+        self._engine.taken()
+        return result
 
-    @contextmanager
-    def serving(self, handler: Handler | None) -> Iterator[None]:
-        """This thread runs every call meanwhile, with `handler` if there is one. Raises StateError."""
-        with self._engine.condition:
-            self._runner.begin_serving(handler)
+    def serve(self, handler: Handler | None) -> None:
+        """Run every call in this thread, with `handler` if there is one, until closed. Raises StateError."""
+        token = object()
         try:
-            yield
+            self._engine.exclusively(lambda: self._runner.begin_serving(token, handler))
+            self.wait(lambda: self._engine.closed, None)
         finally:
-            with self._engine.condition:
-                self._runner.end_serving()
-                self._engine.condition.notify_all()
+            self._runner.end_serving(token)
+            self._engine.taken()
+
+    def _begin(self, token: object) -> Callable[[], object] | None:
+        if not self.pending():
+            return None
+        call = self._next()
+        self._runner.begin(token)
+        return call
 
     def _change_due(self) -> bool:
         changes = self._engine.changes
@@ -157,15 +162,17 @@ class CallQueue:
         assert link is not None
 
         def send_result(seq: int, status: Status, payload: bytes) -> None:
-            with engine.condition:
-                if link.session.state is not ClientState.JOINED:
-                    raise ConnectionLost("it ended before the result was sent")
-                link.session.send_result(seq, status, payload)
-                engine.push(link)
-                engine.drain(link)
+            engine.answer(link, lambda: link.session.send_result(seq, status, payload))
 
         command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result)
         return lambda: _run(handler, command)
+
+
+def _guarded(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - the callbacks are the user's
+        report_callback_failure(error)
 
 
 def _run(handler: Handler, command: ReceivedCommand) -> None:

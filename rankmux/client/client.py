@@ -127,13 +127,10 @@ class Client(Membership):
         then), TimeoutError when the server does not answer, ArgumentError.
         """
         arguments = command_arguments(payload, to, results, timeout, quiet)
-        with self._engine.condition:
-            link, inbox = self._engine.ready()
-            progress = inbox.send_command(arguments)
-            self._engine.push(link)
-            if quiet:
-                self._engine.drain(link)
-        if not quiet:
+        link, progress = self._engine.send(lambda inbox: inbox.send_command(arguments))
+        if quiet:
+            self._engine.drain(link)
+        else:
             if not self._calls.wait(lambda: progress.dispatched, self._options.timeout_s):
                 raise no_answer(progress.id, self._options.timeout_s)
             progress.check_dispatched()
@@ -143,10 +140,7 @@ class Client(Membership):
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""
         listing = Listing()
         while True:
-            with self._engine.condition:
-                link, inbox = self._engine.ready()
-                request = inbox.send_who(*listing.request())
-                self._engine.push(link)
+            _, request = self._engine.send(lambda inbox: inbox.send_who(*listing.request()))
             if not self._calls.wait(lambda: request.over, self._options.timeout_s):  # noqa: B023
                 raise no_listing(self._options.timeout_s)
             if listing.receive(request.result()):
@@ -161,8 +155,7 @@ class Client(Membership):
         FAILED. It may use this client, and send commands itself. Raises the reason when the connection is lost for
         good, and StateError when another call of `serve` runs.
         """
-        with self._calls.serving(handler):
-            self._calls.wait(lambda: self._engine.closed, None)
+        self._calls.serve(handler)
 
     def poll(self, timeout: float = 0.0) -> None:
         """Read, answer PINGs, run the handler and callbacks, waiting at most `timeout` seconds for something to come.
@@ -174,8 +167,7 @@ class Client(Membership):
         def done() -> bool:  # one turn; and one more after a loss, which raises it
             return next(turns) > 0 and (self._calls.pending() or self._engine.link is not None)
 
-        with self._engine.condition:
-            self._engine.run_until(done, 0.0 if self._calls.pending() else timeout)
+        self._engine.run_until(done, 0.0 if self._calls.pending() else timeout)
         self._calls.run()
 
     def keep_reading(self) -> None:
@@ -185,19 +177,22 @@ class Client(Membership):
         `threading.Thread(target=client.keep_reading, daemon=True).start()`. Raises the reason when the connection is
         lost for good.
         """
-        with self._engine.condition:
-            self._engine.run_until(lambda: self._engine.closed, patient=True)
+        self._engine.run_until(lambda: self._engine.closed, patient=True)
 
     def promotions(self) -> Iterator[Promoted]:
         """Each promotion as it comes, until this client is closed; for clients without `on_promoted`.
 
         Raises the reason when the connection is lost for good.
         """
+
+        def take() -> Promoted | None:
+            waiting = self._engine.inbox.promotions
+            return waiting.popleft() if waiting else None
+
         while self._calls.wait(lambda: bool(self._engine.inbox.promotions) or self._engine.closed, None):
-            with self._engine.condition:
-                if not self._engine.inbox.promotions:
-                    return
-                promoted = self._engine.inbox.promotions.popleft()
+            promoted = self._engine.exclusively(take)
+            if promoted is None:
+                return
             yield promoted
 
     def wait_for_rank(self, rank: int = 0, timeout: float | None = None) -> bool:
@@ -215,7 +210,8 @@ class Client(Membership):
     def close(self) -> None:
         """Give the seat back (section 3.4) and close. From any thread; a second call does nothing.
 
-        Output that waits to be sent goes out first; both together take a second at most.
+        Output that waits to be sent goes out first; both together take a second at most. It may be called in a signal
+        handler, too: where the handler has interrupted a call of this client, that call closes it, and ends.
         """
         self._engine.close()
 

@@ -7,76 +7,151 @@ from __future__ import annotations
 
 import selectors
 import socket
+import time
 from collections.abc import Callable
-from os import fspath
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from ..core.client.events import Ended
 from ..core.client.inbox import Inbox
-from ..core.client.session import ClientState
+from ..core.client.session import ClientSession, ClientState
+from ..errors import RankmuxError
 from .address import Address
-from .failures import TLS_ERRORS, no_welcome, tls_failed, unreachable
+from .dialing import Dialer, handshake_steps, place_of_unix, places_of, prepared
+from .failures import TLS_ERRORS, client_closed, no_token, no_welcome, tls_failed, unreachable
+from .limits import SLEEP_MAX_S
 from .link import StreamLink
 from .membership import JoinOptions
 from .stream import Stream
 
-__all__ = ["connected_socket", "joined_link"]
+__all__ = ["Canceller", "connected_socket", "drain", "joined_link"]
 
 
-def connected_socket(address: Address, timeout_s: float | None) -> socket.socket:
-    """A socket connected to `address`, its TLS handshake done. Raises ConnectionLost."""
+class Canceller(NamedTuple):
+    """A socket that is readable when `cancelled()` may have become true."""
+
+    woken: socket.socket
+    cancelled: Callable[[], bool]
+
+
+def drain(sock: socket.socket) -> None:
+    """Take all that a non-blocking socket has received."""
+    with suppress(BlockingIOError):
+        while sock.recv(4096):
+            pass
+
+
+class _Waits:
+    """Waits for sockets until a deadline. Raises ConnectionLost when it is cancelled."""
+
+    def __init__(self, timeout_s: float, canceller: Canceller | None, clock: Callable[[], float]) -> None:
+        self._until_s = clock() + timeout_s
+        self._canceller = canceller
+        self._clock = clock
+
+    def wait(self, interests: dict[Any, int], wait_s: float | None) -> set[Any]:
+        """Those that are ready, after `wait_s` at most. Raises TimeoutError once the time is over."""
+        remaining_s = self._until_s - self._clock()
+        if remaining_s <= 0:
+            raise TimeoutError("timed out")
+        # A poll needs no descriptor of its own, which there may be none of.
+        with getattr(selectors, "PollSelector", selectors.SelectSelector)() as poller:
+            for sock, interest in interests.items():
+                poller.register(sock, interest)
+            if self._canceller is not None:
+                poller.register(self._canceller.woken, selectors.EVENT_READ)
+            ready = poller.select(min(remaining_s, SLEEP_MAX_S if wait_s is None else wait_s))
+        found: set[Any] = {key.fileobj for key, mask in ready if mask & selectors.EVENT_READ}
+        if self._canceller is not None and self._canceller.woken in found:
+            drain(self._canceller.woken)
+            if self._canceller.cancelled():
+                raise client_closed()
+        return found
+
+
+def connected_socket(
+    address: Address,
+    timeout_s: float,
+    canceller: Canceller | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> socket.socket:
+    """A non-blocking socket connected to `address`, its TLS handshake done. Raises ConnectionLost."""
+    waits = _Waits(timeout_s, canceller, clock)
     try:
-        if address.unix is not None:
-            sock = socket.socket(socket.AF_UNIX)
-            try:
-                sock.settimeout(timeout_s)
-                sock.connect(fspath(address.unix))
-            except BaseException:
-                sock.close()
-                raise
-        else:
-            sock = socket.create_connection((address.host, address.port), timeout_s)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = _dialed(address, waits, clock)
     except (OSError, UnicodeError) as error:
         raise unreachable(address, error) from error
-    if address.ssl_context is None:
-        return sock
     try:
-        return address.ssl_context.wrap_socket(sock, server_hostname=address.server_hostname or address.host)
+        sock = prepared(sock, address)
+        for interest in handshake_steps(sock):
+            waits.wait({sock: interest}, None)
     except TLS_ERRORS as error:
         sock.close()
         raise tls_failed(address, error) from error
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
-def joined_link(options: JoinOptions, clock: Callable[[], float]) -> tuple[StreamLink, Inbox]:
+def _dialed(address: Address, waits: _Waits, clock: Callable[[], float]) -> socket.socket:
+    if address.unix is not None:
+        places = [place_of_unix(address)]
+    else:
+        places = places_of([*socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)])
+    dialer = Dialer(places, clock)
+    try:
+        while (sock := dialer.step()) is None:
+            try:
+                waits.wait(dict.fromkeys(dialer.sockets, selectors.EVENT_WRITE), dialer.wait_s())
+            except TimeoutError as error:
+                raise dialer.reason() from error
+        return sock
+    finally:
+        dialer.close()
+
+
+def _session(options: JoinOptions, again: bool) -> ClientSession:
+    try:
+        return options.session()
+    except RankmuxError:
+        raise
+    except Exception as error:
+        if again:
+            raise no_token(error) from error
+        raise
+
+
+def joined_link(
+    options: JoinOptions, clock: Callable[[], float], canceller: Canceller | None = None
+) -> tuple[StreamLink, Inbox]:
     """A connection that has its WELCOME, and its inbox; takes the timeout twice at most.
 
-    Raises ConnectionLost, ServerError or ProtocolViolation, and an error of the token's callable.
+    Raises ConnectionLost, ServerError or ProtocolViolation. An error of the token's callable is raised as it is, but
+    with a `canceller`, which is given when a connection is restored, as ConnectionLost.
     """
-    session = options.session()
-    link = StreamLink(session, Stream(connected_socket(options.address, options.timeout_s)), clock)
+    session = _session(options, again=canceller is not None)
+    link = StreamLink(
+        session, Stream(connected_socket(options.address, options.timeout_s, canceller, clock)), clock
+    )
     inbox = Inbox(session)
-    deadline_s = clock() + options.timeout_s
+    waits = _Waits(options.timeout_s, canceller, clock)
     try:
-        with selectors.DefaultSelector() as poller:
-            poller.register(link, selectors.EVENT_READ)
-            readable = False
-            while True:
-                link.run(readable)
-                for event in link.events():
-                    inbox.apply(event, clock())
-                    if isinstance(event, Ended) and event.error is not None:
-                        raise event.error
-                if session.state is ClientState.JOINED:
-                    return link, inbox
-                poller.modify(link, selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write))
-                remaining_s = deadline_s - clock()
-                if remaining_s <= 0:
-                    raise no_welcome(options.address, options.timeout_s)
-                ready = poller.select(0 if link.wants_read_now else remaining_s)
-                readable = link.wants_read_now or any(mask & selectors.EVENT_READ for _, mask in ready)
+        readable = False
+        while True:
+            link.run(readable)
+            for event in link.events():
+                inbox.apply(event, clock())
+                if isinstance(event, Ended) and event.error is not None:
+                    raise event.error
+            if session.state is ClientState.JOINED:
+                return link, inbox
+            interest = selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write)
+            try:
+                ready = waits.wait({link: interest}, 0.0 if link.wants_read_now else None)
+            except TimeoutError as error:
+                raise no_welcome(options.address, options.timeout_s) from error
+            readable = link.wants_read_now or link in ready
     except BaseException:
         link.close()
         raise

@@ -51,9 +51,9 @@ class StreamLink:
         """Whether there is input that readiness does not show."""
         return not self.ended and self.stream.has_buffered_input
 
-    def patience_s(self, *, reading: bool = True) -> float | None:
+    def patience_s(self) -> float | None:
         """The seconds that the owner may wait before the link has something to do by itself; None: for ever."""
-        return self._keepalive.patience_s(listening=reading)
+        return self._keepalive.patience_s()
 
     def run(self, readable: bool) -> None:
         """Read if `readable`, write pending output, neither waiting. Take `events()` then.
@@ -66,6 +66,20 @@ class StreamLink:
         else:
             self._keepalive.check()
         self.flush()
+
+    def run_once(self) -> None:
+        """`run` for an owner that does not know whether there is something to read; reads once at most."""
+        if not self.ended and not self._read(reads=1):
+            self._keepalive.check()
+        self.flush()
+
+    def run_unread(self) -> None:
+        """`run` for an owner that knows of nothing to read."""
+        self.run(False)
+
+    def listen(self) -> None:
+        """Reading goes on: the silence so far was this side's."""
+        self._keepalive.heard()
 
     def run_paused(self) -> None:
         """`run` for an owner that receives nothing for now: write, and show the server that this client is alive."""
@@ -86,22 +100,24 @@ class StreamLink:
             except OSError as error:
                 self._fail(error)
 
-    def _read(self) -> None:
-        for _ in range(_READS_MAX):
+    def _read(self, reads: int = _READS_MAX) -> bool:
+        """Read, and return whether there was something, be it the end."""
+        for count in range(reads):
             try:
                 data = self.stream.receive()
             except OSError as error:
                 self.session.receive_eof(reason_of(error))
-                return
+                return True
             if data is None:
-                return
+                return count > 0
             self._keepalive.heard()
             if not data:
                 self.session.receive_eof()
-                return
+                return True
             self.session.receive_data(data)
             if self.ended or not self.stream.has_buffered_input:
-                return
+                return True
+        return True
 
     def _fail(self, error: OSError) -> None:
         # The bytes that the server sent before it went, perhaps an ERROR, explain more than the errno of our send.
@@ -109,6 +125,10 @@ class StreamLink:
             while not self.ended and (data := self.stream.receive()):
                 self.session.receive_data(data)
         self.session.receive_eof(reason_of(error))
+
+    def reset(self) -> None:
+        """Close the stream with a reset, and send nothing more."""
+        self.stream.reset()
 
     def close(self, reason: str = "this client closed it") -> None:
         """Close the stream; the session ends for `reason` if it has not ended yet."""

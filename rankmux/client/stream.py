@@ -5,14 +5,17 @@ It knows nothing of the meaning of its bytes.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import struct
 from contextlib import suppress
 
 __all__ = ["Stream"]
 
 _RECEIVE_BYTES = 256 * 1024  # over 16 KiB, a whole TLS record
 _SEND_BYTES = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no time
 
 
 class Stream:
@@ -21,6 +24,7 @@ class Stream:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._pid = os.getpid()
         self._head = b""
         self._tls_wants_write = False
         self.closed = False
@@ -38,6 +42,11 @@ class Stream:
     def waits_for_write(self) -> bool:
         """Whether writability is worth waiting for."""
         return bool(self._head) or self._tls_wants_write
+
+    @property
+    def wants_write_to_read(self) -> bool:
+        """Whether TLS has to write before it can read on."""
+        return self._tls_wants_write
 
     @property
     def has_buffered_input(self) -> bool:
@@ -72,9 +81,18 @@ class Stream:
         return True
 
     def close(self) -> None:
-        """Close at once; a second call does nothing."""
+        """Close at once; a second call does nothing. In a forked child the parent's connection stays as it is."""
         if not self.closed:
             self.closed = True
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            if self._pid == os.getpid():
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
+
+    def reset(self) -> None:
+        """Close at once with a reset, so that half a frame on the wire is not taken for a clean end."""
+        if not self.closed and self._pid == os.getpid():
+            self.closed = True
+            with suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._socket.close()

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 import threading
-from contextlib import ExitStack
+import time
 from typing import Any
 
 import pytest
@@ -15,8 +15,7 @@ import rankmux.aio
 import rankmux.aio.connect
 import rankmux.aio.connection
 from rankmux.aio import Client
-from rankmux.aio.connect import open_transport
-from rankmux.aio.link import TransportLink
+from rankmux.aio.connect import connected_socket
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
 from rankmux.server.server import Server
 
@@ -74,24 +73,23 @@ def test_a_connection_that_failed_can_be_tried_again(run):
     run(main())
 
 
-def test_a_welcome_that_comes_before_the_loop_hands_over_the_connection(run, server, monkeypatch):
-    """And then the loop does not hand it over: it was cancelled just then."""
-    attempts: list[TransportLink] = []
+def test_a_connection_that_is_made_and_cancelled_just_then(run, server, monkeypatch):
+    socks: list[socket.socket] = []
 
-    async def interrupted(address: Any, link: TransportLink, timeout_s: float) -> None:
-        attempts.append(link)
-        await open_transport(address, link, timeout_s)
-        if len(attempts) == 1:
-            await until(lambda: link.session.seat.rank is not None)
-            raise asyncio.CancelledError
+    async def interrupted(address: Any, timeout_s: float) -> socket.socket:
+        socks.append(await connected_socket(address, timeout_s))
+        if len(socks) == 1:
+            asyncio.current_task().cancel()
+        return socks[-1]
 
-    monkeypatch.setattr(rankmux.aio.connection, "open_transport", interrupted)
+    monkeypatch.setattr(rankmux.aio.connection, "connected_socket", interrupted)
 
     async def main() -> None:
         client = Client(*server.address, reconnect=True)
         with pytest.raises(asyncio.CancelledError):
             await client.connect()
         assert client.rank is None
+        assert socks[0].fileno() == -1
         assert others() == set()
         await client.connect()
         assert client.rank is not None
@@ -198,32 +196,47 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
         leave_it()
 
 
-def test_an_address_that_drops_packets_does_not_keep_the_next_from_being_tried(run, server, monkeypatch):
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as crowd:
-            for _ in range(2):  # its queue is full then, and it answers nobody
-                waiting = crowd.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(full.getsockname())
+def test_commands_that_wait_for_the_connection_have_each_its_own_deadline(run, monkeypatch):
+    """As many as may be: the wait of one does not add to that of the next."""
+    monkeypatch.setattr("rankmux.core.client.backoff._FIRST_BOUND_S", 1000.0)
+    monkeypatch.setattr("rankmux.core.client.backoff._LAST_BOUND_S", 1000.0)
 
-            async def found(host: str, port: int) -> list[tuple[Any, ...]]:
-                places = [full.getsockname(), server.address]
-                return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, reconnect=True, timeout=0.5) as client:
+            await until(lambda: client.rank is None)
+            began_s = time.monotonic()
+            calls = [client.command(b"%d" % number, quiet=True) for number in range(10)]
+            errors = await asyncio.gather(*calls, client.who(), return_exceptions=True)
+            assert 0.4 < time.monotonic() - began_s < 1.0
+            assert {type(error) for error in errors} == {ConnectionLost}
 
-            monkeypatch.setattr(rankmux.aio.connect, "_look_up", found)
-            async with Client("two.addresses.example", 1, timeout=5.0) as client:
-                assert client.rank == 0
-
-    run(main())
+    with FakeServer(Connection.welcome) as fake:
+        run(main(fake))
 
 
-def test_the_last_refusal_is_told_when_no_address_answers(run, monkeypatch):
-    async def main() -> None:
-        async def found(host: str, port: int) -> list[tuple[Any, ...]]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)) for _ in range(3)]
+def test_commands_that_wait_for_the_connection_go_out_in_order(run, at_once):
+    """Those that are cancelled meanwhile, or whose time is over, do not hold up the others."""
+    received: list[bytes] = []
+    answer = threading.Event()
 
-        monkeypatch.setattr(rankmux.aio.connect, "_look_up", found)
-        with pytest.raises(ConnectionLost):
-            await Client("three.addresses.example", 1, timeout=5.0).connect()
+    def again(connection: Connection) -> None:
+        answer.wait(PATIENCE_S)
+        connection.welcome()
+        while len(received) < 20:
+            received.append(connection.read_until(0x02)[14:])
+        connection.until_gone()
 
-    run(main())
+    async def main(fake: FakeServer) -> None:
+        async with Client(fake.host, fake.port, reconnect=True, timeout=PATIENCE_S) as client:
+            await until(lambda: client.rank is None)
+            tasks = [asyncio.create_task(client.command(b"%d" % number, quiet=True)) for number in range(30)]
+            await asyncio.sleep(0.05)
+            for task in tasks[::3]:
+                task.cancel()
+            answer.set()
+            await asyncio.wait(tasks)
+            await until(lambda: len(received) == 20)
+
+    with FakeServer(Connection.welcome, again) as fake:
+        run(main(fake))
+    assert received == [b"%d" % number for number in range(30) if number % 3]

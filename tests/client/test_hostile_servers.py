@@ -16,7 +16,7 @@ import rankmux.core.client.listing
 from rankmux import Client
 from rankmux.codes import Status
 from rankmux.errors import CommandRefused, ConnectionLost, ProtocolViolation, StateError
-from rankmux.wire import Accepted, Done, MemberInfo, Members, Ping, Rank, Refused, Routed
+from rankmux.wire import Accepted, Done, Execute, MemberInfo, Members, Ping, Rank, Refused, Routed
 
 from ..support.drivers import PATIENCE_S
 from ..support.fake_server import Connection, FakeServer
@@ -206,3 +206,47 @@ def test_a_refusal_of_a_number_that_is_not_known(connect):
         with pytest.raises(CommandRefused, match="for a new reason") as caught:
             client.command("x")
         assert caught.value.code == 99
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"ping_ms": 2**31},
+        {"ping_ms": 2**32 - 1},
+        {"ping_ms": 0},
+        {"max_payload": 2**32 - 1},
+        {"capacity": 2**32 - 1, "members": 2**32 - 1},
+        {"instance": 2**64 - 1, "ticket": 2**64 - 1},
+    ],
+)
+def test_numbers_that_no_honest_server_announces(numbers, connect):
+    def script(connection: Connection) -> None:
+        connection.welcome(**numbers)
+        connection.send(Execute(12, 0, 1, 2**32 - 1, b"first"))
+        came: dict[int, bytes] = {}
+        while len(came) < 2:
+            came.update([connection.read()])
+        assert came[0x03][9:] == b"FIRST"
+        id_ = int.from_bytes(came[0x02][:4])
+        connection.send(Accepted(id_, 2**64 - 2, 2**32 - 1, 2**32 - 1))
+        connection.send(Rank(13, 1, 2, 1))
+        while connection.read()[0] not in (-1, 0x08):
+            pass
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port, handler=shout) as client:
+        receipt = client.command("x", results=True, timeout=4_294_967)
+        assert receipt.executors == 2**32 - 1
+        assert client.wait_for_rank(1, 1e12)
+
+
+def test_times_that_no_selector_takes(connect):
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.read_until(0x05)
+        connection.send(Rank(12, 1, 2, 1))
+        connection.read_until(0x08)
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port, timeout=4_294_967) as client:
+        threading.Timer(0.1, client.close).start()
+        with pytest.raises(ConnectionLost, match="it ended before the members were listed"):
+            client.who()

@@ -150,9 +150,9 @@ def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, c
     for _ in range(20):
         clock.now += 9
         link.run_paused()
-        assert link.patience_s(reading=False) == pytest.approx(1)
+        assert link.patience_s() == pytest.approx(1)
         clock.now += 1
-        assert link.patience_s(reading=False) == 0
+        assert link.patience_s() == 0
         link.run_paused()
         assert theirs.recv(1000) == Ping(b"").encode()
     clock.now += 1000
@@ -165,15 +165,21 @@ def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, c
     assert link.patience_s() == pytest.approx(10)
 
 
-def test_a_server_that_is_quick_to_judge_hears_of_who_reads_nothing(pair, clock):
-    """Sooner than such a one would be asked for signs of its own; up to a bound."""
+@pytest.mark.parametrize(
+    ("ping_ms", "interval_s"),
+    [(400, 0.4), (10, 0.01), (1, 0.01), (3_600_000, 3600), (2**31, 3600), (2**32 - 1, 3600)],
+)
+def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, clock, ping_ms, interval_s):
+    """Three intervals of silence end it, as they end it for the server."""
     link = StreamLink(ClientSession(), Stream(pair[0]), clock)
-    pair[1].sendall(WELCOME._replace(ping_ms=400).encode())
+    pair[1].sendall(WELCOME._replace(ping_ms=ping_ms).encode())
     link.run(True)
-    assert link.patience_s(reading=False) == pytest.approx(0.4)
-    assert link.patience_s() == pytest.approx(1)
-    link.session.ping_ms = 1
-    assert link.patience_s(reading=False) == pytest.approx(0.05)
+    assert link.patience_s() == pytest.approx(interval_s)
+    for _ in range(3):
+        assert not link.ended
+        clock.now += interval_s * 1.001
+        link.run(False)
+    assert link.ended
 
 
 def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):

@@ -80,6 +80,18 @@ def test_a_server_that_falls_silent(connect):
         assert client.rank is None
 
 
+def test_a_silent_server_is_given_up_when_it_gives_up_its_members(connect):
+    """A leader that was more patient than its server would lead beside the next one."""
+    with (
+        FakeServer(lambda connection: (connection.welcome(ping_ms=200), connection.until_gone())) as fake,
+        connect(fake.host, fake.port) as client,
+    ):
+        began_s = time.monotonic()
+        with pytest.raises(ConnectionLost, match=r"silent for 0\.6 s"):
+            client.serve(shout)
+        assert 0.5 < time.monotonic() - began_s < 1.2
+
+
 def test_pings_are_answered_while_something_waits(connect):
     def script(connection: Connection) -> None:
         connection.welcome()

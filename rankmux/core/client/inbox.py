@@ -7,7 +7,8 @@ and no clock; a driver sends requests through it, applies events, and reads the 
 from __future__ import annotations
 
 from collections import deque
-from weakref import WeakSet, WeakValueDictionary
+from typing import TypeVar
+from weakref import ref
 
 from ...errors import CommandRefused, ConnectionLost, RankmuxError
 from ..wire.codes import Status
@@ -36,6 +37,9 @@ _COMMANDS_HARD = 16_384
 _COMMANDS_HARD_BYTES = 32 * 1024 * 1024
 _PROMOTIONS_MAX = 1024
 _UNREAD_RESULTS_MAX_BYTES = 64 * 1024 * 1024
+_UNREAD_MANY = 1024  # commands with results, before those that have been dropped are looked for
+
+_T = TypeVar("_T")
 
 
 class Inbox:
@@ -54,11 +58,13 @@ class Inbox:
         self.turned_away = 0
         self._session = session
         self._commands_size = 0
-        # Weak, so that a receipt that its user has dropped takes its unread results with it.
-        self._by_id: WeakValueDictionary[int, Progress] = WeakValueDictionary()
-        self._alive: WeakSet[Progress] = WeakSet()
-        self._pages: WeakValueDictionary[int, PageRequest] = WeakValueDictionary()
+        # Weak, so that a receipt that its user has dropped takes its unread results with it. Not of `weakref`'s own
+        # collections: a signal handler may run in their callbacks, where Python drops the exception that it raises.
+        self._by_id: dict[int, ref[Progress]] = {}
+        self._pages: dict[int, ref[PageRequest]] = {}
+        self._unread: set[ref[Progress]] = set()
         self._unread_at_most = 0
+        self._look_at = _UNREAD_MANY
 
     @property
     def commands_suffice(self) -> bool:
@@ -68,8 +74,11 @@ class Inbox:
     @property
     def results_suffice(self) -> bool:
         """Whether reading should stop until some results have been taken from their receipts."""
-        if self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES:
-            self._unread_at_most = sum(progress.unread_size for progress in self._alive)
+        if self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES or len(self._unread) > self._look_at:
+            unread = [progress for weak in self._unread if (progress := weak()) is not None]
+            self._unread = {ref(progress) for progress in unread if progress.unread_size}
+            self._unread_at_most = sum(progress.unread_size for progress in unread)
+            self._look_at = max(_UNREAD_MANY, 2 * len(self._unread))
         return self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES
 
     def send_command(self, arguments: CommandArguments) -> Progress:
@@ -84,14 +93,13 @@ class Inbox:
     def send_who(self, first_rank: int, count: int) -> PageRequest:
         """Send a WHO; its page comes to the returned request. Raises StateError."""
         request = PageRequest(self._session.send_who(first_rank, count))
-        self._pages[request.id] = request
+        self._pages[request.id] = ref(request)
         return request
 
     def expect(self, id_: int, wants_results: bool) -> Progress:
         """Follow the command `id_`, for as long as the caller holds the returned progress."""
         progress = Progress(id_, wants_results)
-        self._by_id[id_] = progress
-        self._alive.add(progress)
+        self._by_id[id_] = ref(progress)
         return progress
 
     def apply(self, event: ClientEvent, now_s: float) -> None:
@@ -100,23 +108,26 @@ class Inbox:
             case ExecuteReceived():
                 self._queue(event, now_s)
             case ResultRouted():
-                if (progress := self._by_id.get(event.id)) is not None:
+                if (progress := _alive(self._by_id.get(event.id))) is not None:
                     self._unread_at_most += progress.add(event)
+                    self._unread.add(ref(progress))
             case CommandAccepted():
-                if (progress := self._by_id.get(event.id)) is not None:
+                if (progress := _alive(self._by_id.get(event.id))) is None:
+                    self._by_id.pop(event.id, None)
+                else:
                     progress.accept(event)
                     if not progress.wants_results:
                         del self._by_id[event.id]
             case CommandDone():
-                if (progress := self._by_id.pop(event.id, None)) is not None:
+                if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
                     progress.finish(event)
             case RefusalReceived():
-                if (progress := self._by_id.pop(event.id, None)) is not None:
+                if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
                     progress.refuse(event)
                 else:
                     self.refusals.append(CommandRefused(event.id, event.code, event.text))
             case MembersPage():
-                if (request := self._pages.pop(event.id, None)) is not None:
+                if (request := _alive(self._pages.pop(event.id, None))) is not None:
                     request.page = event
             case Promoted():
                 self.promotions.append(event)
@@ -151,12 +162,16 @@ class Inbox:
 
     def _lose(self, error: RankmuxError | None) -> None:
         reason = error.reason if isinstance(error, ConnectionLost) else str(error or "this client left")
-        for progress in list(self._by_id.values()):
+        for progress in filter(None, map(_alive, self._by_id.values())):
             progress.error = ConnectionLost(reason)
             progress.error.__cause__ = error
-        for request in list(self._pages.values()):
+        for request in filter(None, map(_alive, self._pages.values())):
             request.error = ConnectionLost("it ended before the members were listed")
             request.error.__cause__ = error
         self._by_id.clear()
         self._pages.clear()
         self.commands.clear()  # the server has answered LEFT to their senders; nothing could be answered
+
+
+def _alive(weak: ref[_T] | None) -> _T | None:
+    return None if weak is None else weak()

@@ -14,8 +14,10 @@ from .session import ClientSession, ClientState
 __all__ = ["Keepalive"]
 
 _SILENT_PINGS_MAX = 2  # as the server does (section 3.5)
-_PATIENCE_MIN_S = 1.0  # the shortest interval between PINGs that ask; a server may announce a shorter one
-_SIGN_MIN_S = 0.05  # the shortest interval between PINGs that only show life
+# The intervals that a rankmux server can be set to; another server may announce anything. Within these bounds a client
+# follows its server: were it more patient, it would still take itself for a member when the server no longer does.
+_INTERVAL_MIN_S = 0.01
+_INTERVAL_MAX_S = 3600.0
 
 
 class Keepalive:
@@ -31,11 +33,11 @@ class Keepalive:
         """Bytes came, or this side was not listening."""
         self._heard_at, self._silent_pings = self._clock(), 0
 
-    def patience_s(self, *, listening: bool = True) -> float | None:
-        """Seconds until `check`, or `show_life` while nobody is `listening`, has something to do; None: for ever."""
+    def patience_s(self) -> float | None:
+        """Seconds until `check`, or `show_life` while nobody listens, has something to do; None: for ever."""
         if self._session.state is not ClientState.JOINED or not self._session.ping_ms:
             return None
-        return max(0.0, self._heard_at + self._interval_s(listening) - self._clock())
+        return max(0.0, self._heard_at + self._interval_s() - self._clock())
 
     def check(self) -> None:
         """Send a PING if one is due, or end the session if two have brought nothing."""
@@ -55,9 +57,9 @@ class Keepalive:
 
         A client that does not read answers no PING of the server's. Its own, each `ping_ms`, is its sign of life.
         """
-        if self.patience_s(listening=False) == 0.0:
+        if self.patience_s() == 0.0:
             self.heard()
             self._session.try_ping()
 
-    def _interval_s(self, listening: bool = True) -> float:
-        return max((self._session.ping_ms or 0) / 1000, _PATIENCE_MIN_S if listening else _SIGN_MIN_S)
+    def _interval_s(self) -> float:
+        return min(max((self._session.ping_ms or 0) / 1000, _INTERVAL_MIN_S), _INTERVAL_MAX_S)

@@ -7,6 +7,7 @@ frame. Nothing here knows a socket or a thread; the clock comes in as an argumen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ...errors import StateError
 from ..wire.codes import Status
@@ -75,6 +76,12 @@ class ExecutedCommand:
         self._max_payload = max_payload
         self._clock = clock
         self._finished = False
+        self._copied = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The facts alone, for a process pool: a copy cannot answer, as the connection stays where it is."""
+        facts = {name: fact for name, fact in vars(self).items() if name != "_send_result"}
+        return {**facts, "_copied": True}
 
     def __repr__(self) -> str:
         return f"<ReceivedCommand {self.seq} of rank {self.sender_rank}: {self.payload[:32]!r}>"
@@ -127,6 +134,7 @@ class ExecutedCommand:
 
     def _partial(self, output: Payload) -> Iterator[tuple[Status, bytes]]:
         """The partial results to send for `output`; none where no result is wanted."""
+        self._check_original()
         if self._finished:
             raise StateError("sending output", "the command has its final result")
         data = payload_of(output)
@@ -136,6 +144,7 @@ class ExecutedCommand:
 
     def _final(self, status: Status, output: Payload) -> Iterator[tuple[Status, bytes]]:
         """The results to send for the end, the last with `status`; there is no other from now on."""
+        self._check_original()
         if self._finished:
             raise StateError("sending a final result", "the command has one already")
         data = payload_of(output)
@@ -143,3 +152,10 @@ class ExecutedCommand:
         if not self.wants_result:
             return iter(())
         return ((status if last else Status.PART, piece) for piece, last in pieces(data, self._max_payload))
+
+    def _check_original(self) -> None:
+        if self._copied:
+            raise StateError(
+                "answering a copy of a command",
+                "only the process that received it can answer it: return the result there",
+            )
