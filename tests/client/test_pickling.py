@@ -24,7 +24,7 @@ from rankmux.aio import Counts, Ended, ExecuteRejected, MemberInfo, Promoted, Re
 from rankmux.client.address import Address
 from rankmux.codes import Cause
 from rankmux.core.client.events import ExecuteReceived
-from rankmux.errors import ConnectionLost, RankmuxError, StateError
+from rankmux.errors import ConfigError, ConnectionLost, RankmuxError, StateError
 from rankmux.server.server import Server
 
 from ..support.drivers import PATIENCE_S
@@ -33,8 +33,10 @@ ERRORS = {
     "AddressInUse": ("port", "127.0.0.1:1"),
     "ArgumentError": ("to", "nobody", "expected a rank"),
     "AuthError": (4, "wrong token"),
+    "CannotListen": ("port", "127.0.0.1:1", "not allowed"),
     "CommandRefused": (7, 1, "nobody is below you"),
     "ConfigError": ("seats", 0, "expected more"),
+    "ConfigErrors": ([ConfigError("seats", 0, "expected more"), ConfigError("port", -1, "expected 0")],),
     "ConnectionLost": ("the server closed the connection",),
     "LocalError": ("local",),
     "PayloadTooBig": (70_000, 65_536),
@@ -76,8 +78,10 @@ def test_errors(name, way):
     error.add_note("a note")
     again = way(error)
     assert type(again) is type(error)
-    assert vars(again) == vars(error)
-    assert (str(again), again.args) == (str(error), error.args)
+    assert repr(vars(again)) == repr(vars(error)), (
+        "exceptions among them compare as what they are, not what they say"
+    )
+    assert (str(again), repr(again.args)) == (str(error), repr(error.args))
 
 
 def test_the_list_of_errors_is_whole():
