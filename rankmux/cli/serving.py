@@ -25,6 +25,7 @@ from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged
 from ..system.line_pipe import LinePipe
+from ..system.memory import no_long_pauses
 from ..system.log_pipe import PipeHandler
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
@@ -95,6 +96,7 @@ def _complain(*texts: str) -> None:
 
 
 def _run(server: Server, notifier: Notifier) -> None:
+    no_long_pauses()
     if notifier.interval_s is None:
         server.serve_forever()
     while not server.stopped:

@@ -35,6 +35,11 @@ cdef int grow(void **items, size_t *capacity, size_t needed, size_t item_bytes) 
     return 0
 
 
+cdef inline bint is_for_others(uint8_t type_) noexcept:
+    """Whether a frame of that type may have to be sent to other members."""
+    return type_ == COMMAND or type_ == RESULT
+
+
 cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default budgets
 
 
@@ -124,12 +129,14 @@ cdef class Batch:
         cdef uint32_t length
         if share > self.work_left:
             share = self.work_left
-        while share > 0 and <long long> cursor < self.bytes_left and size - cursor >= LENGTH_BYTES:
+        while share > 0 and size - cursor >= LENGTH_BYTES:
             length = get_u32(data + cursor)
             if length == 0 or length > self.max_payload + FRAME_OVERHEAD:
                 return cursor + LENGTH_BYTES  # a breach, which the head alone shows
             stop = cursor + LENGTH_BYTES + length
             if stop > size:
+                break
+            if <long long> cursor >= self.bytes_left and is_for_others(data[cursor + LENGTH_BYTES]):
                 break
             cursor = stop
             share -= 1
@@ -148,7 +155,7 @@ cdef class Batch:
         cdef size_t stop
         cdef long long least_left = max(0, self.work_left - share)
         cdef const uint8_t *at
-        while end - cursor >= LENGTH_BYTES and self.work_left > least_left and self.bytes_left > 0:
+        while end - cursor >= LENGTH_BYTES and self.work_left > least_left:
             at = self.arena + cursor
             length = get_u32(at)
             if length == 0 or length > max_length:
@@ -156,6 +163,8 @@ cdef class Batch:
                 return end
             stop = cursor + LENGTH_BYTES + length
             if stop > end:
+                break
+            if self.bytes_left <= 0 and is_for_others(at[LENGTH_BYTES]):
                 break
             if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
                 self.work_left -= WAITING_WORK if at[HEAD + 9] & RESULTS else 1

@@ -34,7 +34,7 @@ class Batch:
     """The commands and results that a turn took from its members, in the order in which they arrived.
 
     `work_left`    the work that the turn has room for: frames, of which some count as OTHER_WORK
-    `bytes_left`   the bytes of frames that it has room for; the last one may go over it
+    `bytes_left`   the bytes of frames after which it takes no further COMMAND or RESULT, which others have to be sent
     `listed_left`  members that it may list in answers to WHO; the last answer may go over it
     `members`      the size of the room, by which the work of a WHO is estimated
     """
@@ -113,7 +113,7 @@ class Batch:
         max_length = self.max_payload + FRAME_OVERHEAD
         max_result = self.max_payload + TYPE_BYTES + RESULT.size
         cursor, end = 0, len(data)
-        while end - cursor >= LENGTH_BYTES and self.work_left > least_left and self.bytes_left > 0:
+        while end - cursor >= LENGTH_BYTES and self.work_left > least_left:
             length = int.from_bytes(data[cursor : cursor + LENGTH_BYTES])
             if not 0 < length <= max_length:
                 events.append(bad_length(length, max_length))
@@ -122,6 +122,8 @@ class Batch:
             if stop > end:
                 break
             type_ = data[cursor + LENGTH_BYTES]
+            if self.bytes_left <= 0 and type_ in (_COMMAND_TYPE, _RESULT_TYPE):
+                break
             body = cursor + HEAD.size
             self.bytes_left -= stop - cursor
             if type_ == _COMMAND_TYPE and length > COMMAND.size:

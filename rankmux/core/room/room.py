@@ -23,8 +23,8 @@ from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
 
 __all__ = ["Room"]
 
-_EXPIRED_PER_TURN = 4096  # results that expire in one turn
-_TOLD_PER_TURN = 4096  # LEFT and EXPIRED that go out in one turn
+_EXPIRED_PER_TURN = 2048  # results that expire in one turn
+_TOLD_PER_TURN = 2048  # LEFT and EXPIRED that go out in one turn
 
 
 class Room:

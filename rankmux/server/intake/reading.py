@@ -86,11 +86,10 @@ class Intake:
         if self.unread:
             first = dict(self.unread)
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
-        if self._outbox.full:
-            ready = self._brake(ready, now)
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
         sent_once = max(_TAKEN_LEAST_BYTES, _SENT_PER_TURN_BYTES // max(1, members))
-        self._batch.allow(self._work, min(budget, sent_once), self._listed, members)
+        room = 0 if self._outbox.full else min(budget, sent_once)
+        self._batch.allow(self._work, room, self._listed, members)
         again, self._watching.again = dict.fromkeys(self._watching.again), []
         contenders = len(ready) + len(self._descriptors.backlog) + len(again)
         self._share = max(_SHARE_MIN, self._work // max(1, contenders))
@@ -117,13 +116,15 @@ class Intake:
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
                     self._receive(conn, turn, now)
+        if self._outbox.full and self._descriptors.backlog:
+            self._brake(now)
         return foreign
 
     def _take_backlog(self, turn: Turn, now: float) -> None:
         """Give the members in the backlog their share, those that have waited longest first."""
         batch, backlog, ends = self._batch, self._descriptors.backlog, self._descriptors.ends
         for fd in list(backlog):
-            if batch.work_left <= 0 or batch.bytes_left <= 0:
+            if batch.work_left <= 0:
                 return
             conn = self._connections.at(fd)
             if conn is None or not conn.alive:
@@ -134,24 +135,12 @@ class Intake:
                 if fd in ends and fd not in backlog:
                     self._on_event(conn, ends.pop(fd), turn, now)
 
-    def _brake(self, ready: list[tuple[int, int]], now: float) -> list[tuple[int, int]]:
-        """A queue is half-way to its hard limit: every member that could fill it further waits."""
-        pacing, full, tickets = self._connections.pacing, self._outbox.full, self._descriptors.tickets
-        receivers = pacing.crowd(sorted(full))
-        left = []
+    def _brake(self, now: float) -> None:
+        """A queue is half-way to its hard limit: the members whose next frame might be for others wait."""
+        pacing, tickets = self._connections.pacing, self._descriptors.tickets
+        receivers = pacing.crowd(sorted(self._outbox.full))
         waiting = [tickets[fd] for fd in self._descriptors.backlog]
-        began = [ticket for ticket in waiting if pacing.wait(ticket, receivers)]
-        for fd, mask in ready:
-            ticket = tickets[fd]
-            if not ticket or not mask & READABLE:
-                left.append((fd, mask))
-                continue
-            if pacing.wait(ticket, receivers):
-                began.append(ticket)
-            if mask & ~READABLE:
-                left.append((fd, mask & ~READABLE))
-        self._connections.pace(began, now)
-        return left
+        self._connections.pace([ticket for ticket in waiting if pacing.wait(ticket, receivers)], now)
 
     def _look_at_others(self, others: list[tuple[int, int]], turn: Turn, now: float) -> list[int]:
         """Deal with the ready descriptors that are not, or not only, for the hot loop."""

@@ -354,7 +354,10 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
             assert taken_frames == taken, "whole frames"
             assert (batch.work_left, batch.bytes_left) == (work - work_of(frames), size - taken)
             assert work_of(frames[:-1]) < min(share, work)
-            assert len(held[: taken - len(frames[-1][1]) - 5] if frames else b"") < size
+            before = 0
+            for type_, body in frames:
+                assert before < size or type_ not in (FrameType.COMMAND, FrameType.RESULT)
+                before += 5 + len(body)
         held = held[taken:]
         whole = bool(expected_cut(held, 104)[0])
         if broken or not whole:
@@ -386,8 +389,12 @@ def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
 def test_a_turn_without_room_takes_nothing(framing):
     batch = framing.Batch(100)
     stream = Command(1, 0, 0, 0, 0, b"x").encode()
-    for room in ((0, 100), (5, 0), (-3, 100)):
-        batch.allow(*room, 10, 1)
+    for room in (0, -3):
+        batch.allow(room, 100, 10, 1)
         assert batch.feed(1, stream) == batch.feed(1, bytes(4)) == (0, [])
+    batch.allow(100, 0, 10, 1)
+    result = Result(7, Status.OK, b"").encode()
+    assert batch.feed(1, stream) == batch.feed(1, result) == (0, [])
+    assert batch.feed(1, Ping(b"").encode() + result) == (5, [Ping(b"")]), "which is nobody else's"
     batch.allow(1, 1, 1, 1)
     assert batch.feed(1, stream) == (len(stream), []), "the last one may go over it"

@@ -169,5 +169,5 @@ def test_a_crowd_of_ends_is_spread_over_turns():
         routed = {ticket: len([f for f in frames if isinstance(f, Routed)]) for ticket, frames in got.items()}
         turns.append(routed)
         got = play(room)
-    assert turns == [{1: 4096}] * 4 + [{1: 3616, 2: 480}] + [{2: 4096}] * 4 + [{2: 3136}]
+    assert turns == [{1: 2048}] * 9 + [{1: 1568, 2: 480}] + [{2: 2048}] * 9 + [{2: 1088}]
     assert room.waiting == 100, "tickets 1's commands still wait for ticket 2"
