@@ -25,8 +25,8 @@ from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..system.json_lines import JsonFormatter, tagged
 from ..system.line_pipe import LinePipe
-from ..system.memory import no_long_pauses
 from ..system.log_pipe import PipeHandler
+from ..system.memory import no_long_pauses
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .shared.streams import open_missing
