@@ -20,7 +20,7 @@ def most_bytes(config: Config, single: int) -> int:
     c = config
     return (
         (c.seats + c.greeting_max) * _CONNECTION_BYTES
-        + c.seats * (c.max_payload + _FRAME_HEAD_BYTES)
+        + c.seats * (c.max_payload + _FRAME_HEAD_BYTES + c.read_budget_bytes)
         + min(c.outboxes_total_bytes, c.outbox_hard_bytes + single)
         + 4 * (c.turn_budget_bytes + c.max_payload)
         + _RESULT_BYTES * c.waiting_total_max
