@@ -36,6 +36,7 @@ class TlsSocket:
     """
 
     __slots__ = (
+        "_at_end",
         "_ended",
         "_error",
         "_incoming",
@@ -62,7 +63,8 @@ class TlsSocket:
         self._received = bytearray()  # ciphertext that OpenSSL has not been given
         self._unsent = bytearray()  # ciphertext that the kernel has not taken
         self._offered = 0  # bytes of the caller's that are among it
-        self._ended = False
+        self._ended = False  # of TCP
+        self._at_end = False  # the end of the stream is the next thing to be read
         self._error: OSError | None = (
             None  # to be raised by the next call: bytes that came before it are read first
         )
@@ -107,6 +109,9 @@ class TlsSocket:
             return _receive(self._sock, size), 0
         if self._error is not None:
             raise self._error
+        if self._at_end:
+            self._at_end = False
+            return b"", 0
         if not self._try_flush():  # a peer whose records are answered must take the answers first
             self.read_on = WRITABLE
             return None, 0
@@ -127,7 +132,8 @@ class TlsSocket:
                 except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                     data = b""
                 if not data:
-                    return (b"".join(parts) if parts else b""), work
+                    self._at_end = bool(parts)
+                    return b"".join(parts), work
                 parts.append(data)
                 left -= len(data)
                 bare = max(0, bare - 1)
@@ -144,7 +150,7 @@ class TlsSocket:
         """As of Transport."""
         if self._tls is None:
             return 0
-        held = self._tls.pending() + self._incoming.pending + (self._error is not None)
+        held = self._tls.pending() + self._incoming.pending + (self._error is not None) + self._at_end
         return held or self._takeable(1)[0]
 
     def send(self, data: bytes | memoryview) -> int:
