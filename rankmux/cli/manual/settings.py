@@ -82,8 +82,8 @@ WHY: dict[str, dict[str, str]] = {
         "read_budget_bytes": "Keeps a busy sender from delaying the others; the rest is read first in the next"
         " turn.",
         "turn_budget_bytes": "Bounds how long a turn takes, and how much memory it needs.",
-        "turn_budget_frames": "Small frames make work that their bytes do not show. No member may keep the others waiting with"
-        " them.",
+        "turn_budget_frames": "Small frames make work that their bytes do not show. No member may keep the others"
+        " waiting with them.",
         "accept_budget": "A burst of new connections must not stall the members.",
         "tls_handshake_budget": "A step is mostly computation, and costs far more than anything else in a turn.",
         "io_uring": "Entering the kernel is about a third of the cost of a send. On a kernel that is older than 6.1"
