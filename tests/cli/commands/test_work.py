@@ -292,9 +292,9 @@ def test_nobody_has_to_read_what_it_says(scene):
     client = scene.client()
     worker = scene.work("cat 2>/dev/null")
     fcntl.fcntl(worker.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
-    receipts = [client.command(f"print {number}", results=True) for number in range(60)]
+    receipts = [client.command(f"print {number}", results=True) for number in range(200)]
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == [
-        f"print {number}" for number in range(60)
+        f"print {number}" for number in range(200)
     ]
     worker.until("Command", "err")
     client.command("print", results=True).gather(PATIENCE_S)
