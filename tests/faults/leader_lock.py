@@ -1,0 +1,370 @@
+"""The leader lock, measured: `python -m tests.faults.leader_lock --rounds 50 [--fault NAME]` prints a table.
+
+Two contenders run `wait` against one server, each through a cable of its own; when a `wait` ends, it is started again, as
+a service manager would. The program that leads notes every 10 ms its ticket, the time and whether the fence let it write.
+A round is one fault. From the notes follow the times in which nobody led, in which two led, and what the fence refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..protocol.process import LISTENING, ROOT, environment
+from .cable import Cable
+from .rig import EXTENSION
+
+PING_S = 0.2
+PINGS_MISSED = 2
+GRACE_S = 0.2
+TICK_S = 0.01
+RESTART_S = 0.1  # from the end of a `wait` to its next start
+STOPPED_S = 0.3  # a stopped `wait` goes on this long after the next one leads
+PATIENCE_S = 30.0
+RANK = re.compile(r"(?:Assigned|New) rank: (\d+)")
+PROGRAM = f"""\
+import fcntl, os, sys, time
+ticket = int(os.environ["RANKMUX_TICKET"])
+notes = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+fence = os.open(sys.argv[2], os.O_RDWR)
+while True:
+    fcntl.flock(fence, fcntl.LOCK_EX)
+    written = ticket >= int(os.pread(fence, 20, 0) or 0)
+    if written:
+        os.pwrite(fence, b"%20d" % ticket, 0)
+    os.write(notes, b"%d %.6f %d %d\\n" % (ticket, time.monotonic(), os.getpid(), written))
+    fcntl.flock(fence, fcntl.LOCK_UN)
+    time.sleep({TICK_S})
+"""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of a program that leads."""
+
+    ticket: int
+    at: float
+    pid: int
+    written: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """The outcome of a fault, in seconds; `refused` counts what the fence did not let through."""
+
+    next_s: float
+    nobody_s: float
+    two_s: float
+    refused: int
+    fenced: bool
+    rising: bool
+
+
+def judge(notes: Sequence[Note], fault_at: float) -> Round:
+    """The outcome of a fault at `fault_at`, from all notes from before it until one program leads again."""
+    spans: dict[int, list[float]] = {}
+    tickets: dict[int, int] = {}
+    for note in sorted(notes, key=lambda note: note.at):
+        spans.setdefault(note.pid, [note.at, note.at])[1] = note.at
+        tickets.setdefault(note.pid, note.ticket)
+    nobody_s = two_s = 0.0
+    first, *others = spans.values()
+    led_until = first[1]
+    for begin, end in others:
+        nobody_s += max(0.0, begin - max(led_until, fault_at))
+        two_s += max(0.0, min(led_until, end) - begin)
+        led_until = max(led_until, end)
+    in_order = list(tickets.values())
+    largest, fenced = 0, True
+    for note in sorted(notes, key=lambda note: note.at):
+        if note.written:
+            fenced = fenced and note.ticket >= largest
+            largest = max(largest, note.ticket)
+    return Round(
+        next_s=others[0][0] - fault_at,
+        nobody_s=nobody_s,
+        two_s=two_s,
+        refused=sum(not note.written for note in notes),
+        fenced=fenced,
+        rising=all(a < b for a, b in zip(in_order, in_order[1:], strict=False)),
+    )
+
+
+class Contender:
+    """A `wait` that is started again whenever it ends."""
+
+    def __init__(self, cable: Cable, program: Sequence[str]) -> None:
+        self.cable = cable
+        self._program = program
+        self._task = asyncio.create_task(self._run())
+        self.process: asyncio.subprocess.Process | None = None
+        self.rank: int | None = None
+
+    async def _run(self) -> None:
+        settings = ["--port", str(self.cable.port), "--grace", str(GRACE_S)]
+        while True:
+            command = [sys.executable, "-m", "rankmux", "client", "wait", "--rank", "0", *settings, "--"]
+            self.process = await asyncio.create_subprocess_exec(
+                *command,
+                *self._program,
+                cwd=ROOT,
+                env=environment(EXTENSION),
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            assert self.process.stderr is not None
+            waited = asyncio.create_task(self.process.wait())
+            async for line in self.process.stderr:
+                if found := RANK.match(line.decode()):
+                    self.rank = int(found[1])
+            await waited
+            self.rank = None
+            await asyncio.sleep(RESTART_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `wait`, and nothing that it has started, a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def close(self) -> None:
+        """End it and its program."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+                self.process.terminate()
+            await self.process.wait()
+
+
+class Lock:
+    """A server, two contenders and the notes of their programs, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._notes = folder / "notes"
+        self._fence = folder / "fence"
+        self._notes.touch()
+        self._fence.touch()
+        self._program = [sys.executable, "-I", "-S", "-c", PROGRAM, str(self._notes), str(self._fence)]
+        self._server: asyncio.subprocess.Process | None = None
+        self._port = 0
+        self._read_to = 0
+        self.notes: list[Note] = []
+        self.contenders: list[Contender] = []
+
+    async def open(self) -> None:
+        """Start everything."""
+        await self.start_server()
+        for _ in range(2):
+            cable = Cable(self._port)
+            await cable.open()
+            self.contenders.append(Contender(cable, self._program))
+
+    async def close(self) -> None:
+        """End everything."""
+        for contender in self.contenders:
+            contender.cable.mend()
+        await asyncio.gather(*(contender.close() for contender in self.contenders))
+        for contender in self.contenders:
+            contender.cable.close()
+        if self._server is not None and self._server.returncode is None:
+            self._server.terminate()
+            await self._server.wait()
+
+    async def start_server(self) -> None:
+        """Start the server, on the port that it had."""
+        settings = {
+            "-n": 8,
+            "--port": self._port,
+            "--ping-ms": int(PING_S * 1000),
+            "--pings-missed": PINGS_MISSED,
+        }
+        self._server = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "rankmux", "server"],
+            *[str(word) for pair in settings.items() for word in pair],
+            cwd=ROOT,
+            env=environment(EXTENSION),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert self._server.stdout is not None
+        found = LISTENING.search((await self._server.stdout.readline()).decode())
+        assert found is not None, "the server does not say where it listens"
+        self._port = int(found[2])
+
+    async def kill_server(self) -> None:
+        """End the server without a chance to say so."""
+        assert self._server is not None
+        self._server.kill()
+        await self._server.wait()
+
+    def read(self) -> list[Note]:
+        """The notes of this round so far."""
+        with self._notes.open("rb") as file:
+            file.seek(self._read_to)
+            whole = file.read().rpartition(b"\n")
+        self._read_to += len(whole[0]) + len(whole[1])
+        for line in whole[0].split(b"\n") if whole[0] else []:
+            ticket, at, pid, written = line.split()
+            self.notes.append(Note(int(ticket), float(at), int(pid), written == b"1"))
+        return self.notes
+
+    def leading(self) -> set[int]:
+        """The programs that have led in this round and are still there."""
+        return {pid for pid in {note.pid for note in self.read()} if alive(pid)}
+
+    async def settled(self) -> Contender:
+        """Wait until one contender leads and the other stands by; the leader."""
+        await until(lambda: sorted(c.rank for c in self.contenders if c.rank is not None) == [0, 1])
+        self.read()
+        self.notes.clear()
+        await until(lambda: len({note.pid for note in self.read()}) == 1)
+        return next(contender for contender in self.contenders if contender.rank == 0)
+
+    async def round(self, fault: Fault) -> Round:
+        """One fault at a random moment, until one program leads again."""
+        leader = await self.settled()
+        await asyncio.sleep(random.uniform(0, 2 * PING_S))
+        (before,) = self.leading()
+        fault_at = time.monotonic()
+        undo = await fault(self, leader)
+        await until(lambda: self.leading() - {before})
+        await undo()
+        await until(lambda: not alive(before))
+        await asyncio.sleep(TICK_S * 2)
+        notes = list(self.read())
+        return judge(notes, fault_at)
+
+
+Undo = Callable[[], Awaitable[None]]
+Fault = Callable[[Lock, Contender], Awaitable[Undo]]
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _kill(lock: Lock, leader: Contender) -> Undo:
+    leader.signal(signal.SIGKILL)
+    return _nothing
+
+
+async def _stop(lock: Lock, leader: Contender) -> Undo:
+    leader.signal(signal.SIGSTOP)
+
+    async def go_on() -> None:
+        await asyncio.sleep(STOPPED_S)
+        leader.signal(signal.SIGCONT)
+
+    return go_on
+
+
+def _cut(*, to_client: bool = False, to_server: bool = False) -> Fault:
+    async def cut(lock: Lock, leader: Contender) -> Undo:
+        (program,) = lock.leading()
+        if to_client:
+            leader.cable.to_client.clear()
+        if to_server:
+            leader.cable.to_server.clear()
+
+        async def mend() -> None:
+            await until(lambda: not alive(program))  # it must end without help
+            leader.cable.mend()
+
+        return mend
+
+    return cut
+
+
+async def _restart(lock: Lock, leader: Contender) -> Undo:
+    await lock.kill_server()
+    await lock.start_server()
+    return _nothing
+
+
+FAULTS: dict[str, Fault] = {
+    "kill": _kill,
+    "stop": _stop,
+    "cut-to-client": _cut(to_client=True),
+    "cut-to-server": _cut(to_server=True),
+    "cut-both": _cut(to_client=True, to_server=True),
+    "server": _restart,
+}
+
+
+def alive(pid: int) -> bool:
+    """Whether this process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for the condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        await asyncio.sleep(TICK_S)
+
+
+async def measure(fault: str, rounds: int) -> list[Round]:
+    """That many rounds of a fault, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Lock(Path(folder))
+        try:
+            await lock.open()
+            return [await lock.round(FAULTS[fault]) for _ in range(rounds)]
+        finally:
+            await lock.close()
+
+
+def row(fault: str, rounds: Sequence[Round]) -> str:
+    """A row of the table."""
+    columns = [[r.next_s for r in rounds], [r.nobody_s for r in rounds], [r.two_s for r in rounds]]
+    times = [f"{statistics.median(each) * 1000:.0f}, {max(each) * 1000:.0f} ms" for each in columns]
+    two = sum(r.two_s > 0 for r in rounds)
+    return f"| {fault} | {' | '.join(times)} | {two} of {len(rounds)} | {sum(r.refused for r in rounds)} |"
+
+
+async def _table(faults: Sequence[str], rounds: int, at_once: int) -> bool:
+    print(
+        "median, worst:\n| fault | the next leads after | nobody leads | two lead | in rounds | writes refused |"
+    )
+    print("|---|---|---|---|---|---|", flush=True)
+    good = True
+    for fault in faults:
+        shares = [len(range(i, rounds, at_once)) for i in range(min(at_once, rounds))]
+        found = [r for share in await asyncio.gather(*(measure(fault, n) for n in shares)) for r in share]
+        print(row(fault, found), flush=True)
+        if fault != "server":  # tickets start again with the server
+            good = good and all(r.rising and r.fenced for r in found)
+    print("tickets rose, and the fence held" if good else "TICKETS DID NOT RISE, OR THE FENCE DID NOT HOLD")
+    return good
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--fault", choices=FAULTS, action="append")
+    parser.add_argument("--at-once", type=int, default=4, help="locks measured side by side")
+    arguments = parser.parse_args()
+    return 0 if asyncio.run(_table(arguments.fault or [*FAULTS], arguments.rounds, arguments.at_once)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
