@@ -1,8 +1,9 @@
 """The leader lock, measured: `python -m tests.faults.leader_lock --rounds 50 [--fault NAME]` prints a table.
 
-Two contenders run `wait` against one server, each through a cable of its own; when a `wait` ends, it is started again, as
-a service manager would. The program that leads notes every 10 ms its ticket, the time and whether the fence let it write.
-A round is one fault. From the notes follow the times in which nobody led, in which two led, and what the fence refused.
+Two contenders run `wait` against one server, each through a cable of its own; when a `wait` ends, it is started again,
+as a service manager would. Every 10 ms, a program that leads notes its ticket, the time, and whether a fence let it
+write. A round is one fault; the notes show how long nobody led, how long two led, and what the fence refused.
+With `--stubborn`, the programs ignore SIGTERM and so use up the whole grace.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..protocol.process import LISTENING, ROOT, environment
 from .cable import Cable
+from .lock_notes import Note, Round, judge
 from .rig import EXTENSION
 
 PING_S = 0.2
@@ -34,7 +35,9 @@ STOPPED_S = 0.3  # a stopped `wait` goes on this long after the next one leads
 PATIENCE_S = 30.0
 RANK = re.compile(r"(?:Assigned|New) rank: (\d+)")
 PROGRAM = f"""\
-import fcntl, os, sys, time
+import fcntl, os, signal, sys, time
+if sys.argv[3:]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 ticket = int(os.environ["RANKMUX_TICKET"])
 notes = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 fence = os.open(sys.argv[2], os.O_RDWR)
@@ -47,58 +50,6 @@ while True:
     fcntl.flock(fence, fcntl.LOCK_UN)
     time.sleep({TICK_S})
 """
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line of a program that leads."""
-
-    ticket: int
-    at: float
-    pid: int
-    written: bool
-
-
-@dataclass(frozen=True)
-class Round:
-    """The outcome of a fault, in seconds; `refused` counts what the fence did not let through."""
-
-    next_s: float
-    nobody_s: float
-    two_s: float
-    refused: int
-    fenced: bool
-    rising: bool
-
-
-def judge(notes: Sequence[Note], fault_at: float) -> Round:
-    """The outcome of a fault at `fault_at`, from all notes from before it until one program leads again."""
-    spans: dict[int, list[float]] = {}
-    tickets: dict[int, int] = {}
-    for note in sorted(notes, key=lambda note: note.at):
-        spans.setdefault(note.pid, [note.at, note.at])[1] = note.at
-        tickets.setdefault(note.pid, note.ticket)
-    nobody_s = two_s = 0.0
-    first, *others = spans.values()
-    led_until = first[1]
-    for begin, end in others:
-        nobody_s += max(0.0, begin - max(led_until, fault_at))
-        two_s += max(0.0, min(led_until, end) - begin)
-        led_until = max(led_until, end)
-    in_order = list(tickets.values())
-    largest, fenced = 0, True
-    for note in sorted(notes, key=lambda note: note.at):
-        if note.written:
-            fenced = fenced and note.ticket >= largest
-            largest = max(largest, note.ticket)
-    return Round(
-        next_s=others[0][0] - fault_at,
-        nobody_s=nobody_s,
-        two_s=two_s,
-        refused=sum(not note.written for note in notes),
-        fenced=fenced,
-        rising=all(a < b for a, b in zip(in_order, in_order[1:], strict=False)),
-    )
 
 
 class Contender:
@@ -152,12 +103,13 @@ class Contender:
 class Lock:
     """A server, two contenders and the notes of their programs, in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stubborn: bool = False) -> None:
         self._notes = folder / "notes"
         self._fence = folder / "fence"
         self._notes.touch()
         self._fence.touch()
-        self._program = [sys.executable, "-I", "-S", "-c", PROGRAM, str(self._notes), str(self._fence)]
+        files = [str(self._notes), str(self._fence)]
+        self._program = [sys.executable, "-I", "-S", "-c", PROGRAM, *files, *["stubborn"] * stubborn]
         self._server: asyncio.subprocess.Process | None = None
         self._port = 0
         self._read_to = 0
@@ -321,10 +273,10 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def measure(fault: str, rounds: int) -> list[Round]:
+async def measure(fault: str, rounds: int, *, stubborn: bool = False) -> list[Round]:
     """That many rounds of a fault, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
-        lock = Lock(Path(folder))
+        lock = Lock(Path(folder), stubborn=stubborn)
         try:
             await lock.open()
             return [await lock.round(FAULTS[fault]) for _ in range(rounds)]
@@ -340,7 +292,7 @@ def row(fault: str, rounds: Sequence[Round]) -> str:
     return f"| {fault} | {' | '.join(times)} | {two} of {len(rounds)} | {sum(r.refused for r in rounds)} |"
 
 
-async def _table(faults: Sequence[str], rounds: int, at_once: int) -> bool:
+async def _table(faults: Sequence[str], rounds: int, at_once: int, *, stubborn: bool) -> bool:
     print(
         "median, worst:\n| fault | the next leads after | nobody leads | two lead | in rounds | writes refused |"
     )
@@ -348,22 +300,27 @@ async def _table(faults: Sequence[str], rounds: int, at_once: int) -> bool:
     good = True
     for fault in faults:
         shares = [len(range(i, rounds, at_once)) for i in range(min(at_once, rounds))]
-        found = [r for share in await asyncio.gather(*(measure(fault, n) for n in shares)) for r in share]
+        measured = await asyncio.gather(*(measure(fault, share, stubborn=stubborn) for share in shares))
+        found = [each for share in measured for each in share]
         print(row(fault, found), flush=True)
         if fault != "server":  # tickets start again with the server
-            good = good and all(r.rising and r.fenced for r in found)
+            good = good and all(each.rising and each.fenced for each in found)
     print("tickets rose, and the fence held" if good else "TICKETS DID NOT RISE, OR THE FENCE DID NOT HOLD")
     return good
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print; 1 if a ticket or the fence was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--fault", choices=FAULTS, action="append")
-    parser.add_argument("--at-once", type=int, default=4, help="locks measured side by side")
+    parser.add_argument("--stubborn", action="store_true")
+    parser.add_argument("--at-once", type=int, default=2, help="locks measured side by side")
     arguments = parser.parse_args()
-    return 0 if asyncio.run(_table(arguments.fault or [*FAULTS], arguments.rounds, arguments.at_once)) else 1
+    faults = arguments.fault or [*FAULTS]
+    return int(
+        not asyncio.run(_table(faults, arguments.rounds, arguments.at_once, stubborn=arguments.stubborn))
+    )
 
 
 if __name__ == "__main__":
