@@ -11,29 +11,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import re
 import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ..protocol.process import LISTENING, ROOT, environment
 from .cable import Cable
+from .contender import Contender
 from .lock_notes import Note, Round, judge
 from .rig import EXTENSION
 
-PING_S = 0.2
 PINGS_MISSED = 2
-GRACE_S = 0.2
 TICK_S = 0.01
-RESTART_S = 0.1  # from the end of a `wait` to its next start
+AT_ONCE = 2  # locks measured side by side
 STOPPED_S = 0.3  # a stopped `wait` goes on this long after the next one leads
 PATIENCE_S = 30.0
-RANK = re.compile(r"(?:Assigned|New) rank: (\d+)")
 PROGRAM = f"""\
 import fcntl, os, signal, sys, time
 if sys.argv[3:]:
@@ -52,58 +48,11 @@ while True:
 """
 
 
-class Contender:
-    """A `wait` that is started again whenever it ends."""
-
-    def __init__(self, cable: Cable, program: Sequence[str]) -> None:
-        self.cable = cable
-        self._program = program
-        self._task = asyncio.create_task(self._run())
-        self.process: asyncio.subprocess.Process | None = None
-        self.rank: int | None = None
-
-    async def _run(self) -> None:
-        settings = ["--port", str(self.cable.port), "--grace", str(GRACE_S)]
-        while True:
-            command = [sys.executable, "-m", "rankmux", "client", "wait", "--rank", "0", *settings, "--"]
-            self.process = await asyncio.create_subprocess_exec(
-                *command,
-                *self._program,
-                cwd=ROOT,
-                env=environment(EXTENSION),
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            assert self.process.stderr is not None
-            waited = asyncio.create_task(self.process.wait())
-            async for line in self.process.stderr:
-                if found := RANK.match(line.decode()):
-                    self.rank = int(found[1])
-            await waited
-            self.rank = None
-            await asyncio.sleep(RESTART_S)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send `wait`, and nothing that it has started, a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    async def close(self) -> None:
-        """End it and its program."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGCONT)
-                self.process.terminate()
-            await self.process.wait()
-
-
 class Lock:
     """A server, two contenders and the notes of their programs, in `folder`."""
 
-    def __init__(self, folder: Path, *, stubborn: bool = False) -> None:
+    def __init__(self, folder: Path, ping_s: float, *, stubborn: bool) -> None:
+        self._ping_s = ping_s
         self._notes = folder / "notes"
         self._fence = folder / "fence"
         self._notes.touch()
@@ -140,7 +89,7 @@ class Lock:
         settings = {
             "-n": 8,
             "--port": self._port,
-            "--ping-ms": int(PING_S * 1000),
+            "--ping-ms": int(self._ping_s * 1000),
             "--pings-missed": PINGS_MISSED,
         }
         self._server = await asyncio.create_subprocess_exec(
@@ -189,7 +138,7 @@ class Lock:
     async def round(self, fault: Fault) -> Round:
         """One fault at a random moment, until one program leads again."""
         leader = await self.settled()
-        await asyncio.sleep(random.uniform(0, 2 * PING_S))
+        await asyncio.sleep(random.uniform(0, 2 * self._ping_s))
         (before,) = self.leading()
         fault_at = time.monotonic()
         undo = await fault(self, leader)
@@ -273,10 +222,10 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def measure(fault: str, rounds: int, *, stubborn: bool = False) -> list[Round]:
+async def measure(fault: str, rounds: int, ping_s: float, *, stubborn: bool) -> list[Round]:
     """That many rounds of a fault, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
-        lock = Lock(Path(folder), stubborn=stubborn)
+        lock = Lock(Path(folder), ping_s, stubborn=stubborn)
         try:
             await lock.open()
             return [await lock.round(FAULTS[fault]) for _ in range(rounds)]
@@ -292,15 +241,16 @@ def row(fault: str, rounds: Sequence[Round]) -> str:
     return f"| {fault} | {' | '.join(times)} | {two} of {len(rounds)} | {sum(r.refused for r in rounds)} |"
 
 
-async def _table(faults: Sequence[str], rounds: int, at_once: int, *, stubborn: bool) -> bool:
+async def _table(arguments: argparse.Namespace) -> bool:
     print(
         "median, worst:\n| fault | the next leads after | nobody leads | two lead | in rounds | writes refused |"
     )
     print("|---|---|---|---|---|---|", flush=True)
     good = True
-    for fault in faults:
-        shares = [len(range(i, rounds, at_once)) for i in range(min(at_once, rounds))]
-        measured = await asyncio.gather(*(measure(fault, share, stubborn=stubborn) for share in shares))
+    ping_s, stubborn = arguments.ping_ms / 1000, arguments.stubborn
+    for fault in arguments.fault or FAULTS:
+        shares = [len(range(i, arguments.rounds, AT_ONCE)) for i in range(min(AT_ONCE, arguments.rounds))]
+        measured = await asyncio.gather(*(measure(fault, n, ping_s, stubborn=stubborn) for n in shares))
         found = [each for share in measured for each in share]
         print(row(fault, found), flush=True)
         if fault != "server":  # tickets start again with the server
@@ -314,13 +264,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--fault", choices=FAULTS, action="append")
+    parser.add_argument("--ping-ms", type=int, default=200)
     parser.add_argument("--stubborn", action="store_true")
-    parser.add_argument("--at-once", type=int, default=2, help="locks measured side by side")
-    arguments = parser.parse_args()
-    faults = arguments.fault or [*FAULTS]
-    return int(
-        not asyncio.run(_table(faults, arguments.rounds, arguments.at_once, stubborn=arguments.stubborn))
-    )
+    return int(not asyncio.run(_table(parser.parse_args())))
 
 
 if __name__ == "__main__":

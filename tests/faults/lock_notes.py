@@ -1,4 +1,4 @@
-"""The notes of programs that lead, and what they say about a fault: how long nobody led, how long two did, the fence."""
+"""Notes of programs that lead, and the outcome of a fault that they show: nobody leads, two lead, the fence holds."""
 
 from __future__ import annotations
 

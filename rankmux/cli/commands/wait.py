@@ -94,6 +94,7 @@ class _Wait(Holding):
             self.finish(Exit.OK)
             return
         try:
+            self.children.keep_open(self.seat.client.fileno())
             child = self.children.start(self._program, self.environment(), own_input=True, whole=True)
         except OSError as error:
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")

@@ -17,6 +17,7 @@ from contextlib import suppress
 __all__ = ["group_lives", "signal_group"]
 
 _POLL_S = 0.05
+_AFTER_KILL_S = 2.0  # SIGKILL takes no longer, unless the process hangs in the kernel
 _READ_BYTES = 64 * 1024
 
 
@@ -62,13 +63,20 @@ def _end(groups: set[int], grace_s: float) -> None:
     for group in groups:
         with suppress(PermissionError):
             signal_group(group, signal.SIGTERM)
+    groups = _left(groups, deadline)
+    for group in groups:
+        with suppress(PermissionError):
+            signal_group(group, signal.SIGKILL)
+    _left(groups, time.monotonic() + _AFTER_KILL_S)  # a connection that this process keeps open ends with it
+
+
+def _left(groups: set[int], deadline: float) -> set[int]:
+    """Wait for the groups to end; those that still live at the deadline."""
     while groups := {group for group in groups if group_lives(group)}:
         if time.monotonic() >= deadline:
             break
         time.sleep(_POLL_S)
-    for group in groups:
-        with suppress(PermissionError):
-            signal_group(group, signal.SIGKILL)
+    return groups
 
 
 def _main(grace_s: float) -> None:
