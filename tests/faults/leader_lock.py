@@ -235,17 +235,26 @@ async def measure(fault: str, rounds: int, ping_s: float, *, stubborn: bool) -> 
 
 def row(fault: str, rounds: Sequence[Round]) -> str:
     """A row of the table."""
-    columns = [[r.next_s for r in rounds], [r.nobody_s for r in rounds], [r.two_s for r in rounds]]
-    times = [f"{statistics.median(each) * 1000:.0f}, {max(each) * 1000:.0f} ms" for each in columns]
-    two = sum(r.two_s > 0 for r in rounds)
-    return f"| {fault} | {' | '.join(times)} | {two} of {len(rounds)} | {sum(r.refused for r in rounds)} |"
+    two = sum(each.two_s > 0 for each in rounds)
+    refused = sum(each.refused for each in rounds)
+    columns = [
+        fault,
+        *(_both([getattr(each, name) for each in rounds]) for name in ("next_s", "nobody_s", "two_s")),
+        f"{two} of {len(rounds)}",
+        str(refused),
+        _both([each.stall_s for each in rounds]),
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def _both(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.0f}, {max(seconds) * 1000:.0f} ms"
 
 
 async def _table(arguments: argparse.Namespace) -> bool:
-    print(
-        "median, worst:\n| fault | the next leads after | nobody leads | two lead | in rounds | writes refused |"
-    )
-    print("|---|---|---|---|---|---|", flush=True)
+    print("median, worst:\n")
+    print("| fault | the next leads after | nobody leads | two lead | in rounds | writes refused | stall |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     good = True
     ping_s, stubborn = arguments.ping_ms / 1000, arguments.stubborn
     for fault in arguments.fault or FAULTS:

@@ -19,12 +19,16 @@ class Note:
 
 @dataclass(frozen=True)
 class Round:
-    """The outcome of a fault, in seconds; `refused` counts what the fence did not let through."""
+    """The outcome of a fault, in seconds; `refused` counts what the fence did not let through.
+
+    `stall_s` is the longest time for which a leading program did not get to write: the machine's doing, not the lock's.
+    """
 
     next_s: float
     nobody_s: float
     two_s: float
     refused: int
+    stall_s: float
     fenced: bool
     rising: bool
 
@@ -33,8 +37,10 @@ def judge(notes: Sequence[Note], fault_at: float) -> Round:
     """The outcome of a fault at `fault_at`, from all notes from before it until one program leads again."""
     spans: dict[int, list[float]] = {}
     tickets: dict[int, int] = {}
+    stall_s = 0.0
     for note in sorted(notes, key=lambda note: note.at):
-        spans.setdefault(note.pid, [note.at, note.at])[1] = note.at
+        span = spans.setdefault(note.pid, [note.at, note.at])
+        stall_s, span[1] = max(stall_s, note.at - span[1]), note.at
         tickets.setdefault(note.pid, note.ticket)
     nobody_s = two_s = 0.0
     first, *others = spans.values()
@@ -54,6 +60,7 @@ def judge(notes: Sequence[Note], fault_at: float) -> Round:
         nobody_s=nobody_s,
         two_s=two_s,
         refused=sum(not note.written for note in notes),
+        stall_s=stall_s,
         fenced=fenced,
         rising=all(a < b for a, b in itertools.pairwise(in_order)),
     )

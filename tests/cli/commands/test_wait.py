@@ -15,7 +15,7 @@ from rankmux.codes import ErrorCode
 from rankmux.server.server import Server
 from rankmux.wire import ErrorFrame, Rank
 
-from ...support.fake_server import WELCOME, Connection, FakeServer
+from ...support.fake_server import Connection, FakeServer
 from ...support.script import ENDING, Running, Script, alive, eventually, run
 from ...support.terminal import Terminal
 
