@@ -103,6 +103,11 @@ class Client(Membership):
         """Whether `close` has been called."""
         return self._connection.closed
 
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 without a connection. The loop reads it; nobody else should."""
+        link = self._connection.link
+        return -1 if link is None else link.fileno()
+
     # joining
 
     async def connect(self) -> None:

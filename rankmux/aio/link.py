@@ -66,6 +66,10 @@ class LoopLink:
         """Whether there is no socket: not yet, or no longer."""
         return self._link is None or self._link.stream.closed
 
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 when there is none."""
+        return -1 if self._link is None else self._link.fileno()
+
     @property
     def unsent_size(self) -> int:
         """The bytes of output that wait."""

@@ -131,6 +131,10 @@ class StreamLink:
         self.stream.reset()
 
     def close(self, reason: str = "this client closed it") -> None:
-        """Close the stream; the session ends for `reason` if it has not ended yet."""
-        self.stream.close()
+        """Close the stream; the session ends for `reason` if it has not ended yet.
+
+        After a silence the server may still hear us and hold our seat. A copy of the descriptor then keeps it: until
+        what acts with the seat has ended, nobody else should get it.
+        """
+        self.stream.close(for_all=not self._keepalive.gave_up)
         self.session.receive_eof(reason)

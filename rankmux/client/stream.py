@@ -80,11 +80,14 @@ class Stream:
             self._head = self._head[sent:]
         return True
 
-    def close(self) -> None:
-        """Close at once; a second call does nothing. In a forked child the parent's connection stays as it is."""
+    def close(self, *, for_all: bool = True) -> None:
+        """Close at once; a second call does nothing. In a forked child the parent's connection stays as it is.
+
+        Copies of the descriptor in other processes keep nothing open, unless this is not `for_all`.
+        """
         if not self.closed:
             self.closed = True
-            if self._pid == os.getpid():
+            if for_all and self._pid == os.getpid():
                 with suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()

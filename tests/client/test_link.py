@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -180,6 +181,26 @@ def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, cl
         clock.now += interval_s * 1.001
         link.run(False)
     assert link.ended
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_copy_of_the_descriptor_keeps_the_connection_after_a_silence_only(link, clock, theirs, silent):
+    """A server that we do not hear may hear us; with a copy, the seat is held until our programs have ended."""
+    theirs.setblocking(False)
+    with socket.socket(fileno=os.dup(link.fileno())):
+        for _ in range(3):
+            clock.now += 10.01 if silent else 0.0
+            link.run(False)
+        assert link.ended is silent
+        link.close()
+        open_still = False
+        try:
+            while theirs.recv(4096):
+                pass
+        except BlockingIOError:
+            open_still = True
+        assert open_still is silent
+    assert theirs.recv(1) == b""
 
 
 def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):

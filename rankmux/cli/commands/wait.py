@@ -89,11 +89,15 @@ class _Wait(Holding):
     def ranked(self, event: Welcomed | Promoted) -> None:
         if self._reached or event.rank > self._rank:
             return
+        connection = self.seat.client.fileno()
+        if self._program and connection < 0:
+            return  # lost meanwhile, as the next event says
         self._reached = True
         if not self._program:
             self.finish(Exit.OK)
             return
         try:
+            self.children.keep_open(connection)
             child = self.children.start(self._program, self.environment(), own_input=True, whole=True)
         except OSError as error:
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")

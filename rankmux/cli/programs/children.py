@@ -233,6 +233,10 @@ class Children:
         self._stopped_all = True
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._look)
 
+    def keep_open(self, fd: int) -> None:
+        """Keep the connection `fd` open until all programs have ended, even if we are killed; before the first one."""
+        self._guardian.keep_open(fd)
+
     def start(
         self,
         program: Sequence[str],

@@ -1,7 +1,8 @@
 """Guardian of the programs of a held seat: a process that ends their process groups when we are gone, however we went.
 
 Nothing that we do at our end helps against SIGKILL. The guardian (`guardian_process`) has a session of its own and no
-descriptor but a pipe from us; when that ends, it ends what was not removed before.
+descriptor but a pipe from us; when that ends, it ends what was not removed before. It can keep a connection open
+meanwhile, so that the server learns of our end only when the programs have ended, too.
 
 A group is added by its first process, before that runs the program, and removed before that process is reaped. So no
 program runs unguarded for a moment, and the number of a group that is guarded belongs to no stranger.
@@ -32,7 +33,15 @@ class Guardian:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
+        self._kept: list[int] = []
         self._groups: set[int] = set()
+
+    def keep_open(self, fd: int) -> None:
+        """Keep the connection `fd` open until `close`, or for as long as the guardian lives; before the first program.
+
+        A shutdown of the connection ends it nevertheless.
+        """
+        self._kept.append(os.dup(fd))
 
     def ensure(self) -> None:
         """See to it that there is one. Raises OSError."""
@@ -67,6 +76,8 @@ class Guardian:
 
     def close(self) -> None:
         """Let it end what it still guards, and itself."""
+        while self._kept:
+            os.close(self._kept.pop())
         if self._groups:
             self._close_pipe()
         else:
@@ -83,6 +94,7 @@ class Guardian:
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=self._kept,
             )
         except OSError:
             self._close_pipe()

@@ -16,7 +16,9 @@ from contextlib import suppress
 
 __all__ = ["group_lives", "signal_group"]
 
+_POLL_FIRST_S = 0.005  # doubled up to _POLL_S: most programs end at once, and the next leader may wait for it
 _POLL_S = 0.05
+_AFTER_KILL_S = 2.0  # SIGKILL takes no longer, unless the process hangs in the kernel
 _READ_BYTES = 64 * 1024
 
 
@@ -62,13 +64,22 @@ def _end(groups: set[int], grace_s: float) -> None:
     for group in groups:
         with suppress(PermissionError):
             signal_group(group, signal.SIGTERM)
-    while groups := {group for group in groups if group_lives(group)}:
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(_POLL_S)
+    groups = _left(groups, deadline)
     for group in groups:
         with suppress(PermissionError):
             signal_group(group, signal.SIGKILL)
+    _left(groups, time.monotonic() + _AFTER_KILL_S)  # a connection that this process keeps open ends with it
+
+
+def _left(groups: set[int], deadline: float) -> set[int]:
+    """Wait for the groups to end; those that still live at the deadline."""
+    pause_s = _POLL_FIRST_S
+    while groups := {group for group in groups if group_lives(group)}:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _POLL_S)
+    return groups
 
 
 def _main(grace_s: float) -> None:

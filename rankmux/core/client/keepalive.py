@@ -28,6 +28,7 @@ class Keepalive:
         self._clock = clock
         self._heard_at = clock()
         self._silent_pings = 0
+        self.gave_up = False  # it has ended the session
 
     def heard(self) -> None:
         """Bytes came, or this side was not listening."""
@@ -46,6 +47,7 @@ class Keepalive:
             return
         self._heard_at = self._clock()
         if self._silent_pings >= _SILENT_PINGS_MAX:
+            self.gave_up = True
             self._session.receive_eof(f"the server was silent for {self._interval_s() * 3:g} s")
             return
         self._silent_pings += 1

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from rankmux import Client
+from rankmux.codes import ErrorCode
 from rankmux.server.server import Server
+from rankmux.wire import ErrorFrame, Rank
 
+from ...support.fake_server import Connection, FakeServer
 from ...support.script import ENDING, Running, Script, alive, eventually, run
 from ...support.terminal import Terminal
 
@@ -128,6 +131,23 @@ def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):
         assert script.end() == 5
         assert "cleaned" in script.out
         assert "stopping the program" in script.err
+
+
+def test_a_seat_that_is_lost_as_its_turn_comes_starts_no_program():
+    """It would lead for a moment, and without a ticket."""
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        time.sleep(0.3)  # until it waits for the rank; should it not by then, all the same
+        rank = Rank(seq=12, rank=0, members=1, cause=1)
+        connection.send(rank, ErrorFrame(ErrorCode.SLOW, "took no bytes"))
+        connection.until_gone()
+
+    with FakeServer(script) as fake:
+        code, out, err = run("wait", "--port", fake.port, "--", "echo", "leading")
+    assert (code, out) == (5, "")
+    assert "took no bytes" in err
+    assert "stopping the program" not in err
 
 
 @pytest.mark.parametrize("number", ENDING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,18 @@ def test_what_is_left_ends_with_the_pipe(guardian):
         assert polite.wait(10) == -signal.SIGTERM
         assert stubborn.wait(10) == -signal.SIGKILL
         eventually(lambda: not alive(int(polite.line)))
+
+
+def test_a_connection_is_kept_open_until_the_programs_have_ended(guardian):
+    near, far = socket.socketpair()
+    with far, near:
+        guardian.keep_open(near.fileno())
+        with Program(guardian, STUBBORN) as program:
+            near.close()
+            guardian.close()
+            assert far.recv(1) == b""
+            assert group_lives(program.pid) is False
+            assert program.wait(10) == -signal.SIGKILL
 
 
 def test_a_stopped_program_gets_to_clean_up(guardian):

@@ -1,0 +1,73 @@
+"""The leader lock under faults, two rounds of each. (`python -m tests.faults.leader_lock`: the long form.)"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .contender import GRACE_S
+from .leader_lock import FAULTS, STOPPED_S, measure
+from .lock_notes import Note, judge
+
+PING_S = 0.4  # GRACE_S is well below 1.75 times this, and so keeps some faults from making two leaders
+SLACK_S = 1.5  # for starting programs on a busy machine
+BUSY_S = 0.3  # for stopping them
+SILENCE_S = PING_S * 3.25  # the server gives a silent member up within this
+LEADS_WITHIN_S = {  # from the fault until the next program writes
+    "kill": GRACE_S,
+    "stop": SILENCE_S,
+    "cut-to-client": SILENCE_S + GRACE_S,
+    "cut-to-server": SILENCE_S,
+    "cut-both": SILENCE_S,
+    "server": 3.0,  # it has to start, and so has `wait`, more than once
+}
+TWO_WITHIN_S = {
+    "kill": 0.0,
+    "stop": STOPPED_S + GRACE_S + BUSY_S,
+    "cut-to-client": 0.0,
+    "cut-to-server": GRACE_S + BUSY_S,
+    "cut-both": PING_S * 1.25 + GRACE_S + BUSY_S,
+    "server": GRACE_S + BUSY_S,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("stubborn", [False, True], ids=["ends at SIGTERM", "ignores SIGTERM"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_one_leads_and_two_do_not_for_long(fault: str, stubborn: bool) -> None:
+    for each in asyncio.run(measure(fault, 2, PING_S, stubborn=stubborn)):
+        print(fault, each)
+        assert each.nobody_s <= each.next_s <= LEADS_WITHIN_S[fault] + SLACK_S
+        assert each.two_s <= TWO_WITHIN_S[fault]
+        if fault != "server":  # tickets start again with the server
+            assert each.rising
+            assert each.fenced
+        if fault == "stop":
+            assert each.refused, "the program of a stopped `wait` goes on, and only the fence holds it up"
+
+
+def notes(pid: int, ticket: int, *at: float, written: bool = True) -> list[Note]:
+    return [Note(ticket, each, pid, written) for each in at]
+
+
+def test_a_gap_is_counted_from_the_fault() -> None:
+    found = judge([*notes(1, 1, 0.0, 1.0), *notes(2, 2, 3.5, 4.0)], fault_at=2.0)
+    assert (found.next_s, found.nobody_s, found.two_s, found.rising) == (1.5, 1.5, 0.0, True)
+
+
+def test_an_overlap_is_counted() -> None:
+    found = judge([*notes(1, 1, 0.0, 4.0), *notes(2, 2, 2.5, 3.0), *notes(3, 3, 5.0)], fault_at=2.0)
+    assert (found.next_s, found.nobody_s, found.two_s) == (0.5, 1.0, 0.5)
+
+
+def test_a_smaller_ticket_that_writes_has_passed_the_fence() -> None:
+    late = [*notes(1, 1, 0.0), *notes(2, 2, 1.0)]
+    refused = judge([*late, *notes(1, 1, 2.0, written=False)], fault_at=0.5)
+    assert (refused.fenced, refused.refused) == (True, 1)
+    assert not judge([*late, *notes(1, 1, 2.0)], fault_at=0.5).fenced
+
+
+def test_a_ticket_that_does_not_rise() -> None:
+    assert not judge([*notes(1, 2, 0.0), *notes(2, 2, 1.0)], fault_at=0.5).rising
