@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import CommandFlag, Target
-from rankmux.wire import Command, Leave, Ping
+from rankmux.wire import Command, Leave, Ping, Pong
 
 from ..support.embedded import embedded, executed, to_all
 from ..support.history import check_together
@@ -95,3 +95,38 @@ def test_who_is_let_go_inside_a_frame_is_reset():
         assert leaver.ended == "reset"
         assert other.ended is None
         assert rig.server.connections.undelivered_bytes > 0
+
+
+def test_half_way_to_the_limit_senders_wait_and_askers_do_not():
+    """Nobody's next command is taken, whoever it is for; a PING is answered, and the loop does not spin meanwhile."""
+    with embedded(
+        seats=6, send_buffer_bytes=4096, outbox_soft_bytes=20_000, outbox_hard_bytes=400_000
+    ) as rig:
+        first, second, asker = rig.crowd(3)
+        slow = rig.join(receive_buffer=4096)
+        outbox = rig.server.connections.outbox
+        number = 0
+        while not outbox.full:
+            number += 1
+            assert number < 1000
+            for sender in (
+                first,
+                second,
+            ):  # each is paced as soon as it has filled the queue; bytes wait in the kernel
+                sender.send(Command(number, Target.ONE, 3, CommandFlag.QUIET, 0, bytes(30_000)))
+            rig.step(first, second)
+            for (
+                conn
+            ) in rig.server.connections.seats.values():  # as if they had been in time for one turn more
+                rig.server.connections.watching.resume(conn)
+        asker.send(Ping(b"are you there"), to_all(1, b"later", CommandFlag.QUIET))
+        rig.until(lambda: Pong(b"are you there") in asker.frames, asker)
+        for _ in range(5):
+            rig.step(asker)
+        assert outbox.full
+        assert not rig.room.arrived[asker.ticket], "its command waits"
+        assert rig.server._turns.patience(rig.server._reactor.clock()) > 0
+        rig.settle()
+        assert executed(slow)[-1] == b"later"
+        for client in (first, second, asker, slow):
+            rig.check(client)

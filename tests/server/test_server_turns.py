@@ -198,3 +198,17 @@ def test_a_seat_freed_in_a_turn(rig):
     rig.settle()
     for member in members:
         rig.check(member)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_the_end_of_a_stream_comes_when_its_frames_have_been_taken(how):
+    """More than many turns have room for, then the end: all of it counts, and the cause is the one of the end."""
+    with embedded(seats=4, turn_budget_frames=8) as rig:
+        going, other = rig.crowd(2)
+        going.send(*[to_all(number, b"%d" % number, CommandFlag.QUIET) for number in range(200)])
+        assert not going.outgoing
+        getattr(going, how)()
+        rig.until(lambda: isinstance(other.frames[-1], Rank), other)
+        assert executed(other) == [b"%d" % number for number in range(200)]
+        assert other.frames[-1].cause == (Cause.LEFT if how == "close" else Cause.LOST)
+        rig.check(other)
