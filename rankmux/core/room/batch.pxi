@@ -53,20 +53,21 @@ cdef class Batch:
     cdef size_t command_count, command_capacity
     cdef ResultEntry *results
     cdef size_t result_count, result_capacity
-    cdef readonly long long work_left, bytes_left, listed_left, members
+    cdef readonly long long work_left, bytes_left, shared_left, listed_left, members
 
     def __cinit__(self, uint32_t max_payload):
         self.max_payload = max_payload
-        self.work_left = self.bytes_left = self.listed_left = UNLIMITED
+        self.work_left = self.bytes_left = self.shared_left = self.listed_left = UNLIMITED
 
     def __dealloc__(self):
         free(self.arena)
         free(self.commands)
         free(self.results)
 
-    def allow(self, long long work, long long size, long long listed, long long members):
+    def allow(self, long long work, long long size, long long shared, long long listed, long long members):
         """As `batch.Batch.allow`."""
-        self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
+        self.work_left, self.bytes_left, self.shared_left = work, size, shared
+        self.listed_left, self.members = listed, members
 
     def spend(self, long long work):
         """As `batch.Batch.spend`."""
@@ -166,9 +167,13 @@ cdef class Batch:
                 break
             if self.bytes_left <= 0 and is_for_others(at[LENGTH_BYTES]):
                 break
+            if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and at[HEAD + 4] == ALL and self.shared_left <= 0:
+                break
             if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
                 self.work_left -= WAITING_WORK if at[HEAD + 9] & RESULTS else 1
                 self.bytes_left -= stop - cursor
+                if at[HEAD + 4] == ALL:
+                    self.shared_left -= stop - cursor
                 cursor = stop
                 continue
             if at[LENGTH_BYTES] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):

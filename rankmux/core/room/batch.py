@@ -21,7 +21,7 @@ UNLIMITED = 1 << 62
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
 _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
-_ONE, _LEAST = int(Target.ONE), int(Target.LEAST)
+_ALL, _ONE, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.LEAST)
 _RESULTS = int(CommandFlag.RESULTS)
 _FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
 
@@ -35,6 +35,7 @@ class Batch:
 
     `work_left`    the work that the turn has room for: frames, of which some count as OTHER_WORK
     `bytes_left`   the bytes of frames after which it takes no further COMMAND or RESULT, which others have to be sent
+    `shared_left`  the bytes of commands to ALL after which it takes no further one: every member may be sent them
     `listed_left`  members that it may list in answers to WHO; the last answer may go over it
     `members`      the size of the room, by which the work of a WHO is estimated
     """
@@ -47,6 +48,7 @@ class Batch:
         "max_payload",
         "members",
         "results",
+        "shared_left",
         "work_left",
     )
 
@@ -55,11 +57,12 @@ class Batch:
         self.commands: list[tuple[int, int, int, int, int, int, bytes]] = []
         self.results: list[tuple[int, int, int, bytes]] = []
         self._buffer = memoryview(bytearray())
-        self.allow(UNLIMITED, UNLIMITED, UNLIMITED, 0)
+        self.allow(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, 0)
 
-    def allow(self, work: int, size: int, listed: int, members: int) -> None:
+    def allow(self, work: int, size: int, shared: int, listed: int, members: int) -> None:
         """Begin a turn that has room for so much (see the attributes)."""
-        self.work_left, self.bytes_left, self.listed_left, self.members = work, size, listed, members
+        self.work_left, self.bytes_left, self.shared_left = work, size, shared
+        self.listed_left, self.members = listed, members
 
     def spend(self, work: int) -> None:
         """Count work of the turn that is not in a frame."""
@@ -125,13 +128,17 @@ class Batch:
             if self.bytes_left <= 0 and type_ in (_COMMAND_TYPE, _RESULT_TYPE):
                 break
             body = cursor + HEAD.size
-            self.bytes_left -= stop - cursor
             if type_ == _COMMAND_TYPE and length > COMMAND.size:
                 id_, target, arg, flags, ttl_ms = COMMAND.unpack_from(data, body)
+                if target == _ALL and self.shared_left <= 0:
+                    break
                 if target <= _LEAST and flags <= _FLAGS and (not arg or target == _ONE):
                     payload = bytes(data[body + COMMAND.size : stop])
                     self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
                     self.work_left -= WAITING_WORK if flags & _RESULTS else 1
+                    self.bytes_left -= stop - cursor
+                    if target == _ALL:
+                        self.shared_left -= stop - cursor
                     cursor = stop
                     continue
             elif type_ == _RESULT_TYPE and RESULT.size < length <= max_result:
@@ -139,6 +146,7 @@ class Batch:
                 if status in CLIENT_STATUSES:
                     self.results.append((ticket, seq, status, bytes(data[body + RESULT.size : stop])))
                     self.work_left -= 1
+                    self.bytes_left -= stop - cursor
                     cursor = stop
                     continue
             try:
@@ -147,9 +155,9 @@ class Batch:
                 events.append(breach)
                 return end, events
             if isinstance(frame, Who) and not self._may_list(frame):
-                self.bytes_left += stop - cursor
                 break
             self.work_left -= OTHER_WORK
+            self.bytes_left -= stop - cursor
             cursor = stop
             if isinstance(frame, Pong):
                 continue

@@ -32,8 +32,6 @@ _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = (
     16  # of the turn's work: to take a connection's frames in small bits would cost more than it brings
 )
-_SENT_PER_TURN_BYTES = 32 << 20  # if all frames of a turn go to all members
-_TAKEN_LEAST_BYTES = 16 << 10  # of frames in a turn, however many members there are
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
@@ -87,9 +85,8 @@ class Intake:
             first = dict(self.unread)
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
-        sent_once = max(_TAKEN_LEAST_BYTES, _SENT_PER_TURN_BYTES // max(1, members))
-        room = 0 if self._outbox.full else min(budget, sent_once)
-        self._batch.allow(self._work, room, self._listed, members)
+        room = 0 if self._outbox.full else budget
+        self._batch.allow(self._work, room, _shared_bytes(members), self._listed, members)
         again, self._watching.again = dict.fromkeys(self._watching.again), []
         contenders = len(ready) + len(self._descriptors.backlog) + len(again)
         self._share = max(_SHARE_MIN, self._work // max(1, contenders))
@@ -278,3 +275,12 @@ class Intake:
             case int():
                 return Failed(event)
         return None
+
+
+def _shared_bytes(members: int) -> int:
+    """How many bytes of commands to ALL a turn takes: 32 MiB may be sent for them.
+
+    For small commands in large rooms it is up to 128 MiB: to send them in more turns would cost more.
+    """
+    members = max(1, members)
+    return max((32 << 20) // members, min(128 << 10, (128 << 20) // members))

@@ -342,9 +342,9 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
     events: list[Any] = []
     held = stream
     for _ in range(len(stream) + 1):
-        work, size, listed = (data.draw(st.integers(1, 30)) for _ in range(3))
+        work, size, shared, listed = (data.draw(st.integers(1, 30)) for _ in range(4))
         share = data.draw(st.integers(1, 30))
-        batch.allow(work, size, listed, 50)
+        batch.allow(work, size, shared, listed, 50)
         taken, found = batch.feed(TICKET, held, share)
         events += map(comparable, found)
         frames, taken_frames, breach = expected_cut(held[:taken], 104)
@@ -354,17 +354,21 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
             assert taken_frames == taken, "whole frames"
             assert (batch.work_left, batch.bytes_left) == (work - work_of(frames), size - taken)
             assert work_of(frames[:-1]) < min(share, work)
-            before = 0
+            before = to_all = 0
             for type_, body in frames:
                 assert before < size or type_ not in (FrameType.COMMAND, FrameType.RESULT)
                 before += 5 + len(body)
+                if type_ == FrameType.COMMAND and body[4] == Target.ALL:
+                    assert to_all < shared
+                    to_all += 5 + len(body)
+            assert batch.shared_left == shared - to_all
         held = held[taken:]
         whole = bool(expected_cut(held, 104)[0])
         if broken or not whole:
             break
         assert frames, "the first one always"
     if not broken:
-        batch.allow(1 << 40, 1 << 40, 1 << 40, 50)
+        batch.allow(1 << 40, 1 << 40, 1 << 40, 1 << 40, 50)
         taken, found = batch.feed(TICKET, held)
         events += map(comparable, found)
         held = held[taken:]
@@ -375,13 +379,13 @@ def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
     """The members listed are counted for all connections together; a query that has to wait holds up what is behind."""
     batch = framing.Batch(100)
     stream = Who(1, 0, 20).encode() + Who(2, 45, 100).encode() + Ping(b"").encode()
-    batch.allow(100, 1000, 21, 50)
+    batch.allow(100, 1000, 1000, 21, 50)
     assert batch.feed(1, stream) == (17, [Who(1, 0, 20)])
     assert batch.listed_left == 0
     assert batch.feed(1, stream[17:]) == (0, [])
     assert batch.feed(2, Who(7, 0, 0).encode()) == (0, [])
     assert batch.feed(2, Ping(b"").encode()) == (5, [Ping(b"")])
-    batch.allow(100, 1000, 1, 50)
+    batch.allow(100, 1000, 1000, 1, 50)
     assert batch.feed(1, stream[17:]) == (22, [Who(2, 45, 100), Ping(b"")])
     assert batch.listed_left == 1 - 1 - 5, "of 50 members 5 are listed"
 
@@ -390,11 +394,11 @@ def test_a_turn_without_room_takes_nothing(framing):
     batch = framing.Batch(100)
     stream = Command(1, 0, 0, 0, 0, b"x").encode()
     for room in (0, -3):
-        batch.allow(room, 100, 10, 1)
+        batch.allow(room, 100, 100, 10, 1)
         assert batch.feed(1, stream) == batch.feed(1, bytes(4)) == (0, [])
-    batch.allow(100, 0, 10, 1)
+    batch.allow(100, 0, 100, 10, 1)
     result = Result(7, Status.OK, b"").encode()
     assert batch.feed(1, stream) == batch.feed(1, result) == (0, [])
     assert batch.feed(1, Ping(b"").encode() + result) == (5, [Ping(b"")]), "which is nobody else's"
-    batch.allow(1, 1, 1, 1)
+    batch.allow(1, 1, 1, 1, 1)
     assert batch.feed(1, stream) == (len(stream), []), "the last one may go over it"

@@ -287,7 +287,7 @@ def test_two_servers_in_one_process_do_not_mix():
 def test_frames_over_the_share_wait_and_nothing_more_is_read(framing):
     """They come before anything newer, and before the end of the stream; each member gets its share."""
     with members(framing, 2) as m:
-        m.batch.allow(5, 1 << 20, 1, 2)
+        m.batch.allow(5, 1 << 20, 1 << 20, 1, 2)
         m.send(0, b"".join(command(id_) for id_ in range(4)))
         m.send(1, b"".join(command(id_) for id_ in range(4)))
         assert m.receive(READABLE, READABLE, share=3) == ([], [], 2)
@@ -297,7 +297,7 @@ def test_frames_over_the_share_wait_and_nothing_more_is_read(framing):
         assert m.links.partial_since == {}, "they are whole"
         m.send(0, command(4))
         m.batch.clear()
-        m.batch.allow(5, 1 << 20, 1, 2)
+        m.batch.allow(5, 1 << 20, 1 << 20, 1, 2)
         assert m.receive(READABLE, share=3) == ([], [], 1)
         assert m.batch.entries()[0] == [], "not before the backlog is taken"
         assert framing.take_in(m.batch, m.links, m.fds[0], b"", 6.0, 3) == []
@@ -311,10 +311,10 @@ def test_a_turn_without_room_keeps_the_order_of_the_backlog(framing):
     with members(framing, 3) as m:
         for i in range(3):
             m.send(i, b"".join(command(id_) for id_ in range(4)))
-        m.batch.allow(0, 1 << 20, 1, 3)
+        m.batch.allow(0, 1 << 20, 1 << 20, 1, 3)
         assert m.receive(*[READABLE] * 3, share=2) == ([], [], 3)
         assert list(m.links.backlog) == m.fds
-        m.batch.allow(2, 1 << 20, 1, 3)
+        m.batch.allow(2, 1 << 20, 1 << 20, 1, 3)
         for fd in m.fds:
             framing.take_in(m.batch, m.links, fd, b"", 6.0, 2)
         assert list(m.links.backlog) == [m.fds[1], m.fds[2], m.fds[0]]
@@ -328,7 +328,7 @@ def test_the_end_of_a_stream_waits_behind_its_frames(framing):
         reset(m.far[1])
         for near in m.near[:2]:
             wait_for(near, select.POLLHUP | select.POLLRDHUP)
-        m.batch.allow(1 << 20, 1 << 20, 1, 3)
+        m.batch.allow(1 << 20, 1 << 20, 1 << 20, 1, 3)
         assert m.receive(*[READABLE | HUNG_UP] * 2, READABLE, share=1) == ([], [], 3)
         assert m.links.ends == {m.fds[0]: 0, m.fds[1]: errno.ECONNRESET}
         for fd in m.fds:
@@ -347,7 +347,7 @@ def test_a_frame_that_drips_in_counts_whole(framing):
         m.receive(READABLE, READABLE)
         for i in range(2):
             m.send(i, b"\0")
-        m.batch.allow(100, 800, 1, 2)
+        m.batch.allow(100, 800, 1000, 1, 2)
         assert m.receive(READABLE, READABLE) == ([], [], 2)
         assert [entry[0] for entry in m.batch.entries()[0]] == [10]
         assert list(m.links.backlog) == [m.fds[1]]
