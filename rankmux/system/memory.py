@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 __all__ = ["available", "give_back", "no_long_pauses"]
 
+_NEVER = 1_000_000  # collections of the middle generation before one of the oldest
+
 
 def _find() -> Callable[[int], int] | None:
     try:
@@ -41,11 +43,12 @@ def no_long_pauses() -> None:
     0.2 s for 50,000 of them. They are in no cycles. Cycles that grow old are found by `give_back`.
     """
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], 1_000_000)
+    gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
 
 
 def give_back() -> None:
     """Return free memory to the system. Takes some milliseconds: call it after a burst, not in every turn."""
-    gc.collect()
+    if gc.get_threshold()[2] == _NEVER:  # else it looks at old objects by itself
+        gc.collect()
     if _malloc_trim is not None:
         _malloc_trim(0)
