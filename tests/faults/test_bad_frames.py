@@ -219,7 +219,7 @@ def test_finish_notices(rig: Rigging, monkeypatch: pytest.MonkeyPatch) -> None:
     server = rig(4)
     assert isinstance(server, Rig)
     monkeypatch.setattr("tests.faults.rig.BACK_S", 0.2)  # it never comes back here
-    server.descriptors_before = server.descriptors() - 1
+    server.descriptors_before -= 1
     with pytest.raises(AssertionError, match="U4"):
         server.verify()
     server.descriptors_before += 1
