@@ -185,7 +185,7 @@ class Config:
     turn_budget_frames: int = _setting(
         16_384,
         "frames taken from all members per turn, in equal shares; a PING or WHO counts as 8 "
-        "(a quarter of it without the extension)",
+        "(an eighth of it without the extension)",
         8,
         1 << 28,
     )

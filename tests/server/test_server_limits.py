@@ -115,7 +115,7 @@ LIMITS = [
     Limit("pings_missed", 2, 2.5, 3.3, 30, "SILENT", scenes.answers_no_ping, {"ping_ms": 1000}),
     Limit("read_budget_bytes", 1024, 1024, 1025, 9000, "next turn", scenes.one_sends_in_a_turn),
     Limit("turn_budget_bytes", 1024, 1023, 1024, 9000, "next turn", scenes.all_send_in_a_turn),
-    Limit("turn_budget_frames", 64, 64, 68, 640, "next turn", scenes.frames_in_a_turn),
+    Limit("turn_budget_frames", 64, 64, 72, 640, "next turn", scenes.frames_in_a_turn),
     Limit("accept_budget", 3, 3, 4, 30, "next turn", scenes.connections_in_a_turn),
     Limit("tls_handshake_budget", 3, 3, 4, 9, "next turn", scenes.connections_in_a_turn, tls=True),
     Limit("waiting_max", 3, 3, 4, 30, "BUSY", scenes.commands_that_wait),

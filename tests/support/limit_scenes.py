@@ -198,9 +198,9 @@ def all_send_in_a_turn(scene: Scene, amount: int) -> str:
 
 
 def frames_in_a_turn(scene: Scene, amount: int) -> str:
-    """Commands in one send; the pure twin has room for a quarter of them."""
+    """Commands in one send; the pure twin has room for an eighth of them."""
     sender, _ = scene.rig.crowd(2)
-    count = amount if TWIN == "extension" else amount // 4
+    count = amount if TWIN == "extension" else amount // 8
     sender.send(*[Command(id_, Target.NEXT, 0, 0, 0, b"") for id_ in range(count)])
     scene.rig.step()
     at_once = len(scene.rig.room.arrived[sender.ticket])

@@ -56,8 +56,8 @@ class Intake:
         self._auth = auth
         self._batch = batch
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
-        # The pure twin takes some four times as long for a frame.
-        self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 4))
+        # The pure twin takes some eight times as long for a frame.
+        self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
         self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
         self._share = 1
         self._left = 0
