@@ -86,17 +86,9 @@ def browser() -> Iterator[Browser]:
     if program is None or driver is None:
         pytest.skip("no browser here (Debian: apt install chromium chromium-driver)")
     environ = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    process = subprocess.Popen(
-        [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
-    )
-    assert process.stdout is not None
+    process, port = _start(driver, environ)
     try:
-        for line in process.stdout:
-            if match := re.search(r"started successfully on port (\d+)", line):
-                break
-        else:
-            raise AssertionError("chromedriver did not start")
-        page = Browser(int(match[1]))
+        page = Browser(port)
         arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -107,13 +99,34 @@ def browser() -> Iterator[Browser]:
         options = {"binary": program, "args": arguments}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = page.call("POST", "", {"capabilities": {"alwaysMatch": wanted}})
-        page = Browser(int(match[1]), f"/session/{session['sessionId']}")
+        page = Browser(port, f"/session/{session['sessionId']}")
         page.call("POST", "/timeouts", {"script": 30_000})
         try:
             yield page
         finally:
             page.call("DELETE", "")
     finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+        _end(process)
+
+
+def _start(driver: str, environ: dict[str, str]) -> tuple[subprocess.Popen[str], int]:
+    """The driver and its port. It chooses one port for IPv4 and IPv6, and ends when one of the two has it in use."""
+    said = ""
+    for _ in range(5):
+        process = subprocess.Popen(
+            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := re.search(r"started successfully on port (\d+)", line):
+                return process, int(match[1])
+            said += line
+        _end(process)
+    raise AssertionError(f"chromedriver did not start: {said}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
