@@ -1,4 +1,4 @@
-"""Very many results that expire together, and very many that are LEFT together: both are paid in time, and in turns."""
+"""Many results that expire together, and many that are LEFT together: both arrive in time, over several turns."""
 
 from __future__ import annotations
 

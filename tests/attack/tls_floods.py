@@ -74,7 +74,7 @@ class Later(Crowd):
 
 
 class Knock(Stream):
-    """A connection that says ClientHello and goes, with a reset, when the server has made its answer."""
+    """A connection that sends ClientHello and resets when the server has made its answer."""
 
     def take(self, data: bytes) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -116,7 +116,7 @@ class Dripping(Later):
 
 
 def drips(host: str, port: int, addresses: int) -> Crowd:
-    """Connections that send their ClientHello byte by byte, each byte in a record of its own."""
+    """Connections that send their ClientHello byte by byte, each byte in a separate record."""
     hello = in_one_byte_records(client_hello())
     size = RECORD_HEAD + 1
     records = [hello[at : at + size] for at in range(0, len(hello), size)]
