@@ -63,7 +63,7 @@ class Tally:
 
 
 class Debts(Crowd):
-    """Creditors and others, finished when every creditor has `owed` bytes."""
+    """Creditors and others, finished when every creditor has received `owed` bytes."""
 
     def __init__(self, creditors: list[Creditor], others: list[Stream], owed: int) -> None:
         super().__init__([*creditors, *others])

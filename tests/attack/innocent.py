@@ -163,7 +163,7 @@ def scheduled(pid: int) -> tuple[float, float]:
 
 
 def judged(scene: Callable[[], Reading], limit_s: float = P99_S) -> Reading:
-    """The reading of a scene that holds. It is tried once more if it does not and the machine itself was stalled."""
+    """The reading of a scene that passes. It is retried once if it fails while the machine itself was stalled."""
 
     def complaints(reading: Reading) -> str:
         late = f"the innocent member waits for its PONGs: p99 over {limit_s * 1e3:.0f} ms"

@@ -94,7 +94,7 @@ def handshakes(host: str, port: int, addresses: int, one_byte_records: bool) -> 
 
 
 class Dripping(Later):
-    """Half-open handshakes: each connection gets one byte of its ClientHello further, again and again."""
+    """Half-open handshakes: each connection repeatedly sends one more byte of its ClientHello."""
 
     def run(self) -> None:
         selector = self._selector

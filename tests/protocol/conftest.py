@@ -65,7 +65,7 @@ def standing(twin: str) -> Iterator[Standing]:
 
 @pytest.fixture
 def room(standing: Standing) -> Iterator[Server]:
-    """An empty server with 64 seats and the default settings; its sequence does not start at 1."""
+    """An empty server with 64 seats and the default settings; its sequence need not start at 1."""
     yield standing.take()
     standing.give_back()
 

@@ -178,7 +178,7 @@ def test_data_to_send_in_pieces_is_the_same(sizes):
 
 
 def test_no_sign_of_life_is_sent_where_it_says_nothing():
-    """Pending output serves already; and no peer is listening before WELCOME, after LEAVE or after the end."""
+    """Pending output is already a sign of life; and no peer listens before WELCOME, after LEAVE or after the end."""
     session = joined()
     session.send_command(b"x")
     for silent in (session, awaiting(), leaving(), ended()):
