@@ -1,7 +1,7 @@
 """Macro benchmarks: a server process on one core and the load generator on another.
 
-What pytest-benchmark times is a round: a burst sent until its last message has arrived. The server's CPU time per
-delivery, which is what the project's targets are about, stands under `extra_info`.
+pytest-benchmark times rounds: from the sending of a burst to the arrival of its last message. The server's CPU time per
+delivery, the measure of the project's targets, is in `extra_info`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hot loops alone, without sockets: cutting, entering, dispatching, settling, ranking, with each twin."""
+"""The hot loops alone, without sockets: decoding, queueing, dispatching, settling, ranking, with each twin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _record(benchmark: BenchmarkFixture, unit: str, units: int, size: int = 0) -
 
 @pytest.mark.parametrize("payload", [64, 4096])
 def bench_cut(benchmark: BenchmarkFixture, twin: Any, payload: int) -> None:
-    """Frames off a stream."""
+    """Decoding frames from a stream."""
     frame = Result(1, Status.OK, bytes(payload)).encode()
     data = frame * (65_536 // len(frame))
     frames, taken, breach = benchmark(twin.cut, data, MAX_PAYLOAD + 64)
@@ -48,7 +48,7 @@ def bench_cut(benchmark: BenchmarkFixture, twin: Any, payload: int) -> None:
 
 
 def bench_feed(benchmark: BenchmarkFixture, twin: Any) -> None:
-    """A member's commands into the turn."""
+    """Queueing a member's commands for the turn."""
     data = Command(1, Target.ALL, 0, CommandFlag.QUIET, 0, bytes(64)).encode() * 512
     batch = twin.Batch(MAX_PAYLOAD)
 
@@ -63,7 +63,7 @@ def bench_feed(benchmark: BenchmarkFixture, twin: Any) -> None:
 
 @pytest.mark.parametrize("target", [Target.ALL, Target.NEXT], ids=["all", "next"])
 def bench_dispatch(benchmark: BenchmarkFixture, twin: Any, target: Target) -> None:
-    """The commands of a turn into its deliveries; 10,000 members."""
+    """Dispatching the commands of a turn; 10,000 members."""
     batch, dispatch = _dispatcher(
         twin, MEMBERS, Command(1, target, 0, CommandFlag.QUIET, 0, bytes(64)), COMMANDS
     )
@@ -98,7 +98,7 @@ def bench_settle(benchmark: BenchmarkFixture, twin: Any) -> None:
 
 @pytest.mark.parametrize("departures", [1, MEMBERS // 2], ids=["one", "half"])
 def bench_rank_sweep(benchmark: BenchmarkFixture, departures: int) -> None:
-    """Members out of the ranks in one sweep; 10,000 of them."""
+    """Removing members from the ranks in one sweep; 10,000 members."""
     gone = range(0, MEMBERS, MEMBERS // departures)
 
     def full() -> tuple[tuple[Ranks], dict[str, Any]]:

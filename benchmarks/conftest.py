@@ -1,4 +1,4 @@
-"""The machine's facts in `--benchmark-json`."""
+"""The description of the machine in `--benchmark-json`."""
 
 from __future__ import annotations
 

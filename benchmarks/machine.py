@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def facts() -> dict[str, str]:
-    """The machine in words: processor, cores, memory, kernel and Python, the date, and how busy it was."""
+    """A text about the machine: processor, cores, memory, kernel and Python, the date, and the load."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": processor(),

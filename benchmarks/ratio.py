@@ -21,7 +21,7 @@ GUARDED = ("fanout-1", "fanout-64")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print each ratio and its bound; 1 if one is above it."""
+    """Print each ratio and its bound; returns 1 if a ratio is above its bound."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ratio", description=__doc__.partition("\n")[0]
     )

@@ -30,7 +30,7 @@ class Facts:
     seconds: float
 
     def stored(self) -> dict[str, object]:
-        """As stored in the results file."""
+        """The facts as stored in the results file."""
         return asdict(self)
 
 

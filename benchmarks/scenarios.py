@@ -21,7 +21,7 @@ SETTLE_S = 0.2
 
 NONREADERS_BYTES = 64_000_000
 NONREADERS_PAYLOAD = 1024
-# Small receive buffers leave the kernel's memory to the server's side, where it is to be measured.
+# With small receive buffers the kernel's memory is used on the server's side, where it is measured.
 NONREADERS_RECEIVE_BUFFER = 4096
 SEND_BUFFER_KERNEL_BYTES = 640 << 10
 
@@ -65,7 +65,7 @@ class Scenario:
     setting: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def fits(self, subject: Subject) -> bool:
-        """Whether `subject` can do what the scenario asks: speak, or have all of, rankmux's protocol."""
+        """Whether `subject` can run the scenario: whether it has the required part of rankmux's protocol."""
         if subject.only and self.name not in subject.only:
             return False
         if self.complete_only and not subject.complete:
@@ -121,7 +121,7 @@ def _memory(session: Session, seconds: float) -> Sample:
 
 
 def _idle(session: Session, seconds: float) -> Sample:
-    """Ends before the 10 s of silence after which rankmux pings."""
+    """The run ends before the 10 s of silence after which rankmux pings."""
     _fill(session)
     time.sleep(1.0)
     measured = session.measure("idle 5")

@@ -1,4 +1,4 @@
-"""One server on one core and its load on another: start both, give commands to the load, read the server's clocks."""
+"""One server on one core and its load on another: start both, send commands to the load, read the server's clocks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Session:
         self._cleanup.close()
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Have the load carry out `command`; its answer (`native/load.c` lists both)."""
+        """Have the load run `command`; returns its answer (`native/load.c` lists both)."""
         pipes = self._load.process
         assert pipes.stdin is not None
         assert pipes.stdout is not None
@@ -101,7 +101,7 @@ class Session:
         return answer
 
     def measure(self, command: str) -> Measurement:
-        """Have the load carry out `command`, and read the server's clocks right before and after it."""
+        """Have the load run `command`, and read the server's clocks right before and after it."""
         rss, (user, system) = self.server.rss_bytes(), self.server.user_and_system_s()
         cpu = self.server.cpu_s()
         answer = self.ask(command)

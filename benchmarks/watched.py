@@ -1,8 +1,8 @@
 """The cost of the admin page: CPU per delivery and the p99 of a turn, with no page open and with ten.
 
-One server on one core holds all members; the load and the pages have the other core. Each page asks as the real one
-does, once a second, for the rows in its sight, and no two look at the same rows, so that nothing is worked out for two
-at once. Without and with pages take turns (ABBA), so that what drifts on the machine meets both.
+One server on one core holds all members; the load and the pages have the other core. Each page sends the requests of
+the real one, once a second, for its visible rows, and no two pages show the same rows, so that they share no work.
+Runs without and with pages alternate (ABBA), so that drift of the machine affects both.
 
     python -m benchmarks.watched
     python -m benchmarks.watched --members 1000 --pages 10 --bursts 1,64 --pairs 6 --seconds 3
@@ -75,7 +75,7 @@ class Pages:
             thread.join()
 
     def _look(self, number: int) -> None:
-        os.sched_setaffinity(0, {cores().load})  # this thread alone
+        os.sched_setaffinity(0, {cores().load})  # only this thread
         self._closing.wait(EVERY_S * number / len(self._threads))
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         happened = closed = 0

@@ -1,4 +1,4 @@
-"""What all tests share: the twins, Hypothesis profiles, and a line that says what runs."""
+"""Fixtures for all tests: the twins, Hypothesis profiles, and a header line that names the twin."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def framing(request: pytest.FixtureRequest) -> ModuleType:
 
 @pytest.fixture(params=DRIVERS)
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Makes clients, of each driver in turn; who makes one closes it."""
+    """Makes clients, of each driver in turn; the test closes them."""
     with driven(request.param) as connected:
         yield connected
 

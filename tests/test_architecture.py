@@ -47,7 +47,7 @@ ROWS = [
     "cli/manual",
 ]
 FACE = {"__init__", "__main__", "codes", "wire"}
-"""What users import, and `python -m rankmux`: above all rows."""
+"""The modules that users import, and `python -m rankmux`: above all rows."""
 PENDING = {
     "cli.seat.loop",
     "cli.seat.socket",
@@ -136,7 +136,7 @@ def _imports(name: str) -> set[str]:
 
 
 def _ours(name: str) -> set[str]:
-    """Those of the package itself, without `rankmux.`; `__version__` is everybody's."""
+    """The imports from the package itself, without `rankmux.`; every module may import `__version__`."""
     return {module.removeprefix("rankmux.") for module in _imports(name) if module.startswith("rankmux.")}
 
 
@@ -190,7 +190,7 @@ def test_the_command_line_uses_what_is_public(name):
 
 
 def test_threads_start_in_one_place():
-    """One server, embedded, may run in a thread of its own; nothing else in the library starts any."""
+    """An embedded server may run in a separate thread; no other part of the library starts one."""
     starting = {"Thread", "ThreadPoolExecutor"}
     calls = {
         name: {

@@ -1,4 +1,4 @@
-"""Every setting: where it may come from, what is allowed, and errors that name the key as its user wrote it."""
+"""Every setting: its sources, its allowed values, and errors that name the key as its user wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an installation must bring: one version everywhere, commands that start, types for its users."""
+"""The contents of an installation: one version everywhere, commands that start, types for its users."""
 
 from __future__ import annotations
 

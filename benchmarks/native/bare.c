@@ -1,4 +1,4 @@
-/* The bare server: rankmux protocol 1 over one epoll loop in C, as the limit to compare with.
+/* The bare server: rankmux protocol 1 over one epoll loop in C, an upper bound for comparisons.
  *
  * It has the real server's turn, ranks, results, one send per receiver and turn, socket options and read budgets.
  * It has no limits, timeouts, tokens, WHO or log, and trusts its peers to behave: for benchmarks on loopback only.
@@ -32,7 +32,7 @@ static int user_timeout_ms = 20000;
 static struct room room;
 static struct outbox out;
 static struct turn turn;
-static uint8_t input[INPUT_SIZE];             /* what the turn has read; its payloads are used in place */
+static uint8_t input[INPUT_SIZE];             /* the bytes read in this turn; payloads are used in place */
 static size_t input_used;
 
 #define APPEND(list, value)                                                     \
@@ -79,13 +79,13 @@ static bool take_command(struct peer *peer, const uint8_t *frame, size_t size)
     return true;
 }
 
-/* Whether the connection goes on. */
+/* Returns whether the connection stays open. */
 static bool take_frame(struct peer *peer, const uint8_t *frame, size_t size)
 {
     uint8_t type = frame[LENGTH_SIZE];
     if (type == HELLO)
         return take_hello(peer, frame + HEADER_SIZE, size - HEADER_SIZE);
-    if (peer->rank == NO_RANK)                /* not even behind a HELLO of this turn: our load does not do that */
+    if (peer->rank == NO_RANK)                /* even after a HELLO in the same turn: our load never does that */
         return false;
     switch (type) {
     case COMMAND:
@@ -108,7 +108,7 @@ static bool take_frame(struct peer *peer, const uint8_t *frame, size_t size)
     return false;
 }
 
-/* Cut what `peer` has sent into frames; an incomplete one is kept for its next bytes. */
+/* Split the bytes from `peer` into frames; an incomplete frame is kept until its next bytes arrive. */
 static void take_bytes(struct peer *peer, const uint8_t *bytes, size_t size)
 {
     while (size >= LENGTH_SIZE && !peer->departing) {
@@ -184,7 +184,7 @@ static void close_peer(struct peer *peer)
     free(peer);
 }
 
-/* Close who has gone, or let the rest of what it is owed drain first. */
+/* Close departed peers; one with unsent output drains it first. */
 static void reap(struct peer *peer)
 {
     peer->departing = true;

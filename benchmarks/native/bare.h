@@ -1,8 +1,8 @@
-/* The parts of the bare server: what a peer is, the room with its ranks, and the outbox.
+/* The parts of the bare server: the peer, the room with its ranks, and the outbox.
  *
  * bare.c       sockets: listen, accept, read, cut frames, run the turn, close
  * bare_room.c  ranks, commands, results, departures, joins; it knows no socket
- * bare_outbox.c  who is owed which bytes, and the one send per peer and turn
+ * bare_outbox.c  the pending output of each peer, and the one send per peer and turn
  */
 #ifndef RANKMUX_BENCH_BARE_H
 #define RANKMUX_BENCH_BARE_H
@@ -14,7 +14,7 @@
 #define NO_RANK UINT32_MAX
 #define NO_FRAME UINT32_MAX
 
-/* Memory that several receivers' bytes lie in; freed when nobody refers to it any more. */
+/* Memory shared by the output of several receivers; freed with the last reference to it. */
 struct block {
     uint32_t references;
     size_t used, capacity;
@@ -26,7 +26,7 @@ struct slice {
     size_t start, end;
 };
 
-/* What a peer could not be sent at once.  Each slice holds a reference to its block. */
+/* Output that the kernel did not take at once.  Each slice holds a reference to its block. */
 struct backlog {
     uint32_t first, count, capacity;
     struct slice slices[];
@@ -51,11 +51,11 @@ struct private_span {
     size_t after, start, end;
 };
 
-/* What is owed to whom in this turn. */
+/* The output of this turn, by receiver. */
 struct outbox {
     int epoll;
     struct block *shared;                     /* EXECUTE frames of ALL commands, the most senior sender's first */
-    size_t turn_start;                        /* where this turn's begin */
+    size_t turn_start;                        /* where this turn's frames begin */
     struct block *privates;                   /* every other frame */
     struct private_span *spans;
     uint32_t span_count, span_capacity;
@@ -94,7 +94,7 @@ struct pong {
     uint32_t payload_size;
 };
 
-/* What the turn has brought, in the order of arrival. */
+/* The input of this turn, in the order of arrival. */
 struct turn {
     struct command *commands;
     uint32_t command_count, command_capacity;

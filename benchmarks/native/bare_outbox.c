@@ -1,7 +1,7 @@
-/* Who is owed which bytes: one shared block for everyone, private spans, and what could not be sent at once.
+/* Pending output: one shared block for all peers, private spans, and backlogs.
  *
  * A peer that keeps up has no queue: it is sent a prefix of the shared block, its private frames spliced in,
- * with one system call per turn.  What the kernel does not take is kept as slices that refer to the blocks;
+ * with one system call per turn.  Bytes that the kernel does not take are kept as slices that refer to the blocks,
  * so there is one copy of a backlog, however many peers wait for it.
  */
 #include "bare.h"
@@ -37,8 +37,8 @@ void outbox_begin(struct outbox *out)
     out->span_count = out->owed_count = 0;
 }
 
-/* Make room for `size` bytes in a row.  Behind a block that somebody still waits for, it goes on in the same
- * block while that has room: slices that follow each other become one. */
+/* Make room for `size` contiguous bytes.  After a block that some peer still waits for, it continues in the same
+ * block while that has room, so adjacent slices become one. */
 void outbox_reserve_shared(struct outbox *out, size_t size)
 {
     struct block *block = out->shared;
@@ -51,7 +51,7 @@ void outbox_reserve_shared(struct outbox *out, size_t size)
     out->turn_start = block->used;
 }
 
-/* Make room for `size` more private bytes; only before the turn's first send, for it may move the block. */
+/* Make room for `size` more private bytes.  Call it only before the turn's first send: it may move the block. */
 void outbox_reserve_private(struct outbox *out, size_t size)
 {
     struct block *block = out->privates;
@@ -62,7 +62,7 @@ void outbox_reserve_private(struct outbox *out, size_t size)
     }
 }
 
-/* Lay `size` bytes for `peer` alone behind offset `after` of the shared block; the caller fills them in. */
+/* Reserve `size` bytes for `peer` alone after offset `after` of the shared block; the caller fills them in. */
 uint8_t *outbox_add(struct outbox *out, struct peer *peer, size_t after, size_t size)
 {
     outbox_reserve_private(out, size);
@@ -118,7 +118,7 @@ static void keep(struct outbox *out, struct peer *peer, struct slice slice)
     backlog->slices[backlog->count++] = slice;
 }
 
-/* Offer up to SLICES_PER_SEND slices to the kernel; how many bytes it took. */
+/* Offer up to SLICES_PER_SEND slices to the kernel; returns the number of bytes taken. */
 static size_t offer(struct peer *peer, const struct slice *slices, uint32_t count)
 {
     struct iovec parts[SLICES_PER_SEND];
@@ -131,11 +131,11 @@ static size_t offer(struct peer *peer, const struct slice *slices, uint32_t coun
         sent = send(peer->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
     else
         sent = sendmsg(peer->fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = count}, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return sent > 0 ? (size_t)sent : 0;                 /* a broken connection shows when it is read */
+    return sent > 0 ? (size_t)sent : 0;                 /* the next read reports a broken connection */
 }
 
-/* Everything that `peer` is owed in this turn: the shared block up to `shared_end` with directed frames at their
- * places, then `rank_frame` if it has a block, then the answers. */
+/* Collect the whole output for `peer` in this turn: the shared block up to `shared_end` with directed frames at
+ * their places, then `rank_frame` if it has a block, then the answers. */
 void outbox_send(struct outbox *out, struct peer *peer, size_t shared_end, struct slice rank_frame)
 {
     static struct slice *slices;
@@ -175,7 +175,7 @@ void outbox_send(struct outbox *out, struct peer *peer, size_t shared_end, struc
     }
 }
 
-/* Send to those with private frames that have not been sent to in this turn yet. */
+/* Send to the peers that have private frames and have not been sent to in this turn yet. */
 void outbox_send_owed(struct outbox *out)
 {
     for (uint32_t i = 0; i < out->owed_count; i++)
@@ -183,7 +183,7 @@ void outbox_send_owed(struct outbox *out)
             outbox_send(out, out->owed[i], out->turn_start, (struct slice){0});
 }
 
-/* The peer can be written to again. */
+/* Continue a backlog: the peer's socket is writable again. */
 void outbox_continue(struct outbox *out, struct peer *peer)
 {
     struct backlog *backlog = peer->backlog;

@@ -1,7 +1,7 @@
-/* The room: ranks and what a turn does to them, in the order of the protocol's section 4.
+/* The room: ranks and how a turn changes them, in the order of section 4 of the protocol.
  *
- * Commands are laid into one shared block from the most senior sender down, so what a member gets is a prefix
- * of it.  One sweep over the ranks then sends, takes the departed out and tells the rest their new ranks.
+ * Commands are written to one shared block from the most senior sender down, so each member receives a prefix
+ * of it.  One sweep over the ranks then sends, removes the departed and notifies the rest of their new ranks.
  */
 #include "bare.h"
 #include "memory.h"
@@ -40,7 +40,7 @@ static int by_value(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* The turn's commands, the most senior sender's first, one sender's in the order of arrival. */
+/* Order the turn's commands: the most senior sender's first, those of one sender in the order of arrival. */
 static const uint64_t *in_order(struct room *room, const struct turn *turn)
 {
     bool sorted = true;
@@ -188,7 +188,7 @@ static struct pending *pending_of(struct room *room, uint64_t seq)
 /* Whether `peer` is an executor that `pending` still waits for, and which. */
 static bool waits_for(const struct pending *pending, const struct peer *peer, uint32_t *executor)
 {
-    *executor = peer->rank - pending->first_rank;       /* right away, if nobody above has left since */
+    *executor = peer->rank - pending->first_rank;       /* correct at once if no member above has left since */
     if (*executor >= pending->executors || pending->tickets[*executor] != peer->ticket)
         *executor = index_of(pending->tickets, pending->executors, peer->ticket);
     return *executor != NO_RANK && !pending->settled[*executor];
@@ -208,7 +208,7 @@ static void take_results(struct room *room, struct turn *turn, struct outbox *ou
     }
 }
 
-/* Executors that leave end as LEFT; what a sender waited for is forgotten when it leaves. */
+/* Executors that leave are reported as LEFT; the pending commands of a sender that leaves are dropped. */
 static void settle_departures(struct room *room, struct turn *turn, struct outbox *out)
 {
     for (uint32_t i = 0; i < turn->departure_count && room->pending_count; i++) {
@@ -271,7 +271,7 @@ static void take_joins(struct room *room, struct turn *turn, struct outbox *out,
     }
 }
 
-/* Send to all that the turn concerns, in rank order, and close the ranks. */
+/* Send to every member that the turn concerns, in rank order, and close the gaps in the ranks. */
 static void sweep(struct room *room, const struct turn *turn, struct outbox *out, uint32_t first, uint32_t staying,
                   uint64_t departure_seq)
 {

@@ -1,26 +1,26 @@
-/* The load generator: it opens members, makes them talk as it is told, and checks all that comes back.
+/* The load generator: it opens members, runs the requested scenarios and checks everything that it receives.
  *
  * Usage: load PROTOCOL PORT SERVER_PID PAYLOAD_SIZE        PROTOCOL: rankmux, redis, nats or mqtt
  *
- * It reads one command a line, carries it out, and answers with one line of JSON; so whoever drives it can read
- * the server's clocks around exactly what is measured.
+ * It reads one command per line, runs it and answers with one line of JSON, so the driver can read the server's
+ * clocks immediately before and after the measured work.
  *
  *   open MEMBERS [RECEIVE_BUFFER]    bring the number of members to MEMBERS
  *   fanout BURST SECONDS             rank 0 to all
  *   directed BURST SECONDS           rank 0 to one rank each                         rankmux only, as are the rest
  *   results BURST SECONDS            rank 0 to all, and every executor answers
  *   everyone SECONDS                 each member to all below it, in one turn
- *   promote DEPARTURES               rank 0 leaves, as often as that
- *   part DEPARTURES                  as many with the lowest ranks leave
- *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and nobody reads
+ *   promote DEPARTURES               rank 0 leaves, DEPARTURES times
+ *   part DEPARTURES                  the DEPARTURES lowest-ranked members leave
+ *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and no receiver reads
  *   idle SECONDS                     any protocol
  *
- * Everything that arrives is checked.  The first thing that is not as it must be ends the program.
+ * Everything that arrives is checked.  The first violation ends the program.
  *
  * Its parts, each of which uses only those below it; protocols reach the crowd through `struct protocol`:
  *
  *   load.c                          commands from stdin
- *   load_scenarios.c                what is sent when, and what must come of it
+ *   load_scenarios.c                what is sent when, and the expected outcome
  *   load_rankmux.c, load_pubsub.c   the protocols: messages are cut, checked and counted here
  *   load_crowd.c                    the members' sockets: open, read, send
  *   load_report.c                   measurements and failures, on stdout

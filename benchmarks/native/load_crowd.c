@@ -1,4 +1,4 @@
-/* The members' sockets: opening them, reading whoever has something, sending. */
+/* The members' sockets: opening, reading and sending. */
 #include "load_crowd.h"
 #include "load_report.h"
 #include "memory.h"
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-    JOINING = 64,                 /* connections under way at once: within every server's listen backlog */
+    JOINING = 64,                 /* concurrent connection attempts: within every server's listen backlog */
     EVENTS = 1024,
     READ_SIZE = 256 << 10,
     PARTIAL_SIZE = 128 << 10,
@@ -79,7 +79,7 @@ void crowd_open(uint32_t count, uint16_t port, int receive_buffer)
             fail("rank %u has a smaller ticket than rank %u", rank, rank - 1);
 }
 
-/* `member` has joined with `rank`.  The server may have accepted in another order than we connected. */
+/* `member` has joined with `rank`.  The server may accept in another order than we connect. */
 void crowd_seat(struct member *member, uint32_t rank)
 {
     if (member->joined || rank >= crowd.count || crowd.members[crowd.first + rank])
@@ -149,7 +149,7 @@ static void read_member(struct member *member)
     }
 }
 
-/* Read whoever has something; whether anybody had. */
+/* Read every member that has input; returns whether there was any. */
 bool crowd_read(int timeout_ms)
 {
     static struct epoll_event events[EVENTS];
@@ -161,7 +161,7 @@ bool crowd_read(int timeout_ms)
     return count > 0;
 }
 
-/* Read until `counter` has come to `target`.  It spins: a load that sleeps would have the server pay for waking it. */
+/* Read until `counter` reaches `target`.  It spins: waking a sleeping load would cost the server time. */
 void crowd_wait(const uint64_t *counter, uint64_t target, const char *what)
 {
     double deadline = now_s() + STALL_S;
@@ -179,7 +179,7 @@ void crowd_wait(const uint64_t *counter, uint64_t target, const char *what)
     }
 }
 
-/* Send all of it, reading the others while the server does not take it. */
+/* Send all bytes, reading the other members while the server does not take them. */
 void crowd_send(struct member *member, const void *bytes, size_t size)
 {
     const uint8_t *at = bytes;

@@ -1,4 +1,4 @@
-/* The members' sockets, and what a protocol must do to be spoken on them. */
+/* The members' sockets, and the interface that a protocol implements to run on them. */
 #ifndef RANKMUX_BENCH_LOAD_CROWD_H
 #define RANKMUX_BENCH_LOAD_CROWD_H
 
@@ -20,13 +20,13 @@ struct member {
 struct protocol {
     const char *name;
     void (*greet)(struct member *member);
-    /* Take whole messages off `bytes`; the number of bytes that they had. */
+    /* Consume the complete messages in `bytes`; returns their total size in bytes. */
     size_t (*take)(struct member *member, const uint8_t *bytes, size_t size);
-    /* Write one message to everybody, `payload_size` bytes with `number` in front; its end. */
+    /* Write one message to all: `payload_size` bytes, beginning with `number`; returns its end. */
     uint8_t *(*put)(uint8_t *at, uint64_t number, size_t payload_size);
 };
 
-/* The members in rank order, from `first` on, and what all of them have received since the start. */
+/* The members in rank order, from `first` on, and the totals received by all of them since the start. */
 struct crowd {
     const struct protocol *protocol;
     struct member **members;
@@ -47,7 +47,7 @@ void crowd_send(struct member *member, const void *bytes, size_t size);
 struct member *crowd_member(uint32_t rank);
 uint8_t *crowd_scratch(size_t size);
 
-/* Results that the member being read owes; they are sent when it has been read. */
+/* Results due from the member being read; they are sent after its input has been read. */
 uint8_t *crowd_reply(size_t size);
 
 #endif

@@ -1,4 +1,4 @@
-/* The payload of every message, whatever the protocol: a number, and x up to its size. */
+/* The payload of every message, whatever the protocol: a number, then "x" up to the payload size. */
 #ifndef RANKMUX_BENCH_LOAD_PAYLOAD_H
 #define RANKMUX_BENCH_LOAD_PAYLOAD_H
 

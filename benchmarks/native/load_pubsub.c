@@ -1,7 +1,7 @@
-/* The little of Redis (RESP2), NATS and MQTT 3.1.1 that a fan-out takes.
+/* The subset of Redis (RESP2), NATS and MQTT 3.1.1 that a fan-out needs.
  *
- * Member 0 publishes, all the others subscribe to the one subject "c".  Payloads begin with a number, which must
- * grow by one from message to message.
+ * Member 0 publishes; all other members subscribe to the single subject "c".  Payloads begin with a number, which
+ * must increase by one from message to message.
  */
 #include "load_pubsub.h"
 #include "load_payload.h"
@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-/* A message has come to a subscriber. */
+/* Count a message received by a subscriber. */
 static void deliver(struct member *member, const uint8_t *payload, size_t size)
 {
     if (size != crowd.payload_size)
@@ -175,7 +175,7 @@ static size_t mqtt_take(struct member *member, const uint8_t *bytes, size_t size
     while (size - at >= 2) {
         const uint8_t *packet = bytes + at;
         size_t head = 1, length = 0, shift = 0;
-        do {                                  /* the remaining length: 7 bits a byte, the least first */
+        do {                                  /* the remaining length: 7 bits per byte, least significant first */
             if (head == size - at || head > 4)
                 return at;
             length |= (size_t)(packet[head] & 0x7f) << shift;

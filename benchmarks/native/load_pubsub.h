@@ -1,4 +1,4 @@
-/* The little of Redis, NATS and MQTT 3.1.1 that a fan-out takes. */
+/* The subset of Redis, NATS and MQTT 3.1.1 that a fan-out needs. */
 #ifndef RANKMUX_BENCH_LOAD_PUBSUB_H
 #define RANKMUX_BENCH_LOAD_PUBSUB_H
 

@@ -1,4 +1,4 @@
-/* rankmux protocol 1, from a member's side: every frame is cut, checked and counted. */
+/* rankmux protocol 1, from a member's side: every frame is parsed, checked and counted. */
 #include "load_rankmux.h"
 #include "load_payload.h"
 #include "wire.h"

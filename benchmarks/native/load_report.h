@@ -1,4 +1,4 @@
-/* What the load generator says on stdout: a line of JSON for each command, or the reason why it ends. */
+/* The load generator's output: a line of JSON for each command, or the reason for its exit. */
 #ifndef RANKMUX_BENCH_LOAD_REPORT_H
 #define RANKMUX_BENCH_LOAD_REPORT_H
 
@@ -16,7 +16,7 @@ struct report {
 
 double now_s(void);
 
-/* Whether another round is due: there is one at least. */
+/* Whether another round is due; there is always at least one. */
 bool report_goes_on(const struct report *report, double started, double seconds);
 void report_round(struct report *report, double sent, uint64_t units);
 void report_print(const char *command, struct report *report, uint32_t members);

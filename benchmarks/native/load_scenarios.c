@@ -1,4 +1,4 @@
-/* The scenarios: what is sent when, and what must have come of it before the next round begins. */
+/* The scenarios: what is sent when, and the outcome that each round must reach before the next one begins. */
 #include "load_scenarios.h"
 #include "load_crowd.h"
 #include "load_rankmux.h"
@@ -36,7 +36,7 @@ static void expect_from_all(uint32_t first_rank, uint64_t messages)
         crowd_member(rank)->expected += messages;
 }
 
-/* Rank 0 sends bursts to all; the next one when the last member has the one before. */
+/* Rank 0 sends bursts to all, each when the last member has received the one before. */
 void fan_out(struct report *report, uint32_t burst, double seconds)
 {
     need_members(2);
@@ -122,7 +122,7 @@ void directed(struct report *report, uint32_t burst, double seconds)
     report->unit = "command";
 }
 
-/* Rank 0 sends bursts to all with results wanted, everybody answers; the next one when all are DONE. */
+/* Rank 0 sends bursts to all and requests results, every executor answers; the next burst follows when all are DONE. */
 void results(struct report *report, uint32_t burst, double seconds)
 {
     need_members(2);
@@ -148,7 +148,7 @@ void results(struct report *report, uint32_t burst, double seconds)
     report->unit = "result";
 }
 
-/* Rank 0 leaves, and all the others hear their new ranks; again and again. */
+/* Rank 0 leaves and all other members receive their new ranks, repeatedly. */
 void promote(struct report *report, uint32_t departures)
 {
     need_members(departures + 1);
@@ -166,7 +166,7 @@ void promote(struct report *report, uint32_t departures)
     report->unit = "promotion";
 }
 
-/* The members with the lowest ranks leave, the last first, so that nobody's rank changes. */
+/* The members with the lowest ranks leave, the last first, so that no other rank changes. */
 void part(struct report *report, uint32_t departures)
 {
     need_members(departures + 1);
@@ -191,8 +191,8 @@ void idle(struct report *report, double seconds)
     report->units = crowd.pings - pings;
 }
 
-/* Rank 0 sends `bytes` of payloads to all, and none of the others reads any of it.  Over when the server has taken
- * the last command. */
+/* Rank 0 sends `bytes` of payloads to all, and no other member reads any of it.  The round ends when the server
+ * has taken the last command. */
 void nonreaders(struct report *report, uint64_t bytes, size_t payload_size)
 {
     need_members(2);

@@ -1,4 +1,4 @@
-/* Arrays that grow, and an end to the program when there is no memory: a benchmark has no better answer. */
+/* Growable arrays; the program exits when it runs out of memory: a benchmark has no better answer. */
 #ifndef RANKMUX_BENCH_MEMORY_H
 #define RANKMUX_BENCH_MEMORY_H
 

@@ -1,4 +1,4 @@
-/* What both C programs know of rankmux protocol 1: frame numbers, sizes and big-endian integers.
+/* The parts of rankmux protocol 1 that both C programs share: frame numbers, sizes and big-endian integers.
  *
  * A frame is u32 length, u8 type, body; `length` counts the type byte and the body.  The sizes below
  * are those of whole frames without their payload, so a frame's payload begins at that offset.
@@ -55,7 +55,7 @@ static inline uint8_t *put_bytes(uint8_t *at, const void *bytes, size_t size)
     return at + size;
 }
 
-/* Begin a frame of `size` bytes in all; what is returned is where its body goes. */
+/* Begin a frame of `size` bytes in total; returns the start of its body. */
 static inline uint8_t *put_header(uint8_t *at, uint8_t type, size_t size)
 {
     return put_u8(put_u32(at, (uint32_t)(size - LENGTH_SIZE)), type);

@@ -1,4 +1,4 @@
-"""What the tests of the asyncio client share: both loops, which nothing may be left in, and a server."""
+"""Fixtures for the asyncio client: both loops, each of which must be empty after a test, and a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on each loop in turn. It may leave no task, no waiting entry, no complaint and no descriptor."""
+    """Runs a coroutine on each loop in turn. It must leave no task, pending entry, reported error or descriptor."""
 
     def run(main: Coroutine[Any, Any, Any]) -> Any:
         complaints: list[dict[str, Any]] = []
@@ -52,5 +52,5 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def at_once(monkeypatch) -> None:
-    """Back-off without the waiting; its delays have tests of their own."""
+    """Back-off without delays, which have separate tests."""
     monkeypatch.setattr(rankmux.aio.client, "Backoff", lambda: Backoff(lambda low, _: low))

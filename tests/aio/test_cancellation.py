@@ -1,4 +1,4 @@
-"""Whatever is cancelled, at whichever await, leaves nothing behind and takes nothing from the others."""
+"""Cancellation of any call at any await leaves no state behind and loses no data of other calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .words import open_sockets, others, shout, until
 
 
 class Interrupted:
-    """Awaits something, and is cancelled at its `at`-th suspension; `over` tells whether it came to that many."""
+    """Awaits an awaitable, and is cancelled at its `at`-th suspension; `over` tells whether there were as many."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], at: int) -> None:
         self.work = work
@@ -48,7 +48,7 @@ class Interrupted:
                 task.cancel()
             try:
                 yield suspended
-            except BaseException as error:  # noqa: BLE001 - it goes where it belongs
+            except BaseException as error:  # noqa: BLE001 - passed to the coroutine
                 step = lambda error=error: self.work.throw(error)  # noqa: E731
             else:
                 step = lambda: self.work.send(None)  # noqa: E731
@@ -67,7 +67,7 @@ class Interrupted:
 async def at_every_suspension(
     scene: Callable[[Callable[[Coroutine[Any, Any, Any]], Awaitable[None]]], Any],
 ) -> int:
-    """Plays `scene(interrupt)` again and again, each time interrupted one suspension later, until it gets through."""
+    """Runs `scene(interrupt)` repeatedly, interrupted one suspension later each time, until it completes."""
     for at in count(1):
         interrupted: list[Interrupted] = []
 
@@ -83,7 +83,7 @@ async def at_every_suspension(
 
 
 def test_connecting_cancelled_at_every_await(run, server):
-    """Nothing is left of it, and it can be tried again."""
+    """It leaves no state behind, and can be retried."""
 
     async def scene(interrupt: Any) -> None:
         before = open_sockets()
@@ -197,7 +197,7 @@ def test_closing_cancelled_at_every_await(run, server):
 
 
 def test_reconnecting_ended_at_any_time(run):
-    """Closing leaves nothing of an attempt that is under way."""
+    """Closing leaves no trace of an attempt in progress."""
     with Server(port=0, seats=10) as server:
         address = server.address
 
@@ -219,7 +219,7 @@ def test_reconnecting_ended_at_any_time(run):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_tasks_cancelled_at_random(run, server, seed):
-    """Whoever is cancelled takes nothing from the others: each command runs at most once, each answered one exactly."""
+    """A cancelled task loses no command of others: each command runs at most once, each answered one exactly once."""
     random = Random(seed)
     ran: Counter[str] = Counter()
     answered: list[str] = []

@@ -1,4 +1,4 @@
-"""Making a connection, sharing it, leaving it: no thread, no task too many, no silence about what is left open."""
+"""Opening, sharing and leaving a connection: no thread, no extra task, and a warning about connections left open."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .words import everything, others, shout, until
 
 
 def test_many_tasks_share_a_client(run, server):
-    """Every answer belongs to its question."""
+    """Every answer belongs to its request."""
 
     async def work(client: Client, number: int) -> None:
         for turn in range(5):
@@ -99,7 +99,7 @@ def test_a_connection_that_is_made_and_cancelled_just_then(run, server, monkeypa
 
 
 def test_another_loop_is_told_that_the_client_is_not_its_own(run, server):
-    """Instead of hanging until something times out, with frames that two threads write."""
+    """Calls raise an error, instead of hanging until a timeout with frames written by two threads."""
 
     async def main() -> None:
         async with Client(*server.address) as ada:
@@ -197,7 +197,7 @@ def test_a_client_that_is_not_closed_is_told_of(server, driver):
 
 
 def test_commands_that_wait_for_the_connection_have_each_its_own_deadline(run, monkeypatch):
-    """As many as may be: the wait of one does not add to that of the next."""
+    """With any number of commands: the wait of one does not add to that of the next."""
     monkeypatch.setattr("rankmux.core.client.backoff._FIRST_BOUND_S", 1000.0)
     monkeypatch.setattr("rankmux.core.client.backoff._LAST_BOUND_S", 1000.0)
 
@@ -215,7 +215,7 @@ def test_commands_that_wait_for_the_connection_have_each_its_own_deadline(run, m
 
 
 def test_commands_that_wait_for_the_connection_go_out_in_order(run, at_once):
-    """Those that are cancelled meanwhile, or whose time is over, do not hold up the others."""
+    """Commands that are cancelled meanwhile, or time out, do not delay the others."""
     received: list[bytes] = []
     answer = threading.Event()
 

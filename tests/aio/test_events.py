@@ -1,4 +1,4 @@
-"""Iterators over what happens to a member, and callbacks."""
+"""Iterators over the events of a member, and callbacks."""
 
 from __future__ import annotations
 

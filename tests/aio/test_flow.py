@@ -1,4 +1,4 @@
-"""Reading and being read from while the program awaits something else: silence, backpressure, memory."""
+"""Input and output while the program awaits something else: silence, backpressure, memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .words import until
 
 
 def test_a_server_that_does_not_read_holds_up_its_senders(run):
-    """Nothing of what was cancelled while it waited goes out; all that returned does, once."""
+    """No command cancelled while it waited is sent; every command whose call returned is sent, once."""
     read_on = threading.Event()
     received: list[bytes] = []
 
@@ -90,7 +90,7 @@ def test_a_server_that_sends_pings_and_reads_nothing_does_not_fill_memory(run):
 
 
 def test_results_that_were_dropped_make_room_again(run, monkeypatch):
-    """Reading goes on when the receipt that held it up is gone, even if nobody says so."""
+    """Reading resumes when the receipt that blocked it is gone, even without notification."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
 
     def script(connection: Connection) -> None:
@@ -151,12 +151,12 @@ def test_a_silent_server_is_noticed_while_the_program_awaits_something_else(run)
 
 
 def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
-    """The answers came while the program kept the loop busy: they are heard before the silence is judged."""
+    """The answers arrived while the program kept the loop busy: they are read before silence is judged."""
 
     def script(connection: Connection) -> None:
         connection.welcome(ping_ms=300)
         pings = [connection.read_until(0x06) for _ in range(2)]
-        time.sleep(0.3)  # the loop is held up by now
+        time.sleep(0.3)  # by now the loop is blocked
         connection.send(*map(Pong, pings))
         connection.until_gone()
 

@@ -1,4 +1,4 @@
-"""Handlers as coroutines: so many side by side, until their deadlines, and ended with their client."""
+"""Handlers as coroutines: a bounded number run concurrently, until their deadlines, and end with their client."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_so_many_handlers_run_at_a_time(run, server):
             serving = group.create_task(bob.serve(handler, parallel=3))
             receipts = [await ada.command(str(n), results=True) for n in range(20)]
             await until(lambda: len(running) == 3)
-            await bob.who()  # all have come
+            await bob.who()  # all commands have arrived
             assert started == ["0", "1", "2"]
             go_on.set()
             assert [(await receipt.gather(PATIENCE_S))[0].text for receipt in receipts] == [
@@ -93,7 +93,7 @@ def test_plain_functions_are_handlers_too(run, server):
 
 
 def test_a_handler_past_its_deadline_is_cancelled_and_answers_nothing(run, caplog):
-    """Whatever it does about it; and a command that expires while it waits for its turn is not run."""
+    """The handler is cancelled however it reacts; and a command that expires while it waits for its turn is not run."""
     answers: list[tuple[int, bytes]] = []
     ends: list[str] = []
 
@@ -177,7 +177,7 @@ def test_who_stops_serving_cancels_its_handlers_and_says_so(run, server):
             assert others() == set()
             (result,) = await first.gather(PATIENCE_S)
             assert (result.status, result.text) == (Status.FAILED, "the handler was cancelled")
-            serving = asyncio.create_task(bob.serve(shout))  # what had not begun waits for the next
+            serving = asyncio.create_task(bob.serve(shout))  # the rest waits for the next serve()
             assert (await second.gather(PATIENCE_S))[0].text == "SECOND"
             await bob.close()
             await serving
@@ -241,12 +241,12 @@ def test_a_client_closed_from_within(run, server, way):
 
 
 def test_handlers_that_wait_for_their_own_commands_do_not_stop_reading(run, server, monkeypatch):
-    """However many commands wait behind them."""
+    """This holds however many commands wait behind them."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
 
     async def main() -> None:
         async def forward(command: ReceivedCommand) -> str:
-            async with asyncio.TaskGroup() as group:  # a task of the handler waits on its behalf
+            async with asyncio.TaskGroup() as group:  # a task of the handler waits for it
                 below = group.create_task(bob.command(command.payload, to="next", results=True))
             return (await below.result().gather(PATIENCE_S))[0].text
 

@@ -1,4 +1,4 @@
-"""Exceptions out of signal handlers in each place of the asyncio client, which go through its loop."""
+"""Exceptions from signal handlers at each point of the asyncio client, which propagate through its loop."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def _close(client: Client) -> None:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """As `asyncio.run` does when an exception has gone through the loop."""
+    """Cleanup as in `asyncio.run` after an exception has left the loop."""
     if tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()
@@ -111,7 +111,7 @@ def _use(loop: asyncio.AbstractEventLoop, client: Client) -> str | None:
 
 @pytest.mark.parametrize("wait", [lambda: asyncio.sleep(0), lambda: asyncio.sleep(0.001)])
 def test_a_task_that_is_cancelled_while_it_sends(wait: Callable[[], object]):
-    """Each command that was begun is on the wire once at most, and those behind it are whole."""
+    """Each command that was begun is on the wire at most once, and those after it are complete."""
 
     async def main(fake: FakeServer) -> None:
         async with Client(fake.host, fake.port, timeout=PROMPT_S) as client:

@@ -1,4 +1,4 @@
-"""What the tests of the asyncio client say, and what they look at."""
+"""A handler, a polling wait and the open sockets, for the tests of the asyncio client."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..support.drivers import PATIENCE_S
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """For what happens in another thread, or in the next turns of the loop."""
+    """Poll for an effect in another thread, or in the next turns of the loop."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
 def open_sockets() -> set[str]:
-    """Those of this process; a loop may open other descriptors when it likes."""
+    """The descriptors of this process; a loop may open others at any time."""
     found = set()
     for fd in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the listing's own
+        with suppress(OSError):  # that of the listing itself
             found.add(os.readlink(f"/proc/self/fd/{fd}"))
     return {name for name in found if name.startswith("socket:")}
 

@@ -1,7 +1,7 @@
-"""Attackers in a process of their own: `python -m tests.attack KIND HOST PORT OPTIONS`, the options as JSON.
+"""Attackers in a separate process: `python -m tests.attack KIND HOST PORT OPTIONS`, the options as JSON.
 
-The process prints "ready" once its connections are made and its bytes prepared. It begins when a line comes on standard
-input, prints "gone" when the first bytes are out, and "finished" when all that its members wait for has come. It ends
+The process prints "ready" when its connections are open and its bytes prepared. It begins at a line on standard input,
+prints "gone" when the first bytes are sent, and "finished" when its members have received all expected frames. It ends
 with a line of figures in JSON when standard input is closed, or after some time in any case.
 """
 

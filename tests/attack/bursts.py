@@ -1,4 +1,4 @@
-"""Many members that each do one thing in the same moment, and members that only read and say what they have got."""
+"""Many members that each act at the same moment, and members that only read and report the frames received."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXECUTE_HEAD = 4 + 1 + 8 + 4 + 1 + 4  # length, type, seq, rank of the sender, f
 
 
 def last_bytes(host: str, port: int, members: int, size: int, reads: bool = True) -> Crowd:
-    """Members that have sent a command to ALL but for its last byte; the last bytes go out together.
+    """Members that have sent a command to ALL except its last byte; the last bytes are sent together.
 
     Each payload begins with the number of its member.
     """

@@ -1,4 +1,4 @@
-"""Members to which very many results are owed, when all of these expire or all who owe them vanish."""
+"""Members that await very many results, when all of these expire or all of their executors vanish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACCEPTED_BYTES, ROUTED_BYTES, DONE_BYTES = 25, 22, 29
 
 
 class Creditor(Stream):
-    """A member that keeps what it reads, with the time of each part, and counts it afterwards."""
+    """A member that keeps its input, with the time of each part, and counts the frames afterwards."""
 
     def __init__(self, sock: socket.socket, octets: bytes) -> None:
         super().__init__(sock, iter([octets, b""]).__next__)
@@ -25,7 +25,7 @@ class Creditor(Stream):
         self._parts.append((time.monotonic(), data))
 
     def count(self, tally: Tally) -> None:
-        """Add every frame that has come to `tally`."""
+        """Add every received frame to `tally`."""
         stream = b"".join(data for _, data in self._parts)
         times = iter(self._parts)
         when, end, at = 0.0, 0, 0
@@ -41,7 +41,7 @@ class Creditor(Stream):
 
 
 class Tally:
-    """The frames of all creditors: how many of each kind, and when the last came."""
+    """The frames of all creditors: the number of each kind, and the time of the last one."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {"accepted": 0, "expired": 0, "left": 0, "done": 0, "other": 0}
@@ -63,7 +63,7 @@ class Tally:
 
 
 class Debts(Crowd):
-    """Creditors and others, finished when every creditor has `owed` bytes."""
+    """Creditors and others, finished when every creditor has received `owed` bytes."""
 
     def __init__(self, creditors: list[Creditor], others: list[Stream], owed: int) -> None:
         super().__init__([*creditors, *others])

@@ -29,13 +29,13 @@ FLOODS: dict[str, tuple[Frame, ...]] = {
 FLOODS["mix"] = tuple(
     frame for name, frames in FLOODS.items() for frame in frames * (8 if name == "pings" else 1)
 )
-"""What a member sends without end, by the name of the flood."""
+"""The endless input from a member, by the name of the flood."""
 
 
 class Stream:
-    """One attacking connection: it sends what `refill` gives, as fast as the server takes it.
+    """One attacking connection: it sends the bytes from `refill`, as fast as the server takes them.
 
-    What arrives is read and counted, or with `reads=False` left where it is.
+    Input is read and counted, or with `reads=False` left unread.
     """
 
     def __init__(self, sock: socket.socket, refill: Callable[[], bytes], *, reads: bool = True) -> None:
@@ -71,14 +71,14 @@ class Stream:
             self.take(data)
 
     def take(self, data: bytes) -> None:
-        """For those that look at what they read."""
+        """A hook for streams that examine their input."""
 
     def close(self) -> None:
         self.sock.close()
 
 
 class Crowd:
-    """Many streams in one loop. One that the server closes is counted, and `replace` makes another if there is one."""
+    """Many streams in one loop. One that the server closes is counted, and replaced if there is a `replace`."""
 
     def __init__(self, streams: list[Stream], replace: Callable[[], Stream] | None = None) -> None:
         self.streams = streams
@@ -89,14 +89,14 @@ class Crowd:
         self._began = 0.0
 
     def go(self) -> None:
-        """Begin: the first bytes of all are out when this returns."""
+        """Begin: the first bytes of all streams are sent when this returns."""
         self._began = time.monotonic()
         for stream in self.streams[:]:
             self._add(stream)
             self._do(stream, selectors.EVENT_WRITE)
 
     def run(self) -> None:
-        """Go on until standard input is closed."""
+        """Continue until standard input is closed."""
         selector = self._selector
         selector.register(sys.stdin, selectors.EVENT_READ)
         deadline = time.monotonic() + LIMIT_S
@@ -113,7 +113,7 @@ class Crowd:
                 print("finished", flush=True)
 
     def finished(self) -> bool:
-        """Whether everything that was to come has come; a flood never is."""
+        """Whether all expected frames have arrived; a flood is never finished."""
         return False
 
     def report(self) -> dict[str, object]:
@@ -184,7 +184,7 @@ def connect(host: str, port: int, *, source: str = "", window: int = 0) -> socke
 
 
 def join(host: str, port: int, name: str = "", *, window: int = 0) -> socket.socket:
-    """A member, whose WELCOME was read."""
+    """A member whose WELCOME has been read."""
     sock = connect(host, port, window=window)
     try:
         sock.sendall(encode(Hello(name=name)))

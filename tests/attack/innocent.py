@@ -1,7 +1,7 @@
-"""The innocent member of an attack, whose PINGs say how long everybody waits for the server, and the machine's control.
+"""The innocent member of an attack, whose PINGs measure the server's delay, and a control measurement of the machine.
 
 Both run in threads of the test's process, which does nothing else meanwhile, and with high priority where that is
-allowed: what they measure is the server's delay, not theirs.
+allowed: they must measure the server's delay, not their own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Reading:
 
     @property
     def stalled(self) -> bool:
-        """Whether the machine, not the server, was slow."""
+        """Whether the machine was slow, and not the server."""
         return self.control_p99 > STALL_S or self.core_share < CORE_SHARE
 
     def grace(self, seconds: float) -> float:
@@ -71,13 +71,13 @@ class Reading:
 
 
 def favoured() -> None:
-    """Let the thread or process that calls this go first, if it may."""
+    """Raise the priority of the calling thread or process, if permitted."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -10)
 
 
 class Innocent:
-    """A member that sends a PING every EVERY_S whatever happens, and notes when each PONG comes.
+    """A member that sends a PING every EVERY_S whatever happens, and records the time of each PONG.
 
     A context manager: `reading` is there after the block.
     """
@@ -157,13 +157,13 @@ class Innocent:
 
 
 def scheduled(pid: int) -> tuple[float, float]:
-    """How long the process ran, and how long it waited for a core, in seconds."""
+    """The time that the process ran, and the time that it waited for a core, in seconds."""
     ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
     return int(ran) / 1e9, int(waited) / 1e9
 
 
 def judged(scene: Callable[[], Reading], limit_s: float = P99_S) -> Reading:
-    """The reading of a scene that holds. It is tried once more if it does not and the machine itself was stalled."""
+    """The reading of a scene that passes. It is retried once if it fails while the machine itself was stalled."""
 
     def complaints(reading: Reading) -> str:
         late = f"the innocent member waits for its PONGs: p99 over {limit_s * 1e3:.0f} ms"

@@ -55,7 +55,7 @@ def library() -> Any:
 class KeyUpdates:
     """A finished handshake over the blocking `sock`, and then `more`: KeyUpdates, encrypted and ready to be sent.
 
-    To make one takes as long as to read it: those of `stock_s` are made at once, to be sent faster than anybody reads.
+    Making one takes as long as reading it: those of `stock_s` are made ahead, to be sent faster than a peer reads.
     """
 
     def __init__(self, sock: socket.socket, stock_s: float) -> None:
@@ -87,7 +87,7 @@ class KeyUpdates:
         return stock or self._make(AT_ONCE)
 
     def free(self) -> None:
-        """Give the memory of OpenSSL back."""
+        """Free the memory of OpenSSL."""
         library().SSL_free(self._tls)
         library().SSL_CTX_free(self._context)
 

@@ -21,13 +21,13 @@ from .innocent import Innocent, Reading, favoured
 FULL = bool(os.environ.get("RANKMUX_ATTACK_FULL"))
 SECONDS = 10.0 if FULL else 5.0
 DRAIN_S = 1.0
-GRACE_S = 1.5  # what a deadline may be late, and a stop
+GRACE_S = 1.5  # the allowed delay of a deadline, and of a stop
 SETUP_S = 60.0
 FLAGS = ("--shutdown-drain-s", str(DRAIN_S))
 
 
 def behind() -> None:
-    """Keep the attackers to one core, and let everything else go first."""
+    """Restrict the attackers to one core, at a lower priority than all other processes."""
     os.nice(10)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
@@ -61,18 +61,18 @@ class Attack:
         self.kill()
 
     def go(self) -> None:
-        """Begin; returns when the first bytes are out."""
+        """Begin; returns when the first bytes are sent."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
         self._expect(b"gone\n")
 
     def finished(self, seconds: float) -> bool:
-        """Whether everything that the attackers wait for comes within that time."""
+        """Whether the attackers receive all expected frames within that time."""
         return self._line(seconds) == b"finished\n"
 
     def end(self) -> dict[str, object]:
-        """End it; its figures."""
+        """End it; returns its figures."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -105,7 +105,7 @@ class Attack:
         assert found == line, f"the attackers say {found!r}, not {line!r}"
 
     def _line(self, seconds: float) -> bytes:
-        """The next line that comes within that time; nothing if none does."""
+        """The next line that arrives within that time; empty if there is none."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + seconds
         while b"\n" not in self._heard:
@@ -120,7 +120,7 @@ class Attack:
 
 
 class Silent:
-    """A connection without HELLO, which is judged by its deadline."""
+    """A connection without HELLO, which the server closes at its deadline."""
 
     def __init__(self, server: Rig) -> None:
         self._closed_after: float | None = None

@@ -1,4 +1,4 @@
-"""Frames that become whole in the same moment: whoever reads is not evicted, and gets each of them once, in order."""
+"""Frames completed at the same moment: a member that reads is not evicted, and gets each of them once, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES = {"140-of-64-KiB": (140, 1 << 16, "pure"), "4-of-16-MiB": (4, 16 << 20, "
     ],
 )
 def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool) -> None:
-    """The members that send read too; the readers are below all of them, and get everything."""
+    """The sending members read too; the readers are below all of them, and receive every command."""
     members, size, _ = SIZES[name]
 
     def scene() -> Reading:
@@ -57,7 +57,7 @@ def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool)
 
 
 def _wrong(report: dict[str, object], members: int, size: int) -> list[str]:
-    """What the readers miss, if anything."""
+    """The frames missing at the readers, if any."""
     readers = report["readers"]
     assert isinstance(readers, list)
     orders = {tuple(reader["numbers"]) for reader in readers}

@@ -1,4 +1,4 @@
-"""Very many results that expire together, and very many that are LEFT together: both are paid in time, and in turns."""
+"""Many results that expire together, and many that are LEFT together: both arrive in time, over several turns."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_results_that_expire_together(rig: Rigging, extension: bool) -> None:
 
 @twins()
 def test_executors_that_vanish_together(rig: Rigging, extension: bool) -> None:
-    """The sender reads: it is not evicted, however much it gets at once, and gets each LEFT and each DONE once."""
+    """The sender reads: it is not evicted, however much it receives at once, and gets each LEFT and each DONE once."""
 
     def scene() -> Reading:
         server = rig(EXECUTORS + 5, *QUIET_FLAGS, extension=extension)

@@ -1,4 +1,4 @@
-"""Members that flood the server with small frames: PING, PONG, WHO, commands and results that nobody waits for."""
+"""Members that flood the server with small frames: PING, PONG, WHO, commands and results that no member waits for."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _flags(seats: int, **settings: int) -> tuple[Config, list[str]]:
 def _peak(
     rig: Rigging, extension: bool, config: Config, flags: list[str], kind: str, **options: object
 ) -> int:
-    """How much the peak grows while an attack comes in one turn, and then for some seconds."""
+    """The growth of the peak while an attack arrives in one turn, and for some seconds after it."""
     server: Rig = rig(config.seats, *FLAGS, *flags, extension=extension)
     innocent = server.join("innocent")
     with Attack(server, kind, **options) as attack:
@@ -55,7 +55,7 @@ def _peak(
 
 @twins()
 def test_last_bytes_together(rig: Rigging, extension: bool) -> None:
-    """200 commands to all become whole in one moment; what the members have sent before is counted already."""
+    """200 commands to all are completed at one moment; the bytes that the members sent before are already counted."""
     config, flags = _flags(MEMBERS + 5)
     peak = _peak(rig, extension, config, flags, "last_bytes", members=MEMBERS, size=1 << 16)
     partials = MEMBERS * (config.max_payload + 64)

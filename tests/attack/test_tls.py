@@ -1,4 +1,4 @@
-"""Attacks on the TLS layer: the rest of the loop goes on, whatever a connection makes OpenSSL do."""
+"""Attacks on the TLS layer: the rest of the loop continues, whatever work a connection causes in OpenSSL."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Later(Crowd):
 
 
 class Knock(Stream):
-    """A connection that says ClientHello and goes, with a reset, when the server has made its answer."""
+    """A connection that sends ClientHello and resets when the server has made its answer."""
 
     def take(self, data: bytes) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -94,7 +94,7 @@ def handshakes(host: str, port: int, addresses: int, one_byte_records: bool) -> 
 
 
 class Dripping(Later):
-    """Half-open handshakes: each connection gets one byte of its ClientHello further, again and again."""
+    """Half-open handshakes: each connection repeatedly sends one more byte of its ClientHello."""
 
     def run(self) -> None:
         selector = self._selector
@@ -116,7 +116,7 @@ class Dripping(Later):
 
 
 def drips(host: str, port: int, addresses: int) -> Crowd:
-    """Connections that send their ClientHello byte by byte, each byte in a record of its own."""
+    """Connections that send their ClientHello byte by byte, each byte in a separate record."""
     hello = in_one_byte_records(client_hello())
     size = RECORD_HEAD + 1
     records = [hello[at : at + size] for at in range(0, len(hello), size)]

@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Fixtures for the tests of the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..support.terminal import SIGN, Terminal
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Stage]:
-    """A server with 8 seats, and what joins it."""
+    """A server with 8 seats, and the processes and clients that join it."""
     with staged(tmp_path) as stage:
         yield stage
 
@@ -31,7 +31,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def server(stack: ExitStack) -> Server:
-    """Its PINGs are far apart: who joins in a test's own thread answers none while that draws a long screen."""
+    """A server with rare PINGs: a client in the test's thread answers none while the test draws a long screen."""
     return stack.enter_context(Server(port=0, seats=16, ping_ms=120_000))
 
 
@@ -55,7 +55,7 @@ def at(stack: ExitStack, server: Server) -> Callable[..., Terminal]:
 
 @pytest.fixture
 def below(stack: ExitStack, server: Server) -> Callable[..., Client]:
-    """Joins a client that answers each command with what `handle` makes of it."""
+    """Joins a client that answers each command with the result of `handle`."""
 
     def join(handle: Callable[[object], object], name: str = "") -> Client:
         client = stack.enter_context(Client(*server.address, name=name))

@@ -1,4 +1,4 @@
-"""rankmux-client as people use it: real processes, pipes, a terminal, exit codes."""
+"""rankmux-client in real use: processes, pipes, a terminal, exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..support.fake_server import Connection, FakeServer
 PATIENCE_S = 30.0
 
 
-# Takes its standard input as the terminal that Ctrl-C comes from, which Popen cannot ask for.
+# Makes standard input the controlling terminal, the source of Ctrl-C, which Popen cannot do.
 ON_A_TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -36,7 +36,7 @@ sys.exit(main())
 
 
 class Process:
-    """A `python -m rankmux client`, on pipes or on a terminal of its own."""
+    """A `python -m rankmux client` process, on pipes or on its own terminal."""
 
     def __init__(self, *flags: object, terminal: bool = False, **options: object) -> None:
         environment = {
@@ -85,7 +85,7 @@ class Process:
             self.process.stdin.flush()
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Read output until `pattern` is in it."""
+        """Read output until it contains `pattern`."""
         deadline = time.monotonic() + PATIENCE_S
         with selectors.DefaultSelector() as poller:
             poller.register(self.output_fd, selectors.EVENT_READ)
@@ -94,14 +94,14 @@ class Process:
                     f"no {pattern!r} in {self.seen!r}"
                 )
                 data = b""
-                with suppress(OSError):  # EIO: a terminal whose program has gone
+                with suppress(OSError):  # EIO: a terminal whose program has ended
                     data = os.read(self.output_fd, 65536)
                 assert data, f"no {pattern!r} in {self.seen!r}"
                 self.seen += data.decode()
         return match
 
     def end(self) -> tuple[int, str, str]:
-        """Close its input and wait; exit code, the whole output, and the errors."""
+        """Close its input and wait; returns the exit code, the whole output, and the errors."""
         out, err = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, self.seen + (out or b"").decode(), (err or b"").decode()
 
@@ -138,7 +138,7 @@ def joined(start: Callable[..., Process]) -> Callable[..., Process]:
 
 
 def wait_for_members(server: Server, members: int) -> None:
-    """Until so many are in the room, not counting who looks."""
+    """Wait until the room has `members` members, not counting the watcher."""
     with Client(*server.address) as watcher:
         deadline = time.monotonic() + PATIENCE_S
         while len(watcher.who()) < members + 1:
@@ -160,7 +160,7 @@ def test_through_a_pipe_alone(server):
 
 def test_through_a_pipe_with_somebody_below(joined, server):
     ada, bob = joined("--name", "ada"), joined("--name", "bob")
-    ada.type("print")  # the last line may lack its end
+    ada.type("print")  # the last line may lack its newline
     code, out, err = ada.end()
     assert (code, err) == (0, "")
     assert out == "Assigned rank: 0\nSent to 1 member: print\nDone, 1 ok: print\n"
@@ -179,7 +179,7 @@ def test_an_empty_input_leaves_at_once(server):
 
 
 def test_from_a_file(server, tmp_path):
-    """Epoll takes no plain files; the loop must."""
+    """Epoll does not accept regular files, but the loop must."""
     file = tmp_path / "commands"
     file.write_text("one\ntwo\n")
     with file.open() as stdin, Process("--port", server.address[1], stdin=stdin) as process:
@@ -261,7 +261,7 @@ def test_results_and_exit_codes(joined, server, handler, code, line):
 
 
 def test_many_lines_at_once(joined, stage, server, tmp_path):
-    """More than a server lets wait, in one write; and a pipe that is read no faster than they are answered."""
+    """One write holds more lines than the server's limit of pending commands; the pipe is read as they are answered."""
     ada = joined()
     log = tmp_path / "bob"
     with log.open("wb") as file, Process("--port", server.address[1], stdout=file) as bob:
@@ -425,7 +425,7 @@ def test_a_server_of_another_kind():
 
 
 def test_a_server_that_lets_juniors_command():
-    """The client checks again: nothing is executed that does not come from a senior."""
+    """The client checks again: it executes only commands from a senior."""
 
     def script(connection: Connection) -> None:
         connection.welcome()

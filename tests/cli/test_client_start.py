@@ -1,4 +1,4 @@
-"""How rankmux-client starts: it imports what it needs and no more, and Ctrl-C ends it without a traceback."""
+"""The start of rankmux-client: it imports only the modules it needs, and Ctrl-C ends it without a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAVY = {
 
 
 def imported(arguments: list[str], **variables: object) -> set[str]:
-    """The modules that a whole run imports; editable installs bring some of their own, hence -S."""
+    """The modules that a whole run imports; editable installs add further ones, hence -S."""
     script = "import sys; from rankmux.cli.client import main; main(); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", script, *arguments],
@@ -116,7 +116,7 @@ def test_ctrl_c_before_it_has_begun(monkeypatch, arguments):
     [("100", 100), ("0", 80), ("", 80), ("x", 80), ("²", 80), ("9" * 5000, 80), (None, 80)],
 )
 def test_the_width_of_the_help_is_that_of_the_terminal(columns, width, monkeypatch, capsys):
-    """As argparse finds it with shutil, which takes long to import."""
+    """The same width as argparse gets from shutil, which is slow to import."""
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)

@@ -24,7 +24,7 @@ def rankmux(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_the_demo_shows_everything_and_always_the_same():
-    # A person's own settings are not for the demo's server and clients.
+    # The user's settings must not affect the demo's server and clients.
     runs = [rankmux("demo"), rankmux("demo", RANKMUX_TOKEN_FILE="/no/such/file", RANKMUX_SEATS="1")]
     assert [(run.returncode, run.stderr) for run in runs] == [(0, "")] * 2
     first, second = (re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", run.stdout) for run in runs)

@@ -1,4 +1,4 @@
-"""What the tests of both clients share: a server, clients of it that are closed in the end, back-off without waits."""
+"""Fixtures for both clients: a server, clients that are closed at the end, back-off without delays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rankmux.server.server import Server
 
 @pytest.fixture
 def stage(connect: Callable[..., Client]) -> Iterator[ExitStack]:
-    """What is on it goes before the driver's loop does."""
+    """Clients on it are closed before the driver's loop is."""
     with ExitStack() as stack:
         yield stack
 
@@ -28,7 +28,7 @@ def server(stage: ExitStack) -> Server:
 
 @pytest.fixture
 def join(stage: ExitStack, server: Server, connect: Callable[..., Client]) -> Callable[..., Client]:
-    """Makes a client of `server`, and closes it in the end."""
+    """Makes a client of `server`, and closes it at the end."""
 
     def join(name: str = "", **options: object) -> Client:
         host, port = server.address
@@ -39,6 +39,6 @@ def join(stage: ExitStack, server: Server, connect: Callable[..., Client]) -> Ca
 
 @pytest.fixture
 def at_once(monkeypatch) -> None:
-    """Back-off without the waiting; its delays have tests of their own."""
+    """Back-off without delays, which have separate tests."""
     for module in (rankmux.client.client, rankmux.aio.client):
         monkeypatch.setattr(module, "Backoff", lambda: Backoff(lambda low, _: low))

@@ -1,4 +1,4 @@
-"""What only the blocking client has: its threads, and its descriptor."""
+"""Features of the blocking client alone: its threads, and its descriptor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_descriptor_is_that_of_the_socket():
 def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
     monkeypatch.setattr(
         rankmux.core.client.inbox, "_COMMANDS_SOFT", 5
-    )  # a handler that waits reads on, above it too
+    )  # a waiting handler continues to read, above it too
     running: list[str] = []
     threads: set[int] = set()
     overlaps: list[list[str]] = []
@@ -34,7 +34,7 @@ def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
         threads.add(threading.get_ident())
         if len(running) > 1:
             overlaps.append(list(running))
-        bob.who()  # reads what has come meanwhile
+        bob.who()  # reads the frames that have arrived meanwhile
         running.remove(command.text)
 
     with (
@@ -59,7 +59,7 @@ def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
 
 
 def test_who_waits_for_a_rank_has_run_what_came_before_it():
-    """A host that takes over goes on from the last command of the one before."""
+    """A host that takes over continues after the last command of its predecessor."""
     happened: list[str] = []
 
     def script(connection: Connection) -> None:

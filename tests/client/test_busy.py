@@ -1,4 +1,4 @@
-"""Workers whose handlers take long (L7): who reads meanwhile, what piles up, and that nobody takes them for dead."""
+"""Workers with slow handlers (L7): input is read meanwhile, its amount is bounded, and no server evicts them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog)
 
 
 def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
-    """Who runs them receives no more than can wait; TCP, and then the server, slow their sender down."""
+    """Their executor receives no more than its inbox holds; TCP, and then the server, slow the sender down."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 10)
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_HARD", 700)  # one read brings 260
     ada, bob = join(), join()
@@ -63,7 +63,7 @@ def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
 
 
 def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
-    """L7: with `keep_reading` in a thread of the caller's own, a server that is quick to judge keeps the client."""
+    """L7: with `keep_reading` in one of the caller's threads, a server with short timeouts keeps the client."""
     server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
     ada = stage.enter_context(connect(*server.address))
     bob = stage.enter_context(connect(*server.address))
@@ -83,7 +83,7 @@ def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
 
 
 def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
-    """Behind a handler that takes long so much has piled up that nothing more is read, the server's PINGs neither."""
+    """Behind a slow handler the inbox is so full that no more input is read, not even the server's PINGs."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
     ada = stage.enter_context(connect(*server.address))
@@ -94,14 +94,14 @@ def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
         threading.Thread(target=client.keep_reading, daemon=True).start()
     receipts = [ada.command("block", results=True, timeout=PATIENCE_S) for _ in range(10)]
     with pytest.raises(TimeoutError):
-        receipts[0].wait(2)  # such a server waits 1.1 s for a sign of life
+        receipts[0].wait(2)  # this server waits 1.1 s for a sign of life
     go_on.set()
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts] == ["True"] * 10
     assert bob.rank == 1
 
 
 def test_a_busy_worker_shows_that_it_lives_for_as_long_as_it_takes(connect, monkeypatch):
-    """More often than PONGs may be owed otherwise; and all of them are taken when it reads on."""
+    """It may send more PINGs than can otherwise await a PONG; all PONGs are accepted when it reads again."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     go_on = threading.Event()
 
@@ -150,7 +150,7 @@ def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
 
 
 def test_reading_goes_on_when_there_is_room_again_though_the_server_does_not_read(connect, monkeypatch):
-    """Who sleeps until it can write must learn that it may read; the ping interval is far too long to wait for."""
+    """A thread that sleeps until it can write must learn that it may read; the ping interval is far too long a wait."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     go_on, told = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Sending commands to a real server, what comes back for them, and who is there."""
+"""Commands to a real server, their answers, and the list of members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses that answer late or never, and refusals of the system: which say that nobody is there, and which do not."""
+"""Addresses that answer late or never, and errors of the system: those that mean no server, and all others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def connected(request) -> Iterator[Connect]:
 
 @pytest.fixture
 def found(monkeypatch) -> Callable[..., None]:
-    """Has every name looked up give these addresses."""
+    """Makes every name resolve to these addresses."""
 
     def found(*places: Any) -> None:
         rows = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
@@ -148,7 +148,7 @@ REFUSALS = {
 
 
 class Refusing(socket.socket):
-    """Fails as `codes` say, one after the other; works then."""
+    """Fails with each of `codes` in turn, then works."""
 
     codes: list[int] = []  # noqa: RUF012
 

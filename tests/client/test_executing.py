@@ -1,4 +1,4 @@
-"""Running received commands and callbacks: what handlers make of them, when they run, and who runs them."""
+"""Running received commands and callbacks: the results of handlers, and when and in which thread they run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_client_that_executes_nothing(stage, join):
 
 
 def test_a_handler_commands_its_own_juniors(stage, join):
-    """Re-entrancy: what arrives while a handler waits for a receipt is kept, and run afterwards in order."""
+    """Re-entrancy: commands that arrive while a handler waits for a receipt are kept, and run afterwards in order."""
     clients = [join() for _ in range(4)]
 
     def forward(client: Client) -> Callable[[ReceivedCommand], str]:
@@ -111,7 +111,7 @@ def test_a_handler_commands_its_own_juniors(stage, join):
 
 
 def test_a_handler_that_sends_more_than_the_server_reads(connect):
-    """It is held up, and told in the end; memory stays flat."""
+    """It is blocked, and gets an error in the end; memory stays flat."""
     gone = threading.Event()
     told: list[BaseException] = []
 

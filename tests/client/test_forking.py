@@ -1,4 +1,4 @@
-"""A process that forks with a client in it: the connection stays the parent's, whatever the child does."""
+"""A process that forks with a client in it: the connection still belongs to the parent, whatever the child does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .test_stream import Relay
 
 
 def in_child(work: Callable[[], object]) -> None:
-    """Fork; the child does `work` and is gone, without what pytest would do at its end."""
+    """Fork; the child does `work` and exits without the final steps of pytest."""
     if (pid := os.fork()) == 0:
         code = 1
         try:
@@ -42,7 +42,7 @@ def in_child(work: Callable[[], object]) -> None:
 
 @pytest.fixture(params=["plain", "tls"])
 def options(request, certificate: tuple[Path, Path]) -> Iterator[dict[str, Any]]:
-    """Of a client of a server, with the server in this process."""
+    """The options of a client, with the server in the same process."""
     with ExitStack() as stack:
         server = stack.enter_context(Server(port=0, seats=4))
         host, port = server.address

@@ -1,4 +1,4 @@
-"""The guards themselves; `test_interrupts` has them in use."""
+"""The guards alone; `test_interrupts` tests them in use."""
 
 from __future__ import annotations
 

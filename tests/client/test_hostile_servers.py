@@ -1,4 +1,4 @@
-"""Servers that break the rules, flood, or fall dumb (L5): the client says so, and its memory stays flat."""
+"""Servers that break the rules, flood, or fall silent (L5): the client reports it, and its memory stays flat."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_length_that_is_not_allowed(length, connect):
 
 
 def test_a_frame_that_is_announced_and_never_comes(connect):
-    """F6 turned round: what is held is what has come."""
+    """F6 in reverse: the client holds only the bytes that have arrived."""
 
     def script(connection: Connection) -> None:
         connection.welcome(ping_ms=1)
@@ -91,7 +91,7 @@ def test_a_violation_ends_what_waits(connect):
 
 
 def test_results_that_nobody_reads_are_bounded(monkeypatch, connect):
-    """Reading stops, and whoever waits is told; reading the results makes room again."""
+    """Reading stops, and each waiting caller gets an error; reading the results makes room again."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
 
     def script(connection: Connection) -> None:
@@ -157,7 +157,7 @@ def test_members_without_end(monkeypatch, connect):
 
 
 def test_a_server_that_does_not_read(monkeypatch, connect):
-    """A sender is told, within its timeout, instead of filling memory."""
+    """A sender gets an error within its timeout, instead of filling memory."""
     gone = threading.Event()
 
     def fill(client: Client) -> None:

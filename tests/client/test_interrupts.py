@@ -1,6 +1,6 @@
-"""Signal handlers that run in each place of the blocking client where CPython can run one: they raise, or close it.
+"""Signal handlers run at each point of the blocking client where CPython can run one: they raise, or close it.
 
-`Interrupter` finds those places.
+`Interrupter` finds those points.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def test_a_real_signal_closes_a_client_that_serves(server):
 
 
 def test_a_real_signal_closes_a_client_while_it_connects_again(at_once):
-    """This server takes the second connection, and says nothing."""
+    """This server accepts the second connection, and sends nothing."""
     closed_at: list[float] = []
 
     def go(connection: Connection) -> None:

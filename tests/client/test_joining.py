@@ -1,4 +1,4 @@
-"""Joining a room: what a client knows of itself, who is not let in, what it must not be made with."""
+"""Joining a room: the client's view of itself, refused clients, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_server_that_never_answers(connect):
         {"token": "secret\ud800"},
         {"host": None},
         {"port": "7117"},
-        {"port": 65536 + 7117},  # the resolver would make 7117 of it
+        {"port": 65536 + 7117},  # the resolver would turn it into 7117
         {"port": -1},
         {"timeout": 0},
         {"timeout": -1},
@@ -93,7 +93,7 @@ def test_a_server_that_never_answers(connect):
     ids=repr,
 )
 def test_arguments_that_are_wrong(server, options, connect):
-    """They are told of before anything is opened, and a token is not shown."""
+    """They are reported before any connection is opened, and a token is not shown."""
     host, port = server.address
     with pytest.raises(ArgumentError, match=f"^{next(iter(options))} is ") as caught:
         connect(**{"host": host, "port": port, **options})

@@ -1,4 +1,4 @@
-"""A session on a stream: what is written when, what silence means, what failing sockets say. The clock is a number."""
+"""A session on a stream: the timing of writes, silence, errors of the socket. The clock is a number."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_any_byte_is_a_sign_of_life(link, theirs, clock):
 
 
 def test_who_was_away_reads_before_it_judges(link, theirs, clock):
-    """A program that computed for an hour, or a laptop that slept (G4): what has arrived meanwhile counts."""
+    """A program that computed for an hour, or a laptop that slept (G4): input that has arrived meanwhile counts."""
     clock.now += 3600
     theirs.sendall(Ping(b"are you there").encode())
     assert link.patience_s() == 0
@@ -146,7 +146,7 @@ def test_who_was_away_reads_before_it_judges(link, theirs, clock):
 
 
 def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, clock):
-    """Its server's PINGs are not read either; a PING of its own in each interval is what the server hears."""
+    """It does not read the server's PINGs either; it sends one PING in each interval as a sign of life."""
     theirs.sendall(Ping(b"?").encode())
     for _ in range(20):
         clock.now += 9
@@ -171,7 +171,7 @@ def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, c
     [(400, 0.4), (10, 0.01), (1, 0.01), (3_600_000, 3600), (2**31, 3600), (2**32 - 1, 3600)],
 )
 def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, clock, ping_ms, interval_s):
-    """Three intervals of silence end it, as they end it for the server."""
+    """Three intervals of silence end the connection, as on the server."""
     link = StreamLink(ClientSession(), Stream(pair[0]), clock)
     pair[1].sendall(WELCOME._replace(ping_ms=ping_ms).encode())
     link.run(True)
@@ -185,7 +185,7 @@ def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, cl
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_copy_of_the_descriptor_keeps_the_connection_after_a_silence_only(link, clock, theirs, silent):
-    """A server that we do not hear may hear us; with a copy, the seat is held until our programs have ended."""
+    """A server that we do not hear may hear us; with a copy of the socket, the seat is held until our programs end."""
     theirs.setblocking(False)
     with socket.socket(fileno=os.dup(link.fileno())):
         for _ in range(3):
@@ -211,7 +211,7 @@ def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):
 
 
 def test_the_servers_last_word_counts_more_than_our_errno(link, theirs):
-    """It said why and closed, with bytes of ours unread: our send fails, and the reason still lies in the socket."""
+    """It sent ERROR and closed, with bytes of ours unread: our send fails, and the ERROR is still in the socket."""
     theirs.sendall(ErrorFrame(ErrorCode.SLOW, "too slow").encode())
     theirs.shutdown(socket.SHUT_RDWR)
     theirs.close()

@@ -1,4 +1,4 @@
-"""Connections that are lost under something (L3, L4), or closed."""
+"""Connections that are lost during a call (L3, L4), or closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .words import shout
 
 
 def test_a_connection_lost_under_a_command(connect):
-    """L3, L4: ConnectionLost, the rank is None, and nothing is sent again."""
+    """L3, L4: ConnectionLost, the rank is None, and no frame is sent again."""
 
     def script(connection: Connection) -> None:
         connection.welcome()
@@ -67,7 +67,7 @@ def test_the_servers_last_word_is_what_is_raised(stage, connect):
 
 
 def test_a_server_that_falls_silent(connect):
-    """Nothing tells a client that its server's machine is gone but silence."""
+    """Only silence tells a client that its server's machine is gone."""
 
     def script(connection: Connection) -> None:
         connection.welcome(ping_ms=1)

@@ -1,4 +1,4 @@
-"""A client whose calls only write takes what the server has for it all the same."""
+"""A client whose calls only write still reads the frames from the server."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_handler_that_only_emits_answers_pings():
 
 
 def test_a_sender_that_never_waits_keeps_its_seat():
-    """Each of these commands is refused, as nobody is below: that makes more output than the server keeps."""
+    """Each of these commands is refused, as there is no junior: that makes more output than the server keeps."""
     with (
         Server(
             port=0,
@@ -86,7 +86,7 @@ def test_a_sender_that_never_waits_keeps_its_seat():
 
 
 def test_what_is_taken_in_a_call_is_bounded():
-    """A server that has more and more to say does not keep a call from returning."""
+    """A server that sends continuously does not keep a call from returning."""
 
     def script(connection: Connection) -> None:
         connection.welcome()

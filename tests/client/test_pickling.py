@@ -1,4 +1,4 @@
-"""Objects that users get go to another process and back, and are copied."""
+"""Pickling of public objects to another process and back, and copies of them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def facts(command: Any) -> tuple[object, ...]:
 
 
 def answered(command: Any) -> str:
-    """In another process: the text of the refusal to answer there."""
+    """Runs in another process: returns the text of the refusal to answer there."""
     texts = []
     for answer in (lambda: command.emit(b"x"), command.finish):
         try:

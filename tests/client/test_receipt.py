@@ -1,4 +1,4 @@
-"""A received command by itself: what it sends, and when it refuses to."""
+"""A received command alone: the results that it sends, and the cases where it refuses to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coming back after a loss (L1, L2): what is tried again, what is not, and when it ends."""
+"""Reconnecting after a loss (L1, L2): the errors that are retried, those that are not, and the end of retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .words import shout, until
 
 
 def test_reconnecting_after_a_restart(at_once, connect):
-    """L1, L3, L4: a new rank, nothing sent twice, and everybody is back."""
+    """L1, L3, L4: a new rank, no frame sent twice, and every client is back."""
     lost: list[str] = []
     joined: list[int] = []
     with Server(port=0, seats=10) as server:
@@ -81,7 +81,7 @@ def test_serve_goes_on_after_a_loss(at_once, connect):
 
 
 def test_a_wrong_token_twice_ends_the_trying(at_once, connect):
-    """L2, and a full server in between is no reason to stop."""
+    """L2; a full server in between does not end the retries."""
 
     def say(code: ErrorCode) -> Callable[[Connection], None]:
         return lambda connection: (connection.read_until(0x01), connection.send(ErrorFrame(code, "no")))
@@ -99,7 +99,7 @@ def test_a_wrong_token_twice_ends_the_trying(at_once, connect):
 
 
 def test_a_result_for_the_connection_before_is_not_sent(at_once, caplog, connect):
-    """A command's result goes back over the connection that it came by, or nowhere."""
+    """The result of a command is sent on the connection that brought the command, or not at all."""
     running = threading.Event()
 
     def first(connection: Connection) -> None:
@@ -168,7 +168,7 @@ def test_a_connection_that_comes_when_it_is_no_longer_wanted(connect):
 
 
 def test_a_connection_lost_under_who(at_once, connect):
-    """It is told at once, and not made up for by the next connection."""
+    """The loss is reported at once, and the next connection does not repeat the call."""
 
     def script(connection: Connection) -> None:
         connection.welcome()

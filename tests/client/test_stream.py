@@ -1,4 +1,4 @@
-"""The ways to a server: TCP, TLS over it, a Unix socket. A relay of the test's own stands in front of the server."""
+"""The transports: TCP, TLS over TCP, a Unix socket. A relay in the test stands in front of the server."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PATIENCE_S = 20.0
 
 @pytest.fixture
 def stage(connect: Callable[..., Client]) -> Iterator[ExitStack]:
-    """What is on it goes before the driver's loop does."""
+    """Clients on it are closed before the driver's loop is."""
     with ExitStack() as stack:
         yield stack
 
 
 class Relay:
-    """Takes connections on `listener`, and passes their bytes to and from a server."""
+    """Accepts connections on `listener`, and relays their bytes to and from a server."""
 
     def __init__(
         self, listener: socket.socket, server: Server, context: ssl.SSLContext | None = None
@@ -141,7 +141,7 @@ def test_everything_works_over_it(request, way, connect):
 
 
 def test_many_small_frames_in_one_record(tls):
-    """What TLS has decrypted and nobody has read does not make a socket readable."""
+    """Decrypted TLS data that has not been read does not make a socket readable."""
     ada, bob = tls(), tls()
     ran: list[bytes] = []
     for number in range(3000):
@@ -209,7 +209,7 @@ def test_what_could_not_be_sent_is_tried_again_as_it_was():
 
 
 def test_tls_that_takes_no_more_for_now(certificate):
-    """T5, T6: OpenSSL says "not now", and gets the same bytes again until they have gone, in order."""
+    """T5, T6: OpenSSL reports "not now", and gets the same bytes again until they are sent, in order."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     read_on = threading.Event()

@@ -1,4 +1,4 @@
-"""Several threads in one client (L6): frames never mix, and nobody hangs when it is closed."""
+"""Several threads in one client (L6): frames never mix, and no thread hangs when it is closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .words import shout
 
 
 def test_threads_that_send_at_once(stage, join):
-    """Frames never mix: every answer belongs to its question."""
+    """Frames never mix: every answer belongs to its request."""
     ada, bob = join(), join()
     stage.enter_context(serving(bob, shout))
     wrong: list[object] = []
@@ -35,7 +35,7 @@ def test_threads_that_send_at_once(stage, join):
 
 
 def test_close_while_others_wait_and_send(stage, join):
-    """Each thread gets its answer or ConnectionLost, and nobody hangs."""
+    """Each thread gets its answer or ConnectionLost, and none hangs."""
     ada, bob = join(), join()
     stage.enter_context(serving(bob, shout))
     ended: list[RankmuxError] = []
@@ -81,7 +81,7 @@ def test_closing_wakes_who_waits(connect):
 
 
 def test_sending_wakes_who_waits(connect):
-    """What does not go out at once goes out by the thread that waits already, which must learn of it."""
+    """Output that cannot be sent at once is sent by the thread already waiting, which must learn of it."""
     received: list[int] = []
 
     def script(connection: Connection) -> None:

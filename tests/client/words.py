@@ -1,4 +1,4 @@
-"""What the tests of both clients say."""
+"""A handler and a polling wait for the tests of both clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def shout(command: ReceivedCommand) -> str:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """For what no call can wait for, because it happens in the server."""
+    """Poll for an effect in the server, which no call can wait for."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline

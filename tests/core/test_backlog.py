@@ -1,4 +1,4 @@
-"""Bytes at positions that only grow: they are there until they are trimmed, and so are the ends of frames."""
+"""Bytes at positions that only grow: the bytes and the ends of frames are kept until they are trimmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HELLO off the front of a stream: whole, in pieces, with bytes behind it; and what may not stand in its place."""
+"""HELLO at the start of a stream: whole, in pieces, with bytes after it; and invalid bytes in its place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_it_is_whole_or_it_is_not_there(behind: bytes) -> None:
     ],
 )
 def test_a_violation_is_told_as_soon_as_it_can_be(octets: bytes, code: ErrorCode) -> None:
-    """Whatever is behind it; and then nothing else counts."""
+    """The bytes after it do not matter, and no later input is processed."""
     for stream in (octets, octets + HELLO):
         taken, frame = greet(stream, HELLO_MAX_BYTES)
         assert isinstance(frame, ProtocolViolation)

@@ -1,4 +1,4 @@
-"""Who is owed which bytes, against plain lists of frames: nothing lost, doubled or torn, what is shared held once."""
+"""The outbox against plain lists of frames: none lost, duplicated or torn, and shared bytes held once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PEERS = st.integers(0, 3)
 
 
 class Model:
-    """What one peer is owed: whole frames, of which the first `begun` bytes are out."""
+    """The queue of one peer: whole frames, of which the first `begun` bytes have been sent."""
 
     def __init__(self, now: float) -> None:
         self.frames: list[bytes] = []
         self.begun = 0
-        self.offered = 0  # bytes behind `begun` that must be the next
+        self.offered = 0  # bytes after `begun` that must be sent next
         self.over = False
         self.full = False
         self.moved_at = now
@@ -44,7 +44,7 @@ class Model:
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Turns in which some fall behind, and peers that take some of what they are owed."""
+    """Turns in which some peers fall behind, and peers that take some of their queued bytes."""
 
     @initialize(soft=st.integers(1, 300), more=st.integers(0, 300), block=st.sampled_from([1, 64, 65_536]))
     def open(self, soft, more, block):
@@ -69,7 +69,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), shared=FRAMES, peers=st.lists(PEERS, min_size=1, max_size=4, unique=True))
     def turn(self, data, shared, peers):
-        """Each of `peers` is behind with a prefix of `shared`, frames of its own in between."""
+        """Each of `peers` is behind with a prefix of `shared`, with private frames in between."""
         self.now += 1
         executes = bytearray(b"".join(shared))
         ends = list(accumulate(map(len, shared), initial=0))
@@ -112,7 +112,7 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         self.now += 1
         model = self.model[peer]
-        for _ in range(2):  # the same bytes, as often as they are asked for
+        for _ in range(2):  # the same bytes each time
             views = self.outbox.views(peer, limit)
             offered = b"".join(views)
             for view in views:
@@ -134,7 +134,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(peer=PEERS, limit=st.integers(1, 100))
     def offer(self, peer, limit):
-        """Offered and not taken, but they have to be the next: as TLS has it."""
+        """Offer bytes that are not taken but must be sent next, as TLS requires."""
         if peer in self.model:
             model = self.model[peer]
             model.offered = min(limit, len(model.owed))
@@ -143,7 +143,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(peer=PEERS)
     def cut(self, peer):
-        """Only the frame that is under way, or was offered, still comes."""
+        """Only a frame that is partly sent, or was offered, is still sent."""
         if peer not in self.model:
             assert self.outbox.cut(peer) == 0
             return
@@ -193,7 +193,7 @@ TestOutboxAgainstLists.settings = settings(stateful_step_count=40)
 
 
 def taken(outbox: Outbox, peer: int, limit: int = 1 << 20) -> bytes:
-    """Take all that `peer` is owed."""
+    """Take all queued bytes of `peer`."""
     octets = b""
     while peer in outbox.queues:
         views = outbox.views(peer, limit)
@@ -206,7 +206,7 @@ def taken(outbox: Outbox, peer: int, limit: int = 1 << 20) -> bytes:
 
 
 def test_a_range_cut_short_by_the_limit_is_the_last():
-    """What follows a range that was not offered whole must not overtake its rest."""
+    """Bytes after a range that was not offered whole must not overtake its rest."""
     outbox = Outbox(1 << 20, 1 << 20)
     position = outbox.share(bytearray(with_length(bytes(200)) * 2))
     outbox.put(1, [(0, 408), with_length(b"own")], position, 0, 0.0)
@@ -217,7 +217,7 @@ def test_a_range_cut_short_by_the_limit_is_the_last():
 
 
 def test_what_is_shared_is_held_once():
-    """Rank 0 sends 64 KiB x 100 to 1,000 who have stalled: one copy, not a thousand."""
+    """Rank 0 sends 64 KiB x 100 to 1,000 stalled members: one copy, not a thousand."""
     outbox = Outbox(1 << 30, 1 << 30)
     frame = with_length(bytes(65_536))
     for turn in range(100):
@@ -238,7 +238,7 @@ def test_what_is_shared_is_held_once():
 
 
 def grown(size: int) -> bytearray:
-    """A bytearray that was made longer bit by bit: it has room for more."""
+    """A bytearray that grew step by step, and so has spare capacity."""
     octets = bytearray()
     while len(octets) < size or getsizeof(octets) < 1.05 * size:
         octets += with_length(bytes(96))
@@ -246,7 +246,7 @@ def grown(size: int) -> bytearray:
 
 
 def test_what_is_for_one_alone_is_kept_as_it_is():
-    """No second copy, and its memory counts in full, with the room that a bytearray has left."""
+    """No second copy, and its memory counts in full, including the spare capacity of a bytearray."""
     answers, frame = grown(100_000), with_length(bytes(50_000))
     outbox = Outbox(1 << 20, 1 << 20)
     outbox.put(1, [frame, answers], 0, 10, 0.0)
@@ -273,7 +273,7 @@ def test_what_is_shared_counts_in_full():
 
 
 def test_many_small_turns_do_not_pile_up():
-    """One peer always a turn behind: what is held does not grow with the number of turns."""
+    """One peer is always a turn behind: the bytes held do not grow with the number of turns."""
     outbox = Outbox(1 << 20, 1 << 20)
     frame = with_length(bytes(1000))
     most = 0
@@ -324,7 +324,7 @@ def test_all_sent_is_no_queue():
 
 
 def test_the_turns_buffer_may_be_used_again():
-    """A small one is copied; a large one is kept as it is, and the room makes a new one each turn."""
+    """A small buffer is copied; a large one is kept as it is, and the room makes a new one each turn."""
     outbox = Outbox(1000, 1000)
     executes = bytearray(with_length(b"first"))
     outbox.put(1, [(0, 9)], outbox.share(executes), 0, 0.0)
@@ -333,7 +333,7 @@ def test_the_turns_buffer_may_be_used_again():
 
 
 def test_what_lies_between_two_ranges_is_not_sent():
-    """Who got a prefix of one turn's frames, and falls behind in the next as well, is not owed the first one's rest."""
+    """A peer with a prefix of one turn's frames that is also behind in the next does not get the rest of the first."""
     outbox = Outbox(1000, 1000)
     outbox.put(1, [(0, 3)], outbox.share(bytearray(b"oneREST")), 0, 0.0)
     outbox.put(1, [(0, 3)], outbox.share(bytearray(b"twoREST")), 0, 0.0)

@@ -1,4 +1,4 @@
-"""Pacing: who waits for whom, and what that takes."""
+"""Pacing: the senders that wait for slow receivers, and its cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scene:
         self.tickets = array("Q", range(size))
 
     def turn(self, senders: list[int], directed: dict[int, list[int]] | None = None) -> None:
-        """`senders` (rising) command all below; `directed` are the senders of frames for one receiver alone."""
+        """`senders` (ascending) command all juniors; `directed` are the senders of frames for one receiver alone."""
         deliveries = Deliveries()
         deliveries.steps = [(rank, rank + 1) for rank in senders]
         for receiver, ranks in (directed or {}).items():
@@ -46,7 +46,7 @@ def test_a_sender_waits_for_the_juniors_that_it_filled() -> None:
     assert scene.held == {0, 3}
     scene.catch_up(5)
     assert scene.held == {0}
-    scene.over.add(7)  # filled later, by others: nobody who waits already waits for that too
+    scene.over.add(7)  # filled later, by others: senders already waiting do not wait for it
     scene.catch_up(2)
     assert scene.held == set()
 
@@ -68,7 +68,7 @@ RECEIVERS = st.sets(st.integers(0, 7))
 
 @given(st.lists(st.tuples(RECEIVERS, RECEIVERS, RECEIVERS), max_size=8))
 def test_as_if_each_had_a_set_of_its_own(turns: list[tuple[set[int], set[int], set[int]]]) -> None:
-    """Who waits, waits for somebody it filled that is over; who is let go on has seen each catch up at some time."""
+    """A held sender filled a receiver that is over its limit; a released one has seen each such receiver catch up."""
     scene = Scene(8)
     filled: dict[int, set[int]] = {}
     missing: dict[int, set[int]] = {}
@@ -89,7 +89,7 @@ def test_as_if_each_had_a_set_of_its_own(turns: list[tuple[set[int], set[int], s
 
 @pytest.mark.parametrize("turns", [1, 300])
 def test_many_that_wait_for_many_take_no_more_than_their_sum(turns: int) -> None:
-    """Half of 600 do not keep up, the others command, all in one turn or each in one of its own."""
+    """Half of 600 members do not keep up, the others send commands, all in one turn or each in a separate one."""
     scene = Scene(600)
     scene.over.update(range(300, 600))
     tracemalloc.start()

@@ -123,7 +123,7 @@ def test_the_client_in_c_obeys_and_commands(minimal):
         bob.poll(DEADLINE_S)
         cee.says("rank 1 answers, status 0: hello")
         cee.says("done, 1 ok")
-        assert not bob.wait_for_rank(0, 1.5)  # who does not answer its PINGs is gone by then
+        assert not bob.wait_for_rank(0, 1.5)  # a member that does not answer its PINGs is gone by then
 
         cee.process.stdin.close()
         assert cee.process.wait(DEADLINE_S) == 0

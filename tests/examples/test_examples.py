@@ -1,4 +1,4 @@
-"""Each example as real processes against a real server; some of them are killed, and the rest has to go on."""
+"""Each example as real processes against a real server; some of them are killed, and the rest must continue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stage:
         return running
 
     def moves(self) -> list[tuple[str, str]]:
-        """Who joined and who left, in order, as the server tells it."""
+        """The joins and departures, in order, as reported by the server."""
         return re.findall(r"(joined|left): (\S+) ha[sd] rank", self.server.log())
 
 
@@ -78,7 +78,7 @@ def test_the_standby_goes_on_where_the_leader_was_killed(stack: ExitStack) -> No
     done = int(re.findall(r"job (\d+) done", leader.out)[-1])
     first = int(second.until(r"leading from job (\d+) on, with ticket 2")[1])
     next_ = int(second.until(r"job (\d+) done")[1])
-    assert next_ in (done + 1, done + 2)  # the last one may have been told of and not printed
+    assert next_ in (done + 1, done + 2)  # the last one may be reported but not printed
     assert first == next_
     second.until(rf"job {next_ + 2} done, ticket 2, 1 standing by")
     assert "leading" not in third.out
@@ -168,14 +168,14 @@ def test_a_game_goes_on_from_the_last_snapshot(stack: ExitStack) -> None:
     bob.until(rf"round {first} \(host\).*\n")
     snapshot, after = rounds(bob.out, "guest")[first - 1], rounds(bob.out)[first]
     assert snapshot["ada"] > 0
-    assert after["ada"] == snapshot["ada"]  # who is gone keeps what was won, and rolls no more
+    assert after["ada"] == snapshot["ada"]  # a departed player keeps its score, and rolls no more
     assert 1 <= after["bob"] - snapshot["bob"] <= 6
-    assert first - 1 >= max(rounds(ada.out)) - 1  # nothing that the others had been sent is lost
+    assert first - 1 >= max(rounds(ada.out)) - 1  # no round sent to the others is lost
     assert (bob.end(), cyd.end()) == (0, 0)
     winner = re.findall(r"^(\w+) wins$", bob.out, re.MULTILINE)
     assert re.findall(r"^(\w+) wins$", cyd.out, re.MULTILINE) == winner
     assert len(winner) == 1
-    for number, scores in rounds(cyd.out, "guest").items():  # everybody saw the same game
+    for number, scores in rounds(cyd.out, "guest").items():  # all players saw the same game
         assert {**rounds(bob.out), **rounds(bob.out, "guest")}[number] == scores
 
 
@@ -241,7 +241,7 @@ def test_the_next_in_line_goes_on_with_a_roll(stack: ExitStack) -> None:
     crew[2].process.send_signal(signal.SIGSTOP)
     crew[0].process.send_signal(signal.SIGHUP)
     crew[1].until(r"ticket 5\n")
-    crew[0].end(signal.SIGKILL)  # while it waits for cyd, who is next in line
+    crew[0].end(signal.SIGKILL)  # while it waits for cyd, the next in line
     crew[2].process.send_signal(signal.SIGCONT)
     until(lambda: ("left", "ada") in stage.moves())
     before = stage.moves()

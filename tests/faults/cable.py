@@ -1,6 +1,6 @@
-"""A TCP proxy on loopback whose two directions can be cut and mended, each by itself, without closing anything.
+"""A TCP proxy on loopback whose two directions can be cut and mended independently, without closing anything.
 
-What arrives at a cut, data or an end, is held and goes on when the cable is mended, as TCP would send it again.
+Data or an end of stream that arrives at a cut is held, and forwarded when the cable is mended, as TCP would resend it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Cable:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Stop, and reset what is connected."""
+        """Stop, and reset all connections."""
         assert self._server is not None
         self._server.close()
         for end in self._ends:

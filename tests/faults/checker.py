@@ -32,7 +32,7 @@ class Life:
     rank_seqs: list[int] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     last: int = 0
-    said: int | None = None  # so many commands it had sent when it left in order
+    said: int | None = None  # the number of commands it had sent when it left cleanly
     exit: str = ""
     torn: int = 0
     thrown_out: bool = False
@@ -53,7 +53,7 @@ class History:
         self.commands: dict[
             int, tuple[int, int, int, int, int, int]
         ] = {}  # seq: sender, number, target, arg, rank, crc
-        self.seen_by: dict[int, list[int]] = defaultdict(list)  # of those for one: who got it
+        self.seen_by: dict[int, list[int]] = defaultdict(list)  # commands to one member: their receivers
         self.rank_frames: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         self.snapshots: dict[int, tuple[int, ...]] = {}
         self.ends: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class History:
         self.violations.append(text)
 
     def read(self, lines: Iterable[str]) -> None:
-        """The lines of one process. The last one of a process that was killed may be cut short."""
+        """Read the lines of one process. The last line of a killed process may be truncated."""
         for line in lines:
             if not line.endswith("\n"):
                 continue
@@ -162,7 +162,7 @@ class History:
 
     def _snapshot(self, seq: int, total: int, tickets: tuple[int, ...]) -> None:
         if len(tickets) != total:
-            return  # a page of more
+            return  # one page of several
         if self.snapshots.setdefault(seq, tickets) != tickets:
             self.violate(f"two lists of the members at {seq}")
 
@@ -201,7 +201,7 @@ class History:
                 self.violate(f"{what} have the same seq: {sorted(both)[:5]}")
 
     def _check_senders(self, by_ticket: dict[int, Life]) -> None:
-        """First in, first out for each sender, with the rank that it had."""
+        """First in, first out for each sender, with the rank that it had at that seq."""
         last: dict[int, int] = defaultdict(lambda: -1)
         for seq in sorted(self.commands):
             sender, number, _, _, rank, _ = self.commands[seq]
@@ -231,7 +231,7 @@ class History:
                 )
 
     def _check_single(self, by_ticket: dict[int, Life]) -> None:
-        """A command to one member reaches one member, and the right one if that is known."""
+        """A command to one member reaches exactly one member, the right one where that is known."""
         for seq, tickets in self.seen_by.items():
             if len(tickets) > 1:
                 self.violate(f"seq {seq}, which is for one, reached {tickets}")
@@ -267,7 +267,7 @@ class History:
             self.violate(f"at the end {final} are members, and {[life.ticket for life in alive]} settled")
 
     def _check_answers(self, life: Life) -> None:
-        """Torn ends, commands without an answer, executors that did not end exactly once."""
+        """Torn streams, commands without an answer, executors without exactly one final result."""
         if life.exit == "eof" and life.torn:
             self.violate(f"{life.ident}: the stream ended in order inside a frame")
         left = life.said is not None and life.exit == "eof" and not life.thrown_out

@@ -44,7 +44,7 @@ def everywhere(test: Test) -> Test:
 
 
 def anywhere(test: Test) -> Test:
-    """The same, but on one ground."""
+    """Run the test on one ground, or on each in the full run."""
     grounds = ALL if FULL else [ALL[crc32(test.__name__.encode()) % len(ALL)]]
     return pytest.mark.parametrize("ground", grounds, ids=str)(test)
 

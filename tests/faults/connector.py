@@ -1,4 +1,4 @@
-"""`python -m tests.faults.connector HOST PORT RATE SECONDS`: RATE joins and leaves per second; prints their number.
+"""`python -m tests.faults.connector HOST PORT RATE SECONDS`: RATE joins and leaves per second; prints the total.
 
 For a loopback address. A separate process, so that it does not delay the tests' witness.
 """

@@ -50,7 +50,7 @@ class Contender:
             await asyncio.sleep(RESTART_S)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send `wait`, and nothing that it has started, a signal."""
+        """Send a signal to `wait`, but not to its child processes."""
         assert self.process is not None
         self.process.send_signal(number)
 

@@ -1,9 +1,9 @@
-"""The leader lock, measured: `python -m tests.faults.leader_lock --rounds 50 [--fault NAME]` prints a table.
+"""A measurement of the leader lock: `python -m tests.faults.leader_lock --rounds 50 [--fault NAME]` prints a table.
 
-Two contenders run `wait` against one server, each through a cable of its own; when a `wait` ends, it is started again,
-as a service manager would. Every 10 ms, a program that leads notes its ticket, the time, and whether a fence let it
-write. A round is one fault; the notes show how long nobody led, how long two led, and what the fence refused.
-With `--stubborn`, the programs ignore SIGTERM and so use up the whole grace.
+Two contenders run `wait` against one server, each through a separate cable; when a `wait` ends, it is started again,
+as a service manager would. Every 10 ms, a leading program records its ticket, the time, and whether a fence accepted
+its write. A round is one fault; the notes show how long no program led, how long two led, and the refused writes.
+With `--stubborn`, the programs ignore SIGTERM and so use up the whole grace period.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .rig import EXTENSION
 PINGS_MISSED = 2
 TICK_S = 0.01
 AT_ONCE = 2  # locks measured side by side
-STOPPED_S = 0.3  # a stopped `wait` goes on this long after the next one leads
+STOPPED_S = 0.3  # a stopped `wait` continues this long after the next one leads
 PATIENCE_S = 30.0
 PROGRAM = f"""\
 import fcntl, os, signal, sys, time
@@ -85,7 +85,7 @@ class Lock:
             await self._server.wait()
 
     async def start_server(self) -> None:
-        """Start the server, on the port that it had."""
+        """Start the server again on the same port."""
         settings = {
             "-n": 8,
             "--port": self._port,
@@ -107,7 +107,7 @@ class Lock:
         self._port = int(found[2])
 
     async def kill_server(self) -> None:
-        """End the server without a chance to say so."""
+        """Kill the server, without ERROR SHUTDOWN."""
         assert self._server is not None
         self._server.kill()
         await self._server.wait()
@@ -124,11 +124,11 @@ class Lock:
         return self.notes
 
     def leading(self) -> set[int]:
-        """The programs that have led in this round and are still there."""
+        """The programs that have led in this round and are still running."""
         return {pid for pid in {note.pid for note in self.read()} if alive(pid)}
 
     async def settled(self) -> Contender:
-        """Wait until one contender leads and the other stands by; the leader."""
+        """Wait until one contender leads and the other stands by; returns the leader."""
         await until(lambda: sorted(c.rank for c in self.contenders if c.rank is not None) == [0, 1])
         self.read()
         self.notes.clear()
@@ -136,7 +136,7 @@ class Lock:
         return next(contender for contender in self.contenders if contender.rank == 0)
 
     async def round(self, fault: Fault) -> Round:
-        """One fault at a random moment, until one program leads again."""
+        """Cause one fault at a random moment, and wait until one program leads again."""
         leader = await self.settled()
         await asyncio.sleep(random.uniform(0, 2 * self._ping_s))
         (before,) = self.leading()
@@ -223,7 +223,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def measure(fault: str, rounds: int, ping_s: float, *, stubborn: bool) -> list[Round]:
-    """That many rounds of a fault, one after the other."""
+    """Several rounds of a fault, one after another."""
     with tempfile.TemporaryDirectory() as folder:
         lock = Lock(Path(folder), ping_s, stubborn=stubborn)
         try:

@@ -1,8 +1,9 @@
 """The leak check: `python -m tests.faults.leaks --connections 1000000`.
 
 Batches of connections end in every possible way, drawn from a seed, with commands and results in flight.
-Between batches, with one resident member, the server's descriptors and resident bytes are read: the first must be
-back at their start, the second must not grow with the connections (least squares, after a warm-up).
+Between batches, with one resident member, the server's descriptors and resident bytes are read: the number of
+descriptors must be back at its start, and the bytes must not grow with the connections (least squares, after a
+warm-up).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ HELLO = encode(Hello(token=TOKEN))
 LEAVE = encode(Leave())
 TO_ALL = encode(Command(1, 0, 0, RESULTS, 0, b"what is under way " * 10))
 RESET = struct.pack("ii", 1, 0)
-WAYS = {  # how it goes, and how many of a hundred do
+WAYS = {  # the ways to end, in percent of the connections
     "leaves": 30,
     "closes": 20,
     "resets": 15,
@@ -59,7 +60,7 @@ WAYS = {  # how it goes, and how many of a hundred do
     "sends no HELLO": 4,
     "sends half a HELLO": 3,
 }
-FIRST = {  # what goes out with the connection
+FIRST = {  # the bytes sent on connecting
     "resets at once": HELLO + TO_ALL,
     "has the wrong token": encode(Hello(token=b"a guess")),
     "breaks the rules": HELLO + bytes(4),
@@ -70,7 +71,7 @@ FIRST = {  # what goes out with the connection
 
 @dataclass
 class Figures:
-    """The measurement: `samples` are (connections so far, resident bytes); `went` counts the ways to end."""
+    """The measurement: `samples` are (connections so far, resident bytes); `went` counts connections by end."""
 
     connections: int = 0
     seconds: float = 0.0
@@ -95,7 +96,7 @@ class Figures:
 
 
 def slope(samples: list[tuple[int, int]]) -> float:
-    """The slope of the line of least squares through (x, y)."""
+    """The slope of the least-squares line through (x, y)."""
     middle_x = sum(x for x, _ in samples) / len(samples)
     middle_y = sum(y for _, y in samples) / len(samples)
     spread = sum((x - middle_x) ** 2 for x, _ in samples)
@@ -111,7 +112,7 @@ def resident(pid: int) -> int:
 
 
 class Crowd:
-    """Opens and ends batches of connections to `server`; one resident of rank 0 stays and commands them."""
+    """Opens and ends batches of connections to `server`; a resident of rank 0 stays and sends them commands."""
 
     def __init__(self, server: Rig, seed: int) -> None:
         self.went: Counter[str] = Counter()
@@ -123,7 +124,7 @@ class Crowd:
         self._ids = 0
 
     def batch(self) -> int:
-        """One batch, until all of its connections have ended; their number."""
+        """Run one batch until all of its connections have ended; returns their number."""
         ways = self._draw.choices(list(WAYS), list(WAYS.values()), k=BATCH)
         here = [(way, self._connect(FIRST.get(way, HELLO))) for way in ways]
         members = [(way, sock) for way, sock in here if way not in FIRST and _kind(sock) == 0x81]
@@ -132,7 +133,7 @@ class Crowd:
         self._resident.command(self._ids, payload=bytes(100), results=True)
         for number, (_, sock) in enumerate(members):
             if number % 3:
-                sock.sendall(TO_ALL)  # some wait for it when their juniors go, some go before it is read
+                sock.sendall(TO_ALL)  # some await results when juniors leave, some leave before it is read
             if number % 4 == 0:
                 _answer(sock)
         for way, sock in here:
@@ -172,7 +173,7 @@ class Crowd:
         sock.close()
 
     def _settle(self) -> None:
-        """Wait until the resident's command is done, whatever became of its executors."""
+        """Wait until the resident's command is done, whatever the outcome of its executors."""
         while True:
             frame = self._resident.recv(20)
             if isinstance(frame, Done | Refused) and frame.id == self._ids:
@@ -189,7 +190,7 @@ class Crowd:
 
 
 def _kind(sock: socket.socket) -> int:
-    """Read the first frame; its type."""
+    """Read the first frame; returns its type."""
     head = _exactly(sock, 5)
     _exactly(sock, int.from_bytes(head[:4], "big") - 1)
     return head[4]
@@ -205,7 +206,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def _answer(sock: socket.socket) -> None:
-    """Read on to the next command, and answer it."""
+    """Skip to the next command, and answer it."""
     while True:
         head = _exactly(sock, 5)
         body = _exactly(sock, int.from_bytes(head[:4], "big") - 1)

@@ -1,4 +1,4 @@
-"""Notes of programs that lead, and the outcome of a fault that they show: nobody leads, two lead, the fence holds."""
+"""Notes of leading programs, and the outcome of a fault: times with no leader or with two, and refused writes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Note:
 
 @dataclass(frozen=True)
 class Round:
-    """The outcome of a fault, in seconds; `refused` counts what the fence did not let through.
+    """The outcome of a fault, in seconds; `refused` counts the writes that the fence rejected.
 
-    `stall_s` is the longest time for which a leading program did not get to write: the machine's doing, not the lock's.
+    `stall_s` is the longest time for which a leading program could not write because of the machine, not of the lock.
     """
 
     next_s: float

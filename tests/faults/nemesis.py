@@ -115,7 +115,7 @@ class Run:
         self._random = random.Random(seed)
         self._generation = 0
         self._crews = [self._crew(calm=n == 0) for n in range(CREWS)]
-        self._later: list[tuple[float, int, str]] = []  # at, crew, what is to be undone
+        self._later: list[tuple[float, int, str]] = []  # time, crew, the fault to undo
         self._churn_per_s = churn_per_s
         self._over = threading.Event()
 
@@ -124,7 +124,7 @@ class Run:
         return CrewProcess(self._server, self._folder, str(self._seed), f"c{self._generation}", calm=calm)
 
     def go(self, seconds: float, *, faults: bool = True) -> None:
-        """Let it run, then settle."""
+        """Run the crews with their faults, then settle."""
         end = time.monotonic() + seconds
         churning = threading.Thread(target=self._churn_on)
         churning.start()
@@ -161,7 +161,7 @@ class Run:
             self._crews[crew].signal(signal.SIGSTOP)
             self._later.append((now + self._random.choice((0.1, 0.5, 1.5, 5.0)), crew, "go on"))
         elif what == "stop_server":
-            with suppress(AssertionError):  # it may be too busy to be stopped between two turns
+            with suppress(AssertionError):  # the server may be too busy to be stopped between two turns
                 self._server.pause()
             time.sleep(self._random.choice((0.05, 0.3, 1.5)))
             self._server.resume()
@@ -226,7 +226,7 @@ class Run:
         """Wait until no member sends, all results are in, and all queues are empty."""
         for crew in self._crews:
             crew.tell("quiet")
-        time.sleep(6.0)  # the longest time to live, and who is silent is found
+        time.sleep(6.0)  # the longest time to live, and the time to detect a silent member
         for crew in self._crews:
             crew.tell("settle")
 
@@ -252,7 +252,7 @@ def folder_for(path: str | None) -> Iterator[Path]:
 def check(
     seconds: float, seed: int, *, logs: str | None = None, churn_per_s: int = 0, faults: bool = True
 ) -> History:
-    """Run, then check, U1, U2, U4, U5, U6 of the server included. Raises AssertionError on a violation."""
+    """Run, then check the logs and U1, U2, U4, U5 and U6 of the server. Raises AssertionError on a violation."""
     print(f"seed {seed}, {seconds:g} s", flush=True)
     server = Rig(200, *FLAGS)
     history = History()

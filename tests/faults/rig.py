@@ -26,7 +26,7 @@ from ..support.patience import until
 from .certificates import Certificates
 from .tried_peers import TlsPeer, UnixPeer
 
-BACK_S = 5.0  # U4: within this, everything is as it was before
+BACK_S = 5.0  # U4: within this time, everything is back to its previous state
 RSS_SLACK = 5 << 20
 IDLE_S = 0.3
 IDLE_CPU_S = 0.02
@@ -100,7 +100,7 @@ class Rig(Server):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            preexec_fn=preexec,  # noqa: PLW1509 - limits of the child, nothing else
+            preexec_fn=preexec,  # noqa: PLW1509 - it only sets limits
         )
         self.pid = self._process.pid
         try:
@@ -190,7 +190,7 @@ class Rig(Server):
         self._told_to_end = self._told_to_end or number != signal.SIGHUP
         super().signal(number)
 
-    # What is measured
+    # Measurements
 
     def rss(self) -> int:
         """Resident bytes."""
@@ -263,7 +263,7 @@ class Rig(Server):
         )
 
     def check_ranks(self) -> None:
-        """U2: what decodes as MEMBERS has ranks without gaps and growing tickets (frames.py sees to it)."""
+        """U2: a valid MEMBERS has ranks without gaps and increasing tickets (checked by frames.py)."""
         probe = self.join("probe")
         seen: list[int] = []
         while True:
@@ -292,7 +292,7 @@ def _until_members(probe: Peer, first: int) -> Iterable[Members]:
 
 
 def start_s() -> float:
-    """How long a server needs to start here and now, without doing anything: some of it is the machine's own."""
+    """The time that an idle server needs to start here and now; part of it depends on the machine."""
     began = time.monotonic()
     command = [sys.executable, "-m", "rankmux", "server", "--version"]
     subprocess.run(command, cwd=ROOT, env=environment(False), capture_output=True, check=True)
@@ -300,7 +300,7 @@ def start_s() -> float:
 
 
 def readable(sock: socket.socket, seconds: float) -> bool:
-    """Whether bytes arrive within that time."""
+    """Whether bytes arrive within the given time."""
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         return bool(selector.select(seconds))

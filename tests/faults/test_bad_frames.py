@@ -18,7 +18,7 @@ from .witness import Witness, expect_end, figure
 LENGTHS = (65_601, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF_FFDA)
 BAD = [
     (bytes(4), Code.PROTOCOL),
-    (envelope(0x02, bytes(13)), Code.PROTOCOL),  # F7: shorter than its fixed part
+    (envelope(0x02, bytes(13)), Code.PROTOCOL),  # F7: shorter than the fixed part
     (envelope(0x01, b"\x01\x00\x09ada"), Code.PROTOCOL),
     (envelope(0x05, bytes(13)), Code.PROTOCOL),
     (envelope(0x06, bytes(65)), Code.PROTOCOL),
@@ -64,7 +64,7 @@ def test_f1_the_cpu_is_linear_in_the_bytes(rig: Rigging) -> None:
     sender, junior = server.join(), server.join()
     frame = encode(Command(1, 0, 0, QUIET, 0, bytes(12 << 20)))
     sender.raw(frame[:-400])
-    time.sleep(0.2)  # the rest of it is read
+    time.sleep(0.2)  # meanwhile the server reads the rest
     before = server.cpu()
     for octet in frame[-400:-1]:
         sender.raw(bytes([octet]))
@@ -96,7 +96,7 @@ def test_f2_ten_thousand_small_frames_in_one_piece(rig: Rigging) -> None:
 
 @anywhere
 def test_f3_to_f9_each_under_its_reason_and_no_memory(rig: Rigging) -> None:
-    """Each is answered at once, with its code; nothing is allocated for a size that is only announced."""
+    """Each frame is answered at once, with its code; no memory is allocated for an announced size."""
     server = rig(64)
     witness = Witness(server.join(), [server.join(), server.join()])
     peak = server.peak()
@@ -125,7 +125,7 @@ def test_f3_to_f9_each_under_its_reason_and_no_memory(rig: Rigging) -> None:
 
 @anywhere
 def test_f4_a_frame_at_the_bound(rig: Rigging) -> None:
-    """65,600 is read (its payload is too big by itself: REFUSED), 65,601 is not."""
+    """A length of 65,600 is read (and REFUSED because of the payload alone), 65,601 is not."""
     server = rig(4)
     sender, junior = server.join(), server.join()
     largest = Command(1, 0, 0, 0, 0, bytes(65_536))
@@ -139,7 +139,7 @@ def test_f4_a_frame_at_the_bound(rig: Rigging) -> None:
 
 @anywhere
 def test_f6_announced_and_stalled(rig: Rigging) -> None:
-    """60 members announce 16 MiB each and send 10 bytes: only those are held, until the frames time out."""
+    """60 members announce 16 MiB each and send 10 bytes: only those bytes are held, until the frames time out."""
     server = rig(80, "--max-payload", str(16 << 20), "--frame-timeout-s", "1")
     witness = Witness(server.join(), [server.join()])
     before = server.rss()
@@ -218,7 +218,7 @@ def test_finish_notices(rig: Rigging, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rig detects a descriptor that stays open, and a member that stays in the room."""
     server = rig(4)
     assert isinstance(server, Rig)
-    monkeypatch.setattr("tests.faults.rig.BACK_S", 0.2)  # it never comes back here
+    monkeypatch.setattr("tests.faults.rig.BACK_S", 0.2)  # here it never returns to the initial state
     server.descriptors_before -= 1
     with pytest.raises(AssertionError, match="U4"):
         server.verify()

@@ -21,13 +21,13 @@ def to_all(number: int, size: int = 20) -> bytes:
 
 
 def executed(peer: Peer) -> list[int]:
-    """The numbers of the commands that it has, up to a PING's answer."""
+    """The numbers of the commands received before the answer to a PING."""
     return [int.from_bytes(f.payload[:4], "big") for f in peer.settle() if isinstance(f, Execute)]
 
 
 @anywhere
 def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
-    """The same turn's commands meet connections that are reset already: the others get all of them."""
+    """Commands of a turn meet connections that are already reset: the other members receive all of them."""
     server = rig(24)
     for round_ in range(5):
         sender, *targets = server.line(12)
@@ -44,7 +44,7 @@ def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
 
 @anywhere
 def test_c2_some_of_many_leave_in_one_turn(rig: Rigging) -> None:
-    """One RANK each, with the final rank, and only for members whose rank changes."""
+    """Each member whose rank changes receives one RANK, with the final rank; the others receive none."""
     server = rig(40)
     members = server.line(30)
     gone = members[5:25:3]
@@ -81,7 +81,7 @@ def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
         new = server.connect()
         new.send(Hello(name=f"new {round_}"))
         welcome = new.expect(Welcome)
-        if welcome.rank == 2:  # behind the part of a frame, the reset is read a turn later
+        if welcome.rank == 2:  # after a partial frame, the reset is read a turn later
             new.expect(Rank, rank=1, cause=Cause.LOST)
         assert welcome.rank in (1, 2)
         new.expect_quiet()
@@ -92,7 +92,7 @@ def test_c3_a_descriptor_is_used_again_in_the_same_turn(rig: Rigging) -> None:
 
 @everywhere
 def test_c4_rank_0_dies_with_commands_in_the_servers_input(rig: Rigging) -> None:
-    """Its commands go out first, with its authority; then all move up."""
+    """Its commands are sent first, with its former rank; then all move up."""
     server = rig(8)
     for how in ("reset", "close"):
         first, *others = server.line(4)
@@ -109,7 +109,7 @@ def test_c4_rank_0_dies_with_commands_in_the_servers_input(rig: Rigging) -> None
 
 @anywhere
 def test_c5_a_sender_resets_right_after_a_frame(rig: Rigging) -> None:
-    """All its targets get it, or none."""
+    """Either all its targets receive it, or none."""
     server = rig(40)
     senders, targets, probe = server.line(30), server.line(5), server.join()
     for number, sender in enumerate(senders):
@@ -165,7 +165,7 @@ def test_c8_one_leaves_and_one_comes_in_the_same_turn(rig: Rigging) -> None:
 
 @pytest.mark.slow
 def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:  # noqa: F811
-    """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest are informed within 2 s."""
+    """1,000 here, 10,000 in tests/protocol/test_scale.py; one sweep, and the rest are notified within 2 s."""
     count = 1000
     server = rig(count + 10, "--ping-ms", "60000")
     members = server.line(count)
@@ -191,7 +191,7 @@ def test_c9_half_of_many_vanish_at_once(rig: Rigging, many_files: None) -> None:
 
 @anywhere
 def test_resets_at_every_moment(rig: Rigging) -> None:
-    """Members that reset while they connect, greet, command or answer; the witness loses nothing."""
+    """Members that reset while they connect, send HELLO, commands or results; the witness loses nothing."""
     server = rig(64)
     witness = Witness(server.join(), [server.join(), server.join()])
     stages = [

@@ -22,7 +22,7 @@ DOWN_S = 0.5
 
 @pytest.mark.slow
 def test_l1_l4_64_clients_come_back_after_a_crash(rig: Rigging) -> None:
-    """No rank from the loss to the next WELCOME; all are admitted, within the longest back-off and a little."""
+    """No rank from the loss to the next WELCOME; all are admitted within the longest back-off and some slack."""
     first = rig(COUNT)
     told: dict[int, list[object]] = {number: [] for number in range(COUNT)}
     clients = []
@@ -37,7 +37,7 @@ def test_l1_l4_64_clients_come_back_after_a_crash(rig: Rigging) -> None:
     for thread in threads:
         thread.start()
     until(lambda: all(len(notes) == 1 for notes in told.values()), 10, "not everybody joined")
-    first.exit_code = None  # it does not end in order
+    first.exit_code = None  # it does not exit cleanly
     first.signal(signal.SIGKILL)
     first.wait()
     until(lambda: all(len(notes) == 2 for notes in told.values()), 10, "not everybody noticed")

@@ -49,7 +49,7 @@ def test_the_core_of_the_rows(rig: Rigging) -> None:
     old = server.join()
     with (
         server.one_turn()
-    ):  # F10, C1, C3: gone in mid-frame while it is sent to, and the next one is there already
+    ):  # F10, C1, C3: lost in mid-frame while frames are sent to it, when the next one has already joined
         first.command(2, payload=b"while one goes", quiet=True)
         old.raw(encode(Command(1, 0, 0, 0, 0, b"cut"))[:-2])
         old.reset()
@@ -71,7 +71,7 @@ def test_the_core_of_the_rows(rig: Rigging) -> None:
         peer.expect_close()
     first.wait_for_total(4)
 
-    second.command(7, payload=b"work", results=True)  # results of the one, and of the other that leaves
+    second.command(7, payload=b"work", results=True)  # a result of one executor, while the other leaves
     seq = third.expect(Execute, payload=b"work").seq
     new.expect(Execute, payload=b"work")
     third.result(seq, Status.OK, b"done")
@@ -91,7 +91,7 @@ def test_the_core_of_the_rows(rig: Rigging) -> None:
     assert error.code == Code.SLOW
     assert len(before) * BIG < 30 * BIG
 
-    with server.one_turn():  # C4, C2: rank 0 goes with commands in the server's input
+    with server.one_turn():  # C4, C2: rank 0 leaves with commands in the server's input
         first.raw(b"".join(encode(Command(n, 0, 0, QUIET, 0, n.to_bytes(4, "big"))) for n in range(50)))
         first.reset()
     for rank, peer in enumerate((second, third)):

@@ -1,4 +1,4 @@
-"""Rows H: a connection before its HELLO holds no seat, little memory, and not for long."""
+"""Rows H: a connection before its HELLO holds no seat, uses little memory and is soon closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN = b"a token for tests"
 
 @everywhere
 def test_h1_h2_nothing_said_or_dripped(rig: Rigging) -> None:
-    """Closed after the handshake's timeout, however it sends; no seat, no rank, no RANK for others."""
+    """It is closed after the handshake timeout, however it sends; no seat, no rank, no RANK for others."""
     server = rig(4, "--handshake-timeout-s", "1", "--tls-handshake-timeout-s", "1")
     witness = Witness(server.join(), [server.join()])
     silent = [server.connect() for _ in range(10)]
@@ -37,7 +37,7 @@ def test_h1_h2_nothing_said_or_dripped(rig: Rigging) -> None:
 
 @anywhere
 def test_h3_wrong_tokens(rig: Rigging, tmp_path) -> None:
-    """The same AUTH each time, whatever is wrong; no token in the log."""
+    """The same AUTH each time, whatever the fault; no token in the log."""
     path = tmp_path / "token"
     path.write_bytes(TOKEN + b"\n")
     path.chmod(0o600)
@@ -86,7 +86,7 @@ def test_h4_before_hello_and_behind_it(rig: Rigging) -> None:
     "octets", [struct.pack(">I", 4097) + b"\x01", struct.pack(">I", 4096) + b"\x01" + bytes(4095)]
 )
 def test_h5_too_much_before_hello(rig: Rigging, octets: bytes) -> None:
-    """4 KiB + 1: refused after its four bytes. 4 KiB: read, and refused for its version."""
+    """4 KiB + 1: refused after the four bytes of the length. 4 KiB: read, and refused for its version."""
     server = rig(4)
     peak = server.peak()
     for _ in range(30):
@@ -98,7 +98,7 @@ def test_h5_too_much_before_hello(rig: Rigging, octets: bytes) -> None:
 
 @anywhere
 def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
-    """Nothing is answered before HELLO, so no output piles up for a peer that does not read."""
+    """The server answers nothing before HELLO, so no output accumulates for a peer that does not read."""
     server = rig(4)
     member = server.join()
     peak = server.peak()
@@ -112,7 +112,7 @@ def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
         _read_out(peer)
     tls = (
         0 if server.ground.transport == "plain" else len(flooders) * (64 << 10)
-    )  # what OpenSSL takes for each
+    )  # the memory of OpenSSL for each
     assert server.peak() - peak < (1 << 20) + tls
     member.expect_quiet()
     server.finish_keeping_the_log()
@@ -121,7 +121,7 @@ def test_h6_pings_before_hello_and_answers_never_read(rig: Rigging) -> None:
 
 @anywhere
 def test_h7_a_second_hello(rig: Rigging) -> None:
-    """It ends that connection; its juniors move up, with the cause EVICTED."""
+    """It ends the connection; its juniors move up, with the cause EVICTED."""
     server = rig(6)
     senior, twice, junior = server.line(3)
     twice.send(Command(1, payload=b"before"), Hello(), Command(2, payload=b"behind"))
@@ -133,7 +133,7 @@ def test_h7_a_second_hello(rig: Rigging) -> None:
 
 
 def test_the_limits_on_connections_without_hello(rig: Rigging) -> None:
-    """Just at the limit all wait; the newest over it is refused, the others and members notice nothing."""
+    """At the limit all wait; the newest one over it is refused, and the others and the members are not affected."""
     server = rig(4, "--greeting-max", "12", "--greeting-max-per-address", "8", "--handshake-timeout-s", "30")
     member = server.join()
     here = [server.connect() for _ in range(8)]
@@ -141,7 +141,7 @@ def test_the_limits_on_connections_without_hello(rig: Rigging) -> None:
     late = server.connect()
     late.expect_error(Code.RESOURCE)
     for peer in here[:2]:
-        peer.hello()  # a place is free again
+        peer.hello()  # one fewer waits now
     also = [server.connect(), server.connect()]
     others = [server.plain(source="127.0.0.2") for _ in range(4)]
     over = server.plain(source="127.0.0.3")
@@ -151,7 +151,7 @@ def test_the_limits_on_connections_without_hello(rig: Rigging) -> None:
         sock.close()
     also[0].expect_nothing()
     for peer in [*here[2:], *also]:
-        peer.close()  # else whoever looks whether all is well now is one too many from this address
+        peer.close()  # or the connection of the final checks would exceed the limit for this address
     member.settle()
     server.finish_keeping_the_log()
     assert server.closes()["resource"] == 2

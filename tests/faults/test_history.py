@@ -1,4 +1,4 @@
-"""The history checker: a short run, and its detection of single errors put into the logs of that run."""
+"""The history checker: a short run, and the detection of single errors inserted into its logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .checker import History
 
 Lines = list[list[str]]
 
-pytestmark = pytest.mark.slow  # all of it looks at one run of some seconds
+pytestmark = pytest.mark.slow  # all tests use one run of some seconds
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def judged(logs: Lines) -> list[str]:
 
 
 def edited(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> list[str]:
-    """The violations when a line of those of `kind` has been edited: the one in the middle, or else one around it.
+    """The violations after an edit of one line of `kind`: the one in the middle, or else one near it.
 
     Not every line can be contradicted: a rank that no other member saw may be valid.
     """
     places = [
         (n, at) for n, lines in enumerate(logs) for at, line in enumerate(lines) if line.split()[1] == kind
     ]
-    if kind == "E":  # to all, and not the last ones that somebody saw
+    if kind == "E":  # to all, and not among the last ones that a member saw
         places = [(n, at) for n, at in places if logs[n][at].split()[7] == "0"]
     for part in sorted(range(1, 32), key=lambda part: abs(part - 16)):
         n, at = places[len(places) * part // 32]
@@ -91,10 +91,10 @@ def test_nothing_is_violated(logs: Lines) -> None:
         ("E", changed(5, 1)),  # its sender
         ("E", changed(6, 1)),  # its number
         ("E", changed(9, 1)),  # its bytes
-        ("R", changed(3, 1)),  # a rank that somebody else has
-        ("J", changed(2, 1000)),  # a ticket that does not grow
-        ("M", changed(4, 1)),  # rank 0 is somebody else
-        ("D", changed(3, 1)),  # one executor more than there was
+        ("R", changed(3, 1)),  # a rank that another member has
+        ("J", changed(2, 1000)),  # a ticket that does not increase
+        ("M", changed(4, 1)),  # rank 0 is another member
+        ("D", changed(3, 1)),  # one executor too many
         ("A", changed(3, 1)),  # another seq
     ],
     ids=lambda value: (

@@ -10,17 +10,17 @@ from .contender import GRACE_S
 from .leader_lock import FAULTS, STOPPED_S, measure
 from .lock_notes import Note, judge
 
-PING_S = 0.4  # GRACE_S is well below 1.75 times this, and so keeps some faults from making two leaders
+PING_S = 0.4  # GRACE_S is well below 1.75 times this, which prevents two leaders under some faults
 SLACK_S = 1.5  # for starting programs on a busy machine
 BUSY_S = 0.3  # for stopping them
-SILENCE_S = PING_S * 3.25  # the server gives a silent member up within this
+SILENCE_S = PING_S * 3.25  # the server evicts a silent member within this time
 LEADS_WITHIN_S = {  # from the fault until the next program writes
     "kill": GRACE_S,
     "stop": SILENCE_S,
     "cut-to-client": SILENCE_S + GRACE_S,
     "cut-to-server": SILENCE_S,
     "cut-both": SILENCE_S,
-    "server": 3.0,  # it has to start, and so has `wait`, more than once
+    "server": 3.0,  # it has to start, and `wait` too, more than once
 }
 TWO_WITHIN_S = {
     "kill": 0.0,

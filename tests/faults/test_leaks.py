@@ -13,11 +13,11 @@ TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # 100,000 handshakes of TLS take their time
+@pytest.mark.timeout(1200)  # 100,000 TLS handshakes take long
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
     """Connections end in every way: no descriptor leaks, and less than 1 KiB per 1,000 of them."""
-    # The first 40,000 are for what comes to rest: a few pages, which over a short run look like a slope.
+    # The first 40,000 let the memory settle: its last few pages would look like a slope over a short run.
     figures = leaks.check(100_000, seed=4, transport=transport, certificates=certificates, warm_up=40_000)
     assert figures.went.keys() >= leaks.WAYS.keys()
     assert figures.went["finds no seat"] > 100

@@ -1,4 +1,4 @@
-"""Logs that nobody reads: whatever standard error is, members are served as if somebody did."""
+"""Logs without a reader: whatever standard error is, members are served as usual."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def port_of(process: subprocess.Popen[bytes]) -> int:
 
 
 def busy(port: int, between: int | None = None) -> None:
-    """Commands that log a line each, and a PING after each; `between`: a descriptor to read a page of."""
+    """Send commands that log a line each, with a PING after each; a page is read from the descriptor `between`."""
     first, second = Peer("127.0.0.1", port), Peer("127.0.0.1", port)
     first.hello()
     second.hello()
@@ -69,7 +69,7 @@ def busy(port: int, between: int | None = None) -> None:
         second.ping(b"here")
         second.ping(b"here")
         late.append(time.monotonic() - began)
-    assert sorted(late)[-2] < 0.1, max(late)  # one may fall into a pause of the machine
+    assert sorted(late)[-2] < 0.1, max(late)  # one may coincide with a pause of the machine
     first.close()
     second.close()
 
@@ -133,7 +133,7 @@ def test_standard_output_is_full() -> None:
 
 @pytest.mark.timeout(60)
 def test_standard_output_and_error_are_closed() -> None:
-    """No socket takes their numbers: a log line would go to a peer."""
+    """No socket gets their descriptor numbers: a log line would go to a peer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -31,7 +31,7 @@ def test_r5_memory_runs_out(rig: Rigging) -> None:
     stalled = [server.join(receive_buffer=4096) for _ in range(4)]
     taken = _virtual_bytes(server.pid)
     resource.prlimit(server.pid, resource.RLIMIT_AS, (taken + ROOM_BYTES, resource.RLIM_INFINITY))
-    total = 12_000  # 750 MiB, each of them for one alone
+    total = 12_000  # 750 MiB, each command for one receiver alone
     sending = threading.Thread(target=_fill, args=(sender, len(stalled), total))
     sending.start()
     peak = 0

@@ -1,4 +1,4 @@
-"""SIGHUP with anything but a file in the place of a file: nothing changes, and no member waits."""
+"""SIGHUP when a configured file is not a regular file: nothing changes, and no member waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .rig import Ground, Rig
 
 
 def refuses_to_reload(server: Rig, times: int) -> None:
-    """A member that pings all the while does not notice."""
+    """A member that pings throughout is not affected."""
     witness = server.join()
     server.signal(signal.SIGHUP)
     late = []
@@ -63,7 +63,7 @@ def test_what_replaces_a_file(rig: Rigging, certificates: Certificates, tmp_path
     path.rename(kept)
     path.symlink_to(kept)
     flags = ["--" + what.replace("_", "-"), str(path)]
-    # A flag that comes twice counts as it came last.
+    # The last occurrence of a repeated flag counts.
     server = rig(10, *flags, token=b"secret") if original is None else rig(10, *flags, ground=Ground("mtls"))
     for number, make in enumerate((pipe, without_end, device, folder), 1):
         path.unlink()
@@ -98,7 +98,7 @@ def test_a_named_pipe_at_the_start(tmp_path: Path, flag: str) -> None:
 
 @pytest.mark.timeout(60)
 def test_files_from_the_shell(tmp_path: Path, certificates: Certificates) -> None:
-    """`<(...)` works where a file is read once."""
+    """`<(...)` works for a file that is read once."""
     command = (
         f'exec "{sys.executable}" -m rankmux server --check-config --config <(echo seats = 5; echo port = 0)'
         f' --token-file <(sleep 0.2; echo secret) --tls-cert "{certificates.server}"'

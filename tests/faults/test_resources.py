@@ -70,7 +70,7 @@ def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> Non
     fds = server.descriptors()
     assert fds < server.descriptors_before + 256 + 3 + 70
     newcomer = server.plain(source="127.0.1.1")
-    for sock in silent[:200]:  # those of some addresses give up
+    for sock in silent[:200]:  # the connections from some addresses close
         sock.close()
     began = time.monotonic()
     server.join()
@@ -90,7 +90,7 @@ def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> Non
 
 
 def test_r2_the_same_address_is_served_by_whom_is_prompt(rig: Rigging) -> None:
-    """The limit counts waiting connections only: those that send HELLO at once never meet it."""
+    """The limit counts waiting connections only: those that send HELLO at once are never affected."""
     server = rig(300)
     silent = [server.plain() for _ in range(64)]
     prompt = []
@@ -131,7 +131,7 @@ def _to_one(sender: Peer, rank: int, count: int) -> None:
 
 @pytest.mark.slow
 def test_r4_one_copy_of_the_backlog(rig: Rigging, many_files: None) -> None:
-    """40 stalled peers behind the same 7 MiB take 7 MiB, not 280; then they are evicted, and the rest lose nothing."""
+    """40 stalled peers behind the same 7 MiB take 7 MiB, not 280; then they are evicted; other members lose nothing."""
     flags = ("--outbox-soft-bytes", str(7 << 20), "--write-timeout-s", "1.5")
     server = rig(50, *flags)
     sender, healthy = server.join(), server.join()
@@ -231,7 +231,7 @@ def test_r6_connects_at_a_high_rate(rig: Rigging) -> None:
 
 @anywhere
 def test_a_limit_trips_when_traffic_stops(rig: Rigging) -> None:
-    """Just below the limits all stay; over them each is evicted for its reason, even when no more is sent."""
+    """Just below the limits all stay; over them each is evicted for its reason, even when nothing more is sent."""
     server = rig(8, "--frame-timeout-s", "0.6", "--ping-ms", "60000")
     below, over = server.join(), server.join()
     frame = encode(Command(1, 0, 0, QUIET, 0, b"late"))

@@ -1,4 +1,4 @@
-"""Settings as an operator meets them: sources of values, --check-config, and refusals to start.
+"""Settings from an operator's view: sources of values, --check-config, and refusals to start.
 
 (The range of each setting: tests/test_config.py.)
 """
@@ -77,7 +77,7 @@ def test_the_settings_as_they_are_shown_can_be_read_again(tmp_path: Path) -> Non
 
 
 def test_who_reads_the_settings_may_stop_early() -> None:
-    """As `rankmux-server --print-config | head` does."""
+    """Output to a closed pipe, as with `rankmux-server --print-config | head`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rankmux.cli.server", "--print-config"],
         stdout=subprocess.PIPE,
@@ -103,7 +103,7 @@ def test_who_reads_the_settings_may_stop_early() -> None:
 def test_an_error_names_key_value_and_what_is_allowed(
     flags: tuple[str, ...], variables: dict[str, str], words: str, check: tuple[str, ...]
 ) -> None:
-    """In one line, exit code 2, before anything listens; --check-config finds the same."""
+    """One line, exit code 2, before the server listens; --check-config reports the same."""
     code, out, err = run("--port", "0", *flags, *check, **variables)
     assert (code, out) == (2, "")
     assert words in err.replace("'0'", "0")
@@ -137,7 +137,7 @@ def test_an_error_names_key_value_and_what_is_allowed(
 def test_what_cannot_be_listened_on(
     tmp_path: Path, flags: tuple[str, ...], words: str, check: tuple[str, ...]
 ) -> None:
-    """A start refuses it, and so does --check-config, which leaves no socket behind."""
+    """The server refuses to start, and so does --check-config, which leaves no socket behind."""
     file = tmp_path / "file"
     file.write_text("precious")
     with socket.socket() as free:
@@ -175,13 +175,13 @@ def test_a_server_is_checked_while_it_runs(tmp_path: Path, rig: Rigging) -> None
     assert [line.split()[1] for line in err.splitlines()] == [str(members), str(admin)]
     assert members.is_socket()
     assert admin.is_socket()
-    assert run("--check-config", "--port", port, "--admin", port)[0] == 0  # it cannot know whose that is
+    assert run("--check-config", "--port", port, "--admin", port)[0] == 0  # it cannot know the socket's owner
     code, _, err = run("--check-config", "--port", port, "--admin", "x")
     assert code == 2
     assert "admin is 'x'" in err
     server.join()
     assert "closed" not in server.log()
-    stale = tmp_path / "stale"  # as one leaves it behind that is killed
+    stale = tmp_path / "stale"  # as left behind by a killed server
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(stale))
     assert run("--check-config", "--unix", str(stale))[::2] == (0, "")
@@ -237,7 +237,7 @@ def test_tokens_of_a_file_and_of_the_environment(tmp_path: Path) -> None:
 
 
 def test_tokens_are_compared_as_digests_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every known token is compared, whichever matches; all digests have the same length."""
+    """Every known token is compared, regardless of which one matches; all digests have the same length."""
     compared: list[tuple[bytes, bytes]] = []
 
     def watch(one: bytes, other: bytes) -> bool:
@@ -264,7 +264,7 @@ def test_a_token_of_the_environment_lets_in(rig: Rigging) -> None:
 
 
 def test_it_refuses_to_stand_in_the_open(tmp_path: Path, certificates: Certificates) -> None:
-    """Except on loopback: a token or client certificates, and TLS; or --insecure."""
+    """Except on loopback, the server requires TLS and a token or client certificates, or else --insecure."""
     token = ("--token-file", token_file(tmp_path))
     tls = ("--tls-cert", str(certificates.server))
     mtls = (*tls, "--tls-client-ca", str(certificates.ca))

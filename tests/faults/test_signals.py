@@ -34,7 +34,7 @@ def undelivered(server: Rig) -> tuple[int, int]:
 
 @everywhere
 def test_g1_sigterm_under_load(rig: Rigging) -> None:
-    """No new connections, ERROR SHUTDOWN to all, no RANK frames, what is queued goes out, exit code 0."""
+    """No new connections, ERROR SHUTDOWN to all, no RANK frames, queued output is sent, exit code 0."""
     server = rig(6)
     sender, behind, healthy = server.join(), server.join(receive_buffer=8192), server.join()
     for number in range(15):
@@ -75,7 +75,7 @@ def test_g1_what_was_not_delivered_is_counted(rig: Rigging) -> None:
 
 
 def test_g1_it_does_not_wait_for_who_does_not_close(rig: Rigging) -> None:
-    """Everything is delivered; a client that merely never closes its side holds up nothing for long."""
+    """All frames are delivered; a client that never closes its side delays the shutdown only briefly."""
     server = rig(4, "--drain-s", "0.3")
     members = server.line(3)
     began = time.monotonic()
@@ -98,7 +98,7 @@ def test_g1_no_result_comes_after_the_error(rig: Rigging) -> None:
 
 
 def test_g1_the_drain_is_waited_for_asleep(rig: Rigging) -> None:
-    """Even when a command expires meanwhile, without a frame about it."""
+    """The server sleeps even when a command expires meanwhile, which no frame reports."""
     server = rig(4, "--shutdown-drain-s", "2")
     sender, stalled = server.join(), server.join(receive_buffer=4096)
     for ident in range(12):
@@ -163,7 +163,7 @@ def test_g3_sigkill_and_restart_on_a_unix_socket(tmp_path: Path, rig: Rigging) -
 
 @pytest.mark.slow
 def test_g4_the_server_was_stopped(rig: Rigging) -> None:
-    """30 s in the row; here the time of 16 pings, over 4 handshake timeouts and 8 write timeouts."""
+    """The row says 30 s; here it is the time of 16 pings, over 4 handshake timeouts and 8 write timeouts."""
     server = rig(
         8,
         "--ping-ms",
@@ -232,7 +232,7 @@ def test_g5_sighup_with_a_broken_token_file(rig: Rigging, tmp_path: Path) -> Non
 
 
 def test_g5_sighup_with_a_new_token(rig: Rigging, tmp_path: Path) -> None:
-    """Rotation: the old and the new token, then the new one alone. Members stay, whatever token they used."""
+    """Rotation: the old and the new token, then the new one alone. Members stay, whichever token they used."""
     path = tmp_path / "token"
     path.write_bytes(b"first\n")
     path.chmod(0o600)
@@ -273,7 +273,7 @@ def test_g5_sighup_with_new_and_with_broken_certificates(
 
 
 def test_k1_the_wall_clock_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All timeouts use a monotonic clock: an hour forth or back has no effect."""
+    """All timeouts use a monotonic clock: an hour forward or back has no effect."""
     real = time.time
     jump = [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + jump[0])
@@ -301,7 +301,7 @@ def test_k1_nothing_reads_the_wall_clock() -> None:
 
 @pytest.mark.slow
 def test_k2_idle_with_members(rig: Rigging) -> None:
-    """At most two wake-ups a second; the pings are far away."""
+    """At most two wake-ups per second; no ping is due soon."""
     server = rig(10)
     server.line(5)
     time.sleep(0.3)

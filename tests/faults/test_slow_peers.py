@@ -68,7 +68,7 @@ def last_words(peer: Peer) -> tuple[list[int], Error | None]:
 
 @everywhere
 def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> None:
-    """Also T6 over TLS: the record at the head of its queue is sent as it was begun."""
+    """Also T6 over TLS: the record at the head of its queue is resent unchanged."""
     server = rig(4, "--write-timeout-s", "1")
     sender, slow, healthy = server.join(), server.join(receive_buffer=8192), server.join()
     began = time.monotonic()
@@ -211,7 +211,7 @@ def test_s5_half_close_after_the_last_command(rig: Rigging) -> None:
 
 @anywhere
 def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
-    """It is not read from, but pinged, which detects the reset long before the receiver times out."""
+    """The server does not read from it but pings it, which detects the reset long before the receiver times out."""
     server = rig(4, "--write-timeout-s", "30", "--ping-ms", "500")
     sender, slow = server.join(answers_pings=False), server.join(receive_buffer=4096)
     sender.sock.settimeout(0.3)
@@ -288,7 +288,7 @@ def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
     server = rig(4, "--slow-consumer", "evict")
     sender, slow, healthy = server.join(), server.join(receive_buffer=4096), server.join()
     began = time.monotonic()
-    for number in range(100):  # in step with the healthy one, which is never behind then
+    for number in range(100):  # in step with the healthy one, so that it is never behind
         payload = number.to_bytes(4, "big") + bytes(16_380)
         sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, payload)))
         assert numbers(healthy, 1) == [number]
@@ -324,7 +324,7 @@ def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
 
 @everywhere
 def test_the_others_keep_their_pace(rig: Rigging) -> None:
-    """A slow receiver holds up its sender; a member that sends only to others is not affected."""
+    """A slow receiver delays its sender; a member that sends only to others is not affected."""
     server = rig(8, "--write-timeout-s", "1")
     slow_sender, slow = server.join(), server.join(receive_buffer=4096)
     heir = (

@@ -57,7 +57,7 @@ class Injector:
 
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
 def test_o1_accept_has_no_resources(rig: Rigging, strace: str, name: str) -> None:
-    """The listener pauses 100, 200, 400 ms; one line is logged; members do not notice; then the backlog is served."""
+    """The listener pauses 100, 200, 400 ms; one line is logged; members are unaffected; then the backlog is served."""
     server = rig(10)
     witness = Witness(server.join(), [server.join(), server.join()])
     injector = Injector(strace, server, f"accept4:error={name}:when=1..3")
@@ -147,7 +147,7 @@ def test_o3_send_fails_in_a_fan_out(rig: Rigging, strace: str, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["ENOBUFS", "ENOMEM"])
 def test_o4_send_has_no_buffers(rig: Rigging, strace: str, name: str) -> None:
-    """Kept and tried again, without spinning."""
+    """The output is kept and sent again later, without spinning."""
     server = rig(10)
     sender, *juniors = server.line(4)
     injector = Injector(strace, server, f"sendto,sendmsg:error={name}:when=2..8")
@@ -175,7 +175,7 @@ def test_o5_a_new_socket_can_not_be_set_up(rig: Rigging, strace: str, call: str)
     finally:
         injector.stop()
     assert server.join().joined.rank == 2
-    server.checks_closes = call != "ioctl"  # that one was never counted as accepted
+    server.checks_closes = call != "ioctl"  # that connection was never counted as accepted
 
 
 def test_o6_too_few_descriptors(rig: Rigging) -> None:

@@ -171,12 +171,12 @@ def test_t4_hello_and_commands_in_one_record(rig: Rigging) -> None:
     sender.send(Hello(), *[Command(n, 0, 0, 0, 0, b"z" * 30) for n in range(300)])
     sender.expect(Welcome)
     for _ in range(300):
-        assert sender.recv().kind == 0x85  # nobody is below
+        assert sender.recv().kind == 0x85  # it has no junior
 
 
 @TLS
 def test_t5_t6_a_peer_with_a_small_window_that_reads_in_gulps(rig: Rigging) -> None:
-    """WANT_WRITE again and again, with new commands queued in between: every byte arrives once and in place."""
+    """Repeated WANT_WRITE, with new commands queued in between: every byte arrives once and in order."""
     server = rig(4, "--send-buffer-bytes", "8192")
     sender, junior = server.join(), server.join(receive_buffer=4096)
     total = 150

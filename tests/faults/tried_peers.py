@@ -39,7 +39,7 @@ class UnixPeer(Peer):
     """A test client over a Unix socket."""
 
     def __init__(self, path: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as placeholder:  # a Peer is born over TCP
+        with socket.create_server(("127.0.0.1", 0)) as placeholder:  # a Peer is created over TCP
             super().__init__(*placeholder.getsockname())
         self.sock.close()
         self.sock = socket.socket(socket.AF_UNIX)

@@ -22,7 +22,7 @@ def figure(row: str, what: str, value: str) -> None:
 class Witness:
     """U3: a sender and its juniors, which must receive each of its commands once, whole and in order.
 
-    `lags` are the seconds from each sending to its last receipt. The members are read by a thread, RANK frames pass.
+    `lags` are the seconds from each sending to its last receipt. A thread reads the members and skips RANK frames.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Witness:
                 self.ranks[receiver].append(frame)
                 continue
             if not isinstance(frame, Execute) or len(frame.payload) != self._size + 8:
-                continue  # of another sender
+                continue  # from another sender
             number = int.from_bytes(frame.payload[:8], "big")
             assert number == len(seen), f"U3: command {number} came where {len(seen)} was due"
             assert frame.payload[8:] == bytes([number & 0xFF]) * self._size, "U3: a torn command"

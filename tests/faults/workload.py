@@ -45,7 +45,7 @@ from ..protocol.frames import (
     encode,
 )
 
-HEAD = struct.Struct(">QIBI")  # sender's ticket, its number, target, arg
+HEAD = struct.Struct(">QIBI")  # sender's ticket, command number, target, arg
 REJOIN_S = (0.05, 1.0)
 SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
 RATE_S = 0.35

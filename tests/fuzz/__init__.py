@@ -1,1 +1,1 @@
-"""Fuzzing what reads a stranger's bytes: `python -m tests.fuzz --seconds 60`."""
+"""Fuzzing of the code that reads untrusted bytes: `python -m tests.fuzz --seconds 60`."""

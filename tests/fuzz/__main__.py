@@ -78,7 +78,7 @@ def _at_random(name: str, seconds: float, seed: int) -> None:
 
 
 def mangled(draw: random.Random, seeds: list[bytes], count: int) -> list[bytes]:
-    """So many inputs: seeds with pieces overwritten, put in, taken out or doubled."""
+    """Random inputs: seeds with pieces overwritten, inserted, removed or duplicated."""
     made = []
     for _ in range(count):
         data = bytearray(draw.choice(seeds))

@@ -1,4 +1,4 @@
-"""What is fuzzed: the decoder in both twins, the server's session, the client's session. Each takes any bytes at all.
+"""The fuzz targets: the decoder in both twins, the server's session, the client's session. Each takes arbitrary bytes.
 
 The first bytes of the input choose limits, chunks and whether the rest is a raw stream or a list of frames whose
 lengths are right (so that much gets past the first four bytes). A target raises when something is wrong.

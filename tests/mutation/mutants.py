@@ -38,7 +38,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """`changes` are (what stands once in `file`, what stands there instead)."""
+    """`changes` are (text that occurs once in `file`, its replacement)."""
 
     name: str
     file: str

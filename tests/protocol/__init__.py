@@ -1,1 +1,1 @@
-"""The wire protocol seen from outside: real servers, plain sockets, and an independent client."""
+"""Black-box tests of the wire protocol: real servers, plain sockets, and an independent client."""

@@ -65,7 +65,7 @@ def standing(twin: str) -> Iterator[Standing]:
 
 @pytest.fixture
 def room(standing: Standing) -> Iterator[Server]:
-    """A server with 64 seats and the default settings, empty; its sequence has run on."""
+    """An empty server with 64 seats and the default settings; its sequence need not start at 1."""
     yield standing.take()
     standing.give_back()
 

@@ -1,4 +1,4 @@
-"""Every frame of the wire protocol (section 2), encoded and decoded from its page alone.
+"""Every frame of the wire protocol (section 2), encoded and decoded from the specification alone.
 
 Knows bytes only: no sockets, and none of the server's code. Encoding checks nothing, so that tests can send
 invalid frames; decoding is strict: exact lengths, known types, known codes, UTF-8, and no bytes left over.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PAYLOAD = 65_536
-HEADROOM = 64  # a frame's length may be this much over max_payload
+HEADROOM = 64  # a frame's length may exceed max_payload by this much
 U32_MAX = 0xFFFF_FFFF
 U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -291,7 +291,7 @@ def decode(wire: bytes) -> Frame:
 
 
 def split(stream: bytes) -> Iterator[bytes]:
-    """The frames of a stream, as bytes; there must be no rest."""
+    """The frames of a stream, as bytes; the stream must end with a complete frame."""
     at = 0
     while at + 4 <= len(stream):
         (length,) = struct.unpack_from(">I", stream, at)

@@ -48,7 +48,7 @@ class SilenceError(Exception):
 
 
 class ClosedError(Exception):
-    """The server ended the connection, by end of stream or by reset, perhaps inside a frame."""
+    """The server ended the connection, by end of stream or by reset, possibly inside a frame."""
 
     def __init__(self, orderly: bool, torn: bytes) -> None:
         super().__init__(orderly, torn)
@@ -88,7 +88,7 @@ class Peer:
         self._failed = False
         self._barriers = itertools.count()
 
-    # What it has learnt
+    # Received state
 
     @property
     def joined(self) -> Welcome:
@@ -239,7 +239,7 @@ class Peer:
         raise AssertionError(f"expected nothing, got {frame!r:.300}")
 
     def settle(self) -> list[Frame]:
-        """The frames before the answer to a PING sent now: all that the server had for us."""
+        """The frames before the answer to a PING sent now: everything that the server had for us."""
         mark = b"settle %d" % next(self._barriers)
         self.send(Ping(mark))
         before: list[Frame] = []
@@ -253,7 +253,7 @@ class Peer:
         assert not frames, f"expected nothing, got {frames!r:.300}"
 
     def wait_for_total(self, total: int) -> Members:
-        """Ask until that many members are left; drops the other frames that come meanwhile."""
+        """Send WHO until `total` members are left; other frames that arrive meanwhile are dropped."""
         deadline = time.monotonic() + DEADLINE_S
         while True:
             self.send(Who(0xFFFF_FFFF))
@@ -273,7 +273,7 @@ class Peer:
                 return frames
 
     def drip_until(self, code: Code, octet: bytes = b"\0", every_s: float = 0.05) -> float:
-        """Send a byte at a time until the server answers with this ERROR; how many seconds that took."""
+        """Send a byte at a time until the server answers with this ERROR; returns the seconds elapsed."""
         began = time.monotonic()
         while time.monotonic() < began + DEADLINE_S:
             self.raw(octet)
@@ -286,7 +286,7 @@ class Peer:
                 return time.monotonic() - began
         raise AssertionError(f"no ERROR {code!r} while bytes drip in")
 
-    # Inside
+    # Internals
 
     def _fill(self, deadline: float) -> None:
         if self._ended is not None:

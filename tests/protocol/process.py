@@ -1,8 +1,8 @@
 """A real server in a separate process: started, paused, ended and checked.
 
-A server that is stopped with SIGSTOP while several peers send finds all of it at once when it goes on: that
-is one turn, and the way to test section 4 without luck. On loopback the bytes are there when `send` returns,
-for the first ten segments of a connection that nobody acknowledges; so a test sends what is more in one call.
+A server that is stopped with SIGSTOP while several peers send finds all their data at once when it continues: that
+is one turn, and the way to test section 4 deterministically. On loopback the bytes have arrived when `send` returns,
+up to the first ten unacknowledged segments of a connection; so a test sends larger data in one call.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Server:
         return peer
 
     def line(self, count: int) -> list[Peer]:
-        """That many new members, in the order of their ranks."""
+        """`count` new members, in rank order."""
         return [self.join() for _ in range(count)]
 
     def release(self) -> None:
@@ -111,18 +111,18 @@ class Server:
         self._wait_for("T", "does not stop")
 
     def resume(self) -> None:
-        """Let the process go on."""
+        """Let the process continue."""
         if self._paused:
             self._paused = False
             os.kill(self.pid, signal.SIGCONT)
 
     @contextmanager
     def one_turn(self) -> Iterator[None]:
-        """Data that peers send within this block arrives in one turn, if it is little."""
+        """Data that peers send within this block arrives in one turn, if its amount is small."""
         self.pause()
         try:
             yield
-            time.sleep(0.005)  # delivery is done by then even if the kernel put it off
+            time.sleep(0.005)  # by then even deferred delivery is complete
         finally:
             self.resume()
 

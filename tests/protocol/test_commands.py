@@ -67,7 +67,7 @@ def test_next_after_a_departure(room: Server) -> None:
 
 
 def test_least_goes_round_while_nobody_answers(room: Server) -> None:
-    """The smallest load; of equals the most senior."""
+    """The junior with the smallest load, or the most senior of those with equal loads."""
     line = room.line(4)
     for number in range(7):
         line[0].command(number, Target.LEAST, results=True)

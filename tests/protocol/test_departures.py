@@ -1,6 +1,6 @@
-"""Section 4: departures in a turn, after its commands, and how ranks close up.
+"""Section 4: departures in a turn, after its commands, and how ranks move up.
 
-The server is stopped while the peers act, so that it finds everything at once.
+The server is stopped while the peers act, so that it finds all their data at once.
 """
 
 from __future__ import annotations

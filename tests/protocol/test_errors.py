@@ -85,7 +85,7 @@ BREACHES = [
 
 
 def expect_only_the_offender_goes(senior: Peer, junior: Peer) -> None:
-    """The junior moves up because of an eviction, the senior gets nothing, both work on."""
+    """The junior moves up because of an eviction, the senior receives nothing, and both keep working."""
     junior.expect(Rank, rank=1, members=2, cause=Cause.EVICTED)
     junior.expect_quiet()
     senior.expect_quiet()
@@ -154,7 +154,7 @@ def test_a_broken_result_answers_nothing(room: Server) -> None:
 
 
 def test_several_breaches_in_one_turn(room: Server) -> None:
-    """Each offender gets its own error; the others one RANK."""
+    """Each offender receives the error for its breach; each other member receives one RANK."""
     line = room.line(6)
     base = line[-1].joined.seq
     with room.one_turn():
@@ -178,7 +178,7 @@ def test_an_arg_of_zero_and_the_known_flags_are_no_breach(room: Server) -> None:
 
 
 def test_the_server_lives_through_noise(room: Server) -> None:
-    """Random bytes from many connections; the members notice departures only."""
+    """Random bytes from many connections; the members see only departures."""
     seed = 20_240_229
     senior = room.join()
     state = seed

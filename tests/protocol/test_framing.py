@@ -1,4 +1,4 @@
-"""Section 2: how a stream is cut into frames, whatever the segments, and the bound on a frame's length."""
+"""Section 2: how a stream is split into frames, independently of segments, and the bound on a frame's length."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def expect_stream(sender: Peer, junior: Peer) -> None:
     assert len(received) == 2
 
 
-# Any segments
+# Segmentation
 
 
 def test_several_frames_in_one_segment(room: Server) -> None:
@@ -221,7 +221,7 @@ def test_the_bound_follows_max_payload(serve: Serve) -> None:
     sender.expect_error(Code.TOO_BIG)
 
 
-# What is no stream of frames
+# Input that is not a stream of frames
 
 
 @pytest.mark.parametrize(

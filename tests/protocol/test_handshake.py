@@ -47,7 +47,7 @@ def test_welcome_of_the_first_members(serve: Serve) -> None:
         assert (welcome.max_payload, welcome.ping_ms) == (65_536, 10_000)
         assert welcome.instance == welcomes[0].instance
     for peer in peers:
-        peer.expect_quiet()  # a join is told to nobody
+        peer.expect_quiet()  # no member is notified of a join
 
 
 def test_welcome_states_the_settings(serve: Serve) -> None:
@@ -108,7 +108,7 @@ def test_another_frame_before_hello(room: Server, frame: Command) -> None:
 
 @pytest.mark.parametrize("kind", [0x00, 0x04, 0x09, 0x7F, 0x81, 0x89, 0xFF])
 def test_a_type_that_is_none_before_hello(room: Server, kind: int) -> None:
-    """It is both: a frame before the first, and a type that is not the client's."""
+    """Both faults apply: a frame before HELLO, and a type that clients must not send."""
     peer = room.connect()
     peer.raw(envelope(kind, bytes(8)))
     error = peer.drain()[0]
@@ -175,7 +175,7 @@ def test_silent_connections_take_no_seat(serve: Serve) -> None:
     assert server.join().joined.rank == 0
 
 
-# Frames behind HELLO
+# Frames after HELLO
 
 
 def test_frames_in_the_same_segment_are_read(room: Server) -> None:
@@ -204,7 +204,7 @@ def test_hello_and_leave_in_one_segment(room: Server) -> None:
     peer.expect(Welcome, rank=1)
     peer.expect_close()
     witness.expect_quiet()
-    assert room.join().joined.seq == peer.joined.seq + 2  # it came, and it went
+    assert room.join().joined.seq == peer.joined.seq + 2  # a join and a departure
 
 
 def test_hello_and_half_close(room: Server) -> None:
@@ -232,7 +232,7 @@ def test_a_second_hello_in_the_same_segment(room: Server) -> None:
 
 
 def test_a_hello_that_is_gone_again(room: Server) -> None:
-    """A connection that is reset right behind its HELLO does no harm."""
+    """A connection that is reset right after its HELLO does no harm."""
     witness = room.join()
     for _ in range(20):
         peer = room.connect()

@@ -1,4 +1,4 @@
-"""Section 3, points 4 and 5, and the errors that take time: silence, slowness, the end of the server."""
+"""Section 3, points 4 and 5, and the time-dependent errors: silence, slowness, shutdown of the server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_one_who_answers_stays(serve: Serve) -> None:
 
 
 def test_anything_is_an_answer(serve: Serve) -> None:
-    """Any bytes end the silence, not only a PONG."""
+    """Any input ends the silence, not only a PONG."""
     server = serve(2, "--ping-ms", str(PING_MS))
     peer = server.join(answers_pings=False)
     for number in range(6):
@@ -89,7 +89,7 @@ def test_a_stopped_server_counts_no_silence(serve: Serve) -> None:
 
 
 def executed_until_slow(peer: Peer) -> list[int]:
-    """The first byte of each EXECUTE up to the end of the stream, which nothing but ERROR SLOW may precede."""
+    """The first byte of each EXECUTE up to the end of the stream, which only ERROR SLOW may precede."""
     seen: list[int] = []
     while True:
         try:
@@ -104,7 +104,7 @@ def executed_until_slow(peer: Peer) -> list[int]:
 
 
 def test_one_who_does_not_read(serve: Serve) -> None:
-    """It is evicted; the others lose nothing, and its senior is held up only until then."""
+    """It is evicted; the others lose nothing, and its senior is paced only until then."""
     server = serve(3, "--write-timeout-s", "1")
     sender = server.join()
     slow = server.join(receive_buffer=4096)
@@ -141,11 +141,11 @@ def test_one_who_does_not_read(serve: Serve) -> None:
     sender.expect_quiet()
 
 
-# The server's end
+# Shutdown
 
 
 def test_sigterm_says_shutdown_to_all(serve: Serve) -> None:
-    """ERROR SHUTDOWN and the end for everyone, no cascade of promotions, exit code 0."""
+    """Every member receives ERROR SHUTDOWN and the end of the stream; no promotions follow, and the exit code is 0."""
     server = serve(5)
     line = server.line(4)
     line[1].command(1, payload=b"before the end")

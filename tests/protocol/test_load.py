@@ -1,4 +1,4 @@
-"""Ten members at full speed: each sees its subset of one sequence, nothing is lost or duplicated."""
+"""Ten members at full speed: each sees its subset of one sequence, and no frame is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reaches(sent: Command, rank: int) -> range:
 
 
 class Exchange:
-    """Sends each peer's bytes and keeps the frames it receives, until each has enough of them."""
+    """Sends each peer's bytes and keeps the frames it receives, until each has the expected number."""
 
     def __init__(self, peers: list[Peer], streams: list[bytes], frames: list[int]) -> None:
         self.received = [bytearray() for _ in peers]

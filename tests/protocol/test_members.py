@@ -64,7 +64,7 @@ def test_everyone_may_ask(room: Server, rank: int) -> None:
     ],
 )
 def test_pages(room: Server, first_rank: int, count: int, ranks: range) -> None:
-    """As many as exist of those asked for; the total counts all members."""
+    """The requested members that exist; the total counts all members."""
     line = room.line(5)
     members = line[2].who(1, first_rank, count)
     assert [seat.rank for seat in members.seats] == list(ranks)
@@ -78,13 +78,13 @@ def test_who_s_id_comes_back(room: Server, ident: int) -> None:
 
 
 def test_a_page_is_a_frame_within_the_bound(serve: Serve) -> None:
-    """It ends before the bound of a frame; the next page continues from there."""
+    """A page ends before the frame length bound; the next page continues from there."""
     server = serve(40, "--max-payload", "1024")
     line = [server.join(f"{number:064}") for number in range(40)]
     seats: list[Seat] = []
     pages = 0
     while len(seats) < 40:
-        page = line[7].who(pages, len(seats), 1000)  # a longer frame would be found malformed
+        page = line[7].who(pages, len(seats), 1000)  # a longer frame would be rejected as malformed
         assert page.seats, "an empty page although there is more"
         assert page.seats[0].rank == len(seats)
         assert page.total == 40
@@ -149,7 +149,7 @@ def test_a_pong_that_nobody_asked_for_is_no_harm(room: Server) -> None:
     peer.expect_quiet()
 
 
-# Leaving politely
+# LEAVE
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["LEAVE", "half-close"])
@@ -169,12 +169,12 @@ def test_what_is_owed_comes_before_the_end(room: Server, half: bool) -> None:
 
 @pytest.mark.parametrize("half", [False, True], ids=["LEAVE", "half-close"])
 def test_a_backlog_is_owed_too(room: Server, half: bool) -> None:
-    """Frames that were dispatched to a slow reader before it went are still sent to it."""
+    """Frames that were dispatched to a slow reader before it left are still sent to it."""
     sender = room.join()
     leaver = room.join(receive_buffer=4096)
     for number in range(14):
         sender.command(number, payload=bytes([number]) * 60_000, quiet=True)
-    sender.expect_quiet()  # so all of it has been dispatched
+    sender.expect_quiet()  # so all commands have been dispatched
     if half:
         leaver.half_close()
     else:
@@ -187,7 +187,7 @@ def test_a_backlog_is_owed_too(room: Server, half: bool) -> None:
 
 
 def test_one_who_does_not_read_what_is_owed_is_let_go(room: Server) -> None:
-    """Its seat is free at once, and the server waits for it for at most a second."""
+    """Its seat is free at once, and the server waits for the connection for at most a second."""
     sender = room.join()
     before = room.descriptors()
     leaver = room.join(receive_buffer=4096)

@@ -31,7 +31,7 @@ TOO_BIG = bytes(MAX_PAYLOAD + 1)
 
 
 def test_alone(room: Server) -> None:
-    """No member is below, whatever the target; for ONE, the code names the fault of the rank."""
+    """There is no junior for any target; for ONE, the code names the fault of the rank."""
     peer = room.join()
     for target in (Target.ALL, Target.NEXT, Target.LEAST):
         peer.command(target, target)
@@ -86,7 +86,7 @@ def test_an_id_that_waits(room: Server) -> None:
         sender.command(7, Target.NEXT, results=results)
         sender.expect(Refused, id=7, code=Refusal.DUPLICATE)
     other.expect_quiet()
-    other.command(7, results=True)  # another sender's id is another id
+    other.command(7, results=True)  # ids are separate for each sender
     other.expect(Accepted, id=7)
     seq = junior.expect_execute(0, b"first").seq
     junior.result(seq)
@@ -124,7 +124,7 @@ def test_too_many_commands_wait(room: Server) -> None:
     sender.expect(Refused, id=WAITING_MAX, code=Refusal.BUSY)
     sender.command(WAITING_MAX, results=True, quiet=True)
     sender.expect(Refused, id=WAITING_MAX, code=Refusal.BUSY)
-    other.command(1, results=True)  # it is counted by sender
+    other.command(1, results=True)  # counted per sender
     other.expect(Accepted, id=1)
     junior.expect(Execute, sender_rank=1)
     junior.result(seqs[3])
@@ -139,7 +139,7 @@ def test_too_many_commands_wait(room: Server) -> None:
 
 
 def test_which_refusal_comes_first(room: Server) -> None:
-    """TOO_BIG, then the target's, then DUPLICATE, then BUSY."""
+    """TOO_BIG, then the codes of the target, then DUPLICATE, then BUSY."""
     sender, middle, junior = room.line(3)
     middle.send(*(Command(n, Target.NEXT, 0, RESULTS | QUIET) for n in range(WAITING_MAX)))
     middle.expect_quiet()
@@ -170,7 +170,7 @@ def test_too_big_comes_before_no_target(room: Server) -> None:
 
 
 def refused_commands(flags: int) -> list[tuple[Command, Refusal]]:
-    """One command for each refusal, from the last but one in a line of three in which id 1 waits."""
+    """One command for each refusal, from the second of three members, whose id 1 still awaits results."""
     return [
         (Command(2, Target.ALL, 0, flags, 0, TOO_BIG), Refusal.TOO_BIG),
         (Command(2, Target.ONE, 0, flags), Refusal.NOT_LOWER),
@@ -182,7 +182,7 @@ def refused_commands(flags: int) -> list[tuple[Command, Refusal]]:
 
 @pytest.mark.parametrize("flags", [0, RESULTS, QUIET, RESULTS | QUIET])
 def test_what_is_refused_takes_no_seq_and_no_id(room: Server, flags: int) -> None:
-    """It is refused with QUIET too, changes nothing, and its id does not await results."""
+    """A command is refused even with QUIET, changes nothing, and its id does not await results."""
     senior, sender, junior = room.line(3)
     sender.command(1, payload=b"waits", results=True)
     before = sender.expect(Accepted, id=1).seq

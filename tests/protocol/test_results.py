@@ -37,7 +37,7 @@ TTL_MS = 100
 
 
 def ask(sender: Peer, juniors: Sequence[Peer], ident: int = 1, ttl_ms: int = 0) -> int:
-    """Send ALL and want results; the seq."""
+    """Send a command to ALL with results; returns its seq."""
     sender.command(ident, payload=b"ask", results=True, ttl_ms=ttl_ms)
     seq = sender.expect(Accepted, id=ident, executors=len(juniors)).seq
     for junior in juniors:
@@ -159,7 +159,7 @@ def test_results_of_the_largest_size(room: Server) -> None:
 
 @pytest.mark.parametrize("size", [MAX_PAYLOAD + 1, MAX_PAYLOAD + 54])
 def test_a_result_that_is_too_big(room: Server, size: int) -> None:
-    """It ends its sender's connection, and takes no effect."""
+    """An oversized RESULT ends its sender's connection and has no effect."""
     sender, junior, other = room.line(3)
     seq = ask(sender, [junior, other])
     junior.result(seq, Status.OK, bytes(size))
@@ -172,7 +172,7 @@ def test_a_result_that_is_too_big(room: Server, size: int) -> None:
 
 
 def test_a_result_that_is_too_big_for_nothing(room: Server) -> None:
-    """Even if no command awaits it."""
+    """The connection ends even if no command awaits the RESULT."""
     peer = room.join()
     peer.result(99, Status.OK, bytes(MAX_PAYLOAD + 1))
     peer.expect_error(Code.TOO_BIG)
@@ -331,7 +331,7 @@ def test_nobody_answers_for_another(room: Server) -> None:
     sender.expect(Done, ok=1)
 
 
-# Answers for nothing that waits
+# Results without a pending command
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.FAILED, Status.REJECTED, Status.PART])
@@ -394,7 +394,7 @@ def test_a_sender_and_its_executor_go_in_one_turn(room: Server) -> None:
         late.send(Hello())
     late.expect(Welcome, rank=2, members=3)
     last.expect(Rank, rank=1, members=2)
-    ends = sender.drain()  # of its junior it may still hear, as both went at once
+    ends = sender.drain()  # a result of its junior may still arrive, as both left at once
     assert all(isinstance(frame, Routed) and frame.status == Status.LEFT for frame in ends)
     junior.expect_close()
     witness.expect_quiet()

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 SEATS = 10_000
 BATCH = 100  # connections that are opened before their WELCOMEs are read
 DEADLINE_S = 20.0
-PROMPT_S = 2.0  # within which everyone has to know their new rank
+PROMPT_S = 2.0  # within which every member must know its new rank
 
 pytestmark = pytest.mark.slow
 
 
 class Member:
-    """One of the crowd: a socket, its frames so far, and the rank known from them."""
+    """One of the crowd: a socket, the frames received, and the rank taken from them."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -78,7 +78,7 @@ class Crowd:
         self._epoll = select.epoll()
 
     def join(self, count: int) -> None:
-        """That many more members."""
+        """`count` more members."""
         hello = encode(Hello())
         for start in range(0, count, BATCH):
             batch = [self._connect(hello) for _ in range(min(BATCH, count - start))]
@@ -106,7 +106,7 @@ class Crowd:
         return time.monotonic() - began
 
     def settle(self, members: list[Member]) -> list[list[Frame]]:
-        """Each one's frames up to the PONG for a PING sent now."""
+        """The frames of each member up to the PONG for a PING sent now."""
         mark = encode(Pong(b"settled"))
         for member in members:
             member.sock.sendall(encode(Ping(b"settled")))
@@ -123,7 +123,7 @@ class Crowd:
         return [member.take()[:-1] for member in members]
 
     def drop(self, member: Member) -> None:
-        """Close one's connection."""
+        """Close the connection of one member."""
         self._epoll.unregister(member.sock)
         del self._by_fd[member.sock.fileno()]
         member.sock.close()
@@ -257,7 +257,7 @@ def test_when_rank_0_goes_all_know_their_new_rank(full: Crowd) -> None:
 
 
 def test_when_half_vanish_the_rest_hear_of_it_once(full: Crowd) -> None:
-    """5,000 departures in one turn; 100 at the head stay and receive nothing."""
+    """5,000 departures in one turn; the 100 most senior members stay and receive nothing."""
     gone = [member for member in full.line[100:] if member.rank * 7 % 99 < 50][:5000]
     going = set(gone)
     stay = [member for member in full.line if member not in going]

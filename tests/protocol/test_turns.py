@@ -1,6 +1,6 @@
 """Section 4: the steps of one turn and the order of its frames; departures are in test_departures.py.
 
-The server is stopped while the peers send, so that it finds everything at once.
+The server is stopped while the peers send, so that it finds all their data at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def payloads(peer: Peer) -> list[bytes]:
-    """The payloads of all EXECUTEs that wait for a peer; their seqs must grow."""
+    """The payloads of all EXECUTEs pending for a peer; their seqs must increase."""
     executes = [frame for frame in peer.settle() if isinstance(frame, Execute)]
     seqs = [frame.seq for frame in executes]
     assert seqs == sorted(set(seqs))
@@ -181,7 +181,7 @@ def test_all_of_a_turn_counts_in_one_sequence(room: Server) -> None:
         late.send(Hello())
         line[1].leave()
         line[0].command(1, payload=b"x")
-        line[0].command(2, Target.ONE, 9)  # refused, so it takes no number
+        line[0].command(2, Target.ONE, 9)  # refused, so it consumes no seq
         line[2].command(3, payload=b"y")
     line[3].expect(Execute, seq=base + 1, sender_rank=0)
     line[3].expect(Execute, seq=base + 2, sender_rank=2)
@@ -189,7 +189,7 @@ def test_all_of_a_turn_counts_in_one_sequence(room: Server) -> None:
     late.expect(Welcome, seq=base + 4, rank=3, members=4)
 
 
-# The order in which a member hears of it
+# The order of the frames that a member receives
 
 
 def test_the_kinds_come_in_their_order(room: Server) -> None:
@@ -238,7 +238,7 @@ def test_each_kind_is_in_the_order_of_what_it_answers(room: Server) -> None:
 
 
 def test_members_is_of_the_turn_s_end(room: Server) -> None:
-    """Members that left in the turn are not in it; new members are, if its seq says so."""
+    """MEMBERS omits members that left in the turn, and includes new members if its seq covers their joins."""
     asker, going, staying = room.line(3)
     base = staying.joined.seq
     with room.one_turn():

@@ -113,7 +113,7 @@ def test_we_would_notice_a_vector_cut_short(name: str) -> None:
 
 
 def test_the_vectors_tell_a_story(serve: Serve) -> None:
-    """Every byte is as on the page but for the instance, the tickets, an address and the texts."""
+    """Every byte is as specified except the instance, the tickets, an address and the texts."""
     server = serve(10)
     ada = server.connect()
     ada.raw(octets("HELLO"))

@@ -1,4 +1,4 @@
-"""What a person is shown: who came and went, the ranking, who commanded what; bounded, escaped, cheap when unread."""
+"""The event log for people: joins, departures, the ranking, commands; bounded, escaped, cheap when unread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def event_log(ranks: Ranks, caplog: pytest.LogCaptureFixture) -> EventLog:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was written since the last call."""
+    """The output since the last call."""
     found = [record.getMessage() for record in caplog.records]
     caplog.clear()
     return found

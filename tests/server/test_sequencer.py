@@ -1,4 +1,4 @@
-"""The seam between gathering and applying: entries that this server did not gather, with members that are elsewhere."""
+"""The seam between gathering and applying: entries that this server did not gather, for members on other servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..support.embedded import embedded, to_all
 
 
 class Shared:
-    """Adds what other servers would have put into the order: `joins` and `departures`, with the next turn."""
+    """Adds the `joins` and `departures` that other servers would have put into the order, with the next turn."""
 
     joins: ClassVar[list[Join]] = []
     departures: ClassVar[list[Departure]] = []
@@ -39,7 +39,7 @@ def test_a_member_elsewhere_has_a_rank_and_no_connection() -> None:
         Shared.joins.append(Join(-1, "elsewhere", "other:1"))
         second = rig.join("second")
         members = {member.name: member for member in ask(rig, first).members}
-        # the newcomer of the same turn came first: what others put in stands behind it
+        # the newcomer of the same turn is first: the entries of other servers follow it
         assert sorted(members) == ["elsewhere", "first", "second"]
         far = members["elsewhere"]
         first.send(to_all(1, b"to both"), Command(2, Target.ONE, far.rank, 0, 0, b"to the one elsewhere"))

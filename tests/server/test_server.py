@@ -1,4 +1,4 @@
-"""The server embedded: step by step, in the background, its address and descriptors; and what it tells people."""
+"""The server embedded: step by step, in the background, its address and descriptors; and its output for people."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_address_that_is_taken():
 
 
 def test_descriptors_in_any_order(monkeypatch):
-    """The listener's is lower than that of the wake-up when a low one was freed in between."""
+    """The listener's descriptor is lower than that of the wake-up if a low one was freed in between."""
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]
 
     def make(*args: Any) -> Reactor:
@@ -124,7 +124,7 @@ def test_descriptors_in_any_order(monkeypatch):
             os.close(fd)
 
 
-# What is told to people.
+# Output for people.
 
 
 def test_everyone_that_leaves_is_logged_with_its_own_reason(caplog):

@@ -1,7 +1,7 @@
-"""The server against all that peers may do, at random, over real sockets, plain and TLS, beside a model of its room.
+"""The server under random actions of its peers, over real sockets, plain and TLS, compared with a model of its room.
 
-Several things happen within one turn, and the server gets each descriptor again as soon as it is free: who comes gets
-the number of who has just gone. What it sends and is sent must be its own all the same.
+Several things happen within one turn, and the server reuses each descriptor as soon as it is free: a newcomer gets the
+descriptor of a member that has just left. Their frames must not be mixed up in either direction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNHURRIED: dict[str, Any] = {
 
 
 class Transport:
-    """`server` are the settings that the server needs for it, `context` is the clients'."""
+    """`server` holds the settings that the server needs, `context` is the TLS context of the clients."""
 
     def __init__(self, certificates: Certificates | None) -> None:
         self.server = {} if certificates is None else {"tls_cert": str(certificates.server)}
@@ -58,18 +58,18 @@ def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def end_our_stream(client: Client) -> None:
-    """A half-close; what comes can still be read."""
+    """Half-close; input can still be read."""
     if not isinstance(client.sock, ssl.SSLSocket):
         client.sock.shutdown(socket.SHUT_WR)
         return
-    client.pump()  # OpenSSL says goodbye only where nothing lies unread
+    client.pump()  # OpenSSL sends close_notify only when no input is unread
     if client.ended is None:
         with suppress(ssl.SSLWantReadError):
             client.sock.unwrap()
 
 
 def descriptor(rig: Embedded, client: Client) -> int:
-    """Which the server has for it."""
+    """The server's connection for the client."""
     address = "{}:{}".format(*client.sock.getsockname())
     (found,) = [peer.fd for peer in rig.server.connections if peer.address == address]
     return found
@@ -106,8 +106,8 @@ class ServerMachine(RuleBasedStateMachine):
             **UNHURRIED,
         )
         self.rig = self.context.__enter__()
-        self.members: list[Client] = []  # who may still do something
-        self.gone: list[Client] = []  # who said goodbye, and reads on
+        self.members: list[Client] = []  # those that may still act
+        self.gone: list[Client] = []  # those that left and still read
         self.lost: list[Client] = []
         self.ids = 0
 
@@ -160,7 +160,7 @@ class ServerMachine(RuleBasedStateMachine):
         cut=st.sampled_from([0, 0, 1, 3, 9, 20]),
     )
     def command(self, index, to, rank, flags, size, count, cut):
-        """`cut`: of the last one so many bytes stay behind until that member sends something again."""
+        """`cut`: the number of bytes of the last frame held back until that member sends again."""
         for left in reversed(range(count)):
             self.ids += 1
             arg = rank if to == Target.ONE else 0
@@ -191,7 +191,7 @@ class ServerMachine(RuleBasedStateMachine):
             client.raw(bytes(4))
         else:
             client.raw(b"")
-            if client.outgoing or client.welcome is None:  # over TLS the handshake may not be through
+            if client.outgoing or client.welcome is None:  # over TLS the handshake may be incomplete
                 self.rig.until(
                     lambda: client.ended or (client.frames and not client.outgoing),
                     *self.members,
@@ -223,7 +223,7 @@ class ServerMachine(RuleBasedStateMachine):
         more=st.booleans(),
     )
     def replace(self, index, how, torn, turns, more):
-        """One is lost, and the next comes as soon as the server has the descriptor again, or before."""
+        """One member is lost, and the next connects as soon as the server can reuse the descriptor, or before."""
         self.break_off(index, how, torn)
         for _ in range(turns):
             self.rig.step()
@@ -231,7 +231,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3))
     def pass_by(self, count):
-        """Connections that are gone before they are accepted, or say nothing."""
+        """Connections that are gone before they are accepted, or send nothing."""
         for number in range(count):
             client = self.rig.connect()
             client.reset() if number % 2 else client.close()
@@ -243,7 +243,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @rule()
     def settle(self):
-        """All are welcomed, or told that there is no seat; all that was sent is dealt with."""
+        """Wait until each client has WELCOME or ERROR FULL, and all input is processed."""
         for client in self.members:
             client.raw(b"")
         self.rig.until(lambda: all(c.frames or c.ended for c in self.members), *self.members, *self.gone)
@@ -270,7 +270,7 @@ def test_at_random(transport: Transport) -> None:
 
 @pytest.mark.parametrize("how", ["leaves", "closes", "resets", "resets in mid-frame"])
 def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport, how: str) -> None:
-    """What was under way to and from the one is neither sent to the other nor taken for its own."""
+    """Data in flight to and from the old connection is neither sent to the new one nor attributed to it."""
     with embedded(None, transport.context, seats=3, send_buffer_bytes=4096, **transport.server) as rig:
         sender = rig.join()
         for round_ in range(6):
@@ -291,7 +291,7 @@ def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport
             rig.until(lambda: new.welcome, sender, new)  # noqa: B023
             if (
                 descriptor(rig, new) != number
-            ):  # it was accepted before the other was closed: the next one then
+            ):  # it was accepted before the other was closed: use the next one
                 rig.until(lambda: len(rig.server.connections) == 2, sender, new)
                 assert rig.server.connections.at(number) is None
                 new.send(Leave())
@@ -311,7 +311,7 @@ def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport
 
 
 def test_many_on_one_descriptor_in_one_turn(transport: Transport) -> None:
-    """Those that were reset before they are accepted are closed in the midst of a turn; the next gets the number."""
+    """Connections reset before they are accepted are closed within a turn; the next one gets the descriptor."""
     with embedded(None, transport.context, seats=4, **transport.server) as rig:
         member = rig.join()
         for _ in range(3):
@@ -332,7 +332,7 @@ def test_many_on_one_descriptor_in_one_turn(transport: Transport) -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport, how: str) -> None:
-    """More than a turn reads: the answers to its first part meet a reset, and the rest is read all the same."""
+    """Input larger than a turn reads: the answers to its first part meet a reset, and the rest is still read."""
     settings = {"seats": 4, "read_budget_bytes": 1024, **transport.server}
     with embedded(None, transport.context, **settings) as rig:
         going, *others = rig.crowd(3)
@@ -349,7 +349,7 @@ def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport
 
 
 def test_behind_a_leave_that_waits_nothing_counts(transport: Transport) -> None:
-    """LEAVE is behind a WHO that has to wait; what comes behind that in pieces of its own is not read."""
+    """LEAVE follows a WHO that has to wait; input that arrives separately after it is not read."""
     with embedded(None, transport.context, seats=4, outbox_soft_bytes=1024, **transport.server) as rig:
         leaving, junior = rig.join(), rig.join()
         for id_ in range(9):

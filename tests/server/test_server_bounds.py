@@ -1,4 +1,4 @@
-"""Every number of the settings at its bounds: the server starts, serves two members and stops."""
+"""Every numeric setting at its bounds: the server starts, serves two members and stops."""
 
 from __future__ import annotations
 

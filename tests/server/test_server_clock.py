@@ -1,4 +1,4 @@
-"""The server and its clock, which the test moves on: what expires, what is the last, and how long a turn may wait."""
+"""The server on a clock that the test advances: expiry, the last frame sent, and how long a turn may wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..support.embedded import Client, Embedded, embedded, to_all
 
 
 def ticking(**settings: Any) -> tuple[Any, list[float]]:
-    """A rig whose clock a test moves on, in steps that are no pause of the whole process."""
+    """A rig whose clock the test advances, in steps too small to count as a pause of the process."""
     now = [1000.0]
     return embedded(clock=lambda: now[0], **settings), now
 
@@ -41,7 +41,7 @@ def test_results_expire():
 
 
 def test_behind_an_error_comes_nothing():
-    """A member's frame takes too long while others command it: ERROR is its last, whatever the turn after it brings."""
+    """A member's frame takes too long while others command it: ERROR is its last, whatever the next turn brings."""
     context, now = ticking(seats=4, frame_timeout_s=1.0, send_buffer_bytes=4096)
     with context as rig:
         sender = rig.join()
@@ -61,7 +61,7 @@ def test_behind_an_error_comes_nothing():
 
 
 def test_who_is_lost_by_the_clock_keeps_its_descriptor_until_the_room_knows():
-    """The turn between: a command still goes to its rank, and somebody new comes, who must not get it."""
+    """The turn between: a command still goes to its rank, and a newcomer joins, which must not receive it."""
     context, now = ticking(seats=4, ping_ms=1000)
     with context as rig:
         sender, _silent = rig.crowd(2)
@@ -104,7 +104,7 @@ def test_at_shutdown_error_is_the_last_and_ranks_are_frozen():
 
 
 def test_who_had_ended_before_does_not_hold_up_the_end():
-    """A refused connection that is never closed by its peer has its second, not the whole drain."""
+    """A refused connection that its peer never closes gets one second, not the whole drain period."""
     context, now = ticking(seats=1, shutdown_drain_s=10.0, drain_s=1.0)
     with context as rig:
         member, refused = rig.join(), rig.connect()
@@ -119,7 +119,7 @@ def test_who_had_ended_before_does_not_hold_up_the_end():
 
 
 class Watching(selectors.SelectSelector):
-    """Remembers how long each turn was ready to wait."""
+    """Records the timeout of each turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Watching(selectors.SelectSelector):
 
 
 def test_idle_means_waiting():
-    """With members, a half-closed one, and one that does not read: no turn is asked for before something is due."""
+    """With members, a half-closed one, and one that does not read: no turn is requested before a deadline."""
     with embedded(Watching, seats=8, send_buffer_bytes=4096, clock=lambda: 1000.0) as rig:
         members = rig.crowd(3)
         slow = rig.join(receive_buffer=4096)

@@ -1,7 +1,7 @@
-"""Every setting that is a limit, from four sides: just below it, at it, far above it, and when traffic stops there.
+"""Every setting that is a limit, in four cases: just below it, at it, far above it, and when traffic stops there.
 
-A row of LIMITS says what is done `amount` times (or bytes, or seconds) and what comes of it over the limit; under it
-nothing does. All other limits are huge meanwhile, so that nothing else can be the reason. Time is the test's own.
+A row of LIMITS names an action with an `amount` (a count, bytes or seconds) and its outcome over the limit; below the
+limit it has none. All other limits are huge meanwhile, so that none of them can be the reason. The clock is the test's.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ Probe = Callable[[Scene, Any], str]
 
 @dataclass(frozen=True)
 class Limit:
-    """With `value` (None: the amount itself) `below` brings "", `at` and `far` bring `over`.
+    """With `value` (None: the amount itself) the outcome of `below` is "", that of `at` and `far` is `over`.
 
-    `local` ones go over a Unix socket: who reads nothing there takes nothing more, while TCP may, in its own time,
-    find room in its buffers for a little more.
+    Rows with `local` use a Unix socket: a peer that reads nothing there accepts no more bytes, while TCP may, some time
+    later, find room in its buffers for a few more.
     """
 
     name: str
@@ -183,7 +183,7 @@ def test_far_above_it_trips_for_its_own_reason(limit: Limit, certificates: Certi
 
 @each
 def test_it_trips_when_traffic_stops(limit: Limit, certificates: Certificates) -> None:
-    """Nobody says anything any more, neither below nor over it."""
+    """All traffic stops, both below and over the limit."""
     with scene(limit, limit.below, certificates, silent=True) as each_scene:
         assert limit.probe(each_scene, limit.below) == ""
     with scene(limit, limit.at, certificates, silent=True) as each_scene:
@@ -208,7 +208,7 @@ def test_the_kernel_is_told_how_long_bytes_may_stay_unacknowledged(seconds: floa
 
 @pytest.mark.parametrize("name", ["greeting_max", "greeting_max_per_address"])
 def test_a_place_without_hello_is_free_again(name: str) -> None:
-    """Of those who waited one says HELLO, one closes and one resets: three more may wait."""
+    """Of the waiting connections one sends HELLO, one closes and one resets: three more may wait."""
     with embedded(**(HUGE | {name: 3})) as rig:
         greeting, closing, resetting = (rig.connect() for _ in range(3))
         rig.step()
@@ -227,7 +227,7 @@ def test_a_place_without_hello_is_free_again(name: str) -> None:
 
 
 def test_a_newcomer_is_no_member_on_the_descriptor_of_one() -> None:
-    """It has not said HELLO: it is not pinged."""
+    """It has not sent HELLO, so it is not pinged."""
     now = [1000.0]
     with embedded(clock=lambda: now[0], **(HUGE | {"ping_ms": 1000})) as rig:
         member = rig.join()

@@ -1,6 +1,6 @@
-"""Every single allocation of a turn fails once: what cannot be finished is seen by nobody, and the server runs on.
+"""Every single allocation of a turn fails once: no member sees unfinished work, and the server keeps running.
 
-The allocator's own hook makes the k-th allocation of a turn fail, for k = 0, 1, 2, … until a turn gets by without it.
+The allocator's hook makes the k-th allocation of a turn fail, for k = 0, 1, 2, … until a turn makes fewer than that.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from rankmux.wire import Command, Execute, Hello, Leave, Members, Ping, Pong, Re
 
 from ..support.embedded import Client, executed, open_descriptors
 
-# There the interpreter itself crashes when the making of a closure finds no memory (seen with 3.13.0, either twin).
+# There the interpreter itself crashes when it has no memory for a closure (seen with 3.13.0, either twin).
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 13), reason="this interpreter does not survive it")
 
 RESULTS = CommandFlag.RESULTS
-TURNS = 300  # far more than any of this needs
+TURNS = 300  # far more than any test here needs
 
 
 class Stage:
-    """A server with five members and two newcomers; each has something to say, all at once."""
+    """A server with five members and two newcomers; each sends something, all in one turn."""
 
     def __init__(self, **settings: object) -> None:
         self.now = 1.0
@@ -56,7 +56,7 @@ class Stage:
         return [frame.seq for frame in client.frames if isinstance(frame, Execute)]
 
     def turn(self) -> None:
-        self.now += 0.01  # a listener that pauses goes on some turns later
+        self.now += 0.01  # a paused listener resumes some turns later
         self.server.step(0.002)
         for client in self.clients:
             client.pump()
@@ -70,7 +70,7 @@ class Stage:
         raise AssertionError(f"it did not come to that: {seen}, {list(self.server.connections.closes.last)}")
 
     def speak(self) -> None:
-        """Something of every kind, for one turn."""
+        """Input of every kind, for one turn."""
         earlier = self.seqs(self.third)[0]
         self.third.send(Result(earlier, Status.OK, b"done"), Who(7, 0, 10), Ping(b"ping"))
         self.fourth.send(Result(earlier, Status.PART, b"some"), Command(9, Target.ALL, 0, 0, 0, b"x" * 300))
@@ -90,13 +90,13 @@ class Stage:
         return [client for client in self.clients if client.ended is None]
 
     def check(self) -> int:
-        """The room is as its members know it, and works. Returns how many connections the interpreter has lost.
+        """The room agrees with its members and works. Returns the number of connections that the interpreter has lost.
 
-        That is what `accept` does when it has no memory for the address: it keeps the descriptor open, and to itself.
+        `accept` loses one when it has no memory for the address: the descriptor stays open, and is never returned.
         """
         server, room = self.server, self.server.room
         for _ in range(15 if server._listener.pauses else 1):
-            self.turn()  # until a listener that paused goes on
+            self.turn()  # until a paused listener resumes
         self.run(lambda: len(self.silent()) <= server._listener.pauses)
         silent = self.silent()
         self.clients = [client for client in self.clients if client not in silent]
@@ -146,7 +146,7 @@ def failing(step: Callable[[], None], at: int) -> bool:
         step()
         try:
             for _ in range(at + 1):
-                bytearray(64)  # if the failure is still to come, it comes here
+                bytearray(64)  # a failure still pending happens here
         except MemoryError:
             return False
     finally:
@@ -156,7 +156,7 @@ def failing(step: Callable[[], None], at: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_collection() -> Iterator[None]:
-    """The collector would count its own allocations in."""
+    """Allocations by the garbage collector would be counted, too."""
     gc.collect()
     gc.disable()
     yield
@@ -168,7 +168,7 @@ def whole_turn(stage: Stage) -> None:
 
 
 def backlog(stage: Stage) -> None:
-    """The last one does not read: it is behind already, and falls further behind."""
+    """The last member does not read: it is already behind, and falls further behind."""
     stage.senior.send(*(Command(20 + n, Target.ALL, 0, 0, 0, bytes(20_000)) for n in range(6)))
     stage.clients.remove(stage.last)
     stage.run(lambda: stage.server.connections.outbox.queues)
@@ -177,7 +177,7 @@ def backlog(stage: Stage) -> None:
     stage.senior.send(Command(30, Target.ALL, 0, 0, 0, bytes(20_000)))
 
 
-# What the interpreter itself closes where it had no memory, it complains of.
+# The interpreter warns about objects that it closes itself after a lack of memory.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(("prepare", "stride"), [(whole_turn, 1), (backlog, 3)])

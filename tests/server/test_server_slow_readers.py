@@ -1,4 +1,4 @@
-"""Members that do not read: nothing that they are owed is lost, and who sends too much waits for them."""
+"""Members that do not read: none of their output is lost, and a member that sends too much waits for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..support.history import check_together
 
 @pytest.mark.parametrize("directed", [False, True], ids=["all", "one"])
 def test_a_slow_reader_catches_up_without_loss(directed):
-    """Turns of all sizes, past a reader that takes nothing until they are over."""
+    """Turns of all sizes, with a member that reads nothing until they are over."""
     with embedded(seats=4, send_buffer_bytes=8192) as rig:
         sender, healthy = rig.crowd(2)
         slow = rig.join("slow", receive_buffer=8192)
@@ -57,7 +57,7 @@ def test_a_slow_reader_that_leaves_gets_what_it_is_owed():
 
 
 def test_senders_wait_for_who_does_not_keep_up():
-    """Over the soft limit the sender is not read from; nobody goes, and all arrives."""
+    """Over the soft limit the sender is not read from; no member is evicted, and every frame arrives."""
     with embedded(
         seats=4, outbox_soft_bytes=50_000, outbox_hard_bytes=10_000_000, send_buffer_bytes=4096
     ) as rig:
@@ -76,7 +76,7 @@ def test_senders_wait_for_who_does_not_keep_up():
 
 
 def test_who_is_let_go_inside_a_frame_is_reset():
-    """All outboxes are full, and who is owed the most has left already: its stream must not look whole."""
+    """All outboxes are full, and the member with the longest queue has left: its stream must not look complete."""
     with embedded(seats=5, outboxes_total_bytes=100_000, send_buffer_bytes=4096, drain_s=30.0) as rig:
         sender = rig.join()
         leaver, other = (rig.join(name, receive_buffer=4096) for name in ("leaver", "other"))
@@ -90,7 +90,7 @@ def test_who_is_let_go_inside_a_frame_is_reset():
         leaver.send(Leave())
         rig.settle(sender)
         assert rig.server.connections.ending
-        send(1, 20)  # for the other one now
+        send(1, 20)  # now for the other one
         rig.until(lambda: leaver.ended, leaver)
         assert leaver.ended == "reset"
         assert other.ended is None
@@ -98,7 +98,7 @@ def test_who_is_let_go_inside_a_frame_is_reset():
 
 
 def test_half_way_to_the_limit_senders_wait_and_askers_do_not():
-    """Nobody's next command is taken, whoever it is for; a PING is answered, and the loop does not spin meanwhile."""
+    """No further command is taken, whatever its target; a PING is answered, and the loop does not spin meanwhile."""
     with embedded(
         seats=6, send_buffer_bytes=4096, outbox_soft_bytes=20_000, outbox_hard_bytes=400_000
     ) as rig:
@@ -117,7 +117,7 @@ def test_half_way_to_the_limit_senders_wait_and_askers_do_not():
             rig.step(first, second)
             for (
                 conn
-            ) in rig.server.connections.seats.values():  # as if they had been in time for one turn more
+            ) in rig.server.connections.seats.values():  # as if their commands had arrived one turn earlier
                 rig.server.connections.watching.resume(conn)
         asker.send(Ping(b"are you there"), to_all(1, b"later", CommandFlag.QUIET))
         rig.until(lambda: Pong(b"are you there") in asker.frames, asker)

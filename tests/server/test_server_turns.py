@@ -1,4 +1,4 @@
-"""What a turn of the server finds together, over real sockets: commands, ends, breaches, resets, each in its order."""
+"""The combined input of one server turn, over real sockets: commands, ends, breaches, resets, each in its order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rig(request: pytest.FixtureRequest) -> Any:
 
 
 def test_ranks_are_first_come_first_served(rig):
-    """In the order in which the connections were accepted, whoever says HELLO first; the rest finds no seat."""
+    """Seats go in the order in which the connections were accepted, not in that of HELLO; the rest find no seat."""
     clients = [rig.connect() for _ in range(10)]
     rig.step()
     for client in reversed(clients):
@@ -85,7 +85,7 @@ def test_a_command_right_before_a_reset_reaches_all(rig):
 
 
 def test_half_close(rig):
-    """What had arrived is dispatched; what is still owed goes out; then the end."""
+    """Commands that had arrived are dispatched, pending output is sent, and then the stream ends."""
     first, second, third = rig.crowd(3)
     second.send(to_all(1, b"x"), Ping(b"?"))
     second.sock.shutdown(socket.SHUT_WR)
@@ -155,7 +155,7 @@ def test_byte_by_byte(rig):
 
 
 def test_reset_in_mid_fan_out(rig):
-    """Found when it is sent to: that one alone goes, the others lose nothing and know their ranks."""
+    """A send detects it: only that member departs, the others lose nothing and know their ranks."""
     members = rig.crowd(6)
     members[0].send(to_all(1, b"a"), Command(2, Target.ONE, 4, 0, 0, b"b"), to_all(3, b"c"))
     members[2].reset()
@@ -169,7 +169,7 @@ def test_reset_in_mid_fan_out(rig):
 
 
 def test_a_descriptor_used_again_in_a_batch(rig):
-    """The newcomer gets only its own bytes, in that turn and when it gets the descriptor of who went."""
+    """The newcomer receives only its own bytes, in that turn and when it gets the descriptor of the departed member."""
     members = rig.crowd(3)
     for round_ in range(5):
         gone = members.pop(1)
@@ -202,7 +202,7 @@ def test_a_seat_freed_in_a_turn(rig):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_the_end_of_a_stream_comes_when_its_frames_have_been_taken(how):
-    """More than many turns have room for, then the end: all of it counts, and the cause is the one of the end."""
+    """Input beyond the budget of many turns, then the end: all of it is processed, and the cause is that of the end."""
     with embedded(seats=4, turn_budget_frames=8) as rig:
         going, other = rig.crowd(2)
         going.send(*[to_all(number, b"%d" % number, CommandFlag.QUIET) for number in range(200)])

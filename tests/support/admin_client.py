@@ -19,7 +19,7 @@ DEADLINE_S = 10.0
 
 
 def turns_until(server: Server, done: Callable[[], Any]) -> None:
-    """Run turns until `done`, which must come to be true soon."""
+    """Run turns until `done` is true, which must happen soon."""
     deadline = time.monotonic() + DEADLINE_S
     while not done():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -37,7 +37,7 @@ def watched(**settings: object) -> Iterator[Server]:
 
 
 def join(server: Server, name: str) -> socket.socket:
-    """A member that reads nothing by itself."""
+    """A member that reads only when the test asks it to."""
     sock = socket.create_connection(server.address, timeout=DEADLINE_S)
     before = len(server.room)
     sock.sendall(Hello(name).encode())
@@ -64,7 +64,7 @@ class _Recorded(io.BytesIO):
 
 
 def receive(server: Server, sock: socket.socket) -> http.client.HTTPResponse:
-    """The next answer, whole, while the server runs."""
+    """The next complete response; the server runs meanwhile."""
     sock.setblocking(False)
     data = b""
 
@@ -101,7 +101,7 @@ def get(server: Server, path: str, *headers: str) -> tuple[int, str]:
 
 
 def get_json(server: Server, path: str) -> Any:
-    """What a path says in JSON."""
+    """The decoded JSON body of a path."""
     status, body = get(server, path)
     assert status == 200, body
     return json.loads(body)

@@ -1,4 +1,4 @@
-"""Client sessions in each state, fed with frames, for the tests of what is without I/O."""
+"""Client sessions in each state, fed with frames, for the tests of the code without I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def feed(session: ClientSession, *frames: object) -> list[object]:
 
 
 def violation(session: ClientSession) -> ProtocolViolation:
-    """The session has ended, and only for what the server did wrong."""
+    """The session has ended, and only because of a fault of the server."""
     *_, last = session.events()
     assert isinstance(last, Ended)
     assert isinstance(last.error, ProtocolViolation)

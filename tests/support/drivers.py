@@ -1,7 +1,7 @@
-"""The drivers of a client, in the words of the blocking one, so that one suite runs over all of them.
+"""The drivers of a client behind the interface of the blocking one, so that one suite runs on all.
 
-`AioClient` is `rankmux.aio.Client` in a loop of its own thread. Handlers of a test block, so each runs in a thread of
-its own meanwhile; what they call goes through the loop, and back.
+`AioClient` is `rankmux.aio.Client` in an event loop in a separate thread. A test's handlers block, so each runs in
+another thread meanwhile, and its calls pass through the loop and back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def new_loop(driver: str) -> asyncio.AbstractEventLoop:
 
 
 class Loop:
-    """A loop in a thread. At the end nothing may be left in it: no task, no warning, no complaint."""
+    """An event loop in a thread. At the end it must have no task left, and no warning or error reported."""
 
     def __init__(self, driver: str) -> None:
         self.complaints: list[dict[str, Any]] = []
@@ -40,13 +40,13 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have it done there. What is ended by the loop's end, or by a cancellation there, shows as ConnectionLost."""
+        """Run a coroutine in the loop. One cancelled there, or by the end of the loop, raises ConnectionLost."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def close(self) -> None:
         async def left() -> set[asyncio.Task[Any]]:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            return (await asyncio.wait(tasks, timeout=10))[1] if tasks else set()  # which are about to end
+            return (await asyncio.wait(tasks, timeout=10))[1] if tasks else set()  # about to end
 
         tasks = self.run(left())
         self.run(self._loop.shutdown_default_executor())
@@ -147,11 +147,11 @@ class AioClient:
         self._loop.run(self.aio.serve(None if handler is None else self._threaded(handler)))
 
     def keep_reading(self) -> None:
-        """What the loop does by itself, until the client is closed or lost."""
+        """Wait until the client is closed or lost; the loop serves it by itself."""
         self._loop.run(self.aio._connection.until(None, lambda: self.aio.closed))
 
     def poll(self, timeout: float = 0.0) -> None:
-        """What the loop does by itself: give it a moment, and raise what the blocking client would raise."""
+        """Give the loop a moment to serve by itself, and raise the error that the blocking client would raise."""
         self._loop.run(self.aio._connection.until("poll", lambda: False, max(timeout, _MOMENT_S)))
 
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
@@ -187,7 +187,7 @@ def driven(driver: str) -> Iterator[Callable[..., Any]]:
 
 @contextmanager
 def serving(client: Any, handler: Callable[..., object]) -> Iterator[threading.Thread]:
-    """`client` serves in a thread of its own."""
+    """`client` serves in a separate thread."""
     errors: list[BaseException] = []
 
     def run() -> None:

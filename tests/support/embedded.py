@@ -1,7 +1,7 @@
 """A Server driven turn by turn in the test's own thread, with real connections, and a model of its room beside it.
 
-The model is told each turn as the server composed it; what it says that a member is owed must be what arrives at that
-member's socket, byte for byte. No thread and no sleep: clients act between turns.
+The model is given each turn as the server composed it; the output that it computes for a member must arrive at that
+member's socket, byte for byte. There is no thread and no sleep: clients act between turns.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from .sockets import DEADLINE_S, reset
 
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
 FIRST_OF_CLIENTS = (
-    500  # their descriptors: the numbers below are the server's, who takes each again as soon as it is free
+    500  # for the clients; lower descriptors are left to the server, which reuses each as soon as it is free
 )
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ModelledRoom(Room):
-    """The room, with the model running along. `owed` and `arrived` are by ticket, over all turns."""
+    """The room, with the model beside it. `owed` and `arrived` are by ticket, over all turns."""
 
     def __init__(self, *args: int, **more: int) -> None:
         super().__init__(*args, **more)
@@ -75,15 +75,15 @@ class ModelledRoom(Room):
 
 
 def out_of_the_way(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
-    """A new socket whose descriptor is none that the server could get."""
+    """A new socket whose descriptor is outside the range used by the server."""
     with socket.socket(family) as low:
         return socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_OF_CLIENTS))
 
 
 class Client:
-    """A real connection, over TLS if there is a `context`. It reads only when told to, and never blocks.
+    """A real connection, over TLS if there is a `context`. It reads only on request, and never blocks.
 
-    `address` is the server's: port 0 stands behind the path of a Unix socket.
+    `address` is that of the server: the path of a Unix socket comes with port 0.
     """
 
     def __init__(
@@ -98,16 +98,16 @@ class Client:
         else:
             self.sock.connect(address[0])
         self.sock.setblocking(False)
-        if context is not None:  # the handshake is made by the first calls
+        if context is not None:  # the first calls perform the handshake
             self.sock = context.wrap_socket(
                 self.sock, server_hostname="localhost", do_handshake_on_connect=False
             )
-        self.later = b""  # the rest of a frame, for when it goes on
+        self.later = b""  # the rest of a partly sent frame
         self.outgoing = b""
         self.sent: list[Command | Result] = []
-        self.frames: list[Frame] = []  # all that came, WELCOME and ERROR too
+        self.frames: list[Frame] = []  # every frame received, WELCOME and ERROR included
         self.rest = b""
-        self.ended: str | None = None  # "end of stream", "reset", or what we did
+        self.ended: str | None = None  # "end of stream", "reset", or the test's own action
         self.welcome: Welcome | None = None
         self.history: History | None = None
         self._read = 0
@@ -118,12 +118,12 @@ class Client:
         return self.welcome.ticket
 
     def send(self, *frames: Frame) -> None:
-        """Queue frames and send what the socket takes."""
+        """Queue frames and send as much as the socket takes."""
         self.sent += [frame for frame in frames if isinstance(frame, Command | Result)]
         self.raw(b"".join(frame.encode() for frame in frames))
 
     def begin(self, frame: Frame, size: int) -> None:
-        """Send the first `size` bytes of a frame; the rest goes in front of whatever is sent next."""
+        """Send the first `size` bytes of a frame; the rest precedes the next data sent."""
         octets = frame.encode()
         self.sent += [frame] if isinstance(frame, Command | Result) else []
         self.raw(octets[:size])
@@ -135,19 +135,19 @@ class Client:
         self.push()
 
     def push(self) -> None:
-        """Send what is queued, as far as the socket takes it."""
+        """Send as much of the queue as the socket takes."""
         while self.outgoing and self.ended is None:
             try:
                 size = self.sock.send(self.outgoing)
             except NOT_NOW:
                 return
             except OSError:
-                self.outgoing = b""  # the reading end says how it ended
+                self.outgoing = b""  # the next read reports how the connection ended
                 return
             self.outgoing = self.outgoing[size:]
 
     def pump(self) -> None:
-        """Send and read what can be sent and read now."""
+        """Send and read as much as possible without blocking."""
         self.push()
         while self.ended is None:
             try:
@@ -182,7 +182,7 @@ class Client:
 
     @property
     def own(self) -> list[Frame]:
-        """What the room owed it: all but WELCOME, ERROR and the server's PINGs, texts of refusals left out."""
+        """The frames from the room: all but WELCOME, ERROR and the server's PINGs, without the texts of refusals."""
         return [
             frame._replace(text="") if isinstance(frame, Refused) else frame
             for frame in self.frames
@@ -213,7 +213,7 @@ class Embedded:
             mock.patch("rankmux.server.server.Room", ModelledRoom),
             mock.patch(
                 "rankmux.server.server.Ring", partial(Ring, members_min=0)
-            ),  # small rooms send through it, too
+            ),  # so that small rooms use it too
         ):
             self.server = Server(port=0, selector=selector, **settings)
         assert isinstance(self.server.room, ModelledRoom)
@@ -239,7 +239,7 @@ class Embedded:
         return self.clients[-1]
 
     def join(self, name: str = "", receive_buffer: int = 0) -> Client:
-        """Connect, say HELLO, be welcomed."""
+        """Connect, send HELLO and receive WELCOME."""
         client = self.connect(receive_buffer)
         client.send(Hello(name))
         self.until(lambda: client.welcome, client)
@@ -250,12 +250,12 @@ class Embedded:
         return [self.join(f"m{i}") for i in range(size)]
 
     def settle(self, *clients: Client, readers: list[Client] | None = None) -> None:
-        """Until all is dealt with that `clients` (all, if none are named) sent, and all is read that they are owed.
+        """Run until all input from `clients` (by default all) is processed and all output for them is read.
 
         `readers` read as well.
         """
         waiting = [c for c in clients or self.clients if c.ended is None and c.welcome is not None]
-        for _ in range(2):  # the second time for what the first made others say
+        for _ in range(2):  # the second time for frames that others sent because of the first
             self._pings += 1
             token = b"settle %d" % self._pings
             for client in waiting:
@@ -268,7 +268,7 @@ class Embedded:
             )
 
     def check(self, client: Client, *, whole: bool = True) -> None:
-        """What arrived is what the model says; `whole`: all of it, and all that the client sent was taken."""
+        """Compare received frames with the model; if `whole`, none is missing and the client's bytes were all taken."""
         assert client.history is not None
         owed = self.room.owed[client.ticket]
         if whole:
@@ -294,12 +294,12 @@ def to_all(id_: int, payload: bytes = b"", flags: int = 0) -> Command:
 
 
 def executed(client: Client) -> list[bytes]:
-    """The payloads of all EXECUTEs that it has."""
+    """The payloads of all EXECUTEs received."""
     return [frame.payload for frame in client.frames if isinstance(frame, Execute)]
 
 
 def open_descriptors() -> set[int]:
-    """Those of this process."""
+    """The open file descriptors of this process."""
     return {fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd)}
 
 
@@ -317,7 +317,7 @@ def embedded(
     context: ssl.SSLContext | None = None,
     **settings: Any,
 ) -> Iterator[Embedded]:
-    """An Embedded that leaves nothing open; its clients speak TLS if there is a `context`."""
+    """An Embedded that must close everything it opened; its clients use TLS if there is a `context`."""
     before = open_descriptors()
     made = Embedded(selector() if selector is not None else None, context, **settings)
     try:

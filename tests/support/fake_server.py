@@ -1,4 +1,4 @@
-"""A server that says what a test wants it to say: for hostile rows and for silence, which the real one never shows."""
+"""A server scripted by a test, for hostile frames and for silence, which the real server never produces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WELCOME = Welcome(
 
 
 class Connection:
-    """The fake server's end: whole frames in, whatever bytes out."""
+    """The fake server's end of a connection: it receives whole frames and sends arbitrary bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -42,12 +42,12 @@ class Connection:
                 return body
 
     def welcome(self, **fields: int) -> None:
-        """Take HELLO, say WELCOME."""
+        """Receive HELLO, send WELCOME."""
         self.read_until(0x01)
         self.send(WELCOME._replace(**fields))
 
     def welcome_at_once(self) -> None:
-        """Say WELCOME, HELLO has been read."""
+        """Send WELCOME, after HELLO has been read."""
         self.send(WELCOME)
 
     def until_gone(self) -> None:
@@ -57,14 +57,14 @@ class Connection:
                 pass
 
     def reset(self) -> None:
-        """Go without a goodbye."""
+        """Reset the connection without LEAVE or ERROR."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._stream.close()
         self.sock.close()
 
 
 class FakeServer:
-    """Plays `script(connection)` for each connection, one after the other; the last one again and again."""
+    """Runs one script for each connection, one after another; the last script is used for all further ones."""
 
     def __init__(self, *scripts: Callable[[Connection], object]) -> None:
         self._scripts = list(scripts)
@@ -104,7 +104,7 @@ class FakeServer:
             try:
                 script(connection)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the client went
+                pass  # the client closed
             except Exception as error:  # noqa: BLE001 - shown by the test's own thread
                 self.errors.append(error)
             finally:

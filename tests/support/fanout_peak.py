@@ -1,4 +1,4 @@
-"""The memory that delivering one turn takes at its peak, measured in a process of its own.
+"""The peak memory use of delivering one turn, measured in a separate process.
 
     python -m tests.support.fanout_peak TWIN RING TURN
 
@@ -28,7 +28,7 @@ PAYLOAD_MAX = 16 << 20
 
 
 def with_answers() -> Deliveries:
-    """Each member has commanded all below it, and gets the frames of its seniors and an ACCEPTED."""
+    """Each member sends a command to all its juniors, and receives the frames of its seniors and an ACCEPTED."""
     deliveries = Deliveries()
     deliveries.executes = bytearray(PREFIX_BYTES)
     for rank in range(MEMBERS):
@@ -58,7 +58,7 @@ def with_a_departure() -> Deliveries:
 
 
 def with_the_largest_payloads() -> Deliveries:
-    """A prefix, a directed frame and the answers of two kinds, each with the largest payload there is."""
+    """A prefix, a directed frame and answers of two kinds, each with the largest possible payload."""
     deliveries = with_splices()
     deliveries.executes = bytearray(PAYLOAD_MAX)
     deliveries.steps = [(0, PAYLOAD_MAX)]
@@ -77,7 +77,7 @@ TURNS: dict[str, Callable[[], Deliveries]] = {
 
 
 def growth(twin: str, ring: bool, turn: str) -> int:
-    """As this module's program prints it."""
+    """The number that this module prints as a program."""
     command = [sys.executable, "-m", "tests.support.fanout_peak", twin, str(int(ring)), turn]
     root = Path(__file__).parents[2]
     return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)

@@ -1,6 +1,6 @@
-"""What members may see: every rule that can be checked from the receiving side alone, and across all receivers.
+"""Checks of received frames: every rule that is visible to one receiver alone, or across all receivers.
 
-Shares no code with the room. A `History` is told what its member sent and every frame that it got, in order.
+Shares no code with the room. A `History` is given each command sent by its member and each frame received, in order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rankmux.wire import Accepted, Command, Done, Execute, Frame, Rank, Refused,
 
 
 def split(stream: bytes) -> tuple[list[Frame], bytes]:
-    """The whole server frames at the front of `stream`, and what is left. Each must be what encoding it gives."""
+    """The complete server frames at the start of `stream`, and the rest. Each must equal its own re-encoding."""
     frames = []
     while len(stream) >= 4 and len(stream) >= 4 + int.from_bytes(stream[:4]):
         end = 4 + int.from_bytes(stream[:4])
@@ -32,7 +32,7 @@ def parse(stream: bytes) -> list[Frame]:
 
 
 class History:
-    """One member's life as it saw it. Of who takes an id again before its DONE, results can't be told apart."""
+    """One member's view of its connection. If it reuses an id before DONE, results cannot be told apart."""
 
     def __init__(self, ticket: int, rank: int, *, unique_ids: bool = True) -> None:
         self.ticket = ticket
@@ -41,18 +41,18 @@ class History:
         self.ranked_at = 0
         self.executed: dict[int, Execute] = {}
         self.accepted: dict[int, Accepted] = {}  # by seq
-        self.wants: dict[int, bool] = {}  # are results wanted, of what was sent and has no verdict yet
-        self.open: dict[int, dict[int, int]] = {}  # by id: the status that each executor ended with
+        self.wants: dict[int, bool] = {}  # by id of an unanswered command: results wanted
+        self.open: dict[int, dict[int, int]] = {}  # by id: the final status of each executor
         self.counts: Counter[str] = Counter()
 
     def sent(self, command: Command) -> None:
-        """The member sent `command`, without QUIET, under an id that has no other command on its way."""
+        """The member sent `command`, without QUIET, under an id that no other unanswered command has."""
         assert not command.flags & CommandFlag.QUIET
         assert command.id not in self.wants
         self.wants[command.id] = bool(command.flags & CommandFlag.RESULTS)
 
     def got(self, frames: Iterable[Frame]) -> None:
-        """The member got `frames`."""
+        """The member received `frames`."""
         for frame in frames:
             self.counts[type(frame).__name__] += 1
             match frame:
@@ -87,7 +87,7 @@ class History:
             self.open[frame.id] = {}
 
     def _routed(self, frame: Routed) -> None:
-        ended = self.open.setdefault(frame.id, {})  # with QUIET nothing came before
+        ended = self.open.setdefault(frame.id, {})  # with QUIET no ACCEPTED came before
         assert frame.ticket > self.ticket, "answered by a senior"
         assert frame.ticket not in ended, "something behind an executor's end"
         if frame.status != Status.PART:
@@ -99,7 +99,7 @@ class History:
 
 
 def check_together(histories: Iterable[History]) -> None:
-    """Nothing lost, doubled or altered: of members that got all that they were owed, and whose senders did."""
+    """Assert that no frame was lost, duplicated or altered, for members and senders that received all their output."""
     histories = list(histories)
     seen: dict[int, Execute] = {}
     receivers: Counter[int] = Counter()

@@ -1,6 +1,6 @@
-"""Signal handlers that run in each place of a client where CPython can run one, and a server that counts what comes.
+"""Signal handlers run at each point of a client where CPython can run one, and a server that counts its input.
 
-CPython runs them when a function of Python begins, and when one of C has returned: `sys.setprofile` reports both.
+CPython runs them when a Python function begins and when a C function has returned: `sys.setprofile` reports both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .fake_server import Connection
 
 _FOLDERS = ("rankmux/client", "rankmux/aio", "rankmux/core")
 _OF_TRANSPORTS = {"write", "_write_ready", "_write_send", "_read_ready__data_received"}
-"""Functions of asyncio that move bytes for its transports, should a client have one."""
+"""Functions of asyncio that move bytes for its transports, in case a client has one."""
 
 
 def ctrl_c() -> None:
@@ -27,7 +27,7 @@ def ctrl_c() -> None:
 
 
 class Interrupter:
-    """Calls `act` at the place with number `at`, counted from 0."""
+    """Calls `act` at the point with index `at`, counted from 0."""
 
     def __init__(self, at: int, act: Callable[[], object]) -> None:
         self._left = at
@@ -51,7 +51,7 @@ class Interrupter:
         if not moves and not any(folder in path for folder in _FOLDERS):
             return
         if frame.f_code.co_name == "<genexpr>":
-            return  # it may be about to be thrown away, where exceptions are only reported
+            return  # the object may be in finalization, where exceptions are only reported
         if self._left == 0:
             self.place = f"{path}:{frame.f_lineno}: {event} {argument}"
             self._act()
@@ -59,7 +59,7 @@ class Interrupter:
 
 
 class Recorder:
-    """A server, and the commands, results and other frames that came to it."""
+    """A server, and the commands, results and other frames that it received."""
 
     def __init__(self) -> None:
         self.commands: list[bytes] = []

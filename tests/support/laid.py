@@ -1,4 +1,4 @@
-"""Turns as they are laid out for sending, and what each rank must get of them, put together naively."""
+"""Turns in the form in which they are sent, and a naive computation of the bytes that each rank must receive."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Laid:
         return array("Q", [10 + 3 * rank for rank in range(self.members)])
 
     def rank_frame(self, rank: int) -> bytes:
-        """Not a real one: bytes that tell for whom they are."""
+        """A stand-in for a RANK frame: bytes that identify their receiver."""
         if rank in self.departed or not any(gone < rank for gone in self.departed):
             return b""
         return (b"RANK" + rank.to_bytes(2)).ljust(RANK_FRAME_BYTES, b".")
 
     def expected(self, rank: int) -> bytes:
-        """All that `rank` gets."""
+        """All bytes that `rank` receives."""
         parts = [
             octets
             for sender, receiver, octets in self.frames
@@ -39,7 +39,7 @@ class Laid:
         return b"".join([*parts, self.rank_frame(rank), self.own_tails.get(rank, b"")])
 
     def deliveries(self) -> Deliveries:
-        """As `dispatch` and the room lay them."""
+        """The turn in the form that `dispatch` and the room produce."""
         deliveries = Deliveries()
         for sender, receiver, octets in self.frames:
             if receiver is not None:
@@ -60,7 +60,7 @@ class Laid:
 
 
 def joined(deliveries: Deliveries, rank: int, ticket: int) -> bytes:
-    """The pieces of one member one behind the other."""
+    """The pieces for one member, concatenated."""
     pieces = deliveries.pieces(rank, ticket)
     return b"".join(deliveries.executes[p[0] : p[1]] if isinstance(p, tuple) else p for p in pieces)
 

@@ -1,4 +1,4 @@
-"""What is done to a server to come near one of its limits, so many times, bytes or seconds; each says what it saw."""
+"""Scenes that bring a server near one of its limits by a given count, bytes or seconds, and return the outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SILENCE_S = 5.0
 
 
 class Scene:
-    """A server with a `neighbour` of rank 0, who chats while time passes, unless all is `silent`."""
+    """A server with a `neighbour` of rank 0, which sends frames while time passes, unless the scene is `silent`."""
 
     def __init__(self, rig: Embedded, now: list[float], lines: list[str], silent: bool) -> None:
         self.rig = rig
@@ -28,7 +28,7 @@ class Scene:
         self.neighbour = rig.join("neighbour")
 
     def turns(self, count: int = 12) -> None:
-        """So many, in no time; then, if all is silent, nothing happens for long."""
+        """Run `count` turns while the clock stands still; then, if the scene is silent, let a long time pass."""
         for _ in range(count):
             self.rig.step()
         if self.silent:
@@ -49,13 +49,13 @@ class Scene:
         return " ".join(sorted(reason.name for reason in reasons))
 
     def refused(self, client: Client) -> str:
-        """What its commands were refused for, or it was closed for."""
+        """The reasons why its commands were refused or its connection was closed."""
         client.pump()
         codes = {RefusedCode(frame.code).name for frame in client.frames if isinstance(frame, Refused)}
         return " ".join(sorted(codes)) or self.closed()
 
     def owing(self, amount: int, held: Callable[[Outbox], int], overhead: int = EXECUTE_BYTES) -> None:
-        """A member that reads nothing is owed `amount` bytes, to the byte, beyond what the kernel takes."""
+        """Queue exactly `amount` bytes for a member that reads nothing, in addition to those the kernel takes."""
         sender, receiver = self.rig.join("sender"), self.rig.join("receiver", receive_buffer=4096)
         assert receiver.welcome is not None
         arrived, rank = self.rig.room.arrived[sender.ticket], receiver.welcome.rank
@@ -67,7 +67,7 @@ class Scene:
             for _ in range(3):
                 self.rig.step()
 
-        for _ in range(12):  # until the kernel has enough
+        for _ in range(12):  # until the kernel's buffers are full
             send(2000)
         tripped = False
         while (missing := amount - held(outbox)) > 0 and not tripped:
@@ -192,7 +192,7 @@ def all_send_in_a_turn(scene: Scene, amount: int) -> str:
     scene.rig.join()
     for sender, size in zip(
         senders, (amount, 100), strict=True
-    ):  # the second is read if the first has left anything
+    ):  # the second is read if the first left any budget
         sender.send(Command(1, Target.NEXT, 0, 0, 0, bytes(size - COMMAND_BYTES)))
     return _whether_read_at_once(scene, senders)
 

@@ -41,7 +41,7 @@ class Members:
         now: float = 5.0,
         share: int = UNLIMITED,
     ) -> Any:
-        """Events and others by the index of the member, and how many were dealt with; breaches made comparable."""
+        """Events and other outcomes by member index, and the number processed; breaches are made comparable."""
         ready = list(zip(self.fds, masks, strict=False))
         events, others, dealt = self.framing.receive(
             self.batch, ready, self.links, now, read_budget, turn_budget, share
@@ -61,7 +61,7 @@ class Members:
         return behind
 
     def send(self, index: int, octets: bytes) -> None:
-        """From the far end, until it has arrived."""
+        """Send from the far end, and wait until the bytes have arrived."""
         self.far[index].sendall(octets)
         if octets:
             wait_for_bytes(self.near[index], len(octets))

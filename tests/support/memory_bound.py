@@ -13,7 +13,7 @@ _COMMAND_BYTES = 500
 
 
 def most_bytes(config: Config, single: int) -> int:
-    """The bytes that a server may take in addition to those of the interpreter and the code.
+    """The bytes that a server may use in addition to those of the interpreter and the code.
 
     `single` is the size of the data that is queued for one member only.
     """

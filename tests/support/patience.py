@@ -1,4 +1,4 @@
-"""The one way to wait for a condition that no call can wait for, since it comes about in another thread or process."""
+"""Polling, the way to wait for a condition that another thread or process makes true without any notification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def until(
     seconds: float = PATIENCE_S,
     complaint: Callable[[], str] | str = "it did not come to that",
 ) -> float:
-    """Wait until `condition` holds, `seconds` at most; the seconds that it took."""
+    """Wait until `condition` holds, `seconds` at most; returns the seconds elapsed."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() < began + seconds, complaint if isinstance(complaint, str) else complaint()

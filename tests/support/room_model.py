@@ -1,6 +1,6 @@
-"""The room as the protocol tells it (sections 4 to 6), as naive as can be: a plain list of members, no index at all.
+"""A naive model of the room after the protocol's sections 4 to 6: a plain list of members, without any index.
 
-What a turn owes each member is computed for each member alone, one frame after the other.
+The frames that a turn brings each member are computed for each member alone, one frame after another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ORDER = (
     Done,
     Members,
     Pong,
-)  # of the kinds that a member gets in a turn
+)  # the kinds of frames that a member receives in a turn
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Member:
 class Waiting:
     """A command that waits for results: `ranks` are those at its dispatch, by ticket.
 
-    `untold` are ends of which the sender has not been told yet.
+    `untold` are final results that the sender has not received yet.
     """
 
     seq: int
@@ -71,7 +71,7 @@ class Waiting:
 
 @dataclass
 class ModelTurn:
-    """What arrived; members are named by their tickets."""
+    """The input of a turn; members are identified by their tickets."""
 
     now: float = 0.0
     commands: list[tuple[int, Command]] = field(default_factory=list)
@@ -80,12 +80,12 @@ class ModelTurn:
     joins: list[Join] = field(default_factory=list)
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
-    judge: bool = True  # whether those that are due expire
-    slow: Container[int] = ()  # senders that are told of LEFT and EXPIRED later
+    judge: bool = True  # whether due commands expire
+    slow: Container[int] = ()  # senders that receive LEFT and EXPIRED later
 
 
 class RoomModel:
-    """`owed` is what the last turn owed to each who was a member when it began, by ticket."""
+    """`owed` is the output of the last turn for each member present when it began, by ticket."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class RoomModel:
         self.dropped = 0
 
     def load(self, ticket: int) -> int:
-        """Commands with results wanted that it has not answered for good (section 5)."""
+        """The number of commands that still await its final result (section 5)."""
         return sum(waiting.owes(ticket) for waiting in self.waiting)
 
     def deadline_ms(self) -> int | None:
@@ -129,7 +129,7 @@ class RoomModel:
         return [seq for due, seq in deadlines if due <= clock_ms]
 
     def has_news(self, slow: Container[int]) -> bool:
-        """Whether there is an end to tell of."""
+        """Whether there is a final result to report."""
         return any(waiting.untold and waiting.sender not in slow for waiting in self.waiting)
 
     def apply(self, turn: ModelTurn) -> None:
@@ -188,7 +188,7 @@ class RoomModel:
             self.finished.append(waiting)
 
     def _tell(self, slow: Container[int]) -> None:
-        """Route the ends that are not told yet, unless their sender is slow; the seniors' first."""
+        """Route the final results not reported yet, those of senior senders first, unless the sender is slow."""
         for member in self.members:
             told = 0
             for waiting in [
@@ -272,7 +272,7 @@ class RoomModel:
             self.joined.append(self.members[-1])
 
     def _page(self, who: Who) -> Members:
-        """As many as fit into a frame; one that fits into none is listed alone and without its texts."""
+        """As many seats as fit into a frame; one that is too long for any frame is listed alone, without its texts."""
         page = Members(who.id, self.seq, len(self.members), ())
         for rank, member in list(enumerate(self.members))[who.first_rank :][: who.count]:
             info = MemberInfo(rank, member.ticket, self.load(member.ticket), member.name, member.address)

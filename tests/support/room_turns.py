@@ -1,4 +1,4 @@
-"""Turns of a room without a server: made as the server would make them, and what each member gets of them."""
+"""Turns of a room without a server: composed as by the server, and the frames that each member receives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
 
 
 def owed(outcome: Outcome) -> dict[int, list[Frame]]:
-    """What each who was a member when the turn began gets of it, in order; texts of refusals left out."""
+    """The frames, in order, for each member present when the turn began; without the texts of refusals."""
     for kind in outcome.deliveries.answers:
         assert set(kind) <= set(outcome.tickets)
     found = {}
@@ -46,7 +46,7 @@ def room_of_five() -> Room:
 
 
 def play(room: Room, *frames: tuple[int, Command | Result], **parts) -> dict[int, list[Frame]]:
-    """Apply a turn; what each member gets of it, by ticket, for those who get anything."""
+    """Apply a turn; returns the frames by ticket, for the members that receive any."""
     turn = ModelTurn(parts.pop("now", 0.0), **parts)
     turn.commands = [(ticket, f) for ticket, f in frames if isinstance(f, Command)]
     turn.results = [(ticket, f) for ticket, f in frames if isinstance(f, Result)]

@@ -1,4 +1,4 @@
-"""Scenes of turns as text: what members send in each turn, and below a line of dashes what comes of it.
+"""Scenes of turns as text: the members' input in each turn and, below a line of dashes, the outcome.
 
     room seats=3                     the room, with its limits; before the first turn
 
@@ -11,9 +11,9 @@
     ada pings "x"
     ----
     bob: EXECUTE seq=4 sender_rank=0 "hello"        frame by frame, in the order of ranks when the turn began
-    ranks: ada, seq 5                               the room behind the turn
+    ranks: ada, seq 5                               the room after the turn
 
-Lines that begin with # are comments and stay where they are.
+Lines that begin with # are comments and keep their place.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DASHES = "----"
 
 
 def played(scene: str) -> str:
-    """The scene with what comes of its turns now."""
+    """The scene with the current outcome of its turns."""
     paragraphs = [_without_outcome(paragraph) for paragraph in scene.strip("\n").split("\n\n")]
     stage = None
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""`python -m rankmux client SUBCOMMAND` as a script runs it: real processes on pipes, waited for by what they say."""
+"""`python -m rankmux client SUBCOMMAND` as a script runs it: real processes on pipes, awaited by their output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rankmux import Client
 from rankmux.server.server import Server
 
 PATIENCE_S = 30.0
-_TEMPORARY = tempfile.TemporaryDirectory(prefix="rankmux-tests-")  # for what killed scripts leave behind
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="rankmux-tests-")  # for files of killed scripts
 
 
 def environment(**variables: object) -> dict[str, str]:
-    """Ours, without what would tell rankmux-client where to go."""
+    """Our environment, without the variables that configure rankmux-client."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RANKMUX_") or k == "RANKMUX_EXTENSION"}
     return {
         **kept,
@@ -35,7 +35,7 @@ def environment(**variables: object) -> dict[str, str]:
 
 
 class Running:
-    """A Python program as a process. `said` is what came on standard output and error so far."""
+    """A Python program as a process. `said` is its standard output and error so far."""
 
     def __init__(self, *arguments: object, env: dict[str, object] | None = None, **options: object) -> None:
         self.process = subprocess.Popen(
@@ -80,7 +80,7 @@ class Running:
                 self._poller.unregister(key.fd)
 
     def until(self, pattern: str, stream: str = "") -> re.Match[str]:
-        """Read until `pattern` is in what was said, on either stream or the one named."""
+        """Read until `pattern` appears in the output, on either stream or on the one named."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             texts = [self.said[stream]] if stream else list(self.said.values())
@@ -99,7 +99,7 @@ class Running:
         file.close()
 
     def end(self, number: int | None = None) -> int:
-        """Send the signal `number`, read all, wait; the exit code."""
+        """Send the signal `number`, read all output, wait; returns the exit code."""
         if number is not None:
             self.process.send_signal(number)
         if self.process.stdin is not None and not self.process.stdin.closed:
@@ -118,7 +118,7 @@ class Script(Running):
 
 
 def run(*arguments: object, text: bytes = b"", **options: object) -> tuple[int, str, str]:
-    """A whole run: exit code, output, errors."""
+    """A complete run: exit code, output, errors."""
     with Script(*arguments, **options) as script:
         out, err = script.process.communicate(text, timeout=PATIENCE_S)
         return script.process.returncode, out.decode(errors="surrogateescape"), err.decode()
@@ -166,7 +166,7 @@ def staged(directory: Path, seats: int = 8) -> Iterator[Stage]:
 
 
 def eventually(condition: Callable[[], object], within_s: float = PATIENCE_S) -> float:
-    """Until `condition` holds; how many seconds that took. For what other processes do, which nothing tells us of."""
+    """Poll until `condition` holds, for effects in other processes; returns the seconds elapsed."""
     start = time.monotonic()
     while not condition():
         assert time.monotonic() < start + within_s, "it did not come to that"

@@ -1,4 +1,4 @@
-"""Loopback connections for tests: both ends in hand, resets that have arrived, readiness without sleeping."""
+"""Loopback connections for tests: access to both ends, resets that have arrived, readiness without sleeping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLRDHUP
 def tcp_pairs(
     count: int, *, send_buffer: int = 0, receive_buffer: int = 0
 ) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
-    """`count` connections as (our end, non-blocking; the far end, blocking with a deadline). All are closed at last."""
+    """`count` connections as (our end, non-blocking; the far end, blocking with a deadline). All get closed."""
     with socket.socket() as listener:
         if send_buffer:  # accepted sockets inherit it
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -47,14 +47,14 @@ def reset(sock: socket.socket) -> None:
 
 
 def wait_for(sock: socket.socket, events: int) -> None:
-    """Until one of the poll `events` is there."""
+    """Wait until one of the poll `events` is reported."""
     poll = select.poll()
     poll.register(sock, events)
     assert poll.poll(DEADLINE_S * 1000), "nothing happened"
 
 
 def wait_for_bytes(sock: socket.socket, size: int) -> None:
-    """Until so many bytes can be read at once."""
+    """Wait until `size` bytes can be read at once."""
     previous, sock_timeout = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT), sock.gettimeout()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
     wait_for(sock, select.POLLIN)

@@ -1,4 +1,4 @@
-"""What Hypothesis draws: every frame of the protocol, and streams of them, whole, odd and broken."""
+"""Hypothesis strategies: every frame of the protocol, and streams of frames, valid, unusual and broken."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ FRAMES: st.SearchStrategy[Frame] = CLIENT_FRAMES | SERVER_FRAMES
 
 @st.composite
 def mangled(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> bytes:
-    """A frame's bytes behind its length, with something cut off, put in or overwritten."""
+    """The bytes of a frame after its length, with some removed, inserted or overwritten."""
     octets = bytearray(draw(frames).encode()[4:])
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(octets)))
@@ -94,7 +94,7 @@ def with_length(content: bytes) -> bytes:
 
 @st.composite
 def streams(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = CLIENT_FRAMES) -> bytes:
-    """What one peer may send: good frames, now and then a mangled one or a wild length, and at last part of one."""
+    """The input from one peer: valid frames, some mangled ones or absurd lengths, and at the end a partial frame."""
     good = frames.map(lambda frame: frame.encode())
     odd = mangled(frames).map(with_length)
     wild = st.one_of(
@@ -110,6 +110,6 @@ def streams(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = CLIENT_FRAMES) -
 
 @st.composite
 def chunkings(draw: st.DrawFn, stream: bytes) -> list[bytes]:
-    """`stream` in pieces."""
+    """`stream` split into pieces."""
     cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     return [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]

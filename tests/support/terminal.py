@@ -1,4 +1,4 @@
-"""rankmux-client on a pseudo-terminal of its own, and the screen that its user looks at (pyte draws it)."""
+"""rankmux-client on its own pseudo-terminal, and the screen that its user sees (drawn by pyte)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import pyte
 
 from .script import PATIENCE_S, environment
 
-# Takes its standard input as the terminal that SIGHUP and SIGWINCH come from, which Popen cannot ask for.
+# Makes standard input the controlling terminal, the source of SIGHUP and SIGWINCH, which Popen cannot do.
 _ON_A_TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from rankmux.cli.client import main
 sys.exit(main())
 """
-# With a shell that has job control: `fg` once it has been stopped.
+# With a shell that has job control: `fg` after it has been stopped.
 _IN_A_SHELL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -50,7 +50,7 @@ SIGN = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 
 
 class Terminal:
-    """One run of rankmux-client at a terminal. `raw` is every byte that it wrote so far."""
+    """One run of rankmux-client at a terminal. `raw` is all its output so far."""
 
     def __init__(
         self, *flags: object, columns: int = 120, rows: int = 24, shell: bool = False, **settings: str
@@ -97,7 +97,7 @@ class Terminal:
         self._screen.resize(rows, columns)
 
     def look(self, wait_s: float = 0.0) -> None:
-        """Draw what has come."""
+        """Draw the output received so far."""
         with selectors.DefaultSelector() as poller:
             poller.register(self._controller, selectors.EVENT_READ)
             while poller.select(wait_s):
@@ -105,7 +105,7 @@ class Terminal:
                     data = os.read(self._controller, 65536)
                 except BlockingIOError:
                     return
-                except OSError:  # nobody holds the other end any more
+                except OSError:  # no process holds the other end any more
                     time.sleep(wait_s)
                     return
                 self.raw += data
@@ -114,7 +114,7 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What has ever been on the screen and is still in its history, without the empty lines at its end."""
+        """The screen and its scrollback history, without the empty lines at the end."""
         past = [
             "".join(line[x].data for x in range(self._screen.columns)) for line in self._screen.history.top
         ]
@@ -129,11 +129,11 @@ class Terminal:
 
     @property
     def line(self) -> str:
-        """The line that the cursor is in."""
+        """The line of the cursor."""
         return self._screen.display[self._screen.cursor.y].rstrip()
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Look until `condition()` holds."""
+        """Redraw until `condition()` holds."""
         deadline = time.monotonic() + PATIENCE_S
         self.look()
         while not condition():
@@ -141,7 +141,7 @@ class Terminal:
             self.look(0.05)
 
     def shows(self, pattern: str) -> re.Match[str]:
-        """Look until a line matches the whole of `pattern`; the last such line."""
+        """Redraw until a whole line matches `pattern`; returns the last such line."""
         found: list[re.Match[str]] = []
 
         def there() -> bool:
@@ -152,16 +152,16 @@ class Terminal:
         return found[-1]
 
     def at(self, pattern: str) -> None:
-        """Look until the cursor's line has `pattern` in it."""
+        """Redraw until the cursor's line contains `pattern`."""
         self.until(lambda: re.search(pattern, self.line))
 
     def prompts(self, prompt: str) -> None:
-        """Look until the cursor's line is this one: `rank 0 of 1 > ` and what is typed."""
+        """Redraw until the cursor's line equals this one: `rank 0 of 1 > ` and the typed text."""
         expected = prompt.replace(">", SIGN).rstrip()
         self.until(lambda: self.line == expected)
 
     def finish(self, number: int | None = None) -> int:
-        """Send the signal `number`, wait for its end; the exit code."""
+        """Send the signal `number`, wait for the process to end; returns the exit code."""
         if number is not None:
             self.process.send_signal(number)
         self.until(lambda: self.process.poll() is not None)
@@ -170,6 +170,6 @@ class Terminal:
 
     @property
     def restored(self) -> bool:
-        """Whether the terminal is set as it was before, with its cursor shown and no paste mode left."""
+        """Whether the terminal is set as it was before, with its cursor shown and bracketed paste off."""
         off = self.raw.rfind(b"\x1b[?2004l") >= self.raw.rfind(b"\x1b[?2004h")
         return termios.tcgetattr(self.end) == self.before and off and not self._screen.cursor.hidden

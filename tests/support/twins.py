@@ -50,4 +50,4 @@ def _twins() -> list[ModuleType]:
 
 PURE = _pure()
 TWINS = _twins()
-"""The pure one, and the compiled one where it was built and may be used."""
+"""The pure twin, and the compiled one if it was built and may be used."""

@@ -30,7 +30,7 @@ class Browser:
         self._path = path
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One command of the protocol; its value."""
+        """Send one command of the protocol; returns its value."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_DEADLINE_S)
         try:
             connection.request(method, self._path + path, None if body is None else json.dumps(body))
@@ -42,7 +42,7 @@ class Browser:
         return value
 
     def resize(self, width: int, height: int, dark: bool = False) -> None:
-        """As a screen of that size would show it."""
+        """Lay out the page for a screen of that size."""
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         for cmd, params in (
@@ -52,15 +52,15 @@ class Browser:
             self.call("POST", "/goog/cdp/execute", {"cmd": cmd, "params": params})
 
     def open(self, url: str) -> None:
-        """Go there."""
+        """Open a URL."""
         self.call("POST", "/url", {"url": url})
 
     def run(self, script: str) -> Any:
-        """What a script returns."""
+        """The return value of a script."""
         return self.call("POST", "/execute/sync", {"script": script, "args": []})
 
     def wait_for(self, condition: str) -> None:
-        """Until a JavaScript expression is true; looked at with every frame that is drawn."""
+        """Wait until a JavaScript expression is true; it is evaluated at each animation frame."""
         script = (
             "const done = arguments[0], until = Date.now() + 20000;"
             f"(function look() {{ if ({condition}) done(true); else if (Date.now() > until) done(false);"
@@ -69,11 +69,11 @@ class Browser:
         assert self.call("POST", "/execute/async", {"script": script, "args": []}), condition
 
     def complaints(self) -> list[str]:
-        """What the console says."""
+        """The messages on the console."""
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
 
     def picture(self, path: str) -> None:
-        """Keep what is seen."""
+        """Save a screenshot."""
         with open(path, "wb") as file:
             file.write(base64.b64decode(self.call("GET", "/screenshot")))
 

@@ -62,7 +62,7 @@ def test_a_full_pipe_takes_nothing_and_nobody_waits(pipe, blocking):
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_pipe_whose_reader_has_gone(pipe, full):
-    """Also when the pipe was full, because a reader that is gone never makes room."""
+    """This holds even for a full pipe, because a reader that is gone never makes room."""
     reader, writer = pipe
     lines = LinePipe(writer)
     while full and lines.write(b"x" * 100):

@@ -112,14 +112,14 @@ def test_a_restart_refuses_nobody(tmp_path):
                 if select.select([told], [], [], 0.01)[0]:
                     assert b"STOPPING=1" in told.recv(4096)
             assert server.returncode == 0
-            for _ in range(20):  # and while nobody is there
+            for _ in range(20):  # and while no server runs
                 connect()
         server = start(listener, "-n", "2000", NOTIFY_SOCKET=path)
         for sock in waiting:
             head = read(sock, 5)
             if head[4:] == b"\x81":
                 served += 1
-            else:  # it was accepted by one that then went, and told so: ERROR SHUTDOWN
+            else:  # it was accepted by a server that then stopped with ERROR SHUTDOWN
                 assert head[4:] == b"\x89", head
                 assert read(sock, 2) == b"\x00\x08"
                 cut += 1

@@ -55,7 +55,7 @@ def unix_socket(path):
     ],
 )
 def test_what_stands_in_the_place_of_a_file(look, make, words, tmp_path):
-    """Nothing of it makes the reader wait."""
+    """None of these files makes the reader wait."""
     path = tmp_path / "file"
     make(path)
     with pytest.raises(OSError, match=words):

@@ -65,7 +65,7 @@ def writer_of(way, fd):
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_pipe_that_another_process_fills_between_look_and_write(way):
-    """The reader takes a page and stops; whoever of the two writers comes second must not wait."""
+    """The reader takes a page and stops; the second of the two writers must not wait."""
     reader, writer = os.pipe()
     write = writer_of(way, writer)
     try:
@@ -121,7 +121,7 @@ def test_a_socket_stays_blocking_for_the_others(kind):
 
 @pytest.mark.timeout(60)
 def test_a_terminal_of_another_user(monkeypatch):
-    """It cannot be reopened, so a relay writes; when nobody looks, the relay blocks and we do not."""
+    """It cannot be reopened, so a relay writes; without a reader the relay blocks and we do not."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
 

@@ -1,4 +1,4 @@
-"""rankmux-client hold: the control socket, and many who use it."""
+"""rankmux-client hold: the control socket, and many concurrent users of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...support.script import ENDING, PATIENCE_S, Script, eventually, run
 
 
 class Sender:
-    """A sender that speaks the control protocol by itself, from the docstring of `seat/protocol` alone."""
+    """An independent sender, written from the docstring of `seat/protocol` alone."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
@@ -231,7 +231,7 @@ def test_it_ends_with_its_connection():
 
 
 def test_it_stays_joined_while_nothing_happens():
-    """It answers PINGs."""
+    """The held seat answers PINGs."""
     with (
         Server(port=0, seats=4, ping_ms=200) as server,
         Script("hold", "--port", server.address[1]) as holder,

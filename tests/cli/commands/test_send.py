@@ -1,4 +1,4 @@
-"""rankmux-client send: exit codes, what goes where, held seats and its own."""
+"""rankmux-client send: exit codes, output streams, held seats and its own seat."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_lines_behind_one_that_is_too_long_are_sent(scene):
 
 
 def test_standard_input_is_read_after_joining(scene):
-    """It joins, and then is held: what joins later is below it."""
+    """It joins before it waits for input: later members are below it."""
     script = scene.start("send", "--wait", "-")
     client = scene.client()
     while len(client.who()) < 2:

@@ -79,7 +79,7 @@ def test_the_program_is_told_where_it_stands(scene):
 
 
 def test_the_lock_moves_within_a_second_when_its_holder_is_killed(scene, tmp_path):
-    """And the program of the new holder commands the others through the held seat."""
+    """The program of the new holder then sends commands to the others through the held seat."""
     leads = "echo leads; exec sleep 100"
     first = scene.start("wait", "--rank", "0", "--", "sh", "-c", leads)
     first.until("leads")
@@ -98,7 +98,7 @@ def test_the_lock_moves_within_a_second_when_its_holder_is_killed(scene, tmp_pat
 
 @pytest.mark.parametrize("at_sigterm", ["-", ""], ids=["ends at SIGTERM", "ignores SIGTERM"])
 def test_a_holder_that_is_killed_takes_its_programs_group_along(scene, at_sigterm):
-    """A leader script's child would lead on beside the next leader."""
+    """Otherwise a child of a leader script would continue to lead beside the next leader."""
     lead = (
         f"trap {at_sigterm or repr('')} TERM; sleep 100 & echo pids $$ $!; while :; do wait; sleep 0.1; done"
     )
@@ -134,11 +134,11 @@ def test_the_program_is_stopped_when_the_connection_is_lost(tmp_path):
 
 
 def test_a_seat_that_is_lost_as_its_turn_comes_starts_no_program():
-    """It would lead for a moment, and without a ticket."""
+    """The program would lead for a moment, and without a ticket."""
 
     def script(connection: Connection) -> None:
         connection.welcome()
-        time.sleep(0.3)  # until it waits for the rank; should it not by then, all the same
+        time.sleep(0.3)  # until it waits for the rank; the test holds even if it does not yet
         rank = Rank(seq=12, rank=0, members=1, cause=1)
         connection.send(rank, ErrorFrame(ErrorCode.SLOW, "took no bytes"))
         connection.until_gone()
@@ -152,7 +152,7 @@ def test_a_seat_that_is_lost_as_its_turn_comes_starts_no_program():
 
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_stops_the_program_then_leaves(scene, number):
-    """The seat is held until the program has ended, so that nobody else begins before."""
+    """The seat is held until the program has ended, so that no other program begins before."""
     script = scene.start(
         "wait",
         "--",
@@ -207,7 +207,7 @@ with subprocess.Popen([sys.executable, *sys.argv[1:]], process_group=0) as job:
     print("job", job.pid, flush=True)
 sys.exit(job.returncode)
 """
-"""With job control: its child is in a group of its own, which it could let go on."""
+"""A shell with job control: its child has a separate process group, which the shell can continue."""
 
 
 def state_of(pid):
@@ -217,7 +217,7 @@ def state_of(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
 def test_its_program_does_not_go_on_alone(scene):
-    """Ctrl-Z: the rank is another's as soon as the server has missed us, so what acts for it must not run on."""
+    """Ctrl-Z: another member gets the rank once the server misses our PONGs, so the program must not continue."""
     wait = ["-m", "rankmux", "client", "wait", "--port", scene.port]
     with Running("-c", _A_SHELL, *wait, "--", "sh", "-c", "sleep 100 & echo pids $$ $!; wait") as shell:
         holder = int(shell.until(r"job (\d+)\n")[1])
@@ -234,7 +234,7 @@ def test_its_program_does_not_go_on_alone(scene):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="states are read from /proc")
 @pytest.mark.parametrize("subcommand", [["hold"], ["wait", "--", "sh", "-c", "echo pid $$; exec sleep 100"]])
 def test_ctrl_z_where_no_shell_could_let_it_go_on(scene, subcommand):
-    """As under `ssh -t` or `docker exec`: it would stay stopped for ever, and deaf to Ctrl-C."""
+    """As under `ssh -t` or `docker exec`: it would stay stopped forever, and not react to Ctrl-C."""
     script = scene.joined(*subcommand, start_new_session=True)
     pids = [script.process.pid]
     if len(subcommand) > 1:
@@ -268,7 +268,7 @@ def test_usage(arguments):
 
 
 def test_its_program_has_a_terminal_as_standard_input_alone(stack, server):
-    """As --help says."""
+    """The program has standard input but no controlling terminal, as --help says."""
     program = "read line; echo got $line; (: < /dev/tty) 2>&1 | tail -c 30"
     terminal = stack.enter_context(Terminal("wait", "--port", server.address[1], "--", "sh", "-c", program))
     terminal.shows("Assigned rank: 0")

@@ -47,7 +47,7 @@ def test_watching(scene):
 
 
 def test_watching_ends_when_nobody_reads_it(scene):
-    """Though there is nothing new to write: it would keep its seat until somebody comes or goes."""
+    """It ends without new output; otherwise it would keep its seat until the next join or departure."""
     script = scene.start("who", "--watch", "--interval", "0.05")
     script.until(r"NAME\n.*\n", "out")
     script.stop_reading("out")
@@ -56,7 +56,7 @@ def test_watching_ends_when_nobody_reads_it(scene):
 
 
 def test_more_than_fit_into_a_frame(scene):
-    """Names and addresses of 8 members do not, in frames of 64 bytes; the listing is put together."""
+    """Names and addresses of 8 members do not fit into a frame of 64 bytes; the listing joins several pages."""
     with Server(port=0, seats=8, max_payload=64) as server:
         scripts = [Script("hold", "--port", server.address[1], "--name", f"member {n}") for n in range(4)]
         for script in scripts:

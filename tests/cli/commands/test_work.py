@@ -29,7 +29,7 @@ def test_the_program_gets_the_payload_and_its_circumstances(scene):
 def test_without_a_limit_there_is_no_deadline(scene, tmp_path):
     client = scene.client()
     told = tmp_path / "told"
-    outer = {"RANKMUX_DEADLINE": "1.5"}  # as in a program of another `work`
+    outer = {"RANKMUX_DEADLINE": "1.5"}  # as in a program started by another `work`
     scene.work(f'echo "${{RANKMUX_DEADLINE-none}}" > {told}.new; mv {told}.new {told}', env=outer)
     client.command("print")
     eventually(told.exists)
@@ -176,7 +176,7 @@ MEET = "read me; : > {0}/$me; while [ $(ls {0} | wc -l) -lt 2 ]; do sleep 0.01; 
 
 
 def test_parallel(scene, tmp_path):
-    """Each program waits for the other one: only together they get on."""
+    """Each program waits for the other one: they can only finish concurrently."""
     client = scene.client()
     place = tmp_path / "place"
     place.mkdir()
@@ -206,7 +206,7 @@ def test_allow(scene):
 
 
 def test_no_line_break_of_any_kind_passes_allow(scene):
-    """What follows it would be a second command to a program that reads lines as Python does, or stops at a NUL."""
+    """The rest would be a second command to a program that splits lines as Python does, or stops at a NUL."""
     client = scene.client()
     scene.work("cat", "--allow", "deploy *", "--allow", "two\n*")
     found = set("".join(map(chr, range(0x110000))).splitlines(keepends=True))
@@ -215,9 +215,7 @@ def test_no_line_break_of_any_kind_passes_allow(scene):
     for line_break in [*breaks, b"\r\n", b"\0", b"\x85"]:
         for command in (b"deploy x%bshutdown now", b"deploy %b", b"two\nlines%bof it"):
             [result] = client.command(command % (line_break,), results=True).gather()
-            allowed = (
-                command == b"deploy %b" and line_break == b"\n"
-            )  # the end of the line, as `echo` writes it
+            allowed = command == b"deploy %b" and line_break == b"\n"  # the newline that `echo` writes
             assert result.status is (Status.OK if allowed else Status.REJECTED), (command, line_break)
     assert client.command("two\nlines", results=True).wait().ok == 1
 
@@ -288,7 +286,7 @@ def test_a_hook_that_cannot_be_run(scene):
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
 def test_nobody_has_to_read_what_it_says(scene):
-    """It works on, keeps its seat, and tells later what was missed; the program's own errors do not matter here."""
+    """It keeps working, keeps its seat, and reports dropped lines later; the program's errors do not matter here."""
     client = scene.client()
     worker = scene.work("cat 2>/dev/null")
     fcntl.fcntl(worker.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
@@ -349,7 +347,7 @@ def test_usage(arguments):
 
 
 def test_what_a_server_says_is_fit_for_an_environment(tmp_path):
-    """A NUL is not, nor is any length."""
+    """NUL bytes and excessive lengths are not."""
     reason = tmp_path / "reason"
 
     def script(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Shell completion and man pages: generated from the parsers, and understood by the shells."""
+"""Shell completion and man pages: generated from the parsers, and accepted by the shells."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_fish_completes_programs(scripts, front):
 @needs("zsh")
 @pytest.mark.parametrize("line", LINES)
 def test_zsh(scripts, line):
-    """At a terminal, because zsh completes nowhere else."""
+    """Runs at a terminal, because zsh does not complete elsewhere."""
     controller, end = os.openpty()
     process = subprocess.Popen(
         ["zsh", "-f", "-i"],

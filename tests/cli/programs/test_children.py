@@ -1,4 +1,4 @@
-"""Programs of a held seat where the system is not kind: orphans, zombies, no right to signal."""
+"""Programs of a held seat under difficult conditions: orphans, zombies, no permission to signal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ time.sleep(100)
 
 
 def children_of(parent: int) -> list[int]:
-    """Zombies too."""
+    """The child processes of `parent`, zombies included."""
     found = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -54,7 +54,7 @@ def children_of(parent: int) -> list[int]:
 
 @linux
 def test_orphans_are_reaped(scene):
-    """Those of programs that ended, or were stopped: as process 1 of a container we are their last parent."""
+    """Orphans of programs that ended or were stopped: as process 1 of a container we become their parent."""
     client = scene.client()
     work = ["work", "--port", scene.port, "--", "sh", "-c", "(sleep 0.05 &) ; (setsid sleep 0.05 &)"]
     with Running("-c", _AS_A_REAPER, *work) as worker:
@@ -75,7 +75,7 @@ def test_a_stopped_group_ends_where_its_orphans_come_to_us(scene):
 
 @linux
 def test_zombies_that_nobody_reaps_hold_up_no_end(scene):
-    """The parent of one is in another group, and never waits for it."""
+    """The parent of a zombie is in another group, and never waits for it."""
     holder = scene.start("wait", "--", sys.executable, "-c", _CARELESS)
     careless, zombie = (int(pid) for pid in holder.until(r"pids (\d+) (\d+)\n").groups())
     holder.process.send_signal(signal.SIGTERM)
@@ -85,7 +85,7 @@ def test_zombies_that_nobody_reaps_hold_up_no_end(scene):
 
 
 def test_a_program_that_cannot_be_stopped(scene):
-    """As `wait -- sudo ...`: to wait for its end might take for ever, to keep quiet about it would be a lie."""
+    """As with `wait -- sudo ...`: waiting for its end might take forever, and silence would hide that it still runs."""
     lead = ["--grace", "0.2", "--", "sh", "-c", "echo pid $$; exec >/dev/null 2>&1; exec sleep 100"]
     with Running("-c", _WITHOUT_THE_RIGHT, "wait", "--port", scene.port, *lead) as holder:
         pid = int(holder.until(r"pid (\d+)\n")[1])
@@ -93,7 +93,7 @@ def test_a_program_that_cannot_be_stopped(scene):
     [line] = [line for line in holder.err.splitlines() if "runs on" in line]
     assert f"process {pid} runs on, it cannot be stopped (Operation not permitted)" in line
     assert f"kill -- -{pid}" in line
-    eventually(lambda: not alive(pid))  # the guardian has the right here
+    eventually(lambda: not alive(pid))  # here the guardian has permission
 
 
 def test_a_program_that_cannot_be_stopped_makes_room_for_the_next(scene, tmp_path):

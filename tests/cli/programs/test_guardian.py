@@ -1,4 +1,4 @@
-"""The guardian: real processes in groups of their own, and what becomes of them when we are gone."""
+"""The guardian: real processes in separate groups, and their end after ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def guardian() -> Iterator[Guardian]:
 
 
 class Program(subprocess.Popen):
-    """A guarded shell script in a group of its own, which has said its first line."""
+    """A guarded shell script in a separate group, which has written its first line."""
 
     def __init__(self, guardian: Guardian, script: str) -> None:
         guardian.ensure()
@@ -106,7 +106,7 @@ def ignores(pid: int, number: int) -> bool:
 
 
 def test_another_one_takes_over(guardian):
-    """Being killed, it ends nothing; the next one knows all that is guarded."""
+    """A killed guardian ends no program; the next one knows every guarded group."""
     with Program(guardian, STUBBORN) as program:
         first = guardian.pid
         os.kill(first, signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_another_one_takes_over(guardian):
 
 @linux
 def test_it_keeps_nothing_of_ours_open(guardian):
-    """The reader of `wait | cat` would never see the end."""
+    """Otherwise the reader in `wait | cat` would never see the end of the stream."""
     guardian.ensure()
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)

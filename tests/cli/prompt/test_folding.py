@@ -1,4 +1,4 @@
-"""Results gathered and folded: ranks in short, equal outputs together, nothing lost and nothing told twice."""
+"""Results gathered and folded: ranks abbreviated, equal outputs grouped, none lost and none shown twice."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ step = st.one_of(
 
 @given(st.lists(step, max_size=40))
 def test_parts_come_in_whole_lines_and_nothing_is_lost(steps):
-    """`None` is a moment at which all that has come is shown."""
+    """`None` is a moment at which all output received so far is shown."""
     results = gathering(4)
     shown = defaultdict(bytes)
 
@@ -112,7 +112,7 @@ def test_what_has_not_ended_can_be_taken_too():
 
 @given(st.lists(st.integers(1, 4000), min_size=1, max_size=12), st.booleans())
 def test_long_outputs_fold_however_they_are_cut(cuts, differ):
-    """Of two, in different pieces, with or without a difference far behind what is kept."""
+    """The outputs of two ranks, in different pieces, with or without a difference far beyond the part that is kept."""
     size = 40_000
     texts = {rank: bytearray(b"x" * size) for rank in (1, 2)}
     if differ:

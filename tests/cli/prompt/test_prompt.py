@@ -1,4 +1,4 @@
-"""The prompt of rankmux-client: a real process on a real pseudo-terminal, and what its screen shows."""
+"""The prompt of rankmux-client: a real process on a real pseudo-terminal, and its screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_rank_and_the_room_are_in_the_prompt(at, server):
     ada.prompts("rank 0 of 1 > ")
     bob = at()
     bob.prompts("rank 1 of 2 > ")
-    ada.prompts("rank 0 of 2 > ")  # of those who join nobody is told, so it asks
+    ada.prompts("rank 0 of 2 > ")  # joins are not announced, so it asks
     bob.type("half")
     ada.type(KEYS["C-d"])
     assert ada.finish() == 0
@@ -45,7 +45,7 @@ def test_a_line_being_typed_survives_a_hundred_commands_a_second(senior, at):
         if f"{SIGN} " in bob.line:
             seen += 1
             assert text.startswith(bob.line.partition(f"{SIGN} ")[2])
-    assert seen > 0.8 * count  # it is not away while lines are written
+    assert seen > 0.8 * count  # the prompt stays while lines are written
     bob.type(text[len(typed) :])
     bob.shows(f"From rank 0: command {count - 1}")
     bob.prompts(f"rank 1 of 2 > {text}")
@@ -65,7 +65,7 @@ def test_more_than_the_terminal_takes_is_left_out_and_it_says_so(senior, at, ser
         senior.command(f"command {number}", quiet=True)
     bob_waits = time.monotonic() + PATIENCE_S
     receipt = senior.command("the last", results=True, timeout=PATIENCE_S)
-    receipt.wait()  # it is answered though nobody reads its terminal
+    receipt.wait()  # it is answered although its terminal has no reader
     assert time.monotonic() < bob_waits
     bob.shows("From rank 0: the last")
     left_out = sum(
@@ -226,7 +226,7 @@ def test_long_and_binary_outputs_are_cut(senior, at, below):
 
 
 def test_completion(senior, at, below):
-    """`senior` is above, and not offered."""
+    """`senior` has a higher rank, and is not offered."""
     bob = at()
     below(lambda _: b"", name="cyd")
     below(lambda _: b"", name="sue")
@@ -266,7 +266,7 @@ def test_history(at, tmp_path):
             ada.type(KEYS["Up"])
             ada.prompts("rank 0 of 1 > @0 three")
             ada.type(KEYS["Up"])
-            ada.prompts("rank 0 of 1 > one")  # what begins with a space is not kept
+            ada.prompts("rank 0 of 1 > one")  # a line that begins with a space is not saved
             ada.type(KEYS["C-c"])
             ada.prompts("rank 0 of 1 > ")
             ada.type(KEYS["C-r"] + "thr")
@@ -285,7 +285,7 @@ def test_no_history_when_not_wanted(at, tmp_path):
     ada.type("one\r")
     ada.shows("Refused, .*: one")
     ada.type(KEYS["Up"])
-    ada.prompts("rank 0 of 1 > one")  # but it knows what was typed in this run
+    ada.prompts("rank 0 of 1 > one")  # but lines typed in this run are in its history
     ada.type(KEYS["C-c"] + KEYS["C-d"])
     assert ada.finish() == 4
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""How the prompt begins and ends: signals, servers that go, reconnecting, its seat, where there is no prompt."""
+"""The start and end of the prompt: signals, servers that go away, reconnecting, its seat, input without a prompt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_signals_leave_in_order(senior, at, number):
 
 @pytest.mark.parametrize("way", ["\x04", "/quit\r", signal.SIGTERM])
 def test_it_says_goodbye(stack, way):
-    """And takes in what the server still owes, before it goes."""
+    """It also reads the remaining output of the server before it exits."""
     gone = threading.Event()
 
     def script(connection: Connection) -> None:
@@ -75,7 +75,7 @@ def test_ctrl_z_gives_the_terminal_to_the_shell(at):
 
 
 def test_ctrl_z_where_no_shell_could_let_it_go_on(at):
-    """As under `ssh -t` or `docker exec`: it stays."""
+    """As under `ssh -t` or `docker exec`: it keeps running."""
     ada = at()
     ada.type("half\x1a way")
     ada.prompts("rank 0 of 1 > half way")
@@ -154,7 +154,7 @@ def test_it_reconnects_when_asked(stack):
         ada.prompts("rank 0 of 1 > ")
         ada.shows(r"Connected again: you are rank 0 of 1: you are alone here\.")
         ada.type(KEYS["C-d"])
-        assert ada.finish() == 5  # for what was not sent
+        assert ada.finish() == 5  # for the lines that were not sent
     assert ada.restored
 
 

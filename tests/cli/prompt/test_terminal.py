@@ -1,4 +1,4 @@
-"""Writing to a terminal that takes what it takes: nothing blocks, nothing is lost, nothing is waited for for ever."""
+"""Writing to a slow terminal: no write blocks, no output is lost, and no wait is endless."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT = "".join(f"line {number} é\r\n" for number in range(30_000))
 
 @pytest.fixture
 def pair() -> Iterator[tuple[int, int]]:
-    """A pseudo-terminal: what its user sees, and what its programs have."""
+    """A pseudo-terminal: the end of its user, and the end of its programs."""
     controller, end = os.openpty()
     tty.setraw(end)
     os.set_blocking(controller, False)
@@ -59,7 +59,7 @@ def test_what_is_not_taken_waits(pair):
     while data := read(controller):
         seen.extend(data)
     assert seen.decode() == TEXT
-    assert os.get_blocking(end)  # others share that description, and it was left alone
+    assert os.get_blocking(end)  # other processes share that file description, so it must not change
 
 
 def test_one_turn_is_one_write(pair, monkeypatch):

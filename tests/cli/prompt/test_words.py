@@ -1,4 +1,4 @@
-"""What the prompt says: never more than a line where a line is meant, never anything unprintable, cut with a note."""
+"""The texts of the prompt: a single line where one is expected, only printable characters, cut with a note."""
 
 from __future__ import annotations
 

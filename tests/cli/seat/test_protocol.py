@@ -1,4 +1,4 @@
-"""The control protocol's bytes."""
+"""The bytes of the control protocol."""
 
 from __future__ import annotations
 

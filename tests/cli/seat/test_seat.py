@@ -1,4 +1,4 @@
-"""A held seat that joins: names that take long to look up, and addresses of which the first does not answer."""
+"""A held seat that joins: slow name lookups, and several addresses of which the first does not answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from ...support.script import Running
 
-# The look-up of any name hangs for longer than anybody waits, as with a DNS server that does not answer.
+# The lookup of any name hangs for longer than any test waits, as with a DNS server that does not answer.
 HANGING_LOOK_UP = """
 import socket, sys, time
 look_up = socket.getaddrinfo

@@ -1,4 +1,4 @@
-"""The control socket of a held seat: where a private one cannot be made, the seat is held without it."""
+"""The control socket of a held seat: if no private one can be created, the seat is held without it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_long_directory_for_temporary_files(scene, tmp_path):
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> dict[str, object]:
-    """An environment in which nobody can make a directory."""
+    """An environment in which no directory can be created."""
     (tmp_path / "sitecustomize.py").write_text(
         "import errno, os\n"
         "def mkdir(*_, **__):\n"
@@ -37,7 +37,7 @@ def read_only(tmp_path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("subcommand", ["wait", "work", "hold"])
 def test_nowhere_to_put_it(scene, read_only, subcommand):
-    """Others cannot use the seat; to lose the lock over that would be worse."""
+    """Other processes cannot use the seat; losing the lock because of that would be worse."""
     if subcommand == "wait":
         code, out, err = scene.run("wait", *SHOW, env=read_only)
         assert (code, out) == (0, "seat none\n")

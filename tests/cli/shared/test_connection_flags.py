@@ -35,7 +35,7 @@ def folder(path):
 )
 @pytest.mark.parametrize("flag", ["--tls-ca", "--tls-cert", "--tls-key", "--token-file"])
 def test_what_stands_in_the_place_of_a_file(flag, make, words, tmp_path, certificate):
-    """It is an error of that flag, and nothing waits for it."""
+    """It is reported as an error of that flag, without blocking on the file."""
     path = tmp_path / "file"
     make(path)
     cert, key = certificate

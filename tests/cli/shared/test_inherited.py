@@ -1,4 +1,4 @@
-"""What the process that started us leaves us: signals blocked or ignored, closed streams, no working directory."""
+"""Inherited process state: signals blocked or ignored, closed streams, no working directory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_program_gets_no_descriptors_but_the_standard_ones(scene):
 
 
 def test_sigint_ignored_stays_ignored(scene):
-    """A script's job in the background is not meant by a Ctrl-C."""
+    """Ctrl-C is not meant for a script's background job."""
     script = scene.start("hold", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     script.until("Assigned rank")
     script.process.send_signal(signal.SIGINT)
@@ -84,7 +84,7 @@ def test_sigint_ignored_stays_ignored(scene):
     ],
 )
 def test_closed_streams(scene, tmp_path, closed, command):
-    """No socket becomes one of them."""
+    """No socket gets the descriptor of a closed stream."""
     subcommand, _, rest = command.removeprefix("client ").partition(" ")
     line = f"exec {sys.executable} -m rankmux client {subcommand} --port {scene.port} {rest} {closed}"
     with ExitStack() as stack:
@@ -111,7 +111,7 @@ def test_a_server_with_closed_streams(closed, tmp_path):
         process = stack.enter_context(subprocess.Popen(["sh", "-c", line], env=environment()))
         stack.callback(process.kill)
         eventually(path.exists)
-        with Client(unix=str(path)):  # it handles signals by then
+        with Client(unix=str(path)):  # by then it handles signals
             pass
         if sys.platform == "linux":
             links = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]

@@ -1,4 +1,4 @@
-"""Lines of standard input: cut alike however they come, and the beginning of one that is far too long."""
+"""Lines of standard input: the same lines for any chunking, and the beginning of an overlong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person types, and what is shown of what others sent."""
+"""The parsing of typed text, and the display of text from other members."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_what_a_stranger_answers_is_escaped(capsys):
 
 
 def live() -> dict[str, object]:
-    """What a server answers."""
+    """The response of a server."""
     with watched(seats=2) as prepared:
         running = ServerThread(prepared.serve_forever)
         with closing(Endpoint(prepared.admin_where[0])) as endpoint:
@@ -178,7 +178,7 @@ def test_nothing_in_an_answer_writes_on_the_terminal(capsys, monkeypatch):
 
 
 def shown_of(answer: object) -> int:
-    """The exit code of a run in which the endpoint answers that."""
+    """The exit code of a run in which the endpoint gives this response."""
     body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -249,7 +249,7 @@ def test_keys_at_a_terminal(where):
 
 
 def test_several_keys_at_once(where):
-    """As from a key held down, or over a slow line."""
+    """As from a key held down, or over a slow connection."""
     with AtTerminal(where) as top:
         top.until("ada")
         top.type(b"\x1b[B\x1bOBjr")

@@ -1,4 +1,4 @@
-"""An inbox: its bounds, the results of receipts that live or are dropped, and the end of the connection."""
+"""An inbox: its bounds, the results of live or dropped receipts, and the end of the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to what a client has asked: each command is settled once, and what waits is bounded."""
+"""Answers to a client's requests: each command is settled once, and the pending requests are bounded."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_what_nobody_waits_for_is_cut_to_what_fits():
 
 
 class Settlement(RuleBasedStateMachine):
-    """A server that keeps the rules, against a model; then one that breaks one of them, and is found out."""
+    """A server that keeps the rules, against a model; then one that breaks a rule, which is detected."""
 
     @initialize()
     def join(self) -> None:

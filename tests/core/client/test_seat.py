@@ -1,4 +1,4 @@
-"""What a client is told of its rank, and which commands it takes for it."""
+"""A client's seat: the frames about its rank, and the commands that it accepts for that rank."""
 
 from __future__ import annotations
 

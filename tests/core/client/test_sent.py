@@ -1,4 +1,4 @@
-"""A request that was sent: its answers, and the error that comes instead."""
+"""A sent request: its answers, and the error that replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sans-I/O client session: the way in, the table of states, what it sends, and any chunking."""
+"""The sans-I/O client session: the handshake, the table of states, its output, and any chunking."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_data_to_send_in_pieces_is_the_same(sizes):
 
 
 def test_no_sign_of_life_is_sent_where_it_says_nothing():
-    """Bytes that wait to be sent are one already; and nobody is listening before WELCOME, after LEAVE or the end."""
+    """Pending output is already a sign of life; and no peer listens before WELCOME, after LEAVE or after the end."""
     session = joined()
     session.send_command(b"x")
     for silent in (session, awaiting(), leaving(), ended()):

@@ -1,4 +1,4 @@
-"""A client session and whatever bytes a server may send: it never raises, and holds little."""
+"""A client session fed with arbitrary bytes: it never raises, and its memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Cutting streams, on both twins: whole, byte by byte, at every split point, with trailing bytes, and any bytes at all.
+"""Stream decoding on both twins: whole, byte by byte, at every split point, with trailing bytes, and arbitrary bytes.
 
-What is expected is computed one frame after the other, by the slow path of `wire` and `verdicts`.
+The expected outcome is computed frame by frame, by the slow path of `wire` and `verdicts`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ...support.twins import MODULES, PURE, TWINS
 
 TICKET = 2**63 + 5
 Taken = tuple[list[Any], list[Any], list[Any], int]
-"""Commands, results, other events, bytes that were taken."""
+"""Commands, results, other events, the number of consumed bytes."""
 
 
 def comparable(event: Any) -> Any:
-    """Frames with their type (a Ping equals a Pong), breaches by what they say."""
+    """Frames with their type (a Ping equals a Pong), breaches by code and text."""
     if isinstance(event, ProtocolViolation):
         return "breach", event.code, event.text
     return type(event).__name__, event
@@ -74,7 +74,7 @@ def expected_feed(data: bytes, max_payload: int) -> Taken:
 
 
 def feed(framing: ModuleType, chunks: list[bytes], max_payload: int) -> Taken:
-    """Feed the chunks as a session does: what was not taken comes again, with more behind it."""
+    """Feed the chunks as a session does: unconsumed bytes are fed again, followed by more."""
     batch = framing.Batch(max_payload)
     events: list[Any] = []
     held, total = b"", 0
@@ -209,7 +209,7 @@ def test_a_length_is_judged_by_its_four_bytes(framing, max_payload):
 
 @pytest.mark.parametrize("max_payload", [1, 100, 65_536])
 def test_payloads_at_their_bound(framing, max_payload):
-    """A RESULT over max_payload ends the connection, a COMMAND is taken, to be refused."""
+    """A RESULT over max_payload ends the connection, a COMMAND is accepted and refused later."""
     batch = framing.Batch(max_payload)
     at, over = bytes(max_payload), bytes(max_payload + 1)
     for frame in (Result(1, Status.OK, at), Command(1, 0, 0, 0, 0, at), Command(2, 0, 0, 0, 0, over)):
@@ -281,11 +281,11 @@ def test_breaches_are_the_same_class(framing):
     assert type(breach) is ProtocolViolation
 
 
-# The decoder of a single stream, with whichever twin runs.
+# The decoder of a single stream, with the active twin.
 
 
 def test_the_twin_that_was_asked_for_runs():
-    """All of it, or none."""
+    """Every definition is from the same twin."""
     (twin,) = [twin for twin in TWINS if twin.__name__ == TWIN]
     chosen = {}
     for name in MODULES:
@@ -335,7 +335,7 @@ def work_of(frames: list[tuple[int, bytes]]) -> int:
 
 @given(data=st.data())
 def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
-    """Frames are taken while there is work, bytes and the share; all of them in the end, in their order."""
+    """Frames are taken while the budgets of work, bytes and share last; in the end all of them, in order."""
     stream = data.draw(streams())
     expected = expected_feed(stream, 40)
     batch = framing.Batch(40)
@@ -376,7 +376,7 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
 
 
 def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
-    """The members listed are counted for all connections together; a query that has to wait holds up what is behind."""
+    """Listed members count for all connections together; a query that has to wait delays the frames after it."""
     batch = framing.Batch(100)
     stream = Who(1, 0, 20).encode() + Who(2, 45, 100).encode() + Ping(b"").encode()
     batch.allow(100, 1000, 1000, 21, 50)

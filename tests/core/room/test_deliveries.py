@@ -1,4 +1,4 @@
-"""How a turn is laid out: shared prefixes, frames for one alone at their place, answers by kind."""
+"""The output of a turn: shared prefixes, directed frames at their places, answers by kind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_directed_frame_splits_the_prefix():
 
 
 def test_nothing_is_copied():
-    """The frames and answers of one receiver are pieces as they are."""
+    """The frames and answers of one receiver are used as pieces without copying."""
     deliveries = Laid(2, [(0, 1, b"directed")], [], {1: b"answers"}).deliveries()
     frame, first, second = deliveries.pieces(1, 13)
     assert frame is deliveries.directed[1][0][1]

@@ -1,4 +1,4 @@
-"""What both twins make of a turn's commands and departures, against the model of the room."""
+"""The output of both twins for a turn's commands and departures, compared with the model of the room."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Dispatched:
         )
 
     def owed(self, rank: int, ticket: int) -> list[Any]:
-        """The frames of that rank in order, the texts of refusals left out."""
+        """The frames for that rank in order, without the texts of refusals."""
         frames = parse(joined(self.deliveries, rank, ticket))
         return [f._replace(text="") if isinstance(f, Refused) else f for f in frames]
 
@@ -86,7 +86,7 @@ def test_dispatch_against_the_model(framing, data):
     model = RoomModel(10, 3, 2, 60_000, total)
     model.members = [Member(ticket, rank, "", "") for rank, ticket in enumerate(tickets)]
     model.seq = 1000
-    if len(tickets) > 2:  # something waits already
+    if len(tickets) > 2:  # a command is already pending
         last = len(tickets) - 1
         model.waiting = [Waiting(5, tickets[0], 1, 0.0, {tickets[r]: r for r in range(1, last)})]
     loads = [model.load(ticket) for ticket in tickets]
@@ -107,7 +107,7 @@ def test_dispatch_against_the_model(framing, data):
     assert found.opened == [(w.seq, w.deadline_ms) for w in model.waiting[opened_before:]]
     assert len(found.ledger) == len(model.waiting)
     assert [told[3] for told in found.told] == list(range(1001, model.seq + 1))
-    # what all share is laid once, and each rank's share is a prefix that ends with a frame
+    # the shared frames are stored once, and each rank's part is a prefix that ends with a frame
     steps = found.deliveries.steps
     assert [rank for rank, _ in steps] == sorted({rank for rank, _ in steps})
     assert [end for _, end in steps] == sorted({end for _, end in steps})

@@ -1,4 +1,4 @@
-"""A batch as bytes: what comes out is what went in, on both twins; damage is found."""
+"""A batch as bytes: decoding restores the batch, on both twins; damage is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moments of expiry against a sorted list; commands that have ended are neither given out nor kept for long."""
+"""The moments of expiry against a sorted list; settled commands are neither returned nor kept for long."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_against_a_sorted_list(steps: list[tuple[str, int]]) -> None:
 
 
 def test_a_call_drops_a_bounded_number_of_those_that_ended() -> None:
-    """It gives a moment that is too early then, never one that is too late."""
+    """The moment returned may then be too early, never too late."""
     waiting = set(range(5000))
     expiries = Expiries(waiting, ((1 + seq // 4000, seq) for seq in range(5000)))
     waiting -= set(range(4500))

@@ -1,4 +1,4 @@
-"""Both twins' ledgers against a model: every executor ends exactly once, and loads are what is owed."""
+"""Both twins' ledgers against a model: each executor has one final result, and loads count outstanding results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDS = st.sampled_from([Status.OK, Status.FAILED, Status.REJECTED, Status.PART])
 
 @dataclass
 class Waiting:
-    """A command of `sender`; its executors' ranks at dispatch, how they ended, and the ends not told yet."""
+    """A command of `sender`; its executors' ranks at dispatch, their final results, and those not reported yet."""
 
     seq: int
     sender: int
@@ -38,7 +38,7 @@ class Waiting:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Members come and go as tickets in a list; the model looks through all commands for all it wants to know."""
+    """Members come and go as tickets in a list; the model answers every question by a scan of all commands."""
 
     framing: ModuleType
 
@@ -55,7 +55,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return next((w for w in self.waiting if w.seq == seq), None)
 
     def end(self, waiting: Waiting, ticket: int, status: Status, payload: bytes = b"") -> tuple[int, Routed]:
-        """The sender, and what it is told."""
+        """The sender, and the frames that it receives."""
         if status != Status.PART:
             assert waiting.ended.setdefault(ticket, status) is status
             if len(waiting.ended) == len(waiting.ranks):
@@ -141,7 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(slow=st.sets(st.integers(0, 9)), most=st.integers(0, 9), most_each=st.integers(1, 4))
     def tell(self, slow, most, most_each):
-        """The most senior sender's first, its commands in order, no more than the bounds allow."""
+        """The most senior sender's results first, its commands in order, no more than the bounds allow."""
         tickets = {self.members[index] for index in slow if index < len(self.members)}
         expected: list[tuple[int, Frame]] = []
         for sender in self.members:
@@ -157,8 +157,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def restore(self):
-        """A ledger made from the entries of the other goes on in its place."""
-        self.finish()  # what has ended is no entry any more
+        """A ledger restored from the entries of the old one replaces it."""
+        self.finish()  # settled commands have no entry
         other = self.framing.Ledger()
         for entry in self.ledger.entries():
             other.restore(*entry)
@@ -168,7 +168,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(indexes=st.sets(st.integers(0, 9), min_size=1, max_size=4))
     def depart(self, indexes):
-        """As the room does it: what waits for who goes is forgotten, then what they owe is LEFT."""
+        """As in the room: a departing sender's pending commands are dropped, then the results that it owes are LEFT."""
         gone = [ticket for index, ticket in enumerate(self.members) if index in indexes]
         for ticket in gone:
             self.ledger.forget(ticket, array("Q", self.members), self.loads)
@@ -198,7 +198,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {sender: parse(bytes(octets)) for sender, octets in done.items()} == expected
 
     def teardown(self):
-        """With everybody gone nothing is owed any more."""
+        """With every member gone no result is outstanding."""
         self.depart(set(range(len(self.members))))
         self.finish()
         assert (len(self.ledger), self.ledger.owed) == (0, 0)
@@ -211,7 +211,7 @@ def test_against_a_model(framing):
 
 @pytest.fixture
 def opened(framing):
-    """A ledger where the ranks 1 to 3 (tickets 20, 30, 40) owe results to the command 7, id 5, of ticket 10."""
+    """A ledger where ranks 1 to 3 (tickets 20, 30, 40) owe results for command 7, id 5, of ticket 10."""
     ledger = framing.Ledger()
     tickets = array("Q", [10, 20, 30, 40])
     ledger.open(7, 10, 5, tickets[:], 1, 4)
@@ -274,9 +274,9 @@ def test_parts_count_as_nothing(framing, opened):
 
 
 def test_the_ranks_of_the_dispatch_stay_when_ranks_change(framing, opened):
-    """Ranks in ROUTED are those of the dispatch; loads are found where their member is now."""
+    """Ranks in ROUTED are those of the dispatch; loads are stored under the current rank of each member."""
     ledger, _, _ = opened
-    tickets, loads = array("Q", [10, 30, 40, 50]), array("I", [0, 1, 1, 9])  # 20 went, 50 came
+    tickets, loads = array("Q", [10, 30, 40, 50]), array("I", [0, 1, 1, 9])  # 20 left, 50 joined
     routed: dict[int, bytearray] = {}
     ledger.leave([20], 1)
     assert ledger.tell((), 9, 9, routed) == 1
@@ -286,7 +286,7 @@ def test_the_ranks_of_the_dispatch_stay_when_ranks_change(framing, opened):
 
 
 def test_one_executor_of_a_large_room_takes_no_memory_of_its_size(framing):
-    """Each command meets other members than the one before, for one has joined: not all of them are kept."""
+    """Each command sees a different list of members, as after a join: the ledger does not keep each whole list."""
     ledger, tickets = framing.Ledger(), array("Q", range(10_000))
     tracemalloc.start()
     try:
@@ -298,7 +298,7 @@ def test_one_executor_of_a_large_room_takes_no_memory_of_its_size(framing):
 
 
 def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
-    """Whoever left is looked for among the executors that a command may have, not among all in the room."""
+    """A departed member is searched among the possible executors of a command, not among all members."""
     size = 8000
     ledger, tickets = framing.Ledger(), array("Q", range(1, size + 1))
     for rank in range(size - 1):
@@ -311,7 +311,7 @@ def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
 
 
 def test_a_departure_looks_only_at_the_commands_of_the_member(framing):
-    """Ten times as many commands of others cost a departure no more: it never looks at them."""
+    """A hundred times as many commands of others do not make a departure slower: it never visits them."""
     costs = []
     for others in (1000, 100_000):
         ledger, tickets = framing.Ledger(), array("Q", range(1, 12))
@@ -329,7 +329,7 @@ def test_a_departure_looks_only_at_the_commands_of_the_member(framing):
 
 
 def test_a_command_of_many_expires_by_what_is_owed_alone(framing):
-    """Of 100,000 executors one owes its result: to end it is no walk over all of them in Python."""
+    """Of 100,000 executors one owes its result: settling it does not iterate over all of them in Python."""
     ledger, tickets = framing.Ledger(), array("Q", range(1, 100_002))
     loads = array("I", [0]) + array("I", [1]) * 100_000
     ledger.open(1, 1, 1, tickets, 1, 100_001)

@@ -29,7 +29,7 @@ def crowd(size: int) -> Ranks:
     st.lists(st.one_of(st.integers(1, 30), st.sets(st.integers(0, 60), max_size=30)), max_size=12),
 )
 def test_against_a_list(steps):
-    """A number: so many join. A set: those of these ranks that there are depart."""
+    """A step is the number of members that join, or a set of ranks whose members, if present, depart."""
     ranks, model, last = Ranks(), [], 0
     for step in steps:
         if isinstance(step, int):

@@ -1,4 +1,4 @@
-"""Why a command was refused: the code of each reason, and words that name the numbers."""
+"""Refusals: the code of each reason, and a text that states the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A turn of the room, one rule each, with the frames written out: who is commanded, in which order, who moves up."""
+"""Turns of the room, one test per rule, with explicit frames: executors, the order of frames, promotions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_directed_frame_stands_at_its_place(room):
 @pytest.mark.parametrize(
     ("sender", "arg", "code"),
     [
-        (3, 2, RefusedCode.NOT_LOWER),  # oneself
+        (3, 2, RefusedCode.NOT_LOWER),  # the sender itself
         (3, 1, RefusedCode.NOT_LOWER),
         (3, 0, RefusedCode.NOT_LOWER),
         (3, 5, RefusedCode.NO_SUCH_RANK),
@@ -83,7 +83,7 @@ def test_all_counts_the_seniors_as_rejected(room):
 
 
 def test_commands_go_out_before_departures(room):
-    """The sender and a receiver go in the same turn; both were there."""
+    """The sender and a receiver depart in the turn of the command; both still count for it."""
     got = play(room, (1, to_all(1, b"last words")), departures={4: Cause.LOST, 1: Cause.LEFT})
     frame = Execute(6, 0, 0, 0, b"last words")
     assert got == {
@@ -129,7 +129,7 @@ def test_answers_come_last_each_kind_in_order(room):
 
 
 def test_who_in_pages():
-    """A page holds what fits; who asks on from where it ended sees everybody once."""
+    """A page holds as many members as fit; queries that continue where it ended list every member once."""
     room = Room(300, 1000, 2, 1000)
     play(room, joins=[Join(i, f"name {i}", f"127.0.0.1:{i}") for i in range(300)])
     seen, pages = [], 0
@@ -146,7 +146,7 @@ def test_who_in_pages():
 
 
 def test_a_page_holds_all_that_fits():
-    """For bounds next to each other: one more member would not have fitted, and nothing is over."""
+    """For consecutive bounds: one more member would not fit, and no page exceeds the bound."""
     exact = 0
     for max_payload in range(300, 340):
         room = Room(20, max_payload, 2, 1000)
@@ -176,7 +176,7 @@ def test_the_same_turns_give_the_same_frames():
 
 
 def test_a_ticket_without_a_seat_does_nothing(room):
-    """Not as the next junior's either: 3 goes, and frames and departures under its number come late."""
+    """Nor for the next junior: 3 departs, and frames and departures with its ticket arrive late."""
     play(room, departures={3: Cause.LEFT})
     before = room.seq
     turn = as_turn(

@@ -1,4 +1,4 @@
-"""The room at random, against a plain list: ranks, who gets what in which order, every result settled once."""
+"""Random turns of the room, against a plain list: ranks, frames and their order, every result settled once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...support.room_turns import as_turn, owed
 
 
 def choices(*options: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
-    """One of each, in a single draw: a tenth of what as many draws cost."""
+    """One element of each option in a single draw, at a tenth of the cost of separate draws."""
 
     def choose(number: int) -> tuple[Any, ...]:
         chosen = []
@@ -56,7 +56,7 @@ PINGS = choices(INDEXES, [b"", b"p"])
 
 
 def few(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    """None in half of the turns."""
+    """A short list, empty in at least half of the turns."""
     return st.just([]) | st.lists(elements, max_size=3)
 
 
@@ -77,11 +77,11 @@ class RoomMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.handles = 0
         self.histories: dict[int, History] = {}
-        self.asked: list[tuple[int, int]] = []  # (executor's ticket, seq) of what may be answered
+        self.asked: list[tuple[int, int]] = []  # (executor's ticket, seq) that may be answered
         self.apply(ModelTurn(joins=[self.join("", "") for _ in range(seats)]))
 
     def member(self, index: int) -> int:
-        """Some member's ticket."""
+        """The ticket of a member."""
         return self.model.members[index % len(self.model.members)].ticket
 
     def join(self, name: str, address: str) -> Join:
@@ -89,7 +89,7 @@ class RoomMachine(RuleBasedStateMachine):
         return Join(self.handles, name, address)
 
     def result(self, index: int, which: int, status: Status, stray: bool) -> tuple[int, Result]:
-        """Mostly an answer to what was asked; else somebody answers what others, or nobody, were asked."""
+        """Mostly an answer to a received command; otherwise to one that went to other members, or to none."""
         members = [member.ticket for member in self.model.members]
         asked = [(ticket, seq) for ticket, seq in self.asked if ticket in members]
         if stray or not asked:
@@ -143,10 +143,10 @@ class RoomMachine(RuleBasedStateMachine):
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)
         model = self.model
-        # who was owed what, byte by byte
+        # the output for each member, byte by byte
         got = owed(outcome)
         assert got == model.owed
-        # what the server is told
+        # the outcome that the server receives
         assert [(d.ticket, d.cause) for d in outcome.departed] == [
             (m.ticket, turn.departures[m.ticket]) for m in model.departed
         ]
@@ -163,13 +163,13 @@ class RoomMachine(RuleBasedStateMachine):
         assert outcome.settled == len(model.finished)
         assert outcome.commands == len(told)
         assert told == list(range(before + 1, before + 1 + len(told)))
-        # each ALL command lies once in what all share
+        # each ALL command is stored once in the shared frames
         everybody = {f for frames in got.values() for f in frames if isinstance(f, Execute)}
         assert len(outcome.deliveries.executes) <= sum(len(f.encode()) for f in everybody)
         assert outcome.deliveries.executions == sum(
             isinstance(f, Execute) for frames in got.values() for f in frames
         )
-        # what a member can tell from its side
+        # checks from the side of a member
         for ticket, frames in got.items():
             self.histories[ticket].got(frames)
             self.asked += [(ticket, f.seq) for f in frames if isinstance(f, Execute) and f.flags]
@@ -193,7 +193,7 @@ class RoomMachine(RuleBasedStateMachine):
             assert self.histories[member.ticket].rank == rank
 
     def teardown(self):
-        """All who are left go: nothing may stay behind."""
+        """All remaining members depart: the room must hold nothing after that."""
         if not getattr(self, "whole", False):
             return
         self.apply(ModelTurn(self.now, departures={m.ticket: Cause.LOST for m in self.model.members}))

@@ -1,4 +1,4 @@
-"""Results in the room, one rule each, frames written out: asked for, counted, answered or expired, settled once."""
+"""Results in the room, one test per rule, with explicit frames: requested, counted, answered or expired."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_is_not_answered_in_time_expires(room):
 
 
 def test_the_same_id_and_too_many(room):
-    """Both are judged in the order of the dispatch; an id that is done is free again."""
+    """Both are judged in the order of the dispatch; an id is free again after DONE."""
     flags = CommandFlag.RESULTS | CommandFlag.QUIET
     got = play(room, *((4, to_all(id_, b"", flags)) for id_ in (1, 1, 2, 3)))
     assert got[4] == [Refused(1, RefusedCode.DUPLICATE, ""), Refused(3, RefusedCode.BUSY, "")]
@@ -75,7 +75,7 @@ def test_the_same_id_and_too_many(room):
 
 
 def test_too_many_results_in_all():
-    """Each executor counts; what was answered is free again; without results there is no limit."""
+    """Each executor counts until it has answered; without results there is no limit."""
     room = Room(10, 100, 100, 1000, waiting_total_max=5)
     play(room, joins=[Join(i, "", "") for i in range(4)])
     flags = CommandFlag.RESULTS | CommandFlag.QUIET
@@ -118,7 +118,7 @@ def test_sender_and_executor_leave_together(room):
 
 
 def test_answered_commands_do_not_stay_till_they_expire():
-    """A million commands a minute, all answered at once, must not be a million deadlines."""
+    """A million commands per minute, all answered at once, must not leave a million deadlines."""
     room = Room(2, 100, 1000, 60_000)
     play(room, joins=[Join(1, "", ""), Join(2, "", "")])
     for _ in range(1000):
@@ -129,7 +129,7 @@ def test_answered_commands_do_not_stay_till_they_expire():
 
 @pytest.mark.parametrize("end", ["leave", "expire"])
 def test_a_sender_is_told_no_more_than_it_can_take(end):
-    """LEFT and EXPIRED come when the sender is not slow, a bounded part in each turn; then the DONE."""
+    """LEFT and EXPIRED are sent when the sender is not slow, a bounded number in each turn; DONE follows."""
     room = Room(10, 100, 4, 60_000, told_max_bytes=2 * 22)
     play(room, joins=[Join(100 + i, "", "") for i in range(7)])
     play(room, (1, Command(1, Target.ALL, 0, 3, 500, b"")), (1, Command(2, Target.ALL, 0, 3, 500, b"")))
@@ -158,7 +158,7 @@ def test_a_sender_is_told_no_more_than_it_can_take(end):
 
 
 def test_a_crowd_of_ends_is_spread_over_turns():
-    """More results than one turn can tell of: the most senior sender's come first, and none is forgotten."""
+    """More results than one turn can report: those of the most senior sender come first, and none is lost."""
     room = Room(300, 100, 1024, 60_000)
     play(room, joins=[Join(100 + i, "", "") for i in range(202)])
     commands = [Command(id_, Target.ALL, 0, 3, 500, b"") for id_ in range(100)]

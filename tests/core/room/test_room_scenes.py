@@ -1,6 +1,6 @@
-"""Scenes of turns, played by a room on each twin: scenes/*.txt say what comes of them.
+"""Scenes of turns, played by a room on each twin: scenes/*.txt hold the expected outcome.
 
-`pytest tests/core/room/test_room_scenes.py --rewrite` writes what comes of them now; read the difference.
+`pytest tests/core/room/test_room_scenes.py --rewrite` writes the current outcome; read the difference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCENES = sorted((Path(__file__).parent / "scenes").glob("*.txt"))
 
 @pytest.fixture(autouse=True)
 def _on_each_twin(framing, monkeypatch):
-    """The modules that took a part of the default twin take that of `framing`."""
+    """Modules that imported a definition of the default twin use that of `framing`."""
     for module in (room, room_turns):
         for name in vars(module).keys() & vars(framing).keys():
             if not name.startswith("_"):

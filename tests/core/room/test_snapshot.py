@@ -1,4 +1,4 @@
-"""A room as bytes: after loading it, the same turns give the same frames; damage is found, nothing changes then."""
+"""A room as bytes: after loading it, the same turns give the same frames; damage is detected and changes nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def drawn_turn(draw: random.Random, number: int, tickets: list[int], seqs: list[
 
 
 def run(twin: Any, room: Room, seed: int, first: int, turns: int) -> list[Any]:
-    """What everybody gets in drawn turns, which depend on the seed and on the tickets alone."""
+    """The output for all members in drawn turns, which depend on the seed and the tickets alone."""
     got = []
     seqs: list[int] = []
     for number in range(first, first + turns):
@@ -82,7 +82,7 @@ def test_a_loaded_room_goes_on_as_the_other_would(twin: Any, seed: int) -> None:
     assert copy.dump() == data
     assert list(copy.ranks.loads) == list(room.ranks.loads)
     assert set(copy.ranks.handles) <= {-1}
-    # the seqs that are answered begin anew in both, so both draw the same turns
+    # the list of answered seqs starts empty in both, so both draw the same turns
     assert run(twin, copy, seed, 500, 30) == run(twin, room, seed, 500, 30)
     assert copy.dump() == room.dump()
 
@@ -135,7 +135,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def test_what_no_room_can_be() -> None:
-    """With a right checksum: each byte changed either gives a room that works or is refused; nothing else is raised."""
+    """With a valid checksum, each changed byte gives a working room or is refused; no other exception is raised."""
     data = waiting_room().dump()[:-4]
     for at in range(len(data)):
         for value in (0, 1, 0x7F, 0xFF):

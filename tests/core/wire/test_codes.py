@@ -1,4 +1,4 @@
-"""The numbers of the wire are those of the protocol's page."""
+"""The numbers on the wire equal those of the protocol specification."""
 
 from __future__ import annotations
 

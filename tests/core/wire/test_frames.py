@@ -1,4 +1,4 @@
-"""The layout of every frame: the protocol's vectors both ways, round trips, and any bytes at all."""
+"""The layout of every frame: the protocol's vectors both ways, round trips, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_what_is_encoded_is_decoded(frame):
 
 @given(mangled() | st.binary(max_size=80))
 @example(b"\x81" + struct.pack("!BQQQIIIIIH", 1, *range(8), 2) + b"xx")
-@example(b"\x01\x02")  # another version may be laid out in any way
+@example(b"\x01\x02")  # another version may have any layout
 def test_any_bytes_are_a_frame_or_a_breach(content):
     try:
         frame = decode(content[0] if content else 0, content[1:], ANY)
     except ProtocolViolation as error:
         breach = error
     else:
-        if not (isinstance(frame, Welcome) and content[46:48] != b"\0\0"):  # a token to resume by is skipped
+        if not (isinstance(frame, Welcome) and content[46:48] != b"\0\0"):  # a resume token is skipped
             assert frame.encode() == with_length(content)
         return
     assert breach.code in (ErrorCode.PROTOCOL, ErrorCode.UNSUPPORTED)
@@ -111,7 +111,7 @@ def test_types_by_direction(type_):
             assert caught.value.code == ErrorCode.UNSUPPORTED
 
 
-SIZES = {  # what is fixed in a body
+SIZES = {  # the fixed part of each body
     FrameType.COMMAND: 14,
     FrameType.RESULT: 9,
     FrameType.WELCOME: 47,

@@ -1,4 +1,4 @@
-"""The layouts: sizes as PROTOCOL section 2 lists them, and a whole frame's as its body's behind the head."""
+"""The layouts: sizes as PROTOCOL section 2 lists them, and a whole frame's layout as that of its header and body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says to what is wrong: the code of each, and words that name the numbers."""
+"""The server's errors for violations: the code of each, and a text that states the numbers."""
 
 from __future__ import annotations
 

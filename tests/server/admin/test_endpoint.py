@@ -66,7 +66,7 @@ def test_members_and_closes():
         ]
         assert live["totals"]["joins"] == 4
         assert live["totals"]["deliveries"] == 3
-        assert live["totals"]["results"]["left"] == 0  # its command still waits for two
+        assert live["totals"]["results"]["left"] == 0  # its command still awaits two results
         again = get_json(server, f"/live.json?after={live['happened']}&closed_after={live['closed']}")
         assert (again["events"], again["closes"], again["members"]) == ([], [], [])
         for sock in socks:
@@ -99,7 +99,7 @@ def test_a_page_that_lets_nothing_in():
 
 def test_the_loop_goes_on_while_nobody_takes_the_answer():
     with watched(seats=2000) as server:
-        for _ in range(1200):  # rows without connections: what counts here is their number
+        for _ in range(1200):  # rows without connections: only their number matters here
             server.room.ranks.append(len(server.room.ranks) + 1, 0, "x" * 64, "y" * 64)
         with dial(server) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -218,7 +218,7 @@ def test_a_port_that_is_taken_takes_nothing_along():
             listening = probe.getsockname()[1]
         with pytest.raises(ConfigError, match="already in use"):
             Server(port=listening, admin=port)
-        Server(port=listening).close()  # it was given back
+        Server(port=listening).close()  # the port was released
 
 
 def test_what_is_missing_is_named(monkeypatch):

@@ -92,7 +92,7 @@ def test_the_room_live(page):
         "document.querySelector('#state').textContent === 'live' && document.querySelector('#space .row')"
     )
     assert text(opened, "#tile-members b") == ["1000"]
-    assert text(opened, "#space .row .who > span")[: len(EVIL)] == list(EVIL)  # as text, to the letter
+    assert text(opened, "#space .row .who > span")[: len(EVIL)] == list(EVIL)  # as text, unchanged
     assert opened.run(
         "return window.hurt === undefined && !document.querySelector('#space img, #space script')"
     )
@@ -160,8 +160,8 @@ def test_it_says_when_nobody_answers():
             opened.open(server.admin_where[0])
             opened.wait_for("document.querySelector('#state').textContent === 'live'")
             assert opened.run("return document.querySelector('#empty').hidden") is False
-            opened.run("moves = 7")  # as if so many promotions had been seen
+            opened.run("moves = 7")  # as after 7 promotions
             port = server.admin_where[0].rstrip("/").rpartition(":")[2]
         opened.wait_for("document.querySelector('#state').textContent === 'no answer'")
-        with Server(port=0, admin=port, log_level="error"):  # another one: nothing seen holds for it
+        with Server(port=0, admin=port, log_level="error"):  # another server: its counts start again
             opened.wait_for("document.querySelector('#state').textContent === 'live' && moves === 0")

@@ -58,7 +58,7 @@ def test_what_happens_is_numbered_without_gaps():
         assert [h.number for h in happened] == [1, 2, 3, 4, 5]
         assert [h.what for h in happened] == ["joined"] * 3 + ["left", "promoted"]
         assert happened[3][2:] == ("left", 0, 1, "ada", "left", 0)
-        assert happened[4][2:] == ("promoted", 0, 2, "bob", "", 2)  # whose name it is: who leads now
+        assert happened[4][2:] == ("promoted", 0, 2, "bob", "", 2)  # the name of the new leader
         assert server.stats.since(4) == happened[4:]
         assert server.stats.since(5) == server.stats.since(10**9) == []
         for sock in socks:

@@ -1,4 +1,4 @@
-"""Why connections end: each reason has its cause and its code, and is counted once."""
+"""The reasons for closing connections: each has its cause and its code, and is counted once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_cause_that_juniors_are_told(reason):
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
 def test_the_error_that_goes_out(reason):
-    """Who went by itself, or is not there any more, is told nothing."""
+    """A peer that left by itself, or is already gone, receives no ERROR."""
     silent = LEFT | LOST | {CloseReason.__members__.get("TLS")}
     assert (reason.code is None) == (reason in silent)
     if reason in (CloseReason.HANDSHAKE_TIMEOUT, CloseReason.FRAME_TIMEOUT):

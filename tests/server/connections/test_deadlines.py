@@ -1,4 +1,4 @@
-"""What is judged by the clock after the server itself was stopped; time is the test's own."""
+"""Deadlines after a pause of the server process; the clock is the test's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOPPED_S = 30.0
 
 
 def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
-    """That it was heard during the stop is no reason to wait for it longer than for others."""
+    """Input that arrived during the pause does not extend a peer's deadline beyond those of others."""
     now = [1000.0]
     with embedded(clock=lambda: now[0], ping_ms=1000) as rig:
         silent, talker = rig.join("silent"), rig.join("talker")
@@ -36,7 +36,7 @@ def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
 
 @pytest.mark.parametrize(("worked_s", "closed"), [(0.0, False), (3.5, False), (4.5, True), (5.0, True)])
 def test_time_in_which_the_process_worked_counts(worked_s: float, closed: bool) -> None:
-    """A sweep comes five seconds late. Nobody is judged for a long part in which it did not run."""
+    """A sweep comes five seconds late. No peer is charged for a long interval in which the server did not run."""
     now, cpu = [1000.0], [7.0]
     with embedded(clock=lambda: now[0], handshake_timeout_s=2.0) as rig:
         deadlines = rig.server._turns._deadlines

@@ -1,4 +1,4 @@
-"""The one place that acts on connections: what fails in the work for one of them ends that one."""
+"""The registry, which performs all work on connections: a failure in the work for one ends only that one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FULL = OSError(errno.ENOSPC, "no space left on device")
 
 
 def refuse_to_watch(rig: Embedded, monkeypatch: pytest.MonkeyPatch, fd: int) -> None:
-    """From now on the selector fails for that descriptor, but to stop watching it."""
+    """Make the selector fail for that descriptor from now on, except to unregister it."""
     watch = rig.server._reactor.watch
 
     def failing(number: int, interest: int) -> None:
@@ -39,7 +39,7 @@ def test_a_paced_sender_that_cannot_be_watched_again_ends_alone(monkeypatch: pyt
         connections.pace([paced.ticket], 1.0)
         assert conn.paced
         refuse_to_watch(rig, monkeypatch, conn.fd)
-        rig.step(first)  # nobody is over its limit, so it would go on
+        rig.step(first)  # no receiver is over its limit, so it would continue
         rig.until(lambda: paced.ended)
         assert connections.closes.counts == {CloseReason.INTERNAL: 1}
         first.send(to_all(1, b"the others go on", CommandFlag.QUIET), Ping(b"here"))
@@ -89,7 +89,7 @@ def test_a_step_of_the_sweep_that_fails_ends_that_connection_alone(
 
 
 def test_a_send_buffer_over_what_the_kernel_takes() -> None:
-    """The largest that is allowed is taken, also when a member is evicted and it is doubled."""
+    """The largest allowed send buffer is accepted, also when a member is evicted and the size is doubled."""
     with pytest.raises(ConfigError):
         Server(port=0, send_buffer_bytes=(1 << 30) + 1)
     with embedded(seats=4, send_buffer_bytes=1 << 30) as rig:

@@ -1,4 +1,4 @@
-"""`flush` of both twins over real sockets, a call for each and, in the extension, a ring: short writes, resets."""
+"""`flush` of both twins over real sockets, by system calls and, in the extension, a ring: short writes, resets."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_who_departed_still_gets_its_commands(sender):
 
 
 def test_members_elsewhere_are_passed_over(sender):
-    """A handle of -1 is no descriptor: not the last one of a table either."""
+    """A handle of -1 is not a descriptor, nor the last entry of a table."""
     laid = Laid(4, [(0, None, b"all"), (0, 2, b"one"), (0, 3, b"two")], [], {2: b"answer"})
     with flushers(sender, 4) as m:
         handles = array("i", m.fds)
@@ -148,7 +148,7 @@ def test_members_elsewhere_are_passed_over(sender):
 
 
 def test_nothing_stays_locked(sender):
-    """The turn's buffer may grow again, or be kept, once all is sent."""
+    """The turn's buffer may grow again, or be kept, after everything is sent."""
     laid = Laid(2, [(0, None, b"x"), (0, 1, b"y")], [], {})
     with flushers(sender, 2) as m:
         deliveries, handles = laid.deliveries(), array("i", m.fds)
@@ -172,7 +172,7 @@ def rings() -> list[int]:
 
 
 def rings_are_to_be_had() -> bool:
-    """Whether the kernel gives us one: io_uring_setup with SINGLE_ISSUER and DEFER_TASKRUN."""
+    """Whether the kernel provides a ring: io_uring_setup with SINGLE_ISSUER and DEFER_TASKRUN."""
     libc = ctypes.CDLL(None, use_errno=True)
     parameters = (ctypes.c_uint32 * 30)()
     parameters[2] = 1 << 12 | 1 << 13
@@ -214,13 +214,13 @@ def test_a_small_room_needs_none(framing):
 
 
 def test_more_than_a_ring_holds(sender):
-    """With a peer that is broken, one that is full, and one that has a queue, in each round of it."""
+    """Each round has a broken peer, one whose socket is full, and one that has a queue."""
     count = 2100
     laid = Laid(count, [(0, None, b"x" * 3000), (0, 7, b"for 7"), (1, None, b"y" * 3000)], [0], {20: b"own"})
     with flushers(sender, 3) as m:
         broken, good, full = m.near
         full.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        while select.select([], [full], [], 0.1)[1]:  # until the far end takes nothing more
+        while select.select([], [full], [], 0.1)[1]:  # until the far end accepts no more bytes
             with suppress(BlockingIOError):
                 while full.send(bytes(1000)):
                     pass

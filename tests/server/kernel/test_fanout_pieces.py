@@ -1,4 +1,4 @@
-"""`flush` sends the pieces of a turn from where they lie: any turn, any number of them, and no memory per receiver."""
+"""`flush` sends the pieces of a turn in place: any turn, any number of pieces, and no memory per receiver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IOV_MAX = 1024
 
 
 def check(framing: ModuleType, ring: bool, laid: Laid, **buffers: int) -> list[int]:
-    """Everybody gets the beginning of what is theirs, as long as `flush` says; returns how much each got."""
+    """Each receiver gets a prefix of its bytes, of the length that `flush` reports; returns these lengths."""
     with tcp_pairs(laid.members, **buffers) as pairs:
         members = Members(framing, pairs, ring)
         try:
@@ -46,7 +46,7 @@ def test_any_turn_to_sockets_that_take_part_of_it(framing, ring, laid, times):
 
 
 def interleaved(pieces: int, size: int) -> Laid:
-    """A turn of which rank 1 gets so many pieces, of `size` bytes each, and rank 2 every second of them."""
+    """A turn with the given number of pieces, of `size` bytes each, for rank 1, and every second of them for rank 2."""
     frames: list[tuple[int, int | None, bytes]] = []
     for number in range(pieces):
         octets = (b"%d" % (number % 10)).ljust(size, b".")
@@ -69,7 +69,7 @@ def test_more_pieces_than_one_call_takes_to_a_socket_that_takes_part(framing, ri
 
 
 def test_a_socket_that_is_full_after_some_calls(framing):
-    """The calls before took all of theirs, the last one nothing: a Unix socket takes a small message whole or not."""
+    """The last call sends nothing, all calls before it everything: a Unix socket takes a small message whole or not."""
     laid = interleaved(16 * IOV_MAX, 2)
     near, far = socket.socketpair()
     with near, far:

@@ -195,7 +195,7 @@ FD = 3
 
 
 def take_in(framing: ModuleType, chunks: list[bytes], max_payload: int) -> tuple[Any, list[Any], Descriptors]:
-    """Behind a LEAVE or a violation nothing is fed any more."""
+    """After a LEAVE or a violation no more input is fed."""
     batch, tables = framing.Batch(max_payload), Descriptors()
     tables.reserve(FD)
     tables.tickets[FD] = TICKET
@@ -232,7 +232,7 @@ def test_a_long_frame_that_drips_in(framing):
 
 
 def test_kept_bytes_are_looked_at_without_new_ones(framing):
-    """As after a seat: frames came behind HELLO."""
+    """As when a seat is taken: frames followed HELLO."""
     batch, tables = framing.Batch(100), Descriptors()
     tables.reserve(FD)
     tables.tickets[FD] = TICKET
@@ -285,7 +285,7 @@ def test_two_servers_in_one_process_do_not_mix():
 
 
 def test_frames_over_the_share_wait_and_nothing_more_is_read(framing):
-    """They come before anything newer, and before the end of the stream; each member gets its share."""
+    """Kept frames come before newer ones and before the end of the stream; each member gets its share."""
     with members(framing, 2) as m:
         m.batch.allow(5, 1 << 20, 1 << 20, 1, 2)
         m.send(0, b"".join(command(id_) for id_ in range(4)))
@@ -307,7 +307,7 @@ def test_frames_over_the_share_wait_and_nothing_more_is_read(framing):
 
 
 def test_a_turn_without_room_keeps_the_order_of_the_backlog(framing):
-    """The member that got something goes to the end of it, the one that got nothing stays where it is."""
+    """The member that was served moves to the end of the queue, the one that was not keeps its place."""
     with members(framing, 3) as m:
         for i in range(3):
             m.send(i, b"".join(command(id_) for id_ in range(4)))
@@ -340,7 +340,7 @@ def test_the_end_of_a_stream_waits_behind_its_frames(framing):
 
 
 def test_a_frame_that_drips_in_counts_whole(framing):
-    """Its last byte brings a frame of 900 bytes, for which the turn has no room any more."""
+    """Its last byte completes a frame of 900 bytes, for which the turn has no budget left."""
     with members(framing, 2) as m:
         for i in range(2):
             m.send(i, command(1, bytes(900))[:-1])

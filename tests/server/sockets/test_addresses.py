@@ -61,7 +61,7 @@ def test_a_name_means_all_its_addresses():
 
 @pytest.mark.usefixtures("names")
 def test_the_same_free_port_on_all(monkeypatch):
-    """A port that is free on the first but not on the second is not the one."""
+    """A port that is free on the first address but not on the second is not chosen."""
     taken = []
     bind = socket.socket.bind
 
@@ -88,7 +88,7 @@ def test_one_of_them_in_use():
         port = other.getsockname()[1]
         with pytest.raises(AddressInUse, match=rf"^localhost:{port} is already in use$"):
             opened("localhost", port)
-        with socket.socket(socket.AF_INET6) as free:  # nothing is left of the attempt
+        with socket.socket(socket.AF_INET6) as free:  # the attempt leaves no socket open
             free.bind(("::1", port))
 
 

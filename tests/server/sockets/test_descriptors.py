@@ -1,4 +1,4 @@
-"""The tables by descriptor: they grow, and a closed descriptor is nobody's."""
+"""The tables by descriptor: they grow, and a closed descriptor has no owner."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ...faults.certificates import Certificates
 
 
 class Peer:
-    """The client's end, its ciphertext in our hands."""
+    """The client's end; the test holds its ciphertext."""
 
     def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
         self.sock = sock
@@ -30,7 +30,7 @@ class Peer:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
 
     def records(self, *payloads: bytes) -> bytes:
-        """The ciphertext, one record for each."""
+        """The ciphertext, one record for each message."""
         for payload in payloads:
             assert self.tls.write(payload) == len(payload)
         return self.outgoing.read()
@@ -104,7 +104,7 @@ def everything(tls: TlsSocket, expected: int) -> bytes:
     share=st.integers(1, 100),
 )
 def test_any_records_within_any_limits(contexts, payloads, size, share):
-    """All bytes in order, no call over its limits; `pending` tells of what no selector tells of."""
+    """All bytes in order, no call over its limits; `pending` reports input that no selector reports."""
     sent = [bytes([i]) * length for i, length in enumerate(payloads)]
     expected = b"".join(sent)[: 40_000 if size > 1 else 2000]
     with pair(contexts) as (tls, peer):
@@ -124,7 +124,7 @@ def test_any_records_within_any_limits(contexts, payloads, size, share):
 
 
 def test_small_records_are_a_bounded_part_of_a_turn(contexts):
-    """Each costs as much as four commands: the call ends in good time, and says that there is more."""
+    """Each record costs as much as four commands: the call ends in time, and reports that there is more."""
     with pair(contexts) as (tls, peer):
         everything(tls, 0)
         peer.sock.sendall(peer.records(*[b"x"] * 100))
@@ -202,7 +202,7 @@ def test_a_handshake_in_records_of_a_byte_goes_on_in_steps(contexts):
 
 
 def test_a_send_that_was_not_taken_is_repeated(contexts):
-    """Nothing counts as sent before the kernel has all of its record; then it comes out as it went in."""
+    """No byte counts as sent until the kernel has its whole record; the bytes then arrive unchanged."""
     with pair(contexts) as (tls, peer):
         tls.set_send_buffer(4096)
         sent = found = b""
