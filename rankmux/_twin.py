@@ -41,7 +41,10 @@ PURE: dict[str, object] = {}
 
 
 def twin(definition: T) -> T:
-    """The compiled object with the name of `definition` where the extension runs, else `definition` itself."""
-    name: str = definition.__name__  # type: ignore[attr-defined]
+    """The compiled object with the name of `definition` where the extension runs, else `definition` itself.
+
+    A definition that other pure code calls is private: the compiled object has its name without the underscore.
+    """
+    name: str = definition.__name__.removeprefix("_")  # type: ignore[attr-defined]
     PURE[name] = definition
     return definition if _EXTENSION is None else getattr(_EXTENSION, name)

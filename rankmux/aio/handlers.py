@@ -166,9 +166,8 @@ async def _carry_out(
         status, payload = status_of(error)  # the cancelled task may be one that the handler awaited
         report_failure(command.event, error, time.monotonic() - began_s)
     else:
-        late = (
-            deadline.expired() or command.seconds_left() == 0.0
-        )  # timers of a loop may run a millisecond early
+        # Timers of a loop may run a millisecond early.
+        late = deadline.expired() or command.seconds_left() == 0.0
         if late and not command.finished:
             report_lateness(command.event, time.monotonic() - began_s)
             return

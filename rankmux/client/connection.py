@@ -29,9 +29,8 @@ from .membership import JoinOptions
 __all__ = ["KeptConnection"]
 
 _CHANGES_MAX = 1024
-_TAKE_INTERVAL_S = (
-    0.002  # between two reads of a thread that sends as fast as it can: each costs half of a send
-)
+# Between two reads of a thread that sends as fast as it can: each costs half of a send.
+_TAKE_INTERVAL_S = 0.002
 
 
 class KeptConnection:
@@ -117,11 +116,8 @@ class KeptConnection:
 
     def _mend(self) -> None:
         """Reset the connection if an exception came in between while something changed; the lock is held."""
-        if self._runner == threading.get_ident():
-            self._runner, self._unread = (
-                None,
-                False,
-            )  # this thread has been in here before, and was interrupted
+        if self._runner == threading.get_ident():  # it has been in here before, and was interrupted
+            self._runner, self._unread = None, False
             self._bell.ring()
         if not self._guard.torn:
             return

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..faults.certificates import Certificates
 from ..faults.conftest import TWINS, certificates
 from ..faults.rig import Ground, Rig
+from ..protocol.process import end_all
 from .innocent import favoured
 from .scene import FULL
 
@@ -35,6 +37,16 @@ def twins(short: str = "extension pure") -> Callable[[Callable[..., None]], Call
     )
 
 
+def trials(name: str, short: Mapping[Any, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run the test with each value of `name`, which `short` maps to the twins that the short form tries it on."""
+    params = [
+        pytest.param(value, extension, id=f"{value}-{'extension' if extension else 'pure'}")
+        for value, twins in short.items()
+        for extension in chosen(twins)
+    ]
+    return pytest.mark.parametrize((name, "extension"), params)
+
+
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
     """One attack at a time, however many processes of pytest there are: two would measure each other."""
@@ -54,11 +66,4 @@ def rig(alone: None, certificates: Certificates) -> Iterator[Rigging]:
         return rigs[-1]
 
     yield start
-    failures: list[BaseException] = []
-    for each in rigs:
-        try:
-            each.finish()
-        except (AssertionError, OSError) as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+    end_all(rigs, Rig.finish)

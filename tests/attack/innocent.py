@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..protocol.frames import Ping, Pong
 from ..protocol.peer import ClosedError, Peer, SilenceError
 
 EVERY_S = 0.03
+LEAST_S = 5.0  # of measuring
 GRACE_S = 8.0  # for the PONGs that are missing at the end
 P99_S = 0.1
 STALL_S = 0.03  # the control's p99 over this: the machine itself was busy
@@ -154,6 +155,15 @@ class Innocent:
             due = time.monotonic() + 0.01
             time.sleep(0.01)
             self._late.append(time.monotonic() - due)
+
+
+@contextmanager
+def measured(server: Rig, peer: Peer) -> Iterator[Innocent]:
+    """An innocent member during the block, and for LEAST_S at least."""
+    with Innocent(server, peer) as innocent:
+        began = time.monotonic()
+        yield innocent
+        time.sleep(max(0.0, began + LEAST_S - time.monotonic()))
 
 
 def scheduled(pid: int) -> tuple[float, float]:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from ..faults.witness import figure
-from .conftest import Rigging, chosen
-from .innocent import Innocent, Reading, judged
+from .conftest import Rigging, trials
+from .innocent import Reading, judged, measured
 from .scene import FLAGS, Attack, stop_under_attack
 
 pytestmark = [pytest.mark.attack, pytest.mark.slow]
 
 READERS = 5
 PATIENCE_S = 20.0
-LEAST_S = 5.0  # of measuring
 SIZES = {"140-of-64-KiB": (140, 1 << 16, "pure"), "4-of-16-MiB": (4, 16 << 20, "extension")}
 
 
-@pytest.mark.parametrize(
-    ("name", "extension"),
-    [
-        pytest.param(name, extension, id=f"{name}-{'extension' if extension else 'pure'}")
-        for name, (_, _, short) in SIZES.items()
-        for extension in chosen(short)
-    ],
-)
+@trials("name", {name: short for name, (_, _, short) in SIZES.items()})
 def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool) -> None:
     """The sending members read too; the readers are below all of them, and receive every command."""
     members, size, _ = SIZES[name]
@@ -40,12 +30,10 @@ def test_last_bytes_that_come_together(rig: Rigging, name: str, extension: bool)
             Attack(server, "readers", members=READERS, expected=members) as readers,
         ):
             readers.go()
-            with Innocent(server, innocent) as watched:
-                began = time.monotonic()
+            with measured(server, innocent) as watched:
                 with server.one_turn():
                     attack.go()
                 readers.finished(PATIENCE_S)
-                time.sleep(max(0.0, began + LEAST_S - time.monotonic()))
             reading = watched.result()
             report = readers.end()
             stop_under_attack(server, reading, attack)

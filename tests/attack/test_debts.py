@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from ..faults.witness import figure
 from ..protocol.frames import Code
 from .conftest import Rigging, twins
-from .innocent import Innocent, Reading, judged
+from .innocent import Reading, judged, measured
 from .scene import FLAGS, FULL, Attack, stop_under_attack, summary
 
 pytestmark = [pytest.mark.attack, pytest.mark.slow]
 
 TTL_S = 3.0
 PATIENCE_S = 20.0
-LEAST_S = 5.0  # of measuring
 SENDERS = 400
 COMMANDS = 1024
 EXECUTORS = 400  # their results are more than outbox_hard_bytes
@@ -34,11 +31,9 @@ def test_results_that_expire_together(rig: Rigging, extension: bool) -> None:
         innocent = server.join("innocent")
         options = {"members": members, "commands": commands, "ttl_ms": int(TTL_S * 1000)}
         with Attack(server, "expiring", **options) as attack:
-            with Innocent(server, innocent) as watched:
-                began = time.monotonic()
+            with measured(server, innocent) as watched:
                 attack.go()
                 attack.finished(TTL_S + PATIENCE_S)
-                time.sleep(max(0.0, began + LEAST_S - time.monotonic()))
             reading = watched.result()
             stop_under_attack(server, reading, attack)
         report = attack.report
@@ -63,12 +58,10 @@ def test_executors_that_vanish_together(rig: Rigging, extension: bool) -> None:
         server = rig(EXECUTORS + 5, *QUIET_FLAGS, extension=extension)
         innocent = server.join("innocent")
         with Attack(server, "departing", executors=EXECUTORS, commands=COMMANDS) as attack:
-            with Innocent(server, innocent) as watched:
-                began = time.monotonic()
+            with measured(server, innocent) as watched:
                 with server.one_turn():
                     attack.go()
                 attack.finished(PATIENCE_S)
-                time.sleep(max(0.0, began + LEAST_S - time.monotonic()))
             reading = watched.result()
             stop_under_attack(server, reading, attack)
         report = attack.report

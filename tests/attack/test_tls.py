@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..faults.witness import figure
-from .conftest import Rigging, chosen, twins
+from .conftest import Rigging, trials, twins
 from .innocent import Reading, judged
 from .scene import FLAGS, FULL, GRACE_S, Attack, Silent, stop_under_attack, under_attack
 
@@ -52,27 +52,13 @@ HANDSHAKES: dict[str, tuple[str, str, dict[str, Any]]] = {
 """The twin that the short form tries it on, the attack and its options."""
 
 
-@pytest.mark.parametrize(
-    ("name", "extension"),
-    [
-        pytest.param(name, extension, id=f"{name}-{'extension' if extension else 'pure'}")
-        for name, (short, _, _) in HANDSHAKES.items()
-        for extension in chosen(short)
-    ],
-)
+@trials("name", {name: short for name, (short, _, _) in HANDSHAKES.items()})
 def test_handshakes_without_end(rig: Rigging, name: str, extension: bool) -> None:
     _, kind, options = HANDSHAKES[name]
     judged(lambda: _scene(rig, name, extension, kind, **options))
 
 
-@pytest.mark.parametrize(
-    ("members", "extension"),
-    [
-        pytest.param(members, extension, id=f"{members}-{'extension' if extension else 'pure'}")
-        for members, short in ((1, ""), (8, ""), (16, "extension"))
-        for extension in chosen(short)
-    ],
-)
+@trials("members", {1: "", 8: "", 16: "extension"})
 def test_records_of_one_byte(rig: Rigging, members: int, extension: bool) -> None:
     """As many as a core decrypts in some seconds, from members that otherwise do nothing wrong."""
     commands = {1: 8, 8: 2, 16: 1}[members]

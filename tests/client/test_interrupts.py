@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 
@@ -23,7 +23,7 @@ from rankmux.server.server import Server
 
 from ..support.drivers import PATIENCE_S
 from ..support.fake_server import Connection, FakeServer
-from ..support.interrupts import Interrupter, Recorder, ctrl_c
+from ..support.interrupts import Interrupter, Recorder, ctrl_c, signal_after
 from .words import until
 
 PROMPT_S = 2.0
@@ -159,18 +159,6 @@ def test_a_signal_handler_may_close_it_wherever_it_comes(scene):
         assert recorder.others[0x08] == 1, place
         at, done = at + 1, not place
     assert at > 20
-
-
-@contextmanager
-def signal_after(seconds: float, act: Callable[[], object]) -> Iterator[None]:
-    """A real signal, whose handler calls `act`."""
-    before = signal.signal(signal.SIGALRM, lambda *_: act())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import pytest
 
+from ..protocol.process import end_all
 from .certificates import Certificates
 from .rig import EXTENSION, Ground, Rig
 
@@ -66,14 +67,7 @@ def rig(ground: Ground, certificates: Certificates) -> Iterator[Rigging]:
         return rigs[-1]
 
     yield start
-    failures: list[BaseException] = []
-    for each in rigs:
-        try:
-            each.finish()
-        except (AssertionError, OSError) as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+    end_all(rigs, Rig.finish)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .process import Server, has_extension
+from .process import Server, end_all, has_extension
 
 Serve = Callable[..., Server]
 
@@ -80,11 +80,4 @@ def serve(twin: str) -> Iterator[Serve]:
         return servers[-1]
 
     yield start
-    failures: list[BaseException] = []
-    for server in servers:
-        try:
-            server.stop()
-        except AssertionError as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+    end_all(servers, Server.stop)

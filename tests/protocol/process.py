@@ -17,12 +17,14 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .peer import DEADLINE_S, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 20.0
@@ -202,3 +204,15 @@ class Server:
             text += chunk
         assert int(found[3]) == self.seats
         return found[1], int(found[2])
+
+
+def end_all(started: Iterable[T], end: Callable[[T], object]) -> None:
+    """End each, whatever happens to the others; the first failure is raised when all have ended."""
+    failures: list[BaseException] = []
+    for each in started:
+        try:
+            end(each)
+        except (AssertionError, OSError) as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]

@@ -5,6 +5,7 @@ CPython runs them when a Python function begins and when a C function has return
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from collections import Counter
@@ -24,6 +25,18 @@ _OF_TRANSPORTS = {"write", "_write_ready", "_write_send", "_read_ready__data_rec
 
 def ctrl_c() -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def signal_after(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """A real signal after that time, whose handler calls `act`."""
+    before = signal.signal(signal.SIGALRM, lambda *_: act())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Interrupter:

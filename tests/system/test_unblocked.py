@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import pty
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from rankmux.system import unblocked as module
 from rankmux.system.unblocked import ATOMIC_BYTES, unblocked
 
+from ..support.interrupts import signal_after
 from ..support.patience import until
 
 LINE = b"x" * 99 + b"\n"
@@ -38,20 +38,13 @@ def asleep(process):
         return file.read().rpartition(")")[2].split()[0] == "S"
 
 
-@contextmanager
 def within(seconds):
     """Interrupts a call that blocks."""
 
-    def blocked(_signum, _frame):
+    def blocked():
         raise AssertionError("a write blocks")
 
-    before = signal.signal(signal.SIGALRM, blocked)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return signal_after(seconds, blocked)
 
 
 WAYS = ["unblocked", "_Reopened", "_Spliced"]

@@ -32,9 +32,8 @@ _EXIT_CODES = """\
   130  ended by Ctrl-C or SIGTERM
 """
 
-_CELL_MAX = (
-    300  # a name has at most 64 bytes, an address 255; one that is much longer would make every line as long
-)
+# A name has at most 64 bytes, an address 255; one that is much longer would make every line as long.
+_CELL_MAX = 300
 
 
 def parser() -> argparse.ArgumentParser:

@@ -27,9 +27,8 @@ from .guardian_process import group_lives, signal_group
 __all__ = ["Child", "Children", "exit_code_of"]
 
 _READ_BYTES = 64 * 1024  # a pipe's capacity
-_DRAIN_MAX_BYTES = (
-    1024 * 1024
-)  # read after a program's end, while something that it left behind goes on writing
+# Read after a program's end, while something that it left behind goes on writing.
+_DRAIN_MAX_BYTES = 1024 * 1024
 _GROUP_POLL_S = 0.05
 _CAN_LOOK = hasattr(os, "waitid")  # not on macOS before Python 3.13
 _AFTER_KILL_S = 2.0  # SIGKILL takes no longer, unless the process hangs in the kernel

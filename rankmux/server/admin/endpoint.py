@@ -29,9 +29,8 @@ _REQUEST_TIMEOUT_S = 5.0  # from the first byte of a request to its last
 _IDLE_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 10.0  # without a byte accepted by the peer
 _SWEEP_S = 1.0
-_REFUSED_MAX = (
-    8  # connections beyond the maximum that are answered 503; any more are closed without an answer
-)
+# Connections beyond the maximum that are answered 503; any more are closed without an answer.
+_REFUSED_MAX = 8
 _PAUSE_S = 1.0  # after the system has run out of descriptors
 
 log = logging.getLogger("rankmux.admin")

@@ -29,9 +29,7 @@ from .handshakes import Handshakes
 __all__ = ["Intake"]
 
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
-_SHARE_MIN = (
-    16  # of the turn's work: to take a connection's frames in small bits would cost more than it brings
-)
+_SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
@@ -157,9 +155,8 @@ class Intake:
 
     def _accept(self, turn: Turn, now: float) -> None:
         context, budget = self._auth.context, self._config.accept_budget
-        if (
-            context is not None
-        ):  # a connection whose handshake cannot begin yet is better off in the kernel's queue
+        if context is not None:
+            # A connection whose handshake cannot begin yet is better off in the kernel's queue.
             budget = self._config.tls_handshake_budget - len(self._handshakes)
         for sock, address in self._listener.accept(budget, now):
             conn = self._connections.open(sock, address, context, now)
@@ -203,9 +200,8 @@ class Intake:
             share -= work
             self._batch.spend(work)
             if data is None:
-                if (
-                    conn.state is State.BROKEN and not transport.pending()
-                ):  # everything that had arrived was read
+                # A broken one that has nothing more was read to its end.
+                if conn.state is State.BROKEN and not transport.pending():
                     self._connections.act(conn, Failed(0), now)
                 break
             if not data:

@@ -31,8 +31,9 @@ def _take_in(
 ) -> list[Event]:
     """Take `data`, which the member behind `fd` sent: whole frames go into `batch`, the rest of it is kept.
 
-    No more than `share` of the turn's work is done: frames over it join the backlog. Returns the member's other events,
-    as `Batch.feed` does. `b""` looks at the bytes that are kept already.
+    For input that `receive` does not read, too: TLS, bytes behind HELLO, and the backlog. No more than `share` of the
+    turn's work is done: frames over it join the backlog. Returns the member's other events, as `Batch.feed` does. `b""`
+    looks at the bytes that are kept already.
     """
     partial = tables.partials.get(fd)
     if partial is not None:
@@ -69,17 +70,7 @@ def _take_in(
     return events
 
 
-@twin
-def take_in(
-    batch: Batch,
-    tables: Descriptors,
-    fd: int,
-    data: bytes | bytearray | memoryview,
-    now: float,
-    share: int = UNLIMITED,
-) -> list[Event]:
-    """As `_take_in`, for input that `receive` does not read: TLS, bytes behind HELLO, and the backlog."""
-    return _take_in(batch, tables, fd, data, now, share)
+take_in = twin(_take_in)
 
 
 @twin

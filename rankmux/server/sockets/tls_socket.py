@@ -65,12 +65,10 @@ class TlsSocket:
         self._offered = 0  # bytes of the caller's that are among it
         self._ended = False  # of TCP
         self._at_end = False  # the end of the stream is the next thing to be read
-        self._error: OSError | None = (
-            None  # to be raised by the next call: bytes that came before it are read first
-        )
-        self._write_error: OSError | None = (
-            None  # met while reading, which goes on; the next `send` raises it
-        )
+        # To be raised by the next call: bytes that came before it are read first.
+        self._error: OSError | None = None
+        # Met while reading, which goes on; the next `send` raises it.
+        self._write_error: OSError | None = None
         self.handshaking = True
         self.read_on = READABLE
         self.write_on = WRITABLE
