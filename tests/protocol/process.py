@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from .frames import OBSERVE, WATCH, resume
 from .peer import DEADLINE_S, Peer
 
 if TYPE_CHECKING:
@@ -48,9 +49,14 @@ def has_extension() -> bool:
 class Server:
     """A server process on a free loopback port, and the peers that talk to it."""
 
-    def __init__(self, seats: int, *flags: str, extension: bool = False) -> None:
+    def __init__(
+        self, seats: int, *flags: str, first_ticket: int | None = 1, extension: bool = False
+    ) -> None:
         self.seats = seats
+        if first_ticket is not None:  # otherwise the clock decides
+            flags = ("--first-ticket", str(first_ticket), *flags)
         self._peers: list[Peer] = []
+        self._secrets: list[bytes] = []
         self._paused = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         command = [sys.executable, "-m", "rankmux", "server", "-n", str(seats), "--port", "0", *flags]
@@ -83,6 +89,26 @@ class Server:
         peer.hello(name)
         return peer
 
+    def keep(
+        self, secret: bytes, name: str = "", *, keep_ms: int = 60_000, last_seq: int = 0, flags: int = 0
+    ) -> Peer:
+        """A new member with a keep, or the return to a seat that is kept for this secret."""
+        peer = self.connect()
+        self.promise(secret)
+        peer.hello(name, flags=flags, resume=resume(secret, keep_ms, last_seq))
+        return peer
+
+    def promise(self, secret: bytes) -> None:
+        """Note a secret under which a seat may be kept, so that `vacate` frees it."""
+        if secret not in self._secrets:
+            self._secrets.append(secret)
+
+    def watch(self) -> Peer:
+        """An observer that watches the line; it has no seat."""
+        peer = self.connect()
+        peer.hello(flags=OBSERVE | WATCH)
+        return peer
+
     def line(self, count: int) -> list[Peer]:
         """`count` new members, in rank order."""
         return [self.join() for _ in range(count)]
@@ -97,6 +123,12 @@ class Server:
     def vacate(self) -> None:
         """Wait until all seats are free."""
         self.release()
+        for secret in self._secrets:
+            keeper = self.connect()
+            keeper.hello(resume=resume(secret))
+            keeper.leave()
+            keeper.drain()
+        self._secrets.clear()
         probe = self.join()
         probe.wait_for_total(1)
         probe.leave()
