@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .frames import OBSERVE, WATCH, resume
+from .frames import OBSERVE, WATCH, Hello, Leave, resume
 from .peer import DEADLINE_S, Peer
 
 if TYPE_CHECKING:
@@ -94,9 +94,14 @@ class Server:
     ) -> Peer:
         """A new member with a keep, or the return to a seat that is kept for this secret."""
         peer = self.connect()
-        self.promise(secret)
         peer.hello(name, flags=flags, resume=resume(secret, keep_ms, last_seq))
+        self.promise(secret)
         return peer
+
+    def returning(self, secret: bytes, *, last_seq: int = 0, keep_ms: int = 60_000, name: str = "") -> Hello:
+        """The HELLO that asks for a keep or returns, for a test that sends it itself."""
+        self.promise(secret)
+        return Hello(name=name, resume=resume(secret, keep_ms, last_seq))
 
     def promise(self, secret: bytes) -> None:
         """Note a secret under which a seat may be kept, so that `vacate` frees it."""
@@ -125,9 +130,9 @@ class Server:
         self.release()
         for secret in self._secrets:
             keeper = self.connect()
-            keeper.hello(resume=resume(secret))
-            keeper.leave()
-            keeper.drain()
+            keeper.send(Hello(resume=resume(secret)), Leave())
+            with suppress(AssertionError, OSError):  # whether the seat is free is asked below
+                keeper.drain()
         self._secrets.clear()
         probe = self.join()
         probe.wait_for_total(1)
