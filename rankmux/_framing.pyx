@@ -22,7 +22,7 @@ What a turn lays out for the member at rank r, and how `fanout.pxi` sends it:
     executes  [ frames of rank 0 | of rank 2 | of rank 5 ]     one buffer for all; `steps` are the ends of its parts
                 |<-- prefix for r = 3 ------>|
     splices         ^frame     ^frame                          frames for r alone, each at its place in the prefix
-    sent      [ prefix with its splices | RANK | answers ]
+    sent      [ prefix with its splices | RANK | changes, for those who watch | answers ]
 
 Each part is sent from where it lies; nothing is copied per member. `recv` in `receive.pxi` and the sends in `sends.pxi`
 take most of the time, once per member and turn.
@@ -31,7 +31,7 @@ objects, and whatever is odd or rare is handed to the Python code that has the w
 """
 
 cimport cython
-from cpython.array cimport array
+from cpython.array cimport array, resize
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
@@ -45,7 +45,7 @@ from .core.room.snapshot import UNTOLD as SNAPSHOT_UNTOLD
 from .core.wire import codes, layouts
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
 from .core.wire.frames import Leave, Pong, Who
-from .core.wire.violations import bad_length, member_frame
+from .core.wire.violations import bad_length, member_frame, observer_frame
 from .errors import ProtocolViolation
 from .server.sockets import descriptors
 from .system import reactor
@@ -55,21 +55,23 @@ cdef uint32_t FRAME_OVERHEAD = codes.FRAME_OVERHEAD
 cdef uint8_t COMMAND = FrameType.COMMAND, RESULT = FrameType.RESULT
 cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
 cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE
-cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST
-cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET
-cdef uint8_t COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET
+cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST, SET = Target.SET
+cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET, TIED = CommandFlag.TIED
 cdef uint8_t REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT, PART = Status.PART
+cdef uint8_t CANCELLED = Status.CANCELLED
 cdef uint8_t UNTOLD = SNAPSHOT_UNTOLD
 cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
 cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
-cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG
+cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG, ABSENT = RefusedCode.ABSENT
 cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reactor.WRITABLE
 cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
+cdef uint8_t WATCHES = descriptors.WATCHES
 
 cdef enum:
     OTHER_WORK = 8  # of frames, as in batch.py
     WAITING_WORK = 4
 cdef long long UNLIMITED = 1 << 62
+cdef uint64_t OBSERVERS = <uint64_t> 1 << 63  # as in batch.py
 
 include "core/wire/layout.pxi"
 include "core/wire/cutting.pxi"

@@ -191,6 +191,10 @@ class Config:
     )
     accept_budget: int = _setting(64, "connections accepted per turn", 1, 100_000)
     tls_handshake_budget: int = _setting(4, "TLS handshake steps per turn", 1, 100_000)
+    observers_max: int = _setting(16, "connections that look on without a seat", 0, 100_000)
+    first_ticket: int = _setting(
+        0, "ticket of the first member; 0: the Unix time in ms, times 1,000, so that tickets grow", 0, 1 << 53
+    )
     waiting_max: int = _setting(1024, "commands of one sender awaiting results", 1, 1_000_000)
     waiting_total_max: int = _setting(
         4_194_304, "results awaited in total, one for each executor of a command", 1, 1 << 40

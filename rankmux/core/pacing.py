@@ -11,10 +11,13 @@ from array import array
 from bisect import bisect_left
 
 from .room.deliveries import Deliveries
-from .wire.codes import Status
+from .wire.codes import FrameType, Status
 from .wire.layouts import EXECUTE_FRAME, LENGTH_BYTES, ROUTED_FRAME
 
 __all__ = ["Pacing"]
+
+_EXECUTE_TYPE = int(FrameType.EXECUTE)
+_OF_THE_SERVER = (Status.EXPIRED, Status.LEFT, Status.CANCELLED)
 
 
 class Pacing:
@@ -85,7 +88,8 @@ class Pacing:
             if first < len(ranks) and self.wait(tickets[rank], receivers, first):
                 began.append(tickets[rank])
         for rank, receiver in zip(ranks, receivers, strict=True):
-            senders = {tickets[_sender_rank(frame)] for _, frame in deliveries.directed.get(rank, ())}
+            executes = (frame for _, frame in deliveries.directed.get(rank, ()) if frame[4] == _EXECUTE_TYPE)
+            senders = {tickets[_sender_rank(frame)] for frame in executes}
             for executor in _executors(deliveries.routed.get(receiver, b"")):
                 at = bisect_left(tickets, executor)
                 if at < len(tickets) and tickets[at] == executor:
@@ -109,7 +113,7 @@ def _executors(routed: bytes | bytearray) -> set[int]:
     at = 0
     while at < len(routed):
         length, _, _, ticket, _, status = ROUTED_FRAME.unpack_from(routed, at)
-        if status not in (Status.EXPIRED, Status.LEFT):  # the server's own
+        if status not in _OF_THE_SERVER:
             tickets.add(ticket)
         at += LENGTH_BYTES + length
     return tickets

@@ -73,6 +73,7 @@ class Server:
             config.result_ttl_ms,
             config.waiting_total_max,
             told_max_bytes=config.outbox_soft_bytes,
+            first_ticket=config.first_ticket or time.time_ns() // 1_000_000 * 1000,
         )
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)

@@ -16,8 +16,10 @@ from collections.abc import Iterable
 
 from ..config import Config
 from ..core.room.batch import Batch
+from ..core.room.deliveries import Deliveries
 from ..core.room.room import Room
 from ..core.room.turn import Departure, Entry, Join, Joined, Outcome, Turn
+from ..core.wire.codes import NO_RANK
 from ..core.wire.frames import Welcome
 from .admin.stats import Stats
 from .connections.closes import CloseReason
@@ -29,10 +31,11 @@ from .event_log import EventLog
 from .intake.reading import Intake
 from .kernel.fanout import Ring, flush
 from .sequencer import Sequencer
+from .sockets.descriptors import WATCHES
 
 __all__ = ["Turns"]
 
-_LEFT_PER_TURN = 16_384  # results that departures end
+_ENDED_PER_TURN = 16_384  # results that departures end, and as many that cancels end
 
 
 class Turns:
@@ -74,7 +77,7 @@ class Turns:
         applied = []
         for ordered in self._order(turn):
             outcome = self._apply(ordered)
-            applied.append((outcome, self._deliver(outcome, now)))
+            applied.append((outcome, self._deliver(ordered, outcome, now)))
         self._judge(now)
         self._close(now)
         for outcome, reasons in applied:
@@ -121,27 +124,52 @@ class Turns:
         entry, intake, connections = turn.entry, self._intake, self._connections
         entry.judge = self._deadlines.may_judge(intake.waits())
         entry.slow = connections.outbox.over
+        if intake.cancels:
+            entry.cancels = self._cancels()
         if connections.departing:
             entry.departures = self._departures()
         if intake.joining:
-            joining = sorted(intake.joining, key=lambda conn: conn.serial)
-            entry.joins = [
-                Join(conn.fd, conn.name, conn.address) for conn in joining if conn.state is State.JOINING
-            ]
+            for conn in sorted(intake.joining, key=lambda conn: conn.serial):
+                if conn.state is not State.JOINING:
+                    continue
+                if conn.observes:
+                    turn.observers.append(conn.fd)
+                else:
+                    entry.joins.append(Join(conn.fd, conn.name, conn.address))
             intake.joining.clear()
-        if not (entry or turn.queries or turn.pings or self._room.is_due(entry)):
+        turn.watched = bool(connections.watchers) or any(self._watches(join.handle) for join in entry.joins)
+        if not (entry or turn.is_asked() or self._room.is_due(entry)):
             return ()
         return self._sequencer.order(turn)
 
+    def _watches(self, fd: int) -> bool:
+        conn = self._connections.at(fd)
+        return conn is not None and conn.watches
+
+    def _cancels(self) -> list[tuple[int, int]]:
+        """The cancels of the turn: the first ones, as many as one turn can end results."""
+        cancels, owed = self._intake.cancels, 0
+        for at, cancel in enumerate(cancels):
+            owed += self._room.owed_to(*cancel)
+            if owed >= _ENDED_PER_TURN:
+                self._intake.cancels = cancels[at + 1 :]
+                return cancels[: at + 1]
+        self._intake.cancels = []
+        return cancels
+
     def _departures(self) -> list[Departure]:
-        """The departures of the turn: as many as owe no more results than one turn can end."""
+        """The departures of the turn: as many as owe no more results than one turn can end.
+
+        A member whose cancels wait for a turn with room for them departs behind these.
+        """
         departures, owed = [], 0
+        waiting = {ticket for ticket, _ in self._intake.cancels}
         for ticket, conn in self._connections.departing.items():
-            if conn.reason is None:
+            if conn.reason is None or ticket in waiting:
                 continue
             departures.append(Departure(ticket, conn.reason.cause))
             owed += self._room.owed_by(ticket)
-            if owed >= _LEFT_PER_TURN:
+            if owed >= _ENDED_PER_TURN:
                 break
         return departures
 
@@ -159,17 +187,21 @@ class Turns:
 
     # 4. deliver
 
-    def _deliver(self, outcome: Outcome, now: float) -> dict[int, str]:
+    def _deliver(self, turn: Turn, outcome: Outcome, now: float) -> dict[int, str]:
         """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
             self._queue(outcome, behind, now)
+        if connections.observers:
+            self._tell_observers(deliveries, now)
         for joined in outcome.joined:
-            self._seat(joined, now)
+            self._seat(joined, deliveries, now)
         for full in outcome.full:
             if (conn := connections.at(full.handle)) is not None:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
+        for fd in turn.observers:
+            self._observe(fd, now)
         return connections.unseat([gone.ticket for gone in outcome.departed])
 
     def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
@@ -182,7 +214,8 @@ class Turns:
             ticket = tickets[rank]
             conn = connections.seats[ticket]
             with connections.guard(conn, now):
-                pieces = deliveries.pieces(rank, ticket)
+                watches = bool(connections.descriptors.modes[conn.fd] & WATCHES)
+                pieces = deliveries.pieces(rank, ticket, watches)
                 connections.deliver(conn, pieces, position, sent, error, now)
             if ticket in outbox.over:
                 filled.append(rank)
@@ -190,27 +223,57 @@ class Turns:
             filled.sort()
             connections.pace(connections.pacing.judge(filled, deliveries, tickets), now)
 
-    def _seat(self, joined: Joined, now: float) -> None:
+    def _tell_observers(self, deliveries: Deliveries, now: float) -> None:
+        connections = self._connections
+        changes = deliveries.executes[slice(*deliveries.changes_after(0))]
+        for key, conn in list(connections.observers.items()):
+            frames = changes * conn.watches + deliveries.observed.get(key, b"")
+            if frames:
+                with connections.guard(conn, now):
+                    connections.send(conn, bytes(frames), now)
+
+    def _observe(self, fd: int, now: float) -> None:
+        connections, config, room = self._connections, self._config, self._room
+        conn = connections.at(fd)
+        if conn is None or conn.state is not State.JOINING:
+            return
+        if len(connections.observers) >= config.observers_max:
+            text = f"{config.observers_max} observers look on already"
+            connections.end(conn, CloseReason.FULL, text, now)
+            return
+        with connections.guard(conn, now):
+            connections.observe(conn)
+            welcome = self._welcome(0, room.seq, NO_RANK, len(room))
+            connections.send(conn, welcome, now)
+
+    def _seat(self, joined: Joined, deliveries: Deliveries, now: float) -> None:
         connections = self._connections
         conn = connections.at(joined.handle)
         if conn is None:
             return  # connected elsewhere
         try:
             connections.seat(conn, joined.ticket)
-            connections.send(conn, self._welcome(joined), now)
+            connections.send(
+                conn, self._welcome(joined.ticket, joined.seq, joined.rank, joined.rank + 1), now
+            )
+            changes = (
+                deliveries.executes[slice(*deliveries.changes_after(joined.seq))] if conn.watches else b""
+            )
+            if changes:
+                connections.send(conn, bytes(changes), now)
         except Exception as error:
             if conn.state is State.JOINING:
                 raise  # the room has a seat for it that nobody would ever give up
             connections.blame(conn, error, now)
 
-    def _welcome(self, joined: Joined) -> bytes:
+    def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> bytes:
         config = self._config
         return Welcome(
             self._instance,
-            joined.ticket,
-            joined.seq,
-            joined.rank,
-            joined.rank + 1,
+            ticket,
+            seq,
+            rank,
+            members,
             config.seats,
             config.max_payload,
             config.ping_ms,

@@ -39,6 +39,8 @@ class Welcomed:
     capacity: int
     max_payload: int
     ping_ms: int
+    returned: bool
+    keep_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class CommandAccepted:
     seq: int
     executors: int
     rejected: int
+    absent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class CommandDone:
     rejected: int
     expired: int
     left: int
+    cancelled: int
 
 
 @dataclass(frozen=True, slots=True)

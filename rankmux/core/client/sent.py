@@ -48,11 +48,12 @@ class Counts:
     rejected: int
     expired: int
     left: int
+    cancelled: int = 0
 
     @property
     def total(self) -> int:
         """The number of executors."""
-        return self.ok + self.failed + self.rejected + self.expired + self.left
+        return self.ok + self.failed + self.rejected + self.expired + self.left + self.cancelled
 
 
 class Progress:

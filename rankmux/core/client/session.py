@@ -318,7 +318,7 @@ class ClientSession:
         self.max_payload, self.ping_ms = frame.max_payload, frame.ping_ms
         self.state = ClientState.JOINED
         self._decoder.max_length = min(frame.max_payload, self._max_payload_limit) + FRAME_OVERHEAD
-        self._events.append(Welcomed(*frame[:-1]))
+        self._events.append(Welcomed(*frame))
 
     def _receive_execute(self, frame: frames.Execute) -> None:
         command = self.seat.execute(frame)

@@ -40,6 +40,17 @@ cdef inline bint is_for_others(uint8_t type_) noexcept:
     return type_ == COMMAND or type_ == RESULT
 
 
+cdef bint is_set(const uint8_t *payload, uint32_t size, uint32_t count) noexcept:
+    """Whether `payload` begins with `count` rising tickets, at least one."""
+    cdef uint32_t i
+    if not count or count > size // TICKET_BYTES:
+        return False
+    for i in range(1, count):
+        if get_u64(payload + (i - 1) * TICKET_BYTES) >= get_u64(payload + i * TICKET_BYTES):
+            return False
+    return True
+
+
 cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default budgets
 
 
@@ -156,6 +167,7 @@ cdef class Batch:
         cdef size_t stop
         cdef long long least_left = max(0, self.work_left - share)
         cdef const uint8_t *at
+        cdef bint observer = ticket >= OBSERVERS
         while end - cursor >= LENGTH_BYTES and self.work_left > least_left:
             at = self.arena + cursor
             length = get_u32(at)
@@ -167,22 +179,20 @@ cdef class Batch:
                 break
             if self.bytes_left <= 0 and is_for_others(at[LENGTH_BYTES]):
                 break
-            if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and at[HEAD + 4] == ALL and self.shared_left <= 0:
-                break
-            if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and self.take_command(ticket, at + HEAD, length - 1):
-                self.work_left -= WAITING_WORK if at[HEAD + 9] & RESULTS else 1
-                self.bytes_left -= stop - cursor
-                if at[HEAD + 4] == ALL:
-                    self.shared_left -= stop - cursor
-                cursor = stop
-                continue
-            if at[LENGTH_BYTES] == RESULT and length > RESULT_BODY and self.take_result(ticket, at + HEAD, length - 1):
+            if at[LENGTH_BYTES] == COMMAND and length > COMMAND_BODY and not observer:
+                if (at[HEAD + 4] == ALL or at[HEAD + 4] == SET) and self.shared_left <= 0:
+                    break
+                if self.take_command(ticket, at + HEAD, length - 1):
+                    cursor = stop
+                    continue
+            if at[LENGTH_BYTES] == RESULT and length > RESULT_BODY and not observer and self.take_result(ticket, at + HEAD, length - 1):
                 self.work_left -= 1
                 self.bytes_left -= stop - cursor
                 cursor = stop
                 continue
             try:
-                frame = member_frame(at[LENGTH_BYTES], self.bytes_at(cursor + HEAD, length - 1), self.max_payload)
+                judge = observer_frame if observer else member_frame
+                frame = judge(at[LENGTH_BYTES], self.bytes_at(cursor + HEAD, length - 1), self.max_payload)
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end
@@ -210,7 +220,11 @@ cdef class Batch:
         cdef CommandEntry *entry
         cdef uint8_t target = body[4], flags = body[9]
         cdef uint32_t arg = get_u32(body + 5)
-        if target > LEAST or flags & ~COMMAND_FLAGS or (arg and target != ONE):
+        if target > SET or flags & ~<uint8_t> (RESULTS | QUIET | TIED) or flags & (RESULTS | TIED) == TIED:
+            return False
+        if arg and target != ONE and target != SET:
+            return False
+        if target == SET and not is_set(body + COMMAND_BODY, size - COMMAND_BODY, arg):
             return False
         grow(<void **> &self.commands, &self.command_capacity, self.command_count + 1, sizeof(CommandEntry))
         entry = &self.commands[self.command_count]
@@ -223,6 +237,14 @@ cdef class Batch:
         entry.ttl_ms = get_u32(body + 10)
         entry.payload = body + COMMAND_BODY - self.arena
         entry.size = size - COMMAND_BODY
+        size += HEAD
+        self.bytes_left -= size
+        self.work_left -= WAITING_WORK if flags & RESULTS else 1
+        if target == ALL:
+            self.shared_left -= size
+        elif target == SET:
+            self.work_left -= arg
+            self.shared_left -= size * min(<long long> arg, self.members) // max(1, self.members)
         return True
 
     cdef bint take_result(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..._twin import twin
 from ...errors import ProtocolViolation
 from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, CommandFlag, FrameType, Target
-from ..wire.frames import Frame, Leave, Pong, Who
+from ..wire.frames import Command, Frame, Leave, Pong, Who
 from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
-from ..wire.violations import bad_length, member_frame
+from ..wire.violations import bad_length, member_frame, observer_frame
 from .encoding import check_run, encode, runs
 
-__all__ = ["OTHER_WORK", "UNLIMITED", "WAITING_WORK", "Batch", "Event"]
+__all__ = ["OBSERVERS", "OTHER_WORK", "UNLIMITED", "WAITING_WORK", "Batch", "Event"]
 
 WAITING_WORK = 4
 """The work of a COMMAND that wants results, which are accounted for."""
@@ -18,12 +18,14 @@ WAITING_WORK = 4
 OTHER_WORK = 8
 """The work of a frame that is no COMMAND or RESULT, which count as 1: it is made an object, and so is its answer."""
 UNLIMITED = 1 << 62
+OBSERVERS = 1 << 63
+"""From here on, numbers in the place of tickets name observers, who have none."""
 
 # Plain numbers: to look up a member of an enumeration costs more than to compare it.
 _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
-_ALL, _ONE, _LEAST = int(Target.ALL), int(Target.ONE), int(Target.LEAST)
+_ALL, _ONE, _LEAST, _SET = int(Target.ALL), int(Target.ONE), int(Target.LEAST), int(Target.SET)
 _RESULTS = int(CommandFlag.RESULTS)
-_FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
+_PLAIN_FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
 
 Event = Frame | ProtocolViolation | int
 """Input of a member beside commands and results: a frame, a violation, an errno (0: end of stream)."""
@@ -35,7 +37,7 @@ class Batch:
 
     `work_left`    the work that the turn has room for: frames, of which some count as OTHER_WORK
     `bytes_left`   the bytes of frames after which it takes no further COMMAND or RESULT, which others have to be sent
-    `shared_left`  the bytes of commands to ALL after which it takes no further one: every member may be sent them
+    `shared_left`  the bytes of commands to many after which it takes no further one: every member may be sent them
     `listed_left`  members that it may list in answers to WHO; the last answer may go over it
     `members`      the size of the room, by which the work of a WHO is estimated
     """
@@ -112,6 +114,7 @@ class Batch:
 
     def _feed(self, ticket: int, data: memoryview, share: int) -> tuple[int, list[Event]]:
         events: list[Event] = []
+        observer = ticket >= OBSERVERS
         least_left = max(0, self.work_left - share)
         max_length = self.max_payload + FRAME_OVERHEAD
         max_result = self.max_payload + TYPE_BYTES + RESULT.size
@@ -128,17 +131,15 @@ class Batch:
             if self.bytes_left <= 0 and type_ in (_COMMAND_TYPE, _RESULT_TYPE):
                 break
             body = cursor + HEAD.size
-            if type_ == _COMMAND_TYPE and length > COMMAND.size:
+            if observer:
+                pass
+            elif type_ == _COMMAND_TYPE and length > COMMAND.size:
                 id_, target, arg, flags, ttl_ms = COMMAND.unpack_from(data, body)
-                if target == _ALL and self.shared_left <= 0:
+                if target in (_ALL, _SET) and self.shared_left <= 0:
                     break
-                if target <= _LEAST and flags <= _FLAGS and (not arg or target == _ONE):
+                if target <= _LEAST and flags <= _PLAIN_FLAGS and (not arg or target == _ONE):
                     payload = bytes(data[body + COMMAND.size : stop])
-                    self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
-                    self.work_left -= WAITING_WORK if flags & _RESULTS else 1
-                    self.bytes_left -= stop - cursor
-                    if target == _ALL:
-                        self.shared_left -= stop - cursor
+                    self._enter(ticket, id_, target, arg, flags, ttl_ms, payload)
                     cursor = stop
                     continue
             elif type_ == _RESULT_TYPE and RESULT.size < length <= max_result:
@@ -150,10 +151,15 @@ class Batch:
                     cursor = stop
                     continue
             try:
-                frame = member_frame(type_, bytes(data[body:stop]), self.max_payload)
+                judge = observer_frame if observer else member_frame
+                frame = judge(type_, bytes(data[body:stop]), self.max_payload)
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end, events
+            if isinstance(frame, Command):
+                self._enter(ticket, *frame)
+                cursor = stop
+                continue
             if isinstance(frame, Who) and not self._may_list(frame):
                 break
             self.work_left -= OTHER_WORK
@@ -165,6 +171,20 @@ class Batch:
             if isinstance(frame, Leave):
                 return end, events
         return cursor, events
+
+    def _enter(
+        self, ticket: int, id_: int, target: int, arg: int, flags: int, ttl_ms: int, payload: bytes
+    ) -> None:
+        """Enter a command and count it; each member that it names counts as a command."""
+        self.commands.append((ticket, id_, target, arg, flags, ttl_ms, payload))
+        size = HEAD.size + COMMAND.size + len(payload)
+        self.bytes_left -= size
+        self.work_left -= WAITING_WORK if flags & _RESULTS else 1
+        if target == _ALL:
+            self.shared_left -= size
+        elif target == _SET:
+            self.work_left -= arg
+            self.shared_left -= size * min(arg, self.members) // max(1, self.members)
 
     def _may_list(self, who: Who) -> bool:
         """Whether the turn has room for the answer to `who`; counts it."""

@@ -29,17 +29,21 @@ class Deliveries:
     `rank_frames`  RANK_FRAME_BYTES for each survivor behind the first departed, in the order of their ranks
     `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order (section 4)
     `answers`      all kinds in that order
+    `changes`      CHANGED frames at the end of `executes`, for those who watch: (seq, where it begins), seqs rising
+    `observed`     the answers to observers, by the numbers that name them
     """
 
     __slots__ = (
         "accepted",
         "answers",
+        "changes",
         "departed",
         "directed",
         "done",
         "executes",
         "executions",
         "members",
+        "observed",
         "pongs",
         "rank_frames",
         "refused",
@@ -60,6 +64,8 @@ class Deliveries:
         self.members: dict[int, bytearray] = {}
         self.pongs: dict[int, bytearray] = {}
         self.answers = (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs)
+        self.changes: list[tuple[int, int]] = []
+        self.observed: dict[int, bytearray] = {}
         self.executions = 0
 
     def answer(self, kind: dict[int, bytearray], ticket: int, frame: bytes) -> None:
@@ -69,6 +75,10 @@ class Deliveries:
             kind[ticket] = bytearray(frame)
         else:
             buffer += frame
+
+    def splice(self, rank: int, frame: bytes) -> None:
+        """Put `frame` behind all EXECUTEs of the member at `rank`: after the last command of the turn only."""
+        self.directed.setdefault(rank, []).append((self.prefix(rank), frame))
 
     def prefix(self, rank: int) -> int:
         """How much of `executes` is for `rank`."""
@@ -83,7 +93,18 @@ class Deliveries:
         at = (rank - before - self.departed[0]) * RANK_FRAME_BYTES
         return bytes(self.rank_frames[at : at + RANK_FRAME_BYTES])
 
-    def pieces(self, rank: int, ticket: int) -> list[Piece]:
+    def change(self, seq: int, frame: bytes) -> None:
+        """Put the CHANGED `frame` behind the others, for those who watch: after the last command of the turn only."""
+        self.changes.append((seq, len(self.executes)))
+        self.executes += frame
+
+    def changes_after(self, seq: int) -> tuple[int, int]:
+        """Where in `executes` the CHANGED frames with a greater seq lie; an empty range if there are none."""
+        at = bisect_left(self.changes, (seq + 1, 0))
+        end = len(self.executes)
+        return (self.changes[at][1] if at < len(self.changes) else end, end)
+
+    def pieces(self, rank: int, ticket: int, watches: bool = False) -> list[Piece]:
         """All that the member with `ticket`, at `rank`, gets in this turn, in order; nothing but RANK is copied."""
         end = self.prefix(rank)
         pieces: list[Piece] = []
@@ -97,5 +118,7 @@ class Deliveries:
             pieces.append((start, end))
         if frame := self.rank_frame(rank):
             pieces.append(frame)
+        if watches and self.changes:
+            pieces.append(self.changes_after(0))
         pieces += [kind[ticket] for kind in self.answers if ticket in kind]
         return pieces

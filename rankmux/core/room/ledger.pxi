@@ -2,36 +2,62 @@
 
 @cython.no_gc  # it refers to no objects: a million of them cost the collector nothing
 cdef class Waiting:
-    """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on.
+    """A dispatched command that waits for the results of `size` tickets, which had the ranks from `first` on, or `ranks`.
 
     `answered` is as in `ledger._Waiting`.
     """
 
     cdef uint64_t seq, sender
     cdef uint32_t id
+    cdef bint tied
     cdef uint64_t *tickets
+    cdef uint32_t *ranks  # NULL: from `first` on
     cdef Py_ssize_t first, size, remaining, untold
     cdef uint8_t *answered
-    cdef uint32_t[5] counts
+    cdef uint32_t[6] counts
 
-    def __cinit__(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
+    def __cinit__(
+        self,
+        uint64_t seq,
+        uint64_t sender,
+        uint32_t id_,
+        bint tied,
+        array tickets,
+        Py_ssize_t first,
+        Py_ssize_t last,
+        array chosen,
+    ):
+        cdef Py_ssize_t at
         self.seq = seq
         self.sender = sender
         self.id = id_
+        self.tied = tied
         self.first = first
-        self.size = self.remaining = last - first
+        self.size = self.remaining = last - first if chosen is None else len(chosen)
         self.untold = 0
         memset(self.counts, 0, sizeof(self.counts))
         # No more than these tickets: all of a large room is much to keep for one executor.
-        self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1))
+        self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1 + (0 if chosen is None else sizeof(uint32_t))))
         if self.tickets == NULL:
             raise MemoryError
-        memcpy(self.tickets, tickets.data.as_ulonglongs + first, self.size * sizeof(uint64_t))
-        self.answered = <uint8_t *> (self.tickets + self.size)
+        self.ranks = NULL
+        if chosen is None:
+            memcpy(self.tickets, tickets.data.as_ulonglongs + first, self.size * sizeof(uint64_t))
+            self.answered = <uint8_t *> (self.tickets + self.size)
+        else:
+            self.ranks = <uint32_t *> (self.tickets + self.size)
+            self.answered = <uint8_t *> (self.ranks + self.size)
+            for at in range(self.size):
+                self.ranks[at] = chosen.data.as_uints[at]
+                self.tickets[at] = tickets.data.as_ulonglongs[self.ranks[at]]
         memset(self.answered, 0, self.size)
 
     def __dealloc__(self):
         free(self.tickets)
+
+    cdef uint32_t rank_of(self, Py_ssize_t at) noexcept:
+        """As `ledger._Waiting.rank_of`."""
+        return self.first + at if self.ranks == NULL else self.ranks[at]
 
     cdef Py_ssize_t owing(self, uint64_t ticket) noexcept:
         """Where `ticket` is among those asked, if it still owes a result; else -1."""
@@ -85,16 +111,34 @@ cdef class Ledger:
         ids = self.by_sender.get(sender)
         return 0 if ids is None else len(ids)
 
-    def open(self, uint64_t seq, uint64_t sender, uint32_t id_, array tickets, Py_ssize_t first, Py_ssize_t last):
+    def owed_to(self, uint64_t sender, uint32_t id_):
+        """As `ledger.Ledger.owed_to`."""
+        cdef Waiting waiting
+        if not self.waits(sender, id_):
+            return 0
+        waiting = self.waiting[self.by_sender[sender][id_]]
+        return waiting.remaining
+
+    def open(
+        self,
+        uint64_t seq,
+        uint64_t sender,
+        uint32_t id_,
+        bint tied,
+        array tickets,
+        Py_ssize_t first,
+        Py_ssize_t last,
+        array ranks=None,
+    ):
         """As `ledger.Ledger.open`."""
-        cdef Waiting waiting = Waiting(seq, sender, id_, tickets, first, last)
+        cdef Waiting waiting = Waiting(seq, sender, id_, tied, tickets, first, last, ranks)
         self.waiting[seq] = waiting
         self.by_sender.setdefault(sender, {})[id_] = seq
-        if last - first == 1:
+        if waiting.size == 1:
             self.by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
         else:
             self.shared[seq] = waiting
-        self.owed += last - first
+        self.owed += waiting.size
 
     def entries(self):
         """As `ledger.Ledger.entries`."""
@@ -106,23 +150,25 @@ cdef class Ledger:
                 w.seq,
                 w.sender,
                 w.id,
-                w.first,
+                bool(w.tied),
                 tuple([w.tickets[at] for at in range(w.size)]),
+                tuple([w.rank_of(at) for at in range(w.size)]),
                 PyBytes_FromStringAndSize(<const char *> w.answered, w.size),
-                tuple([w.counts[status] for status in range(5)]),
+                tuple([w.counts[status] for status in range(6)]),
             ))
         return found
 
-    def restore(self, uint64_t seq, uint64_t sender, uint32_t id_, Py_ssize_t first, tickets, bytes answered, ended):
+    def restore(self, uint64_t seq, uint64_t sender, uint32_t id_, bint tied, tickets, ranks, bytes answered, ended):
         """As `ledger.Ledger.restore`."""
         cdef Waiting waiting
-        cdef Py_ssize_t told = answered.count(1)
+        cdef Py_ssize_t told = answered.count(1), at
         cdef int status
-        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        self.open(seq, sender, id_, tied, array("Q", tickets), 0, 0, array("I", range(len(tickets))))
         waiting = self.waiting[seq]
-        waiting.first = first
+        for at in range(waiting.size):
+            waiting.ranks[at] = ranks[at]
         memcpy(waiting.answered, <const char *> answered, min(waiting.size, len(answered)))
-        for status in range(5):
+        for status in range(6):
             waiting.counts[status] = ended[status]
         waiting.remaining -= told
         waiting.untold = len(answered) - told - answered.count(0)
@@ -192,6 +238,13 @@ cdef class Ledger:
             at = waiting.next_owing(at + 1)
         return count
 
+    def cancel(self, uint64_t sender, uint32_t id_, array tickets, array loads):
+        """As `ledger.Ledger.cancel`."""
+        if not self.waits(sender, id_):
+            return 0, array("I")
+        seq = self.by_sender[sender][id_]
+        return seq, stop(self, self.waiting[seq], tickets, loads, True)
+
     def has_news(self, slow):
         """As `ledger.Ledger.has_news`."""
         for sender in self.untold:
@@ -234,15 +287,22 @@ cdef class Ledger:
         """As `ledger.Ledger.forget`."""
         cdef Waiting waiting
         cdef Py_ssize_t at
+        cdef list stopped = []
         self.untold.pop(sender, None)
         for seq in self.by_sender.pop(sender, {}).values():
             waiting = self.waiting.pop(seq)
             unlink(self, waiting)
             self.owed -= waiting.remaining
+            if waiting.tied:
+                ranks = stop(self, waiting, tickets, loads, False)
+                if len(ranks):
+                    stopped.append((seq, ranks))
+                continue
             at = waiting.next_owing(0)
             while at >= 0:
                 loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
                 at = waiting.next_owing(at + 1)
+        return stopped
 
     def finish(self, dict done):
         """As `ledger.Ledger.finish`."""
@@ -255,13 +315,30 @@ cdef class Ledger:
         for waiting in finished:
             at = put_head(answer(done, waiting.sender, HEAD + DONE_BODY), DONE_BODY, DONE)
             at = put_u32(at, waiting.id)
-            for status in range(5):
+            for status in range(6):
                 at = put_u32(at, waiting.counts[status])
         return len(finished)
 
 
 def _seq_of(Waiting waiting):
     return waiting.seq
+
+
+cdef array stop(Ledger ledger, Waiting waiting, array tickets, array loads, bint told):
+    """As `ledger.Ledger._cancel`."""
+    cdef array stopped = array("I")
+    cdef Py_ssize_t at = waiting.next_owing(0), count = 0, rank = 0
+    resize(stopped, waiting.size)
+    while at >= 0:
+        rank = rank_now(waiting.tickets[at], tickets)
+        loads.data.as_uints[rank] -= 1
+        stopped.data.as_uints[count] = rank
+        count += 1
+        if told:
+            note(ledger, waiting, at, CANCELLED)
+        at = waiting.next_owing(at + 1)
+    resize(stopped, count)
+    return stopped
 
 
 cdef int note(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) except -1:
@@ -281,7 +358,7 @@ cdef int route(
     to = put_head(to, ROUTED_BODY + size, ROUTED)
     to = put_u32(to, waiting.id)
     to = put_u64(to, waiting.tickets[at])
-    to = put_u32(to, waiting.first + at)
+    to = put_u32(to, waiting.rank_of(at))
     to[0] = status
     if size:
         memcpy(to + 1, payload, size)

@@ -18,26 +18,51 @@ _ROUTED_TYPE, _PART = int(FrameType.ROUTED), int(Status.PART)
 
 
 class _Waiting:
-    """A dispatched command that waits for the results of `tickets`, which had the ranks from `first` on.
+    """A dispatched command that waits for the results of `tickets`, which had the ranks from `first` on, or `ranks`.
 
     `answered[i]` is 0 while the executor owes its result, 1 when the sender has been sent how it ended, and
     `UNTOLD | status` in between. `remaining` counts those that are not 1, `untold` those in between.
     """
 
-    __slots__ = ("answered", "counts", "first", "id", "remaining", "sender", "seq", "tickets", "untold")
+    __slots__ = (
+        "answered",
+        "counts",
+        "first",
+        "id",
+        "ranks",
+        "remaining",
+        "sender",
+        "seq",
+        "tickets",
+        "tied",
+        "untold",
+    )
 
     def __init__(
-        self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int
+        self,
+        seq: int,
+        sender: int,
+        id_: int,
+        tied: bool,
+        tickets: Sequence[int],
+        first: int,
+        ranks: array[int] | None,
     ) -> None:
         self.seq = seq
         self.sender = sender
         self.id = id_
-        self.tickets = tickets[first:last]  # no more: all of a large room is much to keep for one executor
+        self.tied = tied
+        self.tickets = tickets
         self.first = first
-        self.answered = bytearray(last - first)
-        self.remaining = last - first
+        self.ranks = ranks
+        self.answered = bytearray(len(tickets))
+        self.remaining = len(tickets)
         self.untold = 0
-        self.counts = [0, 0, 0, 0, 0]
+        self.counts = [0, 0, 0, 0, 0, 0]
+
+    def rank_of(self, at: int) -> int:
+        """The rank that the executor at that place had."""
+        return self.first + at if self.ranks is None else self.ranks[at]
 
 
 @twin
@@ -45,8 +70,8 @@ class Ledger:
     """Who owes a result to which command (section 6): each executor ends exactly once, whatever happens.
 
     A command is known by its seq, an executor by its ticket. `owed` counts the results that are waited for. `loads` are
-    kept in step by the methods that take them. Ends that the room decides, LEFT and EXPIRED, are only noted at first:
-    `tell` sends them, no more at a time than a sender can take.
+    kept in step by the methods that take them. Ends that the room decides, LEFT, EXPIRED and CANCELLED, are only noted
+    at first: `tell` sends them, no more at a time than a sender can take.
     """
 
     __slots__ = ("_by_executor", "_by_sender", "_finished", "_shared", "_untold", "_waiting", "owed")
@@ -76,20 +101,52 @@ class Ledger:
         ids = self._by_sender.get(sender)
         return 0 if ids is None else len(ids)
 
-    def open(self, seq: int, sender: int, id_: int, tickets: Sequence[int], first: int, last: int) -> None:
-        """The command `seq` went to the ranks `first` to `last - 1` of `tickets`, which may change afterwards."""
-        waiting = self._waiting[seq] = _Waiting(seq, sender, id_, tickets, first, last)
+    def owed_to(self, sender: int, id_: int) -> int:
+        """How many results the command `id_` of `sender` waits for."""
+        ids = self._by_sender.get(sender, {})
+        return self._waiting[ids[id_]].remaining if id_ in ids else 0
+
+    def open(
+        self,
+        seq: int,
+        sender: int,
+        id_: int,
+        tied: bool,
+        tickets: Sequence[int],
+        first: int,
+        last: int,
+        ranks: Sequence[int] | None = None,
+    ) -> None:
+        """The command `seq` went to the ranks `first` to `last - 1` of `tickets`, or to `ranks` alone (rising).
+
+        `tickets` may change afterwards: no more of it is kept than the executors.
+        """
+        executors = tickets[first:last] if ranks is None else array("Q", [tickets[rank] for rank in ranks])
+        places = None if ranks is None else array("I", ranks)
+        waiting = _Waiting(seq, sender, id_, tied, executors, first, places)
+        self._waiting[seq] = waiting
         self._by_sender.setdefault(sender, {})[id_] = seq
-        if last - first == 1:
-            self._by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
+        if len(executors) == 1:
+            self._by_executor.setdefault(executors[0], {})[seq] = waiting
         else:
             self._shared[seq] = waiting
-        self.owed += last - first
+        self.owed += len(executors)
 
-    def entries(self) -> list[tuple[int, int, int, int, tuple[int, ...], bytes, tuple[int, ...]]]:
-        """The commands that wait, by seq: (seq, sender, id, first rank, tickets, answered, ended by status)."""
+    def entries(
+        self,
+    ) -> list[tuple[int, int, int, bool, tuple[int, ...], tuple[int, ...], bytes, tuple[int, ...]]]:
+        """The commands that wait, by seq: (seq, sender, id, tied, tickets, their ranks, answered, ended by status)."""
         return [
-            (w.seq, w.sender, w.id, w.first, tuple(w.tickets), bytes(w.answered), tuple(w.counts))
+            (
+                w.seq,
+                w.sender,
+                w.id,
+                w.tied,
+                tuple(w.tickets),
+                tuple(w.rank_of(at) for at in range(len(w.tickets))),
+                bytes(w.answered),
+                tuple(w.counts),
+            )
             for _, w in sorted(self._waiting.items())
         ]
 
@@ -98,15 +155,16 @@ class Ledger:
         seq: int,
         sender: int,
         id_: int,
-        first: int,
+        tied: bool,
         tickets: Sequence[int],
+        ranks: Sequence[int],
         answered: bytes,
         ended: Sequence[int],
     ) -> None:
         """Enter a command as `entries` gave it."""
-        self.open(seq, sender, id_, array("Q", tickets), 0, len(tickets))
+        self.open(seq, sender, id_, tied, array("Q", tickets), 0, len(tickets))
         waiting = self._waiting[seq]
-        waiting.first = first
+        waiting.ranks = array("I", ranks)
         waiting.answered[:] = answered
         waiting.counts[:] = ended
         told = answered.count(1)
@@ -167,12 +225,34 @@ class Ledger:
             self._note(waiting, at, Status.EXPIRED)
         return len(owing)
 
+    def cancel(
+        self, sender: int, id_: int, tickets: Sequence[int], loads: array[int]
+    ) -> tuple[int, array[int]]:
+        """`sender` wants no more of its command `id_`: what is owed to it is CANCELLED (section 7).
+
+        Returns the command's seq and the present ranks of the executors that had not ended; seq 0 if nothing waits.
+        """
+        seq = self._by_sender.get(sender, {}).get(id_, 0)
+        return (seq, self._cancel(self._waiting[seq], tickets, loads, told=True)) if seq else (0, array("I"))
+
+    def _cancel(
+        self, waiting: _Waiting, tickets: Sequence[int], loads: array[int], *, told: bool
+    ) -> array[int]:
+        stopped = array("I")
+        for at in _owing(waiting):
+            rank = bisect_left(tickets, waiting.tickets[at])
+            loads[rank] -= 1
+            stopped.append(rank)
+            if told:
+                self._note(waiting, at, Status.CANCELLED)
+        return stopped
+
     def has_news(self, slow: Container[int]) -> bool:
-        """Whether `tell` would tell anything: LEFT or EXPIRED for a sender that is not `slow`."""
+        """Whether `tell` would tell anything to a sender that is not `slow`."""
         return any(sender not in slow for sender in self._untold)
 
     def tell(self, slow: Container[int], most: int, most_each: int, routed: dict[int, bytearray]) -> int:
-        """Route up to `most` of the LEFT and EXPIRED, the most senior sender's first; returns how many.
+        """Route up to `most` of the ends that are only noted, the most senior sender's first; returns how many.
 
         A sender gets up to `most_each` in a call, none while it is `slow`: the rest waits, so that a sender that reads
         is not thrown out by what others did.
@@ -199,15 +279,21 @@ class Ledger:
                 del self._untold[sender]
         return told
 
-    def forget(self, sender: int, tickets: Sequence[int], loads: array[int]) -> None:
-        """`sender` departed: nothing waits for it any more."""
+    def forget(self, sender: int, tickets: Sequence[int], loads: array[int]) -> list[tuple[int, array[int]]]:
+        """`sender` is no longer connected: nothing waits for it any more.
+
+        Returns what it takes with it: (seq, present ranks of those that had not ended) of its tied commands.
+        """
+        stopped = []
         self._untold.pop(sender, None)
         for seq in self._by_sender.pop(sender, {}).values():
             waiting = self._waiting.pop(seq)
             self._unlink(waiting)
             self.owed -= waiting.remaining
-            for at in _owing(waiting):
-                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+            ranks = self._cancel(waiting, tickets, loads, told=False)
+            if waiting.tied and ranks:
+                stopped.append((seq, ranks))
+        return stopped
 
     def finish(self, done: dict[int, bytearray]) -> int:
         """Write DONE for what has ended since the last call, in the order of dispatch; returns for how many."""
@@ -228,7 +314,7 @@ class Ledger:
     def _route(
         self, waiting: _Waiting, at: int, status: int, payload: bytes, routed: dict[int, bytearray]
     ) -> None:
-        ticket, rank = waiting.tickets[at], waiting.first + at
+        ticket, rank = waiting.tickets[at], waiting.rank_of(at)
         head = ROUTED_FRAME.pack(ROUTED_LENGTH + len(payload), _ROUTED_TYPE, waiting.id, ticket, rank, status)
         buffer = routed.get(waiting.sender)
         if buffer is None:

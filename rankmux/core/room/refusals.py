@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ..wire.codes import FrameType, RefusedCode
+from ..wire.codes import FrameType, RefusedCode, Target
 from ..wire.layouts import REFUSED_FRAME, REFUSED_LENGTH
 
 __all__ = ["overload", "refusal"]
 
 # Plain numbers: a flood of commands that are refused runs through here.
 _REFUSED_TYPE = int(FrameType.REFUSED)
-_NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE = map(
+_ONE, _NEXT, _SET = int(Target.ONE), int(Target.NEXT), int(Target.SET)
+_NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE, _ABSENT = map(
     int,
     (
         RefusedCode.NO_TARGET,
@@ -17,25 +18,38 @@ _NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE = map(
         RefusedCode.NO_SUCH_RANK,
         RefusedCode.BUSY,
         RefusedCode.DUPLICATE,
+        RefusedCode.ABSENT,
     ),
 )
 
 
-def refusal(id_: int, code: int, arg: int, members: int, size: int, limit: int) -> bytes:
+def refusal(id_: int, code: int, target: int, arg: int, members: int, size: int, limit: int) -> bytes:
     """The REFUSED frame for the command `id_` (section 5), with a text that says why."""
     if code == _NO_TARGET:
-        text = "nobody is below you"
+        text = "no ticket in the set holds a seat" if target == _SET else "nobody is below you"
     elif code == _NOT_LOWER:
-        text = f"rank {arg} is not below you"
+        text = "no member of the set is below you" if target == _SET else f"rank {arg} is not below you"
     elif code == _NO_SUCH_RANK:
         text = f"there is no rank {arg}, the last one is {members - 1}"
     elif code == _BUSY:
         text = f"{limit} commands of yours wait for results, no more may"
     elif code == _DUPLICATE:
         text = f"a command with id {id_} waits for results already"
+    elif code == _ABSENT:
+        text = _absence(target, arg)
     else:
         text = f"the payload is {size} bytes, at most {limit} are allowed"
     return _frame(id_, code, text)
+
+
+def _absence(target: int, arg: int) -> str:
+    if target == _ONE:
+        return f"the member with rank {arg} is absent"
+    if target == _NEXT:
+        return "the member directly below you is absent"
+    if target == _SET:
+        return "the members of the set that are below you are absent"
+    return "everybody below you is absent"
 
 
 def overload(id_: int, limit: int) -> bytes:

@@ -6,13 +6,16 @@ applies them. No I/O, no clock (times come in with the entry), no randomness.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from array import array
+from collections.abc import Container, Iterable
+from operator import itemgetter
 
 from ...errors import SnapshotError
-from ..wire.codes import FRAME_OVERHEAD, FrameType
+from ..wire.codes import FRAME_OVERHEAD, Cause, Change, FrameType
 from ..wire.fields import frame
-from ..wire.frames import Pong, Who
+from ..wire.frames import Changed, Pong, Stop, Who
 from ..wire.layouts import MEMBER, MEMBERS, MEMBERS_LENGTH, ROUTED_FRAME
+from .batch import OBSERVERS
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch, rank_frames
 from .expiry import Expiries
@@ -25,6 +28,13 @@ __all__ = ["Room"]
 
 _EXPIRED_PER_TURN = 2048  # results that expire in one turn
 _TOLD_PER_TURN = 2048  # LEFT and EXPIRED that go out in one turn
+_NONE = array("I")
+_CHANGES = {
+    Cause.LEFT: Change.LEFT,
+    Cause.LOST: Change.LOST,
+    Cause.EVICTED: Change.EVICTED,
+    Cause.YIELDED: Change.YIELDED,
+}
 
 
 class Room:
@@ -58,6 +68,7 @@ class Room:
         result_ttl_ms: int,
         waiting_total_max: int = 4_194_304,
         told_max_bytes: int = 1 << 20,
+        first_ticket: int = 1,
     ) -> None:
         self.seats = seats
         self.seq = 0
@@ -68,7 +79,7 @@ class Room:
         self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
         self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
-        self._next_ticket = 1
+        self._next_ticket = first_ticket
         self._clock_ms = 0
         self._expiries = Expiries(self._ledger)
 
@@ -85,6 +96,10 @@ class Room:
         ranks = self.ranks
         return ranks.loads[ranks.rank_of(ticket)] if has_seat(ranks.tickets, ticket) else 0
 
+    def owed_to(self, ticket: int, id_: int) -> int:
+        """How many results the command `id_` of the member `ticket` waits for."""
+        return self._ledger.owed_to(ticket, id_)
+
     def next_deadline_ms(self) -> int | None:
         """When the next command that waits for results expires, by the clock of the entries; never too late."""
         return self._expiries.next_ms()
@@ -100,7 +115,7 @@ class Room:
         return self._ledger.has_news(slow)
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
-        """Apply `turn`: results and expiries, then commands, then departures, then joins; answers come last."""
+        """Apply `turn`: results and expiries, commands, cancels, departures, joins; answers come last."""
         entry = turn.entry
         self._clock_ms = max(self._clock_ms, entry.clock_ms)
         deliveries = Deliveries()
@@ -115,6 +130,7 @@ class Room:
             entry.batch,
             tickets,
             ranks.loads,
+            _NONE,
             ledger,
             deliveries,
             first_seq,
@@ -125,19 +141,24 @@ class Room:
         )
         commands = self.seq - first_seq
         self._await(opened)
+        cancelled = self._cancel(entry.cancels, deliveries) if entry.cancels else 0
         if entry.departures or entry.joins:
             tickets, handles = tickets[:], handles[:]
         departed = self._depart(entry.departures, deliveries) if entry.departures else []
-        if departed:
-            ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
+        if departed or cancelled:
+            ledger.tell(entry.slow, _TOLD_PER_TURN - told + cancelled, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
         joined, full = self._join(entry.joins)
+        if turn.watched:
+            self._tell_changes(departed, joined, deliveries)
         for ticket, who in turn.queries:
-            if has_seat(tickets, ticket):
-                deliveries.answer(deliveries.members, ticket, self._page(who))
+            if has_seat(tickets, ticket) or ticket >= OBSERVERS:
+                kind = deliveries.members if ticket < OBSERVERS else deliveries.observed
+                deliveries.answer(kind, ticket, self._page(who))
         for ticket, payload in turn.pings:
-            if has_seat(tickets, ticket):
-                deliveries.answer(deliveries.pongs, ticket, Pong(payload).encode())
+            if has_seat(tickets, ticket) or ticket >= OBSERVERS:
+                kind = deliveries.pongs if ticket < OBSERVERS else deliveries.observed
+                deliveries.answer(kind, ticket, Pong(payload).encode())
         dropped += unseated
         return Outcome(
             deliveries, tickets, handles, departed, joined, full, refused, commands, dropped, settled
@@ -158,6 +179,15 @@ class Room:
                 return
             left -= self._ledger.expire(self._expiries.pop(), ranks.tickets, ranks.loads) or 1
 
+    def _cancel(self, cancels: list[tuple[int, int]], deliveries: Deliveries) -> int:
+        """End the commands that are cancelled, the most senior sender's first; returns for how many executors."""
+        ranks, ended = self.ranks, 0
+        for ticket, id_ in sorted(cancels, key=itemgetter(0)):
+            seq, stopped = self._ledger.cancel(ticket, id_, ranks.tickets, ranks.loads)
+            _stop(seq, stopped, deliveries)
+            ended += len(stopped)
+        return ended
+
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
         self.ranks.clear()
@@ -171,9 +201,17 @@ class Room:
         members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
         waiting = [
             WaitingState(
-                seq, sender, id_, deadline_of[seq] if 0 in answered else 0, first, tickets, answered, ended
+                seq,
+                sender,
+                id_,
+                tied,
+                deadline_of[seq] if 0 in answered else 0,
+                tickets,
+                places,
+                answered,
+                ended,
             )
-            for seq, sender, id_, first, tickets, answered, ended in self._ledger.entries()
+            for seq, sender, id_, tied, tickets, places, answered, ended in self._ledger.entries()
         ]
         return pack(RoomState(self.seq, self._next_ticket, self._clock_ms, members, waiting))
 
@@ -189,7 +227,9 @@ class Room:
         for member in state.members:
             self.ranks.append(member.ticket, -1, member.name, member.address)
         for one in state.waiting:
-            self._ledger.restore(one.seq, one.sender, one.id, one.first, one.tickets, one.answered, one.ended)
+            self._ledger.restore(
+                one.seq, one.sender, one.id, one.tied, one.tickets, one.ranks, one.answered, one.ended
+            )
             for ticket, answered in zip(one.tickets, one.answered, strict=True):
                 if not answered:
                     self.ranks.loads[self.ranks.rank_of(ticket)] += 1
@@ -211,7 +251,8 @@ class Room:
                 Departed(rank, departure.ticket, ranks.handles[rank], ranks.names[rank], departure.cause)
             )
         for gone in departed:
-            ledger.forget(gone.ticket, ranks.tickets, ranks.loads)
+            for seq, stopped in ledger.forget(gone.ticket, ranks.tickets, ranks.loads):
+                _stop(seq, stopped, deliveries)
         owing = [gone for gone in departed if ranks.loads[gone.rank]]
         if owing:
             ledger.leave([gone.ticket for gone in owing], sum(ranks.loads[gone.rank] for gone in owing))
@@ -222,6 +263,19 @@ class Room:
         ranks.remove(vacant)
         self.seq = seq
         return departed
+
+    def _tell_changes(self, departed: list[Departed], joined: list[Joined], deliveries: Deliveries) -> None:
+        """CHANGED for each event of the turn, in the order of their seqs (section 11)."""
+        members = len(self.ranks) - len(joined)
+        seq = self.seq - len(joined) - len(departed)
+        for gone in departed:
+            seq += 1
+            what = _CHANGES[gone.cause]
+            deliveries.change(seq, Changed(seq, what, gone.ticket, gone.rank, members, gone.name).encode())
+        for one in joined:
+            members += 1
+            frame = Changed(one.seq, Change.JOINED, one.ticket, one.rank, members, one.name)
+            deliveries.change(one.seq, frame.encode())
 
     def _join(self, joins: list[Join]) -> tuple[list[Joined], list[Join]]:
         joined, full = [], []
@@ -256,3 +310,10 @@ class Room:
             rank += 1
         listed = max(0, rank - who.first_rank)
         return frame(FrameType.MEMBERS, MEMBERS.pack(who.id, self.seq, len(ranks), listed), page)
+
+
+def _stop(seq: int, ranks: Iterable[int], deliveries: Deliveries) -> None:
+    """Tell the executors at `ranks` to stop what they run for `seq` (section 7)."""
+    frame = Stop(seq).encode()
+    for rank in ranks:
+        deliveries.splice(rank, frame)

@@ -5,8 +5,9 @@ big-endian:
 
     u8 format · u64 seq · u64 next ticket · u64 clock_ms
     u32 members, each: u64 ticket · u8 n, name[n] · u16 n, address[n]
-    u32 commands that wait, each: u64 seq · u64 sender · u32 id · u64 deadline_ms · u32 first rank
-                                  · u32 n, n times (u64 ticket · u8 answered) · 5 times u32 executors ended, by status
+    u32 commands that wait, each: u64 seq · u64 sender · u32 id · u8 tied · u64 deadline_ms
+                                  · u32 n, n times (u64 ticket · u32 rank · u8 answered)
+                                  · 6 times u32 executors ended, by status
     u32 CRC-32 of all of that
 
 Loads follow from the commands, handles belong to a process: neither is stored.
@@ -35,10 +36,10 @@ _HEAD = Struct("!BQQQ")
 _COUNT = Struct("!I")
 _TICKET = Struct("!Q")
 _NAME, _ADDRESS = Struct("!B"), Struct("!H")
-_WAITING = Struct("!QQIQII")
-_EXECUTOR = Struct("!QB")
-_ENDED = Struct("!5I")
-_MARKS = {0, 1, UNTOLD | Status.EXPIRED, UNTOLD | Status.LEFT}
+_WAITING = Struct("!QQIBQI")
+_EXECUTOR = Struct("!QIB")
+_ENDED = Struct("!6I")
+_MARKS = {0, 1, UNTOLD | Status.EXPIRED, UNTOLD | Status.LEFT, UNTOLD | Status.CANCELLED}
 
 
 class MemberState(NamedTuple):
@@ -50,7 +51,7 @@ class MemberState(NamedTuple):
 
 
 class WaitingState(NamedTuple):
-    """A command that waits for results of `tickets`, which had the ranks from `first` on.
+    """A command that waits for results of `tickets`, which had the `ranks`.
 
     `answered[i]` is 0 while that executor owes its result, 1 once the sender has been sent it, and `UNTOLD | status` in
     between. `deadline_ms` is 0 when none owes one.
@@ -59,9 +60,10 @@ class WaitingState(NamedTuple):
     seq: int
     sender: int
     id: int
+    tied: bool
     deadline_ms: int
-    first: int
     tickets: tuple[int, ...]
+    ranks: tuple[int, ...]
     answered: bytes
     ended: tuple[int, ...]
 
@@ -87,8 +89,8 @@ def pack(state: RoomState) -> bytes:
         )
     out += _COUNT.pack(len(state.waiting))
     for one in state.waiting:
-        out += _WAITING.pack(one.seq, one.sender, one.id, one.deadline_ms, one.first, len(one.tickets))
-        for executor in zip(one.tickets, one.answered, strict=True):
+        out += _WAITING.pack(one.seq, one.sender, one.id, one.tied, one.deadline_ms, len(one.tickets))
+        for executor in zip(one.tickets, one.ranks, one.answered, strict=True):
             out += _EXECUTOR.pack(*executor)
         out += _ENDED.pack(*one.ended)
     return bytes(out + _COUNT.pack(crc32(out)))
@@ -139,11 +141,14 @@ class _Reader:
         return MemberState(ticket, self.text(_NAME), self.text(_ADDRESS))
 
     def waiting(self) -> WaitingState:
-        seq, sender, id_, deadline_ms, first, count = self.take(_WAITING)
+        seq, sender, id_, tied, deadline_ms, count = self.take(_WAITING)
         executors = [self.take(_EXECUTOR) for _ in range(count)]
-        tickets = tuple(ticket for ticket, _ in executors)
-        answered = bytes(flag for _, flag in executors)
-        return WaitingState(seq, sender, id_, deadline_ms, first, tickets, answered, self.take(_ENDED))
+        tickets = tuple(ticket for ticket, _, _ in executors)
+        ranks = tuple(rank for _, rank, _ in executors)
+        answered = bytes(flag for _, _, flag in executors)
+        return WaitingState(
+            seq, sender, id_, bool(tied), deadline_ms, tickets, ranks, answered, self.take(_ENDED)
+        )
 
     def end(self) -> None:
         if self._at != len(self._data):
@@ -166,6 +171,7 @@ def _check(state: RoomState) -> None:
             or done == len(one.tickets)
             or not open_ <= seated
             or not _rising(one.tickets)
+            or not _rising(one.ranks)
             or set(one.answered) - _MARKS
             or sum(one.ended) != done
         ):

@@ -44,6 +44,7 @@ class Entry:
     """The part of a turn that is applied in an order that all servers of a room agree on.
 
     `clock_ms`  milliseconds of a clock that only grows
+    `cancels`   (ticket of a sender, id of its command) in the order of arrival
     `judge`     whether commands that are due at `clock_ms` expire now; not while input that may hold their results is
                 still unread
     `slow`      senders, by ticket, with more queued than they should have: they are told of LEFT and EXPIRED later
@@ -53,20 +54,31 @@ class Entry:
     batch: Batch
     departures: list[Departure] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
+    cancels: list[tuple[int, int]] = field(default_factory=list)
     judge: bool = True
     slow: Container[int] = ()
 
     def __bool__(self) -> bool:
-        return bool(len(self.batch) or self.departures or self.joins)
+        return bool(len(self.batch) or self.departures or self.joins or self.cancels)
 
 
 @dataclass(slots=True)
 class Turn:
-    """An entry, and what was asked locally: (ticket, query) and (ticket, payload of a PING)."""
+    """An entry, and what was asked locally: (ticket, query) and (ticket, payload of a PING).
+
+    In the place of a ticket may stand a number from `OBSERVERS` on. `observers` are the handles of connections that
+    want to look on. `watched`: somebody here wants CHANGED.
+    """
 
     entry: Entry
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
+    observers: list[int] = field(default_factory=list)
+    watched: bool = False
+
+    def is_asked(self) -> bool:
+        """Whether anybody here waits for an answer that is no part of the entry."""
+        return bool(self.queries or self.pings or self.observers)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,9 @@ byte and raises `ProtocolViolation` with the code that an ERROR would carry.
 
 from __future__ import annotations
 
+from array import array
+from itertools import pairwise
+from sys import byteorder
 from typing import NamedTuple
 
 from . import layouts
@@ -13,24 +16,71 @@ from .codes import (
     CLIENT_STATUSES,
     NAME_MAX_BYTES,
     PING_MAX_BYTES,
+    SECRET_MAX_BYTES,
+    SECRET_MIN_BYTES,
     TOKEN_MAX_BYTES,
     VERSION,
     CommandFlag,
     ErrorCode,
     FrameType,
+    HelloFlag,
     Target,
 )
 from .fields import at_least, exact, frame, text, violation
 
-__all__ = ["Command", "Hello", "Leave", "Ping", "Pong", "Result", "Who", "valid_name"]
+__all__ = [
+    "Cancel",
+    "Command",
+    "Hello",
+    "Keep",
+    "Leave",
+    "Ping",
+    "Pong",
+    "Result",
+    "SetBaton",
+    "Who",
+    "Yield",
+    "valid_name",
+]
 
 _HELLO_MIN_BYTES = layouts.HELLO.size + 2 * layouts.U16.size
-_COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET
+_HELLO_FLAGS = HelloFlag.OBSERVE | HelloFlag.WATCH
+_COMMAND_FLAGS = CommandFlag.RESULTS | CommandFlag.QUIET | CommandFlag.TIED
 
 
 def valid_name(name: str) -> bool:
     """Whether `name` may stand in HELLO: 0 to 64 bytes of printable text (section 3)."""
     return len(name.encode("utf-8", "surrogatepass")) <= NAME_MAX_BYTES and name.isprintable()
+
+
+class Keep(NamedTuple):
+    """The resume of HELLO: keep my seat when my connection is lost (section 8). Its secret is not shown by `repr`.
+
+    `ms`        for how long, in milliseconds
+    `last_seq`  the largest seq of an EXECUTE that this program has seen, 0 when it has just started
+    `secret`    16 to 32 bytes that nobody else knows
+    """
+
+    ms: int
+    last_seq: int
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Keep(ms={self.ms}, last_seq={self.last_seq}, secret=...)"
+
+    def encode(self) -> bytes:
+        """The resume block."""
+        return layouts.KEEP.pack(self.ms, self.last_seq) + self.secret
+
+    @classmethod
+    def decode(cls, block: bytes) -> Keep:
+        """Raises the breach of a block that is too short or too long."""
+        secret = block[layouts.KEEP.size :]
+        if not SECRET_MIN_BYTES <= len(secret) <= SECRET_MAX_BYTES:
+            least, most = layouts.KEEP.size + SECRET_MIN_BYTES, layouts.KEEP.size + SECRET_MAX_BYTES
+            raise violation(f"a resume is empty or {least} to {most} bytes, this one {len(block)}")
+        ms, last_seq = layouts.KEEP.unpack_from(block)
+        return cls(ms, last_seq, secret)
 
 
 class Hello(NamedTuple):
@@ -40,21 +90,23 @@ class Hello(NamedTuple):
     token: bytes = b""
     version: int = VERSION
     flags: int = 0
-    resume: bytes = b""
+    keep: Keep | None = None
 
     def __repr__(self) -> str:
-        return f"Hello(name={self.name!r}, token=..., version={self.version}, flags={self.flags})"
+        shown = f"name={self.name!r}, token=..., version={self.version}, flags={self.flags}, keep={self.keep}"
+        return f"Hello({shown})"
 
     def encode(self) -> bytes:
         name = self.name.encode()
+        resume = b"" if self.keep is None else self.keep.encode()
         return frame(
             FrameType.HELLO,
             layouts.HELLO.pack(self.version, self.flags, len(name)),
             name,
             layouts.U16.pack(len(self.token)),
             self.token,
-            layouts.U16.pack(len(self.resume)),
-            self.resume,
+            layouts.U16.pack(len(resume)),
+            resume,
         )
 
     @classmethod
@@ -78,11 +130,11 @@ class Hello(NamedTuple):
         token, resume = body[token_at + 2 : resume_at], body[resume_at + 2 :]
         if len(token) > TOKEN_MAX_BYTES:
             raise violation(f"a token is at most {TOKEN_MAX_BYTES} bytes, this one {len(token)}")
-        if flags:
-            raise violation(f"HELLO flags {flags:#04x} are not known, expected 0", ErrorCode.UNSUPPORTED)
-        if resume:
-            raise violation("resuming is not offered, expected an empty resume", ErrorCode.UNSUPPORTED)
-        return cls(name, token, version, flags, resume)
+        if flags & ~int(_HELLO_FLAGS):
+            raise violation(f"HELLO flags {flags:#04x} set a reserved bit")
+        if resume and flags & HelloFlag.OBSERVE:
+            raise violation("an observer has no seat to keep, expected an empty resume")
+        return cls(name, token, version, flags, Keep.decode(resume) if resume else None)
 
 
 class Command(NamedTuple):
@@ -105,13 +157,32 @@ class Command(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Command:
         id_, target, arg, flags, ttl_ms = at_least(body, layouts.COMMAND, "COMMAND")
-        if target > Target.LEAST:
-            raise violation(f"target {target} is not known, 0 to 3 are")
-        if arg and target != Target.ONE:
+        if target > Target.SET:
+            raise violation(f"target {target} is not known, 0 to 4 are")
+        if arg and target not in (Target.ONE, Target.SET):
             raise violation(f"the arg of {Target(target).name} is 0, this one {arg}")
         if flags & ~int(_COMMAND_FLAGS):
             raise violation(f"COMMAND flags {flags:#04x} set a reserved bit")
-        return cls(id_, target, arg, flags, ttl_ms, body[layouts.COMMAND.size :])
+        if flags & CommandFlag.TIED and not flags & CommandFlag.RESULTS:
+            raise violation("a TIED COMMAND wants results, this one does not set RESULTS")
+        payload = body[layouts.COMMAND.size :]
+        if target == Target.SET:
+            _check_set(arg, payload)
+        return cls(id_, target, arg, flags, ttl_ms, payload)
+
+
+def _check_set(count: int, payload: bytes) -> None:
+    """Raise the breach of a SET whose payload does not begin with `count` rising tickets."""
+    size = count * layouts.TICKET.size
+    if not count:
+        raise violation("a SET names at least 1 ticket, this one 0")
+    if len(payload) < size:
+        raise violation(f"a SET of {count} tickets takes {size} bytes, this one has {len(payload)}")
+    tickets = array("Q", payload[:size])
+    if byteorder == "little":
+        tickets.byteswap()
+    if any(a >= b for a, b in pairwise(tickets)):
+        raise violation("the tickets of a SET have to rise, each named once")
 
 
 class Result(NamedTuple):
@@ -130,6 +201,51 @@ class Result(NamedTuple):
         if status not in CLIENT_STATUSES:
             raise violation(f"status {status} is not one that a client sends (0, 1, 2, 16)")
         return cls(seq, status, body[layouts.RESULT.size :])
+
+
+class _Id(NamedTuple):
+    id: int
+
+
+class Cancel(_Id):
+    """Client to server: end my command `id` for all that have not ended (section 7)."""
+
+    __slots__ = ()
+
+    def encode(self) -> bytes:
+        return frame(FrameType.CANCEL, layouts.U32.pack(self.id))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Cancel:
+        return cls(*exact(body, layouts.U32, "CANCEL"))
+
+
+class Yield(_Id):
+    """Client to server: I take the last place (section 9)."""
+
+    __slots__ = ()
+
+    def encode(self) -> bytes:
+        return frame(FrameType.YIELD, layouts.U32.pack(self.id))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Yield:
+        return cls(*exact(body, layouts.U32, "YIELD"))
+
+
+class SetBaton(NamedTuple):
+    """Client to server: a note for whoever holds rank 0 after me (section 9)."""
+
+    id: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        return frame(FrameType.SET_BATON, layouts.U32.pack(self.id), self.payload)
+
+    @classmethod
+    def decode(cls, body: bytes) -> SetBaton:
+        (id_,) = at_least(body, layouts.U32, "BATON")
+        return cls(id_, body[layouts.U32.size :])
 
 
 class Who(NamedTuple):

@@ -12,16 +12,22 @@ __all__ = [
     "DEFAULT_PORT",
     "FRAME_OVERHEAD",
     "NAME_MAX_BYTES",
+    "NO_RANK",
     "PING_MAX_BYTES",
+    "SECRET_MAX_BYTES",
+    "SECRET_MIN_BYTES",
     "SERVER_FRAMES",
     "TOKEN_MAX_BYTES",
     "U32_MAX",
     "VERSION",
     "Cause",
+    "Change",
     "CommandFlag",
     "ErrorCode",
     "ExecuteFlag",
     "FrameType",
+    "HelloFlag",
+    "Presence",
     "RefusedCode",
     "Status",
     "Target",
@@ -36,18 +42,29 @@ ADDRESS_MAX_BYTES = 255  # MEMBERS has one byte for its length
 TOKEN_MAX_BYTES = 1024
 PING_MAX_BYTES = 64
 U32_MAX = 0xFFFF_FFFF
+NO_RANK = U32_MAX
+"""The rank of an observer in WELCOME (section 5)."""
+SECRET_MIN_BYTES, SECRET_MAX_BYTES = 16, 32
+"""The secret of a seat that is kept (section 8)."""
 
 
 class FrameType(IntEnum):
-    """Section 2. The upper bit tells the direction, but PING and PONG go both ways."""
+    """Section 2. The upper bit tells the direction, but PING and PONG go both ways.
+
+    CANCEL and BATON go both ways too, with different bodies: what the server sends is called STOP and BATON here, what
+    a client sends CANCEL and SET_BATON.
+    """
 
     HELLO = 0x01
     COMMAND = 0x02
     RESULT = 0x03
+    CANCEL = 0x04
     WHO = 0x05
     PING = 0x06
     PONG = 0x07
     LEAVE = 0x08
+    YIELD = 0x09
+    SET_BATON = 0x0A
     WELCOME = 0x81
     EXECUTE = 0x82
     RANK = 0x83
@@ -57,6 +74,17 @@ class FrameType(IntEnum):
     DONE = 0x87
     MEMBERS = 0x88
     ERROR = 0x89
+    STOP = 0x8A
+    YIELDED = 0x8B
+    BATON = 0x8C
+    CHANGED = 0x8D
+
+
+class HelloFlag(IntFlag):
+    """Section 3: what a connection wants beside, or instead of, a seat."""
+
+    OBSERVE = 1
+    WATCH = 2
 
 
 class Target(IntEnum):
@@ -66,6 +94,7 @@ class Target(IntEnum):
     ONE = 1
     NEXT = 2
     LEAST = 3
+    SET = 4
 
 
 class CommandFlag(IntFlag):
@@ -73,6 +102,7 @@ class CommandFlag(IntFlag):
 
     RESULTS = 1
     QUIET = 2
+    TIED = 4
 
 
 class ExecuteFlag(IntFlag):
@@ -82,13 +112,14 @@ class ExecuteFlag(IntFlag):
 
 
 class Status(IntEnum):
-    """Section 6. EXPIRED and LEFT come from the server only; PART is not an end."""
+    """Section 6. EXPIRED, LEFT and CANCELLED come from the server only; PART is not an end."""
 
     OK = 0
     FAILED = 1
     REJECTED = 2
     EXPIRED = 3
     LEFT = 4
+    CANCELLED = 5
     PART = 16
 
 
@@ -98,6 +129,26 @@ class Cause(IntEnum):
     LEFT = 1
     LOST = 2
     EVICTED = 3
+    YIELDED = 4
+
+
+class Change(IntEnum):
+    """What CHANGED tells of a member."""
+
+    JOINED = 1
+    LEFT = 2
+    LOST = 3
+    EVICTED = 4
+    ABSENT = 5
+    BACK = 6
+    YIELDED = 7
+
+
+class Presence(IntEnum):
+    """The state of a member in MEMBERS: whether its seat has a connection."""
+
+    PRESENT = 0
+    ABSENT = 1
 
 
 class RefusedCode(IntEnum):
@@ -109,6 +160,8 @@ class RefusedCode(IntEnum):
     BUSY = 4
     DUPLICATE = 5
     TOO_BIG = 6
+    ABSENT = 7
+    NOT_FIRST = 8
 
 
 class ErrorCode(IntEnum):
@@ -125,6 +178,7 @@ class ErrorCode(IntEnum):
     RESOURCE = 9
     KICKED = 10
     INTERNAL = 11
+    TAKEN_OVER = 12
 
 
 CLIENT_STATUSES = frozenset((Status.OK, Status.FAILED, Status.REJECTED, Status.PART))

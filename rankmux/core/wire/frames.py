@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .client_frames import Command, Hello, Leave, Ping, Pong, Result, Who, valid_name
+from .client_frames import (
+    Cancel,
+    Command,
+    Hello,
+    Keep,
+    Leave,
+    Ping,
+    Pong,
+    Result,
+    SetBaton,
+    Who,
+    Yield,
+    valid_name,
+)
 from .codes import ErrorCode, FrameType
 from .fields import Frame, violation
 from .server_frames import (
     Accepted,
+    Baton,
+    Changed,
     Done,
     ErrorFrame,
     Execute,
@@ -21,17 +36,23 @@ from .server_frames import (
     Rank,
     Refused,
     Routed,
+    Stop,
     Welcome,
+    Yielded,
 )
 
 __all__ = [
     "Accepted",
+    "Baton",
+    "Cancel",
+    "Changed",
     "Command",
     "Done",
     "ErrorFrame",
     "Execute",
     "Frame",
     "Hello",
+    "Keep",
     "Leave",
     "MemberInfo",
     "Members",
@@ -41,8 +62,12 @@ __all__ = [
     "Refused",
     "Result",
     "Routed",
+    "SetBaton",
+    "Stop",
     "Welcome",
     "Who",
+    "Yield",
+    "Yielded",
     "decode",
     "valid_name",
 ]
@@ -51,6 +76,9 @@ _DECODERS: dict[FrameType, Callable[[bytes], Frame]] = {
     FrameType.HELLO: Hello.decode,
     FrameType.COMMAND: Command.decode,
     FrameType.RESULT: Result.decode,
+    FrameType.CANCEL: Cancel.decode,
+    FrameType.YIELD: Yield.decode,
+    FrameType.SET_BATON: SetBaton.decode,
     FrameType.WHO: Who.decode,
     FrameType.PING: Ping.decode,
     FrameType.PONG: Pong.decode,
@@ -64,6 +92,10 @@ _DECODERS: dict[FrameType, Callable[[bytes], Frame]] = {
     FrameType.DONE: Done.decode,
     FrameType.MEMBERS: Members.decode,
     FrameType.ERROR: ErrorFrame.decode,
+    FrameType.STOP: Stop.decode,
+    FrameType.YIELDED: Yielded.decode,
+    FrameType.BATON: Baton.decode,
+    FrameType.CHANGED: Changed.decode,
 }
 
 

@@ -11,9 +11,9 @@ cdef enum:
     EXECUTE_BODY = 17
     ROUTED_BODY = 17
     RANK_BODY = 17
-    ACCEPTED_BODY = 20
-    DONE_BODY = 24
-
+    ACCEPTED_BODY = 24
+    DONE_BODY = 28
+    TICKET_BYTES = 8  # of each ticket in front of the payload of a COMMAND to SET
 
 
 cdef int check_size(str name, int expected, int size) except -1:
@@ -32,6 +32,7 @@ check_size("ROUTED", layouts.ROUTED.size, ROUTED_BODY)
 check_size("RANK", layouts.RANK.size, RANK_BODY)
 check_size("ACCEPTED", layouts.ACCEPTED.size, ACCEPTED_BODY)
 check_size("DONE", layouts.DONE.size, DONE_BODY)
+check_size("TICKET", layouts.TICKET.size, TICKET_BYTES)
 
 
 # Bytes on the wire are big-endian; compilers make one instruction of each of these. A `put` returns where to go on.

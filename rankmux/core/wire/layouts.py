@@ -12,6 +12,8 @@ __all__ = [
     "ACCEPTED",
     "ACCEPTED_FRAME",
     "ACCEPTED_LENGTH",
+    "BATON",
+    "CHANGED",
     "COMMAND",
     "DONE",
     "DONE_FRAME",
@@ -21,6 +23,7 @@ __all__ = [
     "EXECUTE_LENGTH",
     "HEAD",
     "HELLO",
+    "KEEP",
     "LENGTH_BYTES",
     "MEMBER",
     "MEMBERS",
@@ -35,12 +38,17 @@ __all__ = [
     "ROUTED",
     "ROUTED_FRAME",
     "ROUTED_LENGTH",
+    "STOP",
+    "TICKET",
     "TYPE_BYTES",
     "U16",
+    "U32",
     "WELCOME",
     "WELCOME_FRAME",
+    "WELCOME_KEEP",
     "WELCOME_LENGTH",
     "WHO",
+    "YIELDED",
 ]
 
 LENGTH_BYTES = 4
@@ -52,21 +60,35 @@ HEAD = Struct("!IB")
 # From clients. HELLO is three numbers and the name; the token and the resume follow, each behind a U16.
 HELLO = Struct("!BBB")
 U16 = Struct("!H")
+U32 = Struct("!I")
+"""The id of a CANCEL, a YIELD or a BATON to the server."""
+KEEP = Struct("!IQ")
+"""The resume of HELLO up to its secret: keep_ms, last_seq."""
+TICKET = Struct("!Q")
+"""One of the tickets in front of the payload of a COMMAND to SET."""
 COMMAND = Struct("!IBIBI")
 RESULT = Struct("!QB")
 WHO = Struct("!III")
 
 # From the server. ERROR is a U16 and a text.
 WELCOME = Struct("!BQQQIIIIIH")
+WELCOME_KEEP = Struct("!BI")
+"""The resume of WELCOME: how (0 new, 1 returned), keep_ms granted."""
 EXECUTE = Struct("!QIBI")
 RANK = Struct("!QIIB")
-ACCEPTED = Struct("!IQII")
+ACCEPTED = Struct("!IQIII")
 REFUSED = Struct("!IH")
 ROUTED = Struct("!IQIB")
-DONE = Struct("!IIIIII")
+DONE = Struct("!IIIIIII")
 MEMBERS = Struct("!IQIH")
-MEMBER = Struct("!IQIB")
+MEMBER = Struct("!IQIBB")
 """One member of MEMBERS up to its name; behind the name come a byte with the address's size and the address."""
+
+STOP = Struct("!Q")
+YIELDED = Struct("!IQQII")
+BATON = Struct("!QQ")
+CHANGED = Struct("!QBQIIB")
+"""CHANGED up to the name."""
 
 
 def _with_head(body: Struct) -> Struct:

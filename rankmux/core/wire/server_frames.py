@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from . import layouts
-from .codes import VERSION, Cause, ErrorCode, ExecuteFlag, FrameType, Status
+from .codes import VERSION, Cause, Change, ErrorCode, ExecuteFlag, FrameType, Presence, Status
 from .fields import at_least, exact, frame, text, violation
 
 __all__ = [
     "Accepted",
+    "Baton",
+    "Changed",
     "Done",
     "ErrorFrame",
     "Execute",
@@ -18,12 +20,18 @@ __all__ = [
     "Rank",
     "Refused",
     "Routed",
+    "Stop",
     "Welcome",
+    "Yielded",
 ]
 
 
 class Welcome(NamedTuple):
-    """Server to client: you hold a seat (section 3.2)."""
+    """Server to client: you hold a seat, or may look on (section 3.2).
+
+    `returned` says whether it is the seat that was kept (section 8), `keep_ms` for how long it is kept; None when no
+    keep was asked for.
+    """
 
     instance: int
     ticket: int
@@ -33,23 +41,29 @@ class Welcome(NamedTuple):
     capacity: int
     max_payload: int
     ping_ms: int
-    version: int = VERSION
+    returned: bool = False
+    keep_ms: int | None = None
 
     def encode(self) -> bytes:
-        return layouts.WELCOME_FRAME.pack(
-            layouts.WELCOME_LENGTH, FrameType.WELCOME, self.version, *self[:-1], 0
-        )
+        resume = b"" if self.keep_ms is None else layouts.WELCOME_KEEP.pack(self.returned, self.keep_ms)
+        return frame(FrameType.WELCOME, layouts.WELCOME.pack(VERSION, *self[:8], len(resume)), resume)
 
     @classmethod
     def decode(cls, body: bytes) -> Welcome:
-        version, *fields, resume_size = at_least(body, layouts.WELCOME, "WELCOME")
+        version, instance, ticket, seq, *room, resume_size = at_least(body, layouts.WELCOME, "WELCOME")
         if version != VERSION:
             raise violation(
                 f"the server speaks version {version}, this client {VERSION}", ErrorCode.UNSUPPORTED
             )
         if len(body) != layouts.WELCOME.size + resume_size:
             raise violation(f"the resume of WELCOME is not {resume_size} bytes long, as it says")
-        return cls(*fields)
+        welcome = cls(instance, ticket, seq, *room)  # type: ignore[arg-type]
+        if not resume_size:
+            return welcome
+        how, keep_ms = exact(body[layouts.WELCOME.size :], layouts.WELCOME_KEEP, "WELCOME's resume")
+        if how > 1:
+            raise violation(f"the resume of WELCOME says {how}, 0 and 1 are known")
+        return welcome._replace(returned=bool(how), keep_ms=keep_ms)
 
 
 class Execute(NamedTuple):
@@ -86,18 +100,19 @@ class Rank(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Rank:
         frame = cls(*exact(body, layouts.RANK, "RANK"))
-        if not Cause.LEFT <= frame.cause <= Cause.EVICTED:
-            raise violation(f"cause {frame.cause} is not known, 1 to 3 are")
+        if not Cause.LEFT <= frame.cause <= Cause.YIELDED:
+            raise violation(f"cause {frame.cause} is not known, 1 to 4 are")
         return frame
 
 
 class Accepted(NamedTuple):
-    """Server to client: your command went out (section 5)."""
+    """Server to client: your command went out, or your baton is written (section 5)."""
 
     id: int
     seq: int
     executors: int
     rejected: int
+    absent: int = 0
 
     def encode(self) -> bytes:
         return frame(FrameType.ACCEPTED, layouts.ACCEPTED.pack(*self))
@@ -138,7 +153,7 @@ class Routed(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Routed:
         id_, ticket, rank, status = at_least(body, layouts.ROUTED, "ROUTED")
-        if status > Status.LEFT and status != Status.PART:
+        if status > Status.CANCELLED and status != Status.PART:
             raise violation(f"status {status} is not known")
         return cls(id_, ticket, rank, status, body[layouts.ROUTED.size :])
 
@@ -152,6 +167,7 @@ class Done(NamedTuple):
     rejected: int
     expired: int
     left: int
+    cancelled: int = 0
 
     def encode(self) -> bytes:
         return frame(FrameType.DONE, layouts.DONE.pack(*self))
@@ -169,6 +185,7 @@ class MemberInfo(NamedTuple):
     load: int
     name: str
     address: str
+    absent: bool = False
 
 
 class Members(NamedTuple):
@@ -181,10 +198,10 @@ class Members(NamedTuple):
 
     def encode(self) -> bytes:
         parts = [layouts.MEMBERS.pack(self.id, self.seq, self.total, len(self.members))]
-        for rank, ticket, load, name, address in self.members:
+        for rank, ticket, load, name, address, absent in self.members:
             raw_name, raw_address = name.encode(), address.encode()
             parts += (
-                layouts.MEMBER.pack(rank, ticket, load, len(raw_name)),
+                layouts.MEMBER.pack(rank, ticket, load, absent, len(raw_name)),
                 raw_name,
                 bytes((len(raw_address),)),
                 raw_address,
@@ -199,7 +216,9 @@ class Members(NamedTuple):
         for _ in range(count):
             if len(body) < cursor + layouts.MEMBER.size:
                 raise violation("a MEMBERS frame ends inside a member")
-            rank, ticket, load, name_size = layouts.MEMBER.unpack_from(body, cursor)
+            rank, ticket, load, state, name_size = layouts.MEMBER.unpack_from(body, cursor)
+            if state > Presence.ABSENT:
+                raise violation(f"state {state} of a member is not known, 0 and 1 are")
             cursor += layouts.MEMBER.size
             name = body[cursor : cursor + name_size]
             cursor += name_size
@@ -208,7 +227,8 @@ class Members(NamedTuple):
             address_size = body[cursor]
             address = body[cursor + 1 : cursor + 1 + address_size]
             cursor += 1 + address_size
-            members.append(MemberInfo(rank, ticket, load, text(name, "a name"), text(address, "an address")))
+            texts = text(name, "a name"), text(address, "an address")
+            members.append(MemberInfo(rank, ticket, load, *texts, bool(state)))
         if cursor != len(body):
             raise violation(f"the members of MEMBERS make {cursor} bytes, its body has {len(body)}")
         return cls(id_, seq, total, tuple(members))
@@ -227,3 +247,73 @@ class ErrorFrame(NamedTuple):
     def decode(cls, body: bytes) -> ErrorFrame:
         (code,) = at_least(body, layouts.U16, "ERROR")
         return cls(code, text(body[layouts.U16.size :], "ERROR"))
+
+
+class Stop(NamedTuple):
+    """Server to client, on the wire CANCEL: stop what you run for the EXECUTE `seq`, answer nothing (section 7)."""
+
+    seq: int
+
+    def encode(self) -> bytes:
+        return frame(FrameType.STOP, layouts.STOP.pack(self.seq))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Stop:
+        return cls(*exact(body, layouts.STOP, "CANCEL"))
+
+
+class Yielded(NamedTuple):
+    """Server to client: you have the last place now, under a new ticket (section 9)."""
+
+    id: int
+    seq: int
+    ticket: int
+    rank: int
+    members: int
+
+    def encode(self) -> bytes:
+        return frame(FrameType.YIELDED, layouts.YIELDED.pack(*self))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Yielded:
+        return cls(*exact(body, layouts.YIELDED, "YIELDED"))
+
+
+class Baton(NamedTuple):
+    """Server to client: the note that the member `ticket` left in the write `seq` (section 9)."""
+
+    seq: int
+    ticket: int
+    payload: bytes
+
+    def encode(self) -> bytes:
+        return frame(FrameType.BATON, layouts.BATON.pack(self.seq, self.ticket), self.payload)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Baton:
+        seq, ticket = at_least(body, layouts.BATON, "BATON")
+        return cls(seq, ticket, body[layouts.BATON.size :])
+
+
+class Changed(NamedTuple):
+    """Server to client: an event of the line, for those that watch (section 10)."""
+
+    seq: int
+    what: int
+    ticket: int
+    rank: int
+    members: int
+    name: str
+
+    def encode(self) -> bytes:
+        name = self.name.encode()
+        return frame(FrameType.CHANGED, layouts.CHANGED.pack(*self[:5], len(name)), name)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Changed:
+        seq, what, ticket, rank, members, size = at_least(body, layouts.CHANGED, "CHANGED")
+        if len(body) != layouts.CHANGED.size + size:
+            raise violation(f"the name of CHANGED is not {size} bytes long, as it says")
+        if not Change.JOINED <= what <= Change.YIELDED:
+            raise violation(f"the change {what} is not known, 1 to 7 are")
+        return cls(seq, what, ticket, rank, members, text(body[layouts.CHANGED.size :], "a name"))

@@ -9,7 +9,9 @@ from ...errors import ProtocolViolation
 from .codes import CLIENT_FRAMES, ErrorCode, FrameType
 from .frames import Frame, Result, decode
 
-__all__ = ["bad_length", "member_frame"]
+__all__ = ["bad_length", "member_frame", "observer_frame"]
+
+_OBSERVERS_MAY = (FrameType.WHO, FrameType.PING, FrameType.PONG, FrameType.LEAVE)
 
 
 def bad_length(length: int, max_length: int) -> ProtocolViolation:
@@ -30,3 +32,11 @@ def member_frame(type_: int, body: bytes, max_payload: int) -> Frame:
         text = f"the payload of a RESULT is {len(frame.payload)} bytes, at most {max_payload} are allowed"
         raise ProtocolViolation(ErrorCode.TOO_BIG, text)
     return frame
+
+
+def observer_frame(type_: int, body: bytes, max_payload: int) -> Frame:
+    """The frame that an observer sent; raises the breach (section 11)."""
+    if type_ not in _OBSERVERS_MAY:
+        text = f"an observer may send WHO, PING, PONG and LEAVE, this frame is of type {type_:#04x}"
+        raise ProtocolViolation(ErrorCode.PROTOCOL, text)
+    return member_frame(type_, body, max_payload)

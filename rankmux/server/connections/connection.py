@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ...core.room.batch import OBSERVERS
 from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
@@ -22,6 +23,7 @@ class State(Enum):
     GREETING = "waiting for HELLO"
     JOINING = "waiting for a seat"
     MEMBER = "a member"
+    OBSERVER = "looking on"
     BROKEN = "not taking bytes"
     ENDED = "ended, before its ERROR"
     ENDING = "ended, with bytes to send"
@@ -35,6 +37,7 @@ class Step(Enum):
     SECURE = "finishing the TLS handshake"
     HELLO = "accepting HELLO"
     SEAT = "taking a seat"
+    OBSERVE = "looking on"
     BREAK = "failing to take bytes"
     END = "ending"
     FAREWELL = "sending the ERROR"
@@ -46,11 +49,19 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
     Step.SECURE: ((State.HANDSHAKE,), State.GREETING),
     Step.HELLO: ((State.GREETING,), State.JOINING),
     Step.SEAT: ((State.JOINING,), State.MEMBER),
+    Step.OBSERVE: ((State.JOINING,), State.OBSERVER),
     # Frames that the member had sent before still count, so it is read to the end.
     Step.BREAK: ((State.MEMBER,), State.BROKEN),
     # The reason is known; frames of this turn still go out.
     Step.END: (
-        (State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER, State.BROKEN),
+        (
+            State.HANDSHAKE,
+            State.GREETING,
+            State.JOINING,
+            State.MEMBER,
+            State.OBSERVER,
+            State.BROKEN,
+        ),
         State.ENDED,
     ),
     # At the end of the turn: the ERROR, if there is one, is queued behind everything else.
@@ -62,13 +73,22 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 }
 """For each step, the states in which it is legal and the state that follows."""
 
-_LIVE = (State.MEMBER, State.GREETING, State.JOINING, State.HANDSHAKE, State.BROKEN)
+_LIVE = (
+    State.MEMBER,
+    State.GREETING,
+    State.JOINING,
+    State.HANDSHAKE,
+    State.BROKEN,
+    State.OBSERVER,
+)
 
 
 class Connection:
     """One connection, the `serial`th that was accepted.
 
-    `ticket`          its seat's, 0 before it has one; it keeps the number after the end
+    `ticket`          its seat's, 0 before it has one; it keeps the number after the end. An observer's is a number from
+                      OBSERVERS on
+    `observes`, `watches`  what it asked for in HELLO: no seat; CHANGED for each event of the line
     `reason`, `detail`  why it ended; None while it lives
     `until`           the time by which the last bytes of an ended connection must be out, in seconds
     `broken`          why it takes no more bytes (in BROKEN), else ""
@@ -84,6 +104,7 @@ class Connection:
         "fd",
         "input_ended",
         "name",
+        "observes",
         "opened_at",
         "paced",
         "pinged_at",
@@ -94,6 +115,7 @@ class Connection:
         "ticket",
         "transport",
         "until",
+        "watches",
     )
 
     def __init__(self, transport: Transport, serial: int, address: str, now: float) -> None:
@@ -105,6 +127,8 @@ class Connection:
         self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
         self.ticket = 0
         self.name = ""
+        self.observes = False
+        self.watches = False
         self.reason: CloseReason | None = None
         self.detail = ""
         self.until = 0.0
@@ -130,6 +154,11 @@ class Connection:
     def dead(self) -> bool:
         """Whether it is to be closed: no more I/O."""
         return self.state is State.DEAD
+
+    @property
+    def seated(self) -> bool:
+        """Whether its ticket is that of a seat."""
+        return 0 < self.ticket < OBSERVERS
 
     @property
     def key(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain
 
 from ...config import Config
 from ...core.wire.frames import Ping
@@ -143,15 +144,16 @@ class Deadlines:
                     c.end(conn, CloseReason.SLOW, f"over outbox_soft_bytes for {limit_s:g} s", now)
 
     def _ping(self, now: float) -> None:
-        """PING each member that has been silent for a while; one that leaves two unanswered is gone (section 3.5).
+        """PING each member and observer that has been silent for a while; one that leaves two unanswered is gone.
 
-        A paused member is not read from and so cannot be heard: it is pinged, so that a broken connection shows, but
-        not judged.
+        That is section 3.5. A paused member is not read from and so cannot be heard: it is pinged, so that a broken
+        connection shows, but not judged.
         """
         c = self._connections
         heard = c.descriptors.heard
         limit = now - self._ping_s
-        for conn in [conn for conn in c.seats.values() if heard[conn.fd] <= limit and conn.alive]:
+        here = chain(c.seats.values(), c.observers.values())
+        for conn in [conn for conn in here if heard[conn.fd] <= limit and conn.alive]:
             with c.guard(conn, now):
                 self._ping_or_end(conn, heard[conn.fd], now)
 

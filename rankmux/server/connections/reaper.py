@@ -101,7 +101,9 @@ class Reaper:
     def _close(self, conn: Connection, now: float) -> None:
         connections = self._connections
         assert conn.reason is not None
-        close = Close(now, conn.reason, conn.detail, conn.name, conn.address, conn.ticket)
+        close = Close(
+            now, conn.reason, conn.detail, conn.name, conn.address, conn.ticket if conn.seated else 0
+        )
         left = connections.outbox.drop(conn.key)
         connections.undelivered_bytes += left
         connections.undelivered_to += left > 0

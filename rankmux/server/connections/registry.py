@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from ...config import Config
 from ...core.outbox import Outbox
 from ...core.pacing import Pacing
+from ...core.room.batch import OBSERVERS
 from ...core.room.deliveries import Piece
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
@@ -47,6 +48,8 @@ class Connections:
     `writing`      the way of bytes to connections
     `closes`       how connections ended
     `seats`        members by ticket, until the room has given up the seat
+    `observers`    connections that look on, by the numbers that name them
+    `watchers`     members and observers that want CHANGED, by ticket or number
     `greeting`     connections before their HELLO, oldest first
     `ended`        connections that ended and have not got their ERROR yet
     `ending`       connections that ended and have got their ERROR
@@ -61,6 +64,8 @@ class Connections:
         self.pacing = Pacing(self.outbox.over)
         self.closes = Closes()
         self.seats: dict[int, Connection] = {}
+        self.observers: dict[int, Connection] = {}
+        self.watchers: dict[int, Connection] = {}
         self.greeting: dict[int, Connection] = {}
         self.ending: dict[int, Connection] = {}
         self.departing: dict[int, Connection] = {}
@@ -78,6 +83,7 @@ class Connections:
         self._held_in = {
             State.HANDSHAKE: self.greeting,
             State.GREETING: self.greeting,
+            State.OBSERVER: self.observers,
             State.ENDED: self.ended,
             State.ENDING: self.ending,
             State.LINGERING: self.ending,
@@ -96,7 +102,7 @@ class Connections:
 
     def owner(self, key: int) -> Connection | None:
         """The connection with that `key`, if its seat or its queue is still there."""
-        return self.seats.get(key) or self.ended.get(key) or self.ending.get(key)
+        return self.seats.get(key) or self.observers.get(key) or self.ended.get(key) or self.ending.get(key)
 
     # The life of a connection.
 
@@ -146,8 +152,17 @@ class Connections:
     def seat(self, conn: Connection, ticket: int) -> None:
         """`conn` has got the seat `ticket`."""
         self.seats[ticket] = conn
+        self._admit(conn, ticket, Step.SEAT)
+
+    def observe(self, conn: Connection) -> None:
+        """`conn` may look on."""
+        self._admit(conn, OBSERVERS + conn.serial, Step.OBSERVE)
+
+    def _admit(self, conn: Connection, ticket: int, step: Step) -> None:
         conn.ticket = self.descriptors.tickets[conn.fd] = ticket
-        self.step(conn, Step.SEAT)  # as the last one: a member has a ticket
+        self.step(conn, step)  # as the last one: a member has a ticket
+        if conn.watches:
+            self.watchers[ticket] = conn
         if conn.fd in self.descriptors.partials:  # bytes behind HELLO
             self.descriptors.backlog[conn.fd] = None
         self.watching.look_again(conn)
@@ -245,11 +260,12 @@ class Connections:
         if conn.state is State.BROKEN:
             reason, detail = CloseReason.RESET, conn.broken
         at_once = at_once or conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
-        if conn.ticket:
+        if conn.seated:
             self.departing[conn.ticket] = conn  # first: it may find no memory, and the room must learn of it
         self.step(conn, Step.END)
         conn.reason, conn.detail = reason, detail
         self.watching.forget(conn)
+        self.watchers.pop(conn.ticket, None)
         self.pacing.forget(conn.key)
         if at_once:
             self.drop(conn)
@@ -330,7 +346,9 @@ class Connections:
 
     def forget_all(self) -> None:
         """Leave all collections; the connections stay known by their descriptors."""
-        for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead, self._per_host):
+        for collection in (self.seats, self.observers, self.watchers, self.greeting, self._per_host):
+            collection.clear()
+        for collection in (self.ended, self.ending, self.dead):
             collection.clear()
         self.departing.clear()
         self.watching.clear()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...core.outbox import Outbox
 from ...system.reactor import Reactor
-from ..sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
+from ..sockets.descriptors import READ_DIRECT, WATCHES, WRITE_DIRECT, Descriptors
 from .closes import CloseReason
 from .connection import Connection, State
 
@@ -42,8 +42,10 @@ class Watching:
         )
         if transport.direct and owed and not queued:
             mode = WRITE_DIRECT
-        if transport.direct and state is State.MEMBER and not conn.paced:
+        if transport.direct and state in (State.MEMBER, State.OBSERVER) and not conn.paced:
             mode |= READ_DIRECT
+        if conn.watches and state is State.MEMBER:
+            mode |= WATCHES
         self._descriptors.modes[fd] = mode
         if transport.handshaking:
             return  # the handshake says what it waits for

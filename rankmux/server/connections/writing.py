@@ -135,6 +135,6 @@ class Writing:
         self._watching.update(conn)
         if not within:
             return End(CloseReason.SLOW, f"is owed more than {outbox.hard} bytes")
-        if self._config.slow_consumer == "evict" and key in outbox.over:
+        if key in outbox.over and (conn.observes or self._config.slow_consumer == "evict"):
             return End(CloseReason.SLOW, f"is owed more than {outbox.soft} bytes")
         return self.resume(conn, now) if fresh and not conn.transport.direct else None

@@ -13,8 +13,8 @@ from ...config import Config
 from ...core.greeting import HELLO_MAX_BYTES, greet
 from ...core.room.batch import Batch, Event
 from ...core.room.turn import Turn
-from ...core.wire.codes import FRAME_OVERHEAD
-from ...core.wire.frames import Hello, Leave, Ping, Who
+from ...core.wire.codes import FRAME_OVERHEAD, HelloFlag
+from ...core.wire.frames import Cancel, Hello, Leave, Ping, Who
 from ...errors import ProtocolViolation
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
@@ -28,6 +28,7 @@ from .handshakes import Handshakes
 
 __all__ = ["Intake"]
 
+_READ = (State.MEMBER, State.OBSERVER, State.BROKEN)  # their bytes go into the turn
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
@@ -37,6 +38,7 @@ class Intake:
     """Reads for a server.
 
     `joining`  connections that said HELLO and wait for a seat
+    `cancels`  (ticket of the sender, id of its command), to be cancelled in a turn with room for it
     `unread`   ready descriptors that the last turn had no budget for
     """
 
@@ -44,6 +46,7 @@ class Intake:
         self, config: Config, listener: Listener, connections: Connections, auth: Auth, batch: Batch
     ) -> None:
         self.joining: list[Connection] = []
+        self.cancels: list[tuple[int, int]] = []
         self.unread: list[tuple[int, int]] = []
         self._config = config
         self._listener = listener
@@ -62,7 +65,7 @@ class Intake:
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
-        return bool(self.waits() or self._watching.again or self._handshakes)
+        return bool(self.waits() or self.cancels or self._watching.again or self._handshakes)
 
     def waits(self) -> bool:
         """Whether input that had arrived waits for the next turn."""
@@ -71,6 +74,7 @@ class Intake:
     def clear(self) -> None:
         """All connections are gone: nothing waits to be read or answered."""
         self.joining.clear()
+        self.cancels.clear()
         self.unread.clear()
         self._handshakes.clear()
 
@@ -211,7 +215,7 @@ class Intake:
             self._feed(conn, data, turn, now)
             left -= len(data)
             self._left -= len(data)
-            if transport.direct or conn.paced or conn.state not in (State.MEMBER, State.BROKEN):
+            if transport.direct or conn.paced or conn.state not in _READ:
                 break
         if not conn.dead:
             if not transport.direct:
@@ -220,7 +224,7 @@ class Intake:
 
     def _feed(self, conn: Connection, data: bytes, turn: Turn, now: float) -> None:
         """Bytes of `conn` go to where its state takes them; behind the end they are dropped."""
-        if conn.state in (State.MEMBER, State.BROKEN):
+        if conn.state in _READ:
             for event in take_in(self._batch, self._descriptors, conn.fd, data, now, self._share):
                 self._on_event(conn, event, turn, now)
         elif conn.state is State.GREETING:
@@ -244,6 +248,8 @@ class Intake:
 
     def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
         conn.name = hello.name
+        conn.observes = bool(hello.flags & HelloFlag.OBSERVE)
+        conn.watches = bool(hello.flags & HelloFlag.WATCH)
         if not self._auth.admits(hello.token):
             return End(CloseReason.AUTH, "wrong token")
         self._connections.step(conn, Step.HELLO)
@@ -260,6 +266,8 @@ class Intake:
                 turn.queries.append((conn.ticket, event))
             case Ping():
                 turn.pings.append((conn.ticket, event.payload))
+            case Cancel():
+                self.cancels.append((conn.ticket, event.id))
             case Leave():
                 return End(CloseReason.LEFT)
             case ProtocolViolation():

@@ -21,6 +21,8 @@ cdef struct Fanout:
     const uint8_t *rank_frames
     Py_ssize_t *departed
     Py_ssize_t departed_count
+    size_t changes  # where the CHANGED frames begin, in `executes`
+    size_t changes_size  # of them all, in bytes
     Message *own  # for the ranks with frames that no other gets; `pieces` are set at last, when theirs no longer move
     Py_ssize_t own_count
     iovec *pieces  # of all of `own`, one behind the other
@@ -38,15 +40,21 @@ cdef const uint8_t *rank_frame(const Fanout *fanout, Py_ssize_t rank, Py_ssize_t
     return fanout.rank_frames + (rank - before[0] - fanout.departed[0]) * RANK_FRAME
 
 
+cdef inline bint is_told_changes(const Fanout *fanout, Py_ssize_t rank) noexcept nogil:
+    """Whether the member at `rank` is sent the CHANGED frames of this turn."""
+    cdef int fd = fanout.sends.handles[rank]
+    return fanout.changes_size and fd >= 0 and fanout.sends.modes[fd] & WATCHES
+
+
 cdef void send_range(
     Fanout *fanout, Py_ssize_t first, Py_ssize_t last, size_t prefix, Py_ssize_t *before
 ) noexcept nogil:
-    """Send the ranks first to last - 1 the same prefix, and each its RANK frame if there is one."""
-    cdef iovec[2] pieces
+    """Send the ranks first to last - 1 the same prefix, and each its RANK frame and the changes if it gets them."""
+    cdef iovec[3] pieces
     cdef size_t shared = 1 if prefix else 0  # pieces
     cdef Message message
     cdef const uint8_t *moved
-    if not prefix and not fanout.departed_count:
+    if not prefix and not fanout.departed_count and not fanout.changes_size:
         return  # nobody here gets anything, and there may be thousands of them
     pieces[0].iov_base = <void *> fanout.executes
     pieces[0].iov_len = prefix
@@ -60,6 +68,11 @@ cdef void send_range(
             pieces[shared].iov_len = RANK_FRAME
             message.count += 1
             message.size += RANK_FRAME
+        if is_told_changes(fanout, message.rank):
+            pieces[message.count].iov_base = <void *> (fanout.executes + fanout.changes)
+            pieces[message.count].iov_len = fanout.changes_size
+            message.count += 1
+            message.size += fanout.changes_size
         if message.count:
             send_message(&fanout.sends, &message)
 
@@ -133,6 +146,8 @@ cdef int add_own(
     add_piece(fanout, fanout.executes + start, prefix - start)
     if moved != NULL:
         add_piece(fanout, moved, RANK_FRAME)
+    if is_told_changes(fanout, rank):
+        add_piece(fanout, fanout.executes + fanout.changes, fanout.changes_size)
     for kind in answers:
         octets = kind.get(ticket)
         if octets is not None:
@@ -189,6 +204,9 @@ def flush(deliveries, array tickets, array handles, tables, Ring ring):
         sends.handles = handles.data.as_ints
         sends.modes = PyByteArray_AS_STRING(modes)
         fanout.executes = <const uint8_t *> PyByteArray_AS_STRING(executes)
+        if deliveries.changes:
+            fanout.changes, end = deliveries.changes_after(0)
+            fanout.changes_size = end - fanout.changes
         fanout.rank_frames = <const uint8_t *> PyByteArray_AS_STRING(frames)
         for rank in ranks:
             while step < fanout.step_count and fanout.steps[step].rank < rank:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..._twin import twin
 from ...core.room.deliveries import Deliveries
-from ..sockets.descriptors import WRITE_DIRECT, Descriptors
+from ..sockets.descriptors import WATCHES, WRITE_DIRECT, Descriptors
 
 __all__ = ["Ring", "flush"]
 
@@ -95,7 +95,10 @@ def flush(
 
     with_answers = {bisect_left(tickets, ticket) for kind in deliveries.answers for ticket in kind}
     moved = range(departed[0], len(tickets)) if departed else ()
-    own = iter([*sorted({*deliveries.directed, *with_answers, *moved}), len(tickets)])
+    watching: set[int] = set()
+    if deliveries.changes:
+        watching = {rank for rank, fd in enumerate(handles) if fd >= 0 and modes[fd] & WATCHES}
+    own = iter([*sorted({*deliveries.directed, *with_answers, *moved, *watching}), len(tickets)])
     following = next(own)
     first, end = 0, 0
     with memoryview(deliveries.executes) as executes:
@@ -104,7 +107,7 @@ def flush(
                 while following <= sender:
                     if end:
                         send(first, following, prefix)
-                    pieces = deliveries.pieces(following, tickets[following])
+                    pieces = deliveries.pieces(following, tickets[following], following in watching)
                     views = [executes[p[0] : p[1]] if isinstance(p, tuple) else memoryview(p) for p in pieces]
                     if len(views) == 1:  # RANK alone, most often, for many
                         send(following, following + 1, views[0])

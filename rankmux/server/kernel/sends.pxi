@@ -21,7 +21,7 @@ cdef struct Message:
 
 cdef struct Pending:  # a message in the ring
     Message message
-    iovec[2] pair  # its pieces, if they are no more than two
+    iovec[3] few  # its pieces, if they are no more than three
 
 
 cdef struct Behind:  # a member that could not be sent everything
@@ -134,7 +134,7 @@ cdef void run_ring(Sends *sends) noexcept nogil:
 
 
 cdef void send_message(Sends *sends, const Message *message) noexcept nogil:
-    """Send it, now or with the others in the ring: more than two pieces must stay where they are until that has run."""
+    """Send it, now or with the others in the ring: more than three pieces must stay where they are until that has run."""
     cdef Pending *pending
     cdef int fd = sends.handles[message.rank]
     if fd < 0:  # connected elsewhere
@@ -147,9 +147,9 @@ cdef void send_message(Sends *sends, const Message *message) noexcept nogil:
         return
     pending = &sends.pending[sends.ring.count]
     pending.message = message[0]
-    if message.count <= 2:
-        memcpy(pending.pair, message.pieces, message.count * sizeof(iovec))
-        pending.message.pieces = pending.pair
+    if message.count <= 3:
+        memcpy(pending.few, message.pieces, message.count * sizeof(iovec))
+        pending.message.pieces = pending.few
     uring_put(sends.ring, fd, pending.message.pieces, message.count)
     if sends.ring.count == URING_ENTRIES:
         run_ring(sends)

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from errno import EBADF
 from typing import Protocol
 
-__all__ = ["READ_DIRECT", "WRITE_DIRECT", "Descriptors", "DirectSocket"]
+__all__ = ["READ_DIRECT", "WATCHES", "WRITE_DIRECT", "Descriptors", "DirectSocket"]
 
 READ_DIRECT = 1
 """A member on a plain socket: the hot loop may read it."""
 WRITE_DIRECT = 2
 """A plain socket with an empty queue: the hot loop may send to it."""
+WATCHES = 4
+"""A member that wants CHANGED."""
 
 
 class DirectSocket(Protocol):
@@ -51,8 +53,8 @@ _CLOSED = _Closed()
 class Descriptors:
     """The tables.
 
-    `modes[fd]`          READ_DIRECT and WRITE_DIRECT, or 0
-    `tickets[fd]`        the member's ticket, 0 for none
+    `modes[fd]`          READ_DIRECT, WRITE_DIRECT and WATCHES, or 0
+    `tickets[fd]`        the member's ticket, an observer's number, 0 for none
     `heard[fd]`          when bytes last came, in seconds
     `sockets[fd]`        for the pure twin
     `partials[fd]`       bytes that were read and not taken: of a frame that is not whole yet, or frames that wait for a
