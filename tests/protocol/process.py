@@ -108,6 +108,12 @@ class Server:
         if secret not in self._secrets:
             self._secrets.append(secret)
 
+    def observe(self) -> Peer:
+        """An observer: it has no seat, and hears only what it asks."""
+        peer = self.connect()
+        peer.hello(flags=OBSERVE)
+        return peer
+
     def watch(self) -> Peer:
         """An observer that watches the line; it has no seat."""
         peer = self.connect()
