@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 20.0
 STOP_S = 15.0
 LISTENING = re.compile(r"listening on (\S+):(\d+) for (\d+) clients?\b")
+ADMIN = re.compile(r"admin endpoint: http://([^:/]+):(\d+)/")
 
 
 def environment(extension: bool) -> dict[str, str]:
@@ -192,6 +193,14 @@ class Server:
         rings = names.count("anon_inode:[io_uring]")
         assert rings <= 1
         return len(names) - rings
+
+    def admin_address(self) -> tuple[str, int]:
+        """Where the admin endpoint listens, if it does so over TCP."""
+        deadline = time.monotonic() + START_S
+        while (found := ADMIN.search(self.log())) is None:
+            assert time.monotonic() < deadline, "the server does not say where its admin endpoint is"
+            time.sleep(0.01)
+        return found[1], int(found[2])
 
     def log(self) -> str:
         """The server's standard error."""

@@ -350,6 +350,7 @@ def test_cancels_of_many_commands(room: Server) -> None:
     for number in range(1, 20, 2):
         sender.expect(Done, id=number, cancelled=1)
     sender.expect_quiet()
+    senior.expect(Accepted, id=1)
     assert loads(senior) == [0, 0, 10]
 
 

@@ -1,4 +1,4 @@
-"""Section 10 of the page's tables, cause 3: an operator throws a member out by its ticket."""
+"""Sections 4, 7 and 9: an operator throws a member out by its ticket, present or absent (cause 3, KICKED)."""
 
 from __future__ import annotations
 
