@@ -14,9 +14,16 @@ from ..support.script import PATIENCE_S, environment
 
 HEAVY = {
     *("asyncio", "binascii", "dataclasses", "inspect", "logging", "shutil", "ssl", "subprocess", "typing"),
-    *("rankmux.aio", "rankmux.client", "rankmux.config", "rankmux.tokens"),
+    *(
+        "contextlib",
+        "rankmux.aio",
+        "rankmux.client",
+        "rankmux.config",
+        "rankmux.core.wire.codes",
+        "rankmux.tokens",
+    ),
 }
-COSTLY = {"argparse", "collections", "contextlib", "enum", "functools", "re", "select", "signal", "socket"}
+COSTLY = {"argparse", "collections", "enum", "functools", "re", "select", "signal", "socket"}
 """Modules that cost more than all that it takes to print a line."""
 
 

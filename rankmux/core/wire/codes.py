@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from .limits import (
+    ADDRESS_MAX_BYTES,
+    DEFAULT_MAX_PAYLOAD,
+    DEFAULT_PORT,
+    FRAME_OVERHEAD,
+    NAME_MAX_BYTES,
+    PING_MAX_BYTES,
+    TOKEN_MAX_BYTES,
+    U32_MAX,
+    VERSION,
+)
+
 __all__ = [
     "ADDRESS_MAX_BYTES",
     "CLIENT_FRAMES",
@@ -26,16 +38,6 @@ __all__ = [
     "Status",
     "Target",
 ]
-
-VERSION = 1
-DEFAULT_PORT = 7117
-DEFAULT_MAX_PAYLOAD = 65_536
-FRAME_OVERHEAD = 64  # a frame's length may be at most max_payload + this (section 2)
-NAME_MAX_BYTES = 64
-ADDRESS_MAX_BYTES = 255  # MEMBERS has one byte for its length
-TOKEN_MAX_BYTES = 1024
-PING_MAX_BYTES = 64
-U32_MAX = 0xFFFF_FFFF
 
 
 class FrameType(IntEnum):
