@@ -21,7 +21,7 @@ from ..core.room.turn import Departure, Entry, Join, Joined, Outcome, Turn
 from ..core.wire.frames import Welcome
 from .admin.stats import Stats
 from .connections.closes import CloseReason
-from .connections.connection import State
+from .connections.connection import JOINING
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
 from .connections.registry import Connections
@@ -126,7 +126,7 @@ class Turns:
         if intake.joining:
             joining = sorted(intake.joining, key=lambda conn: conn.serial)
             entry.joins = [
-                Join(conn.fd, conn.name, conn.address) for conn in joining if conn.state is State.JOINING
+                Join(conn.fd, conn.name, conn.address) for conn in joining if conn.state is JOINING
             ]
             intake.joining.clear()
         if not (entry or turn.queries or turn.pings or self._room.is_due(entry)):
@@ -199,7 +199,7 @@ class Turns:
             connections.seat(conn, joined.ticket)
             connections.send(conn, self._welcome(joined), now)
         except Exception as error:
-            if conn.state is State.JOINING:
+            if conn.state is JOINING:
                 raise  # the room has a seat for it that nobody would ever give up
             connections.blame(conn, error, now)
 

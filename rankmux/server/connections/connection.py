@@ -12,7 +12,21 @@ from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
 
-__all__ = ["STEPS", "Connection", "State", "Step"]
+__all__ = [
+    "BROKEN",
+    "DEAD",
+    "ENDED",
+    "ENDING",
+    "GREETING",
+    "HANDSHAKE",
+    "JOINING",
+    "LINGERING",
+    "MEMBER",
+    "STEPS",
+    "Connection",
+    "State",
+    "Step",
+]
 
 
 class State(Enum):
@@ -28,6 +42,13 @@ class State(Enum):
     LINGERING = "ended, all sent"
     DEAD = "to be closed"
 
+    __hash__ = object.__hash__  # as members are equal only to themselves; that of Enum is Python code
+
+
+# On Python 3.11, `State.MEMBER` takes ten times as long as a name of the module.
+HANDSHAKE, GREETING, JOINING, MEMBER = State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER
+BROKEN, ENDED, ENDING, LINGERING, DEAD = State.BROKEN, State.ENDED, State.ENDING, State.LINGERING, State.DEAD
+
 
 class Step(Enum):
     """An event in the life of a connection."""
@@ -40,6 +61,8 @@ class Step(Enum):
     FAREWELL = "sending the ERROR"
     FLUSH = "sending the last byte"
     DROP = "giving up"
+
+    __hash__ = object.__hash__
 
 
 STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
@@ -62,7 +85,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 }
 """For each step, the states in which it is legal and the state that follows."""
 
-_LIVE = (State.MEMBER, State.GREETING, State.JOINING, State.HANDSHAKE, State.BROKEN)
+_LIVE = frozenset((HANDSHAKE, GREETING, JOINING, MEMBER, BROKEN))
 
 
 class Connection:
@@ -102,7 +125,7 @@ class Connection:
         self.serial = serial
         self.address = address
         self.opened_at = now
-        self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
+        self.state = HANDSHAKE if transport.handshaking else GREETING
         self.ticket = 0
         self.name = ""
         self.reason: CloseReason | None = None
@@ -129,7 +152,7 @@ class Connection:
     @property
     def dead(self) -> bool:
         """Whether it is to be closed: no more I/O."""
-        return self.state is State.DEAD
+        return self.state is DEAD
 
     @property
     def key(self) -> int:

@@ -25,7 +25,19 @@ from ..sockets.descriptors import Descriptors
 from ..sockets.tls_socket import TlsSocket
 from ..sockets.transport import PlainSocket, Transport
 from .closes import Close, CloseReason, Closes
-from .connection import STEPS, Connection, State, Step
+from .connection import (
+    BROKEN,
+    DEAD,
+    ENDED,
+    ENDING,
+    GREETING,
+    HANDSHAKE,
+    LINGERING,
+    MEMBER,
+    STEPS,
+    Connection,
+    Step,
+)
 from .verdicts import Broken, End, Failed, Verdict
 from .watching import Watching
 from .writing import Writing
@@ -71,17 +83,18 @@ class Connections:
         self._config = config
         self._reactor = reactor
         self._by_fd: list[Connection | None] = []
-        self._per_host: Counter[str] = Counter()
+        self._hosts: dict[int, str] = {}  # of the greeting ones whose HELLO did not come at once, by key
+        self._per_host: Counter[str] = Counter()  # how many of these there are
         self.ended: dict[int, Connection] = {}
         self.dead: dict[int, Connection] = {}
         self._open = 0
         self._held_in = {
-            State.HANDSHAKE: self.greeting,
-            State.GREETING: self.greeting,
-            State.ENDED: self.ended,
-            State.ENDING: self.ending,
-            State.LINGERING: self.ending,
-            State.DEAD: self.dead,
+            HANDSHAKE: self.greeting,
+            GREETING: self.greeting,
+            ENDED: self.ended,
+            ENDING: self.ending,
+            LINGERING: self.ending,
+            DEAD: self.dead,
         }
 
     def __len__(self) -> int:
@@ -112,7 +125,8 @@ class Connections:
                 transport = TlsSocket(sock, context)
             conn = Connection(transport, self.accepted, address, now)
             self.descriptors.open(fd, sock, now)
-            self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
+            if fd >= len(self._by_fd):
+                self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
             self._reactor.watch(fd, READABLE)
         except (OSError, MemoryError) as error:
             code = error.errno or 0 if isinstance(error, OSError) else errno.ENOMEM
@@ -130,16 +144,14 @@ class Connections:
         self._by_fd[fd] = conn
         self._open += 1
         self.greeting[conn.key] = conn
-        self._per_host[conn.host] += 1
         return conn
 
     def limit_greeting(self, conn: Connection, now: float) -> None:
         """The HELLO of `conn` did not come at once: when too many wait for theirs, it ends."""
-        config = self._config
-        if (
-            len(self.greeting) > config.greeting_max
-            or self._per_host[conn.host] > config.greeting_max_per_address
-        ):
+        config, host = self._config, conn.host
+        self._hosts[conn.key] = host
+        self._per_host[host] += 1
+        if len(self.greeting) > config.greeting_max or self._per_host[host] > config.greeting_max_per_address:
             self.end(conn, CloseReason.RESOURCE, "too many connections have not said HELLO", now)
             conn.until = now
 
@@ -170,13 +182,13 @@ class Connections:
             conn.step(step)
             return
         # First whatever may find no memory: nothing has changed then.
-        key, host = conn.key, conn.host
+        key = conn.key
         if after is not None:
             after[key] = conn
         conn.step(step)
         if before is not None:
             before.pop(key, None)
-        if before is self.greeting:
+        if before is self.greeting and (host := self._hosts.pop(key, None)) is not None:
             self._per_host[host] -= 1
             if not self._per_host[host]:
                 del self._per_host[host]
@@ -213,10 +225,10 @@ class Connections:
 
     def resume(self, conn: Connection, now: float) -> None:
         """`conn` can take bytes again."""
-        if conn.state is State.DEAD:
+        if conn.state is DEAD:
             return
         self.act(conn, self.writing.resume(conn, now), now)
-        if conn.state is State.ENDING and conn.key not in self.outbox.queues:
+        if conn.state is ENDING and conn.key not in self.outbox.queues:
             self.flushed(conn, now)
 
     def pace(self, tickets: Iterable[int], now: float) -> None:
@@ -224,7 +236,7 @@ class Connections:
         for ticket in tickets:
             if (conn := self.seats.get(ticket)) is not None:
                 with self.guard(conn, now):
-                    if conn.state is State.BROKEN:  # it was only read to its end
+                    if conn.state is BROKEN:  # it was only read to its end
                         self._fail(conn, 0, "", now)
                     else:
                         self.watching.pause(conn)
@@ -242,9 +254,9 @@ class Connections:
         """End the life of `conn` for `reason`; the first reason counts. `at_once`: nothing more is sent."""
         if conn.reason is not None:
             return
-        if conn.state is State.BROKEN:
+        if conn.state is BROKEN:
             reason, detail = CloseReason.RESET, conn.broken
-        at_once = at_once or conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
+        at_once = at_once or conn.state is HANDSHAKE or reason in _WITHOUT_FAREWELL
         if conn.ticket:
             self.departing[conn.ticket] = conn  # first: it may find no memory, and the room must learn of it
         self.step(conn, Step.END)
@@ -263,14 +275,14 @@ class Connections:
     def _input_ended(self, conn: Connection) -> None:
         """The peer sends nothing more."""
         conn.input_ended = True
-        if conn.state is State.LINGERING:
+        if conn.state is LINGERING:
             self.drop(conn)
         else:
             self.watching.update(conn)
 
     def drop(self, conn: Connection) -> None:
         """Close `conn` at the end of the turn, whatever it is owed."""
-        if conn.state is not State.DEAD:
+        if conn.state is not DEAD:
             self.descriptors.modes[conn.fd] = 0
             self.step(conn, Step.DROP)
 
@@ -293,7 +305,7 @@ class Connections:
         """`conn` takes no more bytes. Frames that a member had sent before still count: it is read to the end."""
         conn.transport.reset_on_close()  # part of a frame may have been sent
         tls_fault = error == errno.EPROTO and not conn.transport.direct
-        if conn.state is not State.MEMBER or conn.paced or tls_fault:
+        if conn.state is not MEMBER or conn.paced or tls_fault:
             self._fail(conn, error, detail, now)
             return
         conn.broken = detail or errno.errorcode.get(error, str(error))
@@ -330,8 +342,10 @@ class Connections:
 
     def forget_all(self) -> None:
         """Leave all collections; the connections stay known by their descriptors."""
-        for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead, self._per_host):
+        for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead):
             collection.clear()
+        self._hosts.clear()
+        self._per_host.clear()
         self.departing.clear()
         self.watching.clear()
 
