@@ -13,6 +13,7 @@ The statistics and the event log look at the outcome afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from ..config import Config
 from ..core.room.batch import Batch
@@ -124,7 +125,7 @@ class Turns:
         if connections.departing:
             entry.departures = self._departures()
         if intake.joining:
-            joining = sorted(intake.joining, key=lambda conn: conn.serial)
+            joining = sorted(intake.joining, key=attrgetter("serial"))
             entry.joins = [
                 Join(conn.fd, conn.name, conn.address) for conn in joining if conn.state is JOINING
             ]

@@ -224,16 +224,15 @@ class Room:
         return departed
 
     def _join(self, joins: list[Join]) -> tuple[list[Joined], list[Join]]:
-        joined, full = [], []
-        for join in joins:
-            if len(self.ranks) >= self.seats:
-                full.append(join)
-                continue
-            ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        free = max(0, self.seats - len(self.ranks))
+        joined = []
+        for join in joins[:free]:
+            handle, name, ticket = join.handle, join.name, self._next_ticket
+            rank = self.ranks.append(ticket, handle, name, join.address)
+            self._next_ticket = ticket + 1
             self.seq += 1
-            rank = self.ranks.append(ticket, join.handle, join.name, join.address)
-            joined.append(Joined(join.handle, ticket, rank, self.seq, join.name))
-        return joined, full
+            joined.append(Joined(handle, ticket, rank, self.seq, name))
+        return joined, joins[free:]
 
     def _page(self, who: Who) -> bytes:
         """MEMBERS with as many of the members asked for as fit into a frame; at least one if there is one."""

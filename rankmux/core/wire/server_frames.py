@@ -21,6 +21,8 @@ __all__ = [
     "Welcome",
 ]
 
+_WELCOME = int(FrameType.WELCOME)
+
 
 class Welcome(NamedTuple):
     """Server to client: you hold a seat (section 3.2)."""
@@ -36,9 +38,7 @@ class Welcome(NamedTuple):
     version: int = VERSION
 
     def encode(self) -> bytes:
-        return layouts.WELCOME_FRAME.pack(
-            layouts.WELCOME_LENGTH, FrameType.WELCOME, self.version, *self[:-1], 0
-        )
+        return layouts.WELCOME_FRAME.pack(layouts.WELCOME_LENGTH, _WELCOME, self.version, *self[:-1], 0)
 
     @classmethod
     def decode(cls, body: bytes) -> Welcome:

@@ -176,9 +176,10 @@ class Connections:
 
     def step(self, conn: Connection, step: Step) -> None:
         """Take a step of the table; the collections follow from the state. Raises StateError."""
+        state, held_in = conn.state, self._held_in
         legal, following = STEPS[step]
-        before, after = self._held_in.get(conn.state), self._held_in.get(following)
-        if conn.state not in legal or after is before:
+        before, after = held_in.get(state), held_in.get(following)
+        if after is before or state not in legal:
             conn.step(step)
             return
         # First whatever may find no memory: nothing has changed then.
@@ -215,7 +216,9 @@ class Connections:
 
     def send(self, conn: Connection, frame: bytes, now: float) -> None:
         """Send `frame` behind everything that `conn` is owed."""
-        self.act(conn, self.writing.write(conn, frame, now), now)
+        verdict = self.writing.write(conn, frame, now)
+        if verdict is not None:
+            self.act(conn, verdict, now)
 
     def deliver(
         self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float

@@ -37,11 +37,12 @@ class Watching:
             return
         queued = conn.key in self._outbox.queues
         mode = 0
-        owed = state is MEMBER or (state is ENDED and conn.ticket and conn.reason is not CloseReason.SLOW)
-        if transport.direct and owed and not queued:
-            mode = WRITE_DIRECT
-        if transport.direct and state is MEMBER and not conn.paced:
-            mode |= READ_DIRECT
+        if transport.direct:
+            owed = state is MEMBER or (state is ENDED and conn.ticket and conn.reason is not CloseReason.SLOW)
+            if owed and not queued:
+                mode = WRITE_DIRECT
+            if state is MEMBER and not conn.paced:
+                mode |= READ_DIRECT
         self._descriptors.modes[fd] = mode
         if transport.handshaking:
             return  # the handshake says what it waits for

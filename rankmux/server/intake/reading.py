@@ -202,8 +202,9 @@ class Intake:
                 detail = "" if transport.direct else error.strerror or ""
                 self._connections.act(conn, Failed(error.errno or 0, detail), now)
                 return
-            share -= work
-            self._batch.spend(work)
+            if work:
+                share -= work
+                self._batch.spend(work)
             if data is None:
                 # A broken one that has nothing more was read to its end.
                 if conn.state is BROKEN and not transport.pending():
@@ -239,7 +240,9 @@ class Intake:
         if taken < len(stream):
             partials[conn.fd] = bytearray(stream[taken:])
         if isinstance(frame, Hello):
-            self._connections.act(conn, self._on_hello(conn, frame), now)
+            verdict = self._on_hello(conn, frame)
+            if verdict is not None:
+                self._connections.act(conn, verdict, now)
         elif frame is not None:
             self._connections.end(conn, CloseReason.of(frame.code), frame.text, now)
         elif len(stream) > config.greeting_in_bytes:
