@@ -12,7 +12,6 @@ import errno
 import logging
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ...config import Config
@@ -38,6 +37,7 @@ from .connection import (
     Connection,
     Step,
 )
+from .host_counts import HostCounts
 from .verdicts import Broken, End, Failed, Verdict
 from .watching import Watching
 from .writing import Writing
@@ -83,8 +83,7 @@ class Connections:
         self._config = config
         self._reactor = reactor
         self._by_fd: list[Connection | None] = []
-        self._hosts: dict[int, str] = {}  # of the greeting ones whose HELLO did not come at once, by key
-        self._per_host: Counter[str] = Counter()  # how many of these there are
+        self._hosts = HostCounts()  # of the greeting ones whose HELLO did not come at once
         self.ended: dict[int, Connection] = {}
         self.dead: dict[int, Connection] = {}
         self._open = 0
@@ -148,10 +147,9 @@ class Connections:
 
     def limit_greeting(self, conn: Connection, now: float) -> None:
         """The HELLO of `conn` did not come at once: when too many wait for theirs, it ends."""
-        config, host = self._config, conn.host
-        self._hosts[conn.key] = host
-        self._per_host[host] += 1
-        if len(self.greeting) > config.greeting_max or self._per_host[host] > config.greeting_max_per_address:
+        config = self._config
+        from_host = self._hosts.add(conn.key, conn.host)
+        if len(self.greeting) > config.greeting_max or from_host > config.greeting_max_per_address:
             self.end(conn, CloseReason.RESOURCE, "too many connections have not said HELLO", now)
             conn.until = now
 
@@ -189,10 +187,8 @@ class Connections:
         conn.step(step)
         if before is not None:
             before.pop(key, None)
-        if before is self.greeting and (host := self._hosts.pop(key, None)) is not None:
-            self._per_host[host] -= 1
-            if not self._per_host[host]:
-                del self._per_host[host]
+        if before is self.greeting:
+            self._hosts.discard(key)
 
     # Verdicts.
 
@@ -348,7 +344,6 @@ class Connections:
         for collection in (self.seats, self.greeting, self.ended, self.ending, self.dead):
             collection.clear()
         self._hosts.clear()
-        self._per_host.clear()
         self.departing.clear()
         self.watching.clear()
 
