@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..support.patience import until
 from .frames import (
     U32_MAX,
     WATCH,
@@ -38,7 +39,8 @@ from .frames import (
     Yielded,
     resume,
 )
-from .line import loads, lose
+from .line import loads, lose, states
+from .peer import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -448,8 +450,7 @@ def test_secret_and_keep_stay(room: Server) -> None:
     ticket = peer.expect(Yielded).ticket
     junior.expect(Rank)
     peer.close()
-    while [(seat.ticket, seat.state) for seat in junior.who().seats][1] != (ticket, State.ABSENT):
-        pass
+    until(lambda: states(junior) == [State.PRESENT, State.ABSENT], DEADLINE_S, "it is not absent")
     back = room.keep(SECRET)
     assert (back.joined.how, back.ticket, back.joined.rank) == (How.RETURNED, ticket, 1)
     junior.expect_quiet()

@@ -149,13 +149,15 @@ class Room:
         self._await(opened)
         if batons:
             line.baton = batons[-1] if batons[-1][2] else None
-        cancelled = self._cancel(entry.cancels, deliveries) if entry.cancels else 0
+        if entry.cancels:
+            cancelled = self._cancel(entry.cancels, deliveries)
+            ledger.tell(entry.slow, cancelled, self._told_max, deliveries.routed)
         moves = Moves()
         if entry.moves() or (entry.judge and line.is_keep_over(self._clock_ms)):
             tickets, handles = tickets[:], handles[:]
             moves = line.move(entry, tickets, ledger, deliveries, self._clock_ms)
-        if moves.departed or moves.places or cancelled:
-            ledger.tell(entry.slow, _TOLD_PER_TURN - told + cancelled, self._told_max, deliveries.routed)
+        if moves.departed or moves.places:
+            ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
         if turn.watched and moves.events:
             tell_changes(moves.events, len(ranks) - moves.came, deliveries)
