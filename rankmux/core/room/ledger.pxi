@@ -8,8 +8,11 @@ cdef class Waiting:
     """
 
     cdef uint64_t seq, sender
+    cdef void *before  # the neighbours among the commands with the same single executor, which `Ledger.waiting` holds
+    cdef void *after
     cdef uint32_t id
     cdef uint64_t *tickets
+    cdef uint64_t[2] single  # the ticket and the mark of a single executor: no memory of its own for these
     cdef Py_ssize_t first, size, remaining, untold
     cdef uint8_t *answered
     cdef uint32_t[5] counts
@@ -23,7 +26,9 @@ cdef class Waiting:
         self.untold = 0
         memset(self.counts, 0, sizeof(self.counts))
         # No more than these tickets: all of a large room is much to keep for one executor.
-        self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1))
+        self.tickets = self.single
+        if self.size > 1:
+            self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1))
         if self.tickets == NULL:
             raise MemoryError
         memcpy(self.tickets, tickets.data.as_ulonglongs + first, self.size * sizeof(uint64_t))
@@ -31,7 +36,8 @@ cdef class Waiting:
         memset(self.answered, 0, self.size)
 
     def __dealloc__(self):
-        free(self.tickets)
+        if self.tickets != self.single:
+            free(self.tickets)
 
     cdef Py_ssize_t owing(self, uint64_t ticket) noexcept:
         """Where `ticket` is among those asked, if it still owes a result; else -1."""
@@ -47,13 +53,26 @@ cdef class Waiting:
             found = <uint8_t *> memchr(self.answered + at, 0, self.size - at)
         return -1 if found == NULL else found - self.answered
 
+    cdef void unload(self, array tickets, array loads):
+        """One load less for each executor that owes its result. `tickets` are the members."""
+        cdef const uint64_t *now = <const uint64_t *> tickets.data.as_ulonglongs
+        cdef Py_ssize_t members = len(tickets), rank = 0, at = self.next_owing(0)
+        while at >= 0:
+            if not (rank < members and now[rank] == self.tickets[at]):  # often it is the next one
+                rank = find(now, rank, members, self.tickets[at])
+            loads.data.as_uints[rank] -= 1
+            rank += 1
+            at += 1
+            if at == self.size or self.answered[at]:
+                at = self.next_owing(at)
+
 
 cdef class Ledger:
     """As `ledger.Ledger`."""
 
     cdef dict waiting  # by seq
     cdef dict by_sender  # by ticket: the seq by command id
-    cdef dict by_executor  # by ticket: by seq, the commands with this executor alone
+    cdef dict by_executor  # by ticket: the first of the commands with this executor alone, which are linked
     cdef dict shared  # by seq: the commands with several
     cdef dict untold  # by sender, then by seq
     cdef list finished
@@ -91,7 +110,7 @@ cdef class Ledger:
         self.waiting[seq] = waiting
         self.by_sender.setdefault(sender, {})[id_] = seq
         if last - first == 1:
-            self.by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
+            link(self, waiting)
         else:
             self.shared[seq] = waiting
         self.owed += last - first
@@ -161,10 +180,12 @@ cdef class Ledger:
         cdef Py_ssize_t i, at, count = len(tickets)
         cdef Waiting waiting
         for i in range(count):
-            for waiting in self.by_executor.get(leaving[i], {}).values():
+            waiting = self.by_executor.get(leaving[i])
+            while waiting is not None:
                 if not waiting.answered[0]:
                     note(self, waiting, 0, LEFT)
                     owing -= 1
+                waiting = <Waiting> waiting.after if waiting.after != NULL else None
         if not owing:
             return
         for waiting in self.shared.values():
@@ -178,18 +199,22 @@ cdef class Ledger:
             if not owing:
                 break
 
-    def expire(self, uint64_t seq, array tickets, array loads):
+    def expire(self, seqs, Py_ssize_t most, array tickets, array loads):
         """As `ledger.Ledger.expire`."""
-        cdef Waiting waiting = self.waiting.get(seq)
-        cdef Py_ssize_t at, count = 0
-        if waiting is None:
-            return 0
-        at = waiting.next_owing(0)
-        while at >= 0:
-            loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
-            note(self, waiting, at, EXPIRED)
-            count += 1
-            at = waiting.next_owing(at + 1)
+        cdef Waiting waiting
+        cdef Py_ssize_t at, owing, count = 0
+        take = seqs.popleft
+        while count < most and seqs:
+            waiting = self.waiting.get(take())
+            owing = 0
+            if waiting is not None:
+                waiting.unload(tickets, loads)
+                at = waiting.next_owing(0)
+                while at >= 0:
+                    note(self, waiting, at, EXPIRED)
+                    owing += 1
+                    at = waiting.next_owing(at + 1)
+            count += owing or 1
         return count
 
     def has_news(self, slow):
@@ -230,19 +255,26 @@ cdef class Ledger:
                 del self.untold[sender]
         return told
 
-    def forget(self, uint64_t sender, array tickets, array loads):
+    def forget(self, uint64_t sender, Py_ssize_t most, array tickets, array loads):
         """As `ledger.Ledger.forget`."""
         cdef Waiting waiting
-        cdef Py_ssize_t at
-        self.untold.pop(sender, None)
-        for seq in self.by_sender.pop(sender, {}).values():
+        cdef Py_ssize_t count = 0
+        cdef dict ids = self.by_sender.get(sender)
+        cdef dict untold = self.untold.get(sender)
+        while ids and count < most:
+            _, seq = ids.popitem()
             waiting = self.waiting.pop(seq)
+            if waiting.untold:
+                del untold[seq]
             unlink(self, waiting)
             self.owed -= waiting.remaining
-            at = waiting.next_owing(0)
-            while at >= 0:
-                loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
-                at = waiting.next_owing(at + 1)
+            waiting.unload(tickets, loads)
+            count += 1
+        if not ids:
+            self.by_sender.pop(sender, None)
+        if not untold:
+            self.untold.pop(sender, None)
+        return count
 
     def finish(self, dict done):
         """As `ledger.Ledger.finish`."""
@@ -305,13 +337,28 @@ cdef int end(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) exce
     return 0
 
 
+cdef int link(Ledger ledger, Waiting waiting) except -1:
+    """Put a command with one executor before the others with the same one."""
+    ticket = waiting.tickets[0]
+    first = ledger.by_executor.get(ticket)
+    if first is not None:
+        waiting.after = <void *> first
+        (<Waiting> first).before = <void *> waiting
+    ledger.by_executor[ticket] = waiting
+    return 0
+
+
 cdef int unlink(Ledger ledger, Waiting waiting) except -1:
     """As `ledger.Ledger._unlink`."""
     if waiting.size > 1:
         del ledger.shared[waiting.seq]
         return 0
-    commands = ledger.by_executor[waiting.tickets[0]]
-    del commands[waiting.seq]
-    if not commands:
+    if waiting.after != NULL:
+        (<Waiting> waiting.after).before = waiting.before
+    if waiting.before != NULL:
+        (<Waiting> waiting.before).after = waiting.after
+    elif waiting.after != NULL:
+        ledger.by_executor[waiting.tickets[0]] = <Waiting> waiting.after
+    else:
         del ledger.by_executor[waiting.tickets[0]]
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Container, Sequence
 
 from ..._twin import twin
@@ -156,16 +157,24 @@ class Ledger:
             if not owing:
                 break
 
-    def expire(self, seq: int, tickets: Sequence[int], loads: array[int]) -> int:
-        """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED. Returns how much."""
-        waiting = self._waiting.get(seq)
-        if waiting is None:
-            return 0
-        owing = _owing(waiting)
-        for at in owing:
-            loads[bisect_left(tickets, waiting.tickets[at])] -= 1
-            self._note(waiting, at, Status.EXPIRED)
-        return len(owing)
+    def expire(self, seqs: deque[int], most: int, tickets: Sequence[int], loads: array[int]) -> int:
+        """The time of the commands `seqs` is over: what is owed to those that still wait is EXPIRED.
+
+        They are taken from the left until `most` results or more have expired; returns how many. A command to which
+        nothing is owed counts as one.
+        """
+        count = 0
+        while seqs and count < most:
+            waiting = self._waiting.get(seqs.popleft())
+            if waiting is None:
+                count += 1
+                continue
+            owing = _owing(waiting)
+            for at in owing:
+                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+                self._note(waiting, at, Status.EXPIRED)
+            count += len(owing) or 1
+        return count
 
     def has_news(self, slow: Container[int]) -> bool:
         """Whether `tell` would tell anything: LEFT or EXPIRED for a sender that is not `slow`."""
@@ -199,15 +208,25 @@ class Ledger:
                 del self._untold[sender]
         return told
 
-    def forget(self, sender: int, tickets: Sequence[int], loads: array[int]) -> None:
-        """`sender` departed: nothing waits for it any more."""
-        self._untold.pop(sender, None)
-        for seq in self._by_sender.pop(sender, {}).values():
+    def forget(self, sender: int, most: int, tickets: Sequence[int], loads: array[int]) -> int:
+        """`sender` departs: its commands wait no more, up to `most` of them, the latest first. Returns how many."""
+        ids, untold = self._by_sender.get(sender), self._untold.get(sender, {})
+        count = 0
+        while ids and count < most:
+            _, seq = ids.popitem()
             waiting = self._waiting.pop(seq)
+            if waiting.untold:
+                del untold[seq]
             self._unlink(waiting)
             self.owed -= waiting.remaining
             for at in _owing(waiting):
                 loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+            count += 1
+        if not ids:
+            self._by_sender.pop(sender, None)
+        if not untold:
+            self._untold.pop(sender, None)
+        return count
 
     def finish(self, done: dict[int, bytearray]) -> int:
         """Write DONE for what has ended since the last call, in the order of dispatch; returns for how many."""

@@ -25,6 +25,7 @@ __all__ = ["Room"]
 
 _EXPIRED_PER_TURN = 2048  # results that expire in one turn
 _TOLD_PER_TURN = 2048  # LEFT and EXPIRED that go out in one turn
+_FORGOTTEN_PER_TURN = 8192  # commands of departing senders that stop waiting in one turn
 
 
 class Room:
@@ -147,16 +148,15 @@ class Room:
         """Note when the commands (seq, ttl_ms) expire."""
         for seq, ttl_ms in opened:
             self._expiries.add(self._clock_ms + ttl_ms, seq)
-        self._expiries = self._expiries.trimmed()
+        self._expiries.trim()
 
     def _expire(self) -> None:
         """Note the ends of the commands that are due, a bounded number of results per turn."""
         ranks, left = self.ranks, _EXPIRED_PER_TURN
-        while left > 0:
-            deadline_ms = self._expiries.next_ms()
-            if deadline_ms is None or deadline_ms > self._clock_ms:
-                return
-            left -= self._ledger.expire(self._expiries.pop(), ranks.tickets, ranks.loads) or 1
+        while left > 0 and (seqs := self._expiries.due(self._clock_ms)):
+            before = len(seqs)
+            left -= self._ledger.expire(seqs, left, ranks.tickets, ranks.loads)
+            self._expiries.taken(before - len(seqs))
 
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
@@ -198,20 +198,24 @@ class Room:
         self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
 
     def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
-        """Take all departures out in one sweep. They are numbered in the order of their ranks."""
-        ranks, ledger = self.ranks, self._ledger
+        """Take all departures out in one sweep. They are numbered in the order of their ranks.
+
+        A sender whose commands are too many to be forgotten in one turn stays; its departure has to be asked for again.
+        """
+        ranks, ledger, left = self.ranks, self._ledger, _FORGOTTEN_PER_TURN
         departed: list[Departed] = []
         for departure in sorted(departures, key=lambda departure: departure.ticket):
             if (departed and departed[-1].ticket == departure.ticket) or not has_seat(
                 ranks.tickets, departure.ticket
             ):
                 continue
+            left -= ledger.forget(departure.ticket, left, ranks.tickets, ranks.loads)
+            if ledger.count(departure.ticket):
+                continue
             rank = ranks.rank_of(departure.ticket)
             departed.append(
                 Departed(rank, departure.ticket, ranks.handles[rank], ranks.names[rank], departure.cause)
             )
-        for gone in departed:
-            ledger.forget(gone.ticket, ranks.tickets, ranks.loads)
         owing = [gone for gone in departed if ranks.loads[gone.rank]]
         if owing:
             ledger.leave([gone.ticket for gone in owing], sum(ranks.loads[gone.rank] for gone in owing))
