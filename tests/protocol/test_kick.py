@@ -113,7 +113,7 @@ def test_an_absent_leader_is_thrown_out(ruled: Server, where: str) -> None:
     second.expect(Rank, rank=0, members=1, cause=Cause.EVICTED)
 
 
-@pytest.mark.parametrize("ticket", ["0", "99", "9007199254740993", str(2**64 - 1)])
+@pytest.mark.parametrize("ticket", ["0", "99", "9007199254740993"])
 def test_a_ticket_without_a_seat(ruled: Server, where: str, ticket: str) -> None:
     """Section 9: 404, and nobody is touched; ticket 0 is no observer's either."""
     member = ruled.join()
