@@ -15,6 +15,7 @@ from .frames import (
     Code,
     Command,
     Done,
+    Error,
     Execute,
     How,
     Rank,
