@@ -59,9 +59,9 @@ class Laid:
         return deliveries
 
 
-def joined(deliveries: Deliveries, rank: int, ticket: int) -> bytes:
+def joined(deliveries: Deliveries, rank: int, ticket: int, watches: bool = False) -> bytes:
     """The pieces for one member, concatenated."""
-    pieces = deliveries.pieces(rank, ticket)
+    pieces = deliveries.pieces(rank, ticket, watches)
     return b"".join(deliveries.executes[p[0] : p[1]] if isinstance(p, tuple) else p for p in pieces)
 
 

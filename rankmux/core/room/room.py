@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 from operator import itemgetter
 
 from ...errors import SnapshotError
-from ..wire.codes import FRAME_OVERHEAD, Cause, Change, FrameType
+from ..wire.codes import FRAME_OVERHEAD, Cause, Change, FrameType, Presence
 from ..wire.fields import frame
 from ..wire.frames import Changed, Pong, Stop, Who
 from ..wire.layouts import MEMBER, MEMBERS, MEMBERS_LENGTH, ROUTED_FRAME
@@ -304,7 +304,9 @@ class Room:
                     break
                 name = address = b""  # a max_payload of a few bytes: the rank at least, and nobody else
                 stop = rank
-            page += MEMBER.pack(rank, ranks.tickets[rank], ranks.loads[rank], len(name)) + name
+            page += (
+                MEMBER.pack(rank, ranks.tickets[rank], ranks.loads[rank], Presence.PRESENT, len(name)) + name
+            )
             page.append(len(address))
             page += address
             rank += 1
