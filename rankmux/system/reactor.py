@@ -163,16 +163,13 @@ class Reactor:
 
     def watch(self, fd: int, interest: int) -> None:
         """Watch `fd` for `interest` (READABLE, WRITABLE) from now on; 0 stops that, and must precede its close."""
-        if fd >= len(self._interests):
-            self._interests.extend(bytes(fd + 1))
-        before, self._interests[fd] = self._interests[fd], interest
-        if interest == before:
-            return
-        try:
+        interests = self._interests
+        if fd >= len(interests):
+            interests.extend(bytes(fd + 1))
+        before = interests[fd]
+        if interest != before:
             self._change(fd, before, interest)
-        except BaseException:
-            self._interests[fd] = before
-            raise
+            interests[fd] = interest
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait until a descriptor is ready, a timer is due or `timeout` seconds have passed; the ready (fd, mask)."""

@@ -9,11 +9,27 @@ from __future__ import annotations
 from enum import Enum
 
 from ...core.room.batch import OBSERVERS
+from ...core.wire.frames import Keep
 from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
 
-__all__ = ["STEPS", "Connection", "State", "Step"]
+__all__ = [
+    "BROKEN",
+    "DEAD",
+    "ENDED",
+    "ENDING",
+    "GREETING",
+    "HANDSHAKE",
+    "JOINING",
+    "LINGERING",
+    "MEMBER",
+    "OBSERVER",
+    "STEPS",
+    "Connection",
+    "State",
+    "Step",
+]
 
 
 class State(Enum):
@@ -30,6 +46,14 @@ class State(Enum):
     LINGERING = "ended, all sent"
     DEAD = "to be closed"
 
+    __hash__ = object.__hash__  # as members are equal only to themselves; that of Enum is Python code
+
+
+# On Python 3.11, `State.MEMBER` takes ten times as long as a name of the module.
+HANDSHAKE, GREETING, JOINING, MEMBER = State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER
+BROKEN, ENDED, ENDING, LINGERING, DEAD = State.BROKEN, State.ENDED, State.ENDING, State.LINGERING, State.DEAD
+OBSERVER = State.OBSERVER
+
 
 class Step(Enum):
     """An event in the life of a connection."""
@@ -43,6 +67,8 @@ class Step(Enum):
     FAREWELL = "sending the ERROR"
     FLUSH = "sending the last byte"
     DROP = "giving up"
+
+    __hash__ = object.__hash__
 
 
 STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
@@ -73,14 +99,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 }
 """For each step, the states in which it is legal and the state that follows."""
 
-_LIVE = (
-    State.MEMBER,
-    State.GREETING,
-    State.JOINING,
-    State.HANDSHAKE,
-    State.BROKEN,
-    State.OBSERVER,
-)
+_LIVE = frozenset((HANDSHAKE, GREETING, JOINING, MEMBER, OBSERVER, BROKEN))
 
 
 class Connection:
@@ -88,6 +107,7 @@ class Connection:
 
     `ticket`          its seat's, 0 before it has one; it keeps the number after the end. An observer's is a number from
                       OBSERVERS on
+    `keep`            the keep that it asked for in HELLO, or None; `detached`: another connection may have its seat now
     `observes`, `watches`  what it asked for in HELLO: no seat; CHANGED for each event of the line
     `reason`, `detail`  why it ended; None while it lives
     `until`           the time by which the last bytes of an ended connection must be out, in seconds
@@ -100,9 +120,11 @@ class Connection:
     __slots__ = (
         "address",
         "broken",
+        "detached",
         "detail",
         "fd",
         "input_ended",
+        "keep",
         "name",
         "observes",
         "opened_at",
@@ -124,9 +146,11 @@ class Connection:
         self.serial = serial
         self.address = address
         self.opened_at = now
-        self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
+        self.state = HANDSHAKE if transport.handshaking else GREETING
         self.ticket = 0
         self.name = ""
+        self.keep: Keep | None = None
+        self.detached = False
         self.observes = False
         self.watches = False
         self.reason: CloseReason | None = None
@@ -153,17 +177,17 @@ class Connection:
     @property
     def dead(self) -> bool:
         """Whether it is to be closed: no more I/O."""
-        return self.state is State.DEAD
+        return self.state is DEAD
 
     @property
     def seated(self) -> bool:
-        """Whether its ticket is that of a seat."""
-        return 0 < self.ticket < OBSERVERS
+        """Whether its ticket is that of a seat, which it holds."""
+        return 0 < self.ticket < OBSERVERS and not self.detached
 
     @property
     def key(self) -> int:
-        """The key of its queue in the outbox: its ticket; before it has one, a number that is nobody's ticket."""
-        return self.ticket or -self.serial
+        """The key of its queue in the outbox: its ticket; without its seat, a number that is nobody's ticket."""
+        return -self.serial if self.detached or not self.ticket else self.ticket
 
     @property
     def host(self) -> str:
