@@ -25,6 +25,7 @@ from rankmux.wire import (
     Refused,
     Result,
     Routed,
+    SetBaton,
     Stop,
     Who,
 )
@@ -80,7 +81,7 @@ class ModelTurn:
     """The input of a turn; members are identified by their tickets."""
 
     now: float = 0.0
-    commands: list[tuple[int, Command]] = field(default_factory=list)
+    commands: list[tuple[int, Command | SetBaton]] = field(default_factory=list)
     results: list[tuple[int, Result]] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
     departures: dict[int, Cause] = field(default_factory=dict)
@@ -121,6 +122,7 @@ class RoomModel:
         self.owed: dict[int, list[Frame]] = {}
         self.observed: dict[int, list[Frame]] = {}
         self.changes: list[Changed] = []
+        self.batons: list[tuple[int, int, bytes]] = []  # written in the last turn: (seq, writer, payload)
         self.departed: list[Member] = []
         self.joined: list[Member] = []
         self.full: list[Join] = []
@@ -148,7 +150,7 @@ class RoomModel:
     def apply(self, turn: ModelTurn) -> None:
         """Results, expiries, commands, cancels, departures, joins, answers."""
         self.owed = {member.ticket: [] for member in self.members}
-        self.observed, self.changes = {}, []
+        self.observed, self.changes, self.batons = {}, [], []
         self.finished, self.refused, self.dropped = [], [], 0
         for ticket, result in turn.results:
             self._result(ticket, result)
@@ -224,10 +226,13 @@ class RoomModel:
                     self._end(waiting, ticket, waiting.untold.pop(ticket))
                     told += 1
 
-    def _command(self, now: float, sender: int, command: Command) -> None:
+    def _command(self, now: float, sender: int, command: Command | SetBaton) -> None:
         rank = [member.ticket for member in self.members].index(sender)
         juniors = range(rank + 1, len(self.members))
         waits = [waiting.id for waiting in self.waiting if waiting.sender == sender]
+        if isinstance(command, SetBaton):
+            self._write_baton(rank, sender, command)
+            return
         wants_results = bool(command.flags & CommandFlag.RESULTS)
         code = None
         executors: list[int] = []
@@ -295,6 +300,18 @@ class RoomModel:
         if not command.flags & CommandFlag.QUIET:
             accepted = Accepted(command.id, self.seq, len(executors), rejected, absent)
             self.owed[sender].append(accepted)
+
+    def _write_baton(self, rank: int, sender: int, baton: SetBaton) -> None:
+        code = RefusedCode.NOT_FIRST if rank else None
+        if len(baton.payload) > self.max_payload:
+            code = RefusedCode.TOO_BIG
+        if code is not None:
+            self.owed[sender].append(Refused(baton.id, code, ""))
+            self.refused.append((sender, code))
+            return
+        self.seq += 1
+        self.batons.append((self.seq, sender, baton.payload))
+        self.owed[sender].append(Accepted(baton.id, self.seq, 0, 0, 0))
 
     def _stop(self, waiting: Waiting) -> list[int]:
         """Tell those that still owe it a result; returns them."""

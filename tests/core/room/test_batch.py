@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rankmux._twin import TWIN
 from rankmux.codes import ErrorCode, FrameType, Status, Target
 from rankmux.core.client.decoder import FrameDecoder
-from rankmux.core.room.batch import OBSERVERS
+from rankmux.core.room.batch import BATON_WRITE, OBSERVERS
 from rankmux.core.wire.violations import bad_length, member_frame, observer_frame
 from rankmux.errors import ProtocolViolation
 from rankmux.wire import Cancel, Command, Hello, Leave, Ping, Pong, Result, SetBaton, Welcome, Who, Yield
@@ -63,6 +63,8 @@ def expected_feed(data: bytes, max_payload: int, ticket: int = TICKET) -> Taken:
         match frame:
             case Command():
                 commands.append((ticket, *frame))
+            case SetBaton():
+                commands.append((ticket, frame.id, BATON_WRITE, 0, 0, 0, frame.payload))
             case Result():
                 results.append((ticket, *frame))
             case Leave():
@@ -76,6 +78,17 @@ def expected_feed(data: bytes, max_payload: int, ticket: int = TICKET) -> Taken:
     return commands, results, events, taken
 
 
+def turn_by_turn(batch: Any, ticket: int, data: bytes) -> tuple[int, list[Any]]:
+    """Feed all of `data`: what is behind a YIELD is taken in the next turn."""
+    total, events = 0, []
+    while True:
+        taken, found = batch.feed(ticket, data[total:])
+        total += taken
+        events += map(comparable, found)
+        if not events or events[-1][0] != "Yield" or not taken:
+            return total, events
+
+
 def feed(framing: ModuleType, chunks: list[bytes], max_payload: int, ticket: int = TICKET) -> Taken:
     """Feed the chunks as a session does: unconsumed bytes are fed again, followed by more."""
     batch = framing.Batch(max_payload)
@@ -86,8 +99,8 @@ def feed(framing: ModuleType, chunks: list[bytes], max_payload: int, ticket: int
         if events and events[-1][0] in ("breach", "Leave"):
             total += len(chunk)
             continue
-        taken, found = batch.feed(ticket, held)
-        events += map(comparable, found)
+        taken, found = turn_by_turn(batch, ticket, held)
+        events += found
         held = held[taken:]
         total += taken
     commands, results = batch.entries()
@@ -422,8 +435,8 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
         assert frames, "the first one always"
     if not broken:
         batch.allow(1 << 40, 1 << 40, 1 << 40, 1 << 40, 50)
-        taken, found = batch.feed(TICKET, held)
-        events += map(comparable, found)
+        taken, found = turn_by_turn(batch, TICKET, held)
+        events += found
         held = held[taken:]
     assert (*batch.entries(), events, len(stream) - len(held)) == expected
 
@@ -457,6 +470,44 @@ def test_a_set_costs_what_it_names(framing):
     batch.allow(1 << 20, 1 << 20, 1 << 20, 10, 0)
     assert batch.feed(1, some) == (len(some), [])
     assert batch.shared_left == 1 << 20, "nobody is there"
+
+
+@pytest.mark.parametrize("behind", [Ping(b"x"), Command(1, Target.ALL, 0, 0, 0, b""), Cancel(1)])
+def test_behind_a_yield_begins_another_turn(framing, behind):
+    batch = framing.Batch(100)
+    stream = Ping(b"").encode() + Yield(7).encode() + behind.encode()
+    taken, events = batch.feed(1, stream)
+    assert (taken, events) == (14, [Ping(b""), Yield(7)])
+    assert not batch
+
+
+def test_a_leave_right_behind_a_yield_is_of_the_same_turn(framing):
+    batch = framing.Batch(100)
+    stream = Yield(7).encode() + Leave().encode() + Ping(b"").encode()
+    assert batch.feed(1, stream) == (len(stream), [Yield(7), Leave()])
+    assert batch.feed(2, stream[:-6]) == (9, [Yield(7)]), "it is not whole yet"
+
+
+def test_a_baton_stands_among_the_commands(framing):
+    """It counts as any frame that is no command, and is one of the batch; encoded and decoded it stays in its place."""
+    batch = framing.Batch(100)
+    commands = [
+        Command(1, Target.ALL, 0, 0, 0, b"a"),
+        SetBaton(2, b"note"),
+        Command(3, Target.ALL, 0, 0, 0, b"b"),
+    ]
+    stream = b"".join(frame.encode() for frame in commands)
+    batch.allow(100, 1000, 1000, 10, 1)
+    assert batch.feed(1, stream) == (len(stream), [])
+    entries = batch.entries()
+    assert entries[0][1] == (1, 2, BATON_WRITE, 0, 0, 0, b"note")
+    assert (len(batch), batch.work_left, batch.bytes_left) == (3, 100 - 10, 1000 - len(stream))
+    other = framing.Batch(100)
+    other.decode(batch.encode())
+    assert other.entries() == entries
+    batch.allow(100, 0, 1000, 10, 1)
+    baton = SetBaton(2, b"").encode()
+    assert batch.feed(1, baton) == (len(baton), []), "it is for nobody else yet"
 
 
 def test_a_turn_without_room_takes_nothing(framing):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rankmux.codes import Cause, CommandFlag, RefusedCode, Target
 from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
-from rankmux.wire import Accepted, Command, Execute, Rank, Refused
+from rankmux.wire import Accepted, Command, Execute, Rank, Refused, SetBaton
 
 from ...support.history import parse
 from ...support.laid import joined
@@ -24,10 +24,12 @@ PAYLOADS = st.binary(max_size=5)
 FLAGS = st.sampled_from([0, 1, 1, 2, 3, 5, 7])
 
 
-def commands_to(tickets: list[int]) -> st.SearchStrategy[Command]:
-    """Any command; a SET names members and tickets beside theirs."""
+def commands_to(tickets: list[int]) -> st.SearchStrategy[Command | SetBaton]:
+    """Any command or baton; a SET names members and tickets beside theirs."""
     named = st.sampled_from([0, 2**64 - 1, *tickets, *(ticket - 1 for ticket in tickets)])
-    return st.builds(
+    batons = st.builds(SetBaton, st.integers(0, 3), PAYLOADS)
+    sets = st.builds(to_set, st.integers(0, 3), st.sets(named, min_size=1, max_size=5), FLAGS, U32, PAYLOADS)
+    others = st.builds(
         lambda id_, to, arg, flags, ttl_ms, payload: Command(
             id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, payload
         ),
@@ -37,7 +39,8 @@ def commands_to(tickets: list[int]) -> st.SearchStrategy[Command]:
         FLAGS,
         U32,
         PAYLOADS,
-    ) | st.builds(to_set, st.integers(0, 3), st.sets(named, min_size=1, max_size=5), FLAGS, U32, PAYLOADS)
+    )
+    return others | sets | batons
 
 
 class Dispatched:
@@ -48,7 +51,7 @@ class Dispatched:
         framing: ModuleType,
         tickets: list[int],
         loads: list[int],
-        commands: list[tuple[int, Command]],
+        commands: list[tuple[int, Command | SetBaton]],
         waiting: Sequence[Waiting] = (),
         max_payload: int = 3,
         waiting_max: int = 2,
@@ -66,7 +69,7 @@ class Dispatched:
         for ticket, command in commands:
             octets = command.encode()
             assert batch.feed(ticket, octets) == (len(octets), [])
-        self.seq, self.opened, self.refused, self.dropped = framing.dispatch(
+        self.seq, self.opened, self.refused, self.batons, self.dropped = framing.dispatch(
             batch,
             array("Q", tickets),
             self.loads,
@@ -122,7 +125,10 @@ def test_dispatch_against_the_model(framing, data):
     assert [(e[0], e[3], e[4], e[5]) for e in found.ledger.entries()] == [
         (w.seq, w.tied, tuple(w.ranks), tuple(w.ranks.values())) for w in model.waiting
     ]
-    assert [told[3] for told in found.told] == list(range(1001, model.seq + 1))
+    assert found.batons == model.batons
+    assert sorted([told[3] for told in found.told] + [seq for seq, _, _ in found.batons]) == list(
+        range(1001, model.seq + 1)
+    )
     # the shared frames are stored once, and each rank's part is a prefix that ends with a frame
     steps = found.deliveries.steps
     assert [rank for rank, _ in steps] == sorted({rank for rank, _ in steps})
@@ -178,6 +184,28 @@ def test_a_set_that_nobody_executes(framing, named, code, words):
     (refused,) = parse(bytes(found.deliveries.refused[20]))
     assert (refused.id, refused.code, found.refused) == (7, code, [(20, code)])
     assert words in refused.text
+
+
+def test_a_baton_is_taken_from_rank_0_at_its_place(framing):
+    """It takes a seq between those of the commands; it is not refused for its id, nor for want of a junior."""
+    commands = [
+        (20, SetBaton(1, b"me")),
+        (10, Command(1, Target.ALL, 0, 1, 0, b"")),
+        (10, SetBaton(1, b"old")),
+        (10, SetBaton(1, b"")),
+        (10, SetBaton(2, b"long")),
+        (10, Command(2, Target.ALL, 0, 0, 0, b"")),
+    ]
+    found = Dispatched(framing, [10, 20], [0, 0], commands, away=[])
+    assert found.batons == [(1002, 10, b"old"), (1003, 10, b"")]
+    assert [(told[0], told[3]) for told in found.told] == [(0, 1001), (0, 1004)], "a baton is not told of"
+    answers = [Accepted(1, 1001, 1, 0, 0), Accepted(1, 1002, 0, 0, 0), Accepted(1, 1003, 0, 0, 0)]
+    assert parse(bytes(found.deliveries.accepted[10])) == [*answers, Accepted(2, 1004, 1, 0, 0)]
+    assert found.refused == [(10, RefusedCode.TOO_BIG), (20, RefusedCode.NOT_FIRST)]
+    (refused,) = parse(bytes(found.deliveries.refused[20]))
+    assert (refused.id, refused.code) == (1, RefusedCode.NOT_FIRST)
+    alone = Dispatched(framing, [10], [0], [(10, SetBaton(1, b"me"))])
+    assert alone.batons == [(1001, 10, b"me")]
 
 
 def test_the_absent_are_passed_over(framing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 from zlib import crc32
@@ -11,6 +12,7 @@ from zlib import crc32
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, Status, Target
+from rankmux.core.room import line
 from rankmux.core.room import room as module
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Departure, Entry, Join, Turn
@@ -26,14 +28,18 @@ SEATS = 8
 
 @pytest.fixture(params=TWINS, ids=lambda twin: twin.__name__)
 def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The room with one twin's ledger and dispatch."""
-    with mock.patch.multiple(
-        module,
-        Ledger=request.param.Ledger,
-        dispatch=request.param.dispatch,
-        rank_frames=request.param.rank_frames,
-    ):
+    with played_by(request.param):
         yield request.param
+
+
+@contextmanager
+def played_by(twin: Any) -> Iterator[None]:
+    """Rooms have that twin's ledger and dispatch."""
+    with (
+        mock.patch.multiple(module, Ledger=twin.Ledger, dispatch=twin.dispatch),
+        mock.patch.object(line, "rank_frames", twin.rank_frames),
+    ):
+        yield
 
 
 def a_room() -> Room:
@@ -95,9 +101,7 @@ def test_a_loaded_room_goes_on_as_the_other_would(twin: Any, seed: int) -> None:
 def test_both_twins_give_the_same_bytes() -> None:
     dumps = []
     for twin in TWINS:
-        with mock.patch.multiple(
-            module, Ledger=twin.Ledger, dispatch=twin.dispatch, rank_frames=twin.rank_frames
-        ):
+        with played_by(twin):
             room = a_room()
             room.apply(Turn(Entry(0, twin.Batch(100), joins=[Join(i, f"m{i}", "a:1") for i in range(5)])))
             run(twin, room, 7, 1, 25)
