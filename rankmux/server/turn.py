@@ -282,9 +282,9 @@ class Turns:
                 with connections.guard(conn, now):
                     connections.send(conn, bytes(changes), now)
         for key, frames in deliveries.observed.items():
-            if (conn := connections.owner(key)) is not None:  # one that has just ended gets its answers too
-                with connections.guard(conn, now):
-                    connections.send(conn, bytes(frames), now)
+            if (asker := connections.owner(key)) is not None:  # one that has just ended gets its answers too
+                with connections.guard(asker, now):
+                    connections.send(asker, bytes(frames), now)
 
     def _observe(self, fd: int, now: float) -> None:
         connections, config, room = self._connections, self._config, self._room

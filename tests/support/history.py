@@ -95,7 +95,7 @@ class History:
 
     def _done(self, frame: Done) -> None:
         counts = Counter(self.open.pop(frame.id).values())
-        assert list(frame[1:]) == [counts[status] for status in range(5)], "DONE is not what was routed"
+        assert list(frame[1:]) == [counts[status] for status in range(6)], "DONE is not what was routed"
 
 
 def check_together(histories: Iterable[History]) -> None:

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from rankmux.codes import FRAME_OVERHEAD, Cause, CommandFlag, RefusedCode, Status, Target
+from rankmux.codes import FRAME_OVERHEAD, Cause, Change, CommandFlag, RefusedCode, Status, Target
 from rankmux.core.room.turn import Join
 from rankmux.wire import (
     Accepted,
+    Changed,
     Command,
     Done,
     Execute,
@@ -24,12 +25,16 @@ from rankmux.wire import (
     Refused,
     Result,
     Routed,
+    SetBaton,
+    Stop,
     Who,
 )
 
 ORDER = (
     Execute,
+    Stop,
     Rank,
+    Changed,
     Accepted,
     Refused,
     Routed,
@@ -47,6 +52,7 @@ class Member:
     handle: int
     name: str
     address: str
+    absent: bool = False
 
 
 @dataclass
@@ -61,6 +67,7 @@ class Waiting:
     id: int
     deadline_ms: int
     ranks: dict[int, int]
+    tied: bool = False
     ended: dict[int, Status] = field(default_factory=dict)
     untold: dict[int, Status] = field(default_factory=dict)
     expired: bool = False
@@ -74,18 +81,23 @@ class ModelTurn:
     """The input of a turn; members are identified by their tickets."""
 
     now: float = 0.0
-    commands: list[tuple[int, Command]] = field(default_factory=list)
+    commands: list[tuple[int, Command | SetBaton]] = field(default_factory=list)
     results: list[tuple[int, Result]] = field(default_factory=list)
+    cancels: list[tuple[int, int]] = field(default_factory=list)
     departures: dict[int, Cause] = field(default_factory=dict)
     joins: list[Join] = field(default_factory=list)
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
     judge: bool = True  # whether due commands expire
-    slow: Container[int] = ()  # senders that receive LEFT and EXPIRED later
+    slow: Container[int] = ()  # senders that receive LEFT, EXPIRED and CANCELLED later
+    watchers: Container[int] = ()  # members that receive CHANGED
 
 
 class RoomModel:
-    """`owed` is the output of the last turn for each member present when it began, by ticket."""
+    """The output of the last turn: `owed`, for each member present when it began, by ticket; `changes`, all CHANGEDs.
+
+    `observed` are the answers to observers, by the numbers that stand for them in the place of tickets.
+    """
 
     def __init__(
         self,
@@ -108,6 +120,9 @@ class RoomModel:
         self.seq = 0
         self.last_ticket = 0
         self.owed: dict[int, list[Frame]] = {}
+        self.observed: dict[int, list[Frame]] = {}
+        self.changes: list[Changed] = []
+        self.batons: list[tuple[int, int, bytes]] = []  # written in the last turn: (seq, writer, payload)
         self.departed: list[Member] = []
         self.joined: list[Member] = []
         self.full: list[Join] = []
@@ -133,8 +148,9 @@ class RoomModel:
         return any(waiting.untold and waiting.sender not in slow for waiting in self.waiting)
 
     def apply(self, turn: ModelTurn) -> None:
-        """Results, expiries, commands, departures, joins, answers."""
+        """Results, expiries, commands, cancels, departures, joins, answers."""
         self.owed = {member.ticket: [] for member in self.members}
+        self.observed, self.changes, self.batons = {}, [], []
         self.finished, self.refused, self.dropped = [], [], 0
         for ticket, result in turn.results:
             self._result(ticket, result)
@@ -148,20 +164,32 @@ class RoomModel:
             for sender, command in turn.commands:
                 if sender == member.ticket:
                     self._command(turn.now, sender, command)
+        cancelled = [
+            self._cancel(sender, id_)
+            for member in self.members
+            for sender, id_ in turn.cancels
+            if sender == member.ticket
+        ]
         self._depart(turn.departures)
-        if self.departed:
+        if self.departed or any(cancelled):
             self._tell(turn.slow)
         self._join(turn.joins)
+        for ticket in self.owed:
+            if ticket in turn.watchers:
+                self.owed[ticket] += self.changes
         for waiting in sorted(self.finished, key=lambda waiting: waiting.seq):
             counts = Counter(waiting.ended.values())
-            done = Done(waiting.id, *(counts[Status(status)] for status in range(5)))
+            done = Done(waiting.id, *(counts[Status(status)] for status in range(6)))
             self.owed[waiting.sender].append(done)
         for ticket, who in turn.queries:
-            self.owed[ticket].append(self._page(who))
+            self._answers(ticket).append(self._page(who))
         for ticket, payload in turn.pings:
-            self.owed[ticket].append(Pong(payload))
+            self._answers(ticket).append(Pong(payload))
         for frames in self.owed.values():
             frames.sort(key=lambda frame: ORDER.index(type(frame)))
+
+    def _answers(self, ticket: int) -> list[Frame]:
+        return self.owed[ticket] if ticket in self.owed else self.observed.setdefault(ticket, [])
 
     def _find(self, seq: int) -> Waiting:
         return next(waiting for waiting in self.waiting if waiting.seq == seq)
@@ -198,35 +226,60 @@ class RoomModel:
                     self._end(waiting, ticket, waiting.untold.pop(ticket))
                     told += 1
 
-    def _command(self, now: float, sender: int, command: Command) -> None:
+    def _command(self, now: float, sender: int, command: Command | SetBaton) -> None:
         rank = [member.ticket for member in self.members].index(sender)
         juniors = range(rank + 1, len(self.members))
         waits = [waiting.id for waiting in self.waiting if waiting.sender == sender]
+        if isinstance(command, SetBaton):
+            self._write_baton(rank, sender, command)
+            return
         wants_results = bool(command.flags & CommandFlag.RESULTS)
         code = None
+        executors: list[int] = []
+        named: list[int] = []
+        rejected = rank if command.target == Target.ALL else 0
         if len(command.payload) > self.max_payload:
             code = RefusedCode.TOO_BIG
+        elif command.target == Target.SET:
+            named = [int.from_bytes(command.payload[at : at + 8]) for at in range(0, 8 * command.arg, 8)]
+            tickets = [member.ticket for member in self.members]
+            executors = [tickets.index(ticket) for ticket in named if ticket in tickets[rank + 1 :]]
+            rejected = len([ticket for ticket in named if ticket in tickets[: rank + 1]])
+            if rejected:
+                code = RefusedCode.NOT_LOWER
+            elif executors:
+                code = RefusedCode.ABSENT
+            else:
+                code = RefusedCode.NO_TARGET
         elif command.target == Target.ONE and command.arg >= len(self.members):
             code = RefusedCode.NO_SUCH_RANK
         elif command.target == Target.ONE and command.arg not in juniors:
             code = RefusedCode.NOT_LOWER
         elif not juniors:
             code = RefusedCode.NO_TARGET
-        elif command.id in waits:
-            code = RefusedCode.DUPLICATE
-        elif wants_results and len(waits) >= self.waiting_max:
-            code = RefusedCode.BUSY
-        executors: list[int] = []
-        if code is None:
+        else:
+            code = RefusedCode.ABSENT
             executors = {
                 Target.ALL: list(juniors),
                 Target.ONE: [command.arg],
                 Target.NEXT: [rank + 1],
-                Target.LEAST: [min(juniors, key=lambda junior: self.load(self.members[junior].ticket))],
+                Target.LEAST: list(juniors),
             }[Target(command.target)]
+        asked = len(named) - rejected if named else len(executors)
+        executors = [executor for executor in executors if not self.members[executor].absent]
+        absent = asked - len(executors)
+        if executors and command.target == Target.LEAST:
+            executors = [min(executors, key=lambda junior: self.load(self.members[junior].ticket))]
+            absent = 0
+        if executors:
+            code = None
+            if command.id in waits:
+                code = RefusedCode.DUPLICATE
+            elif wants_results and len(waits) >= self.waiting_max:
+                code = RefusedCode.BUSY
             owed = sum(self.load(member.ticket) for member in self.members)
             owed += sum(len(waiting.untold) for waiting in self.waiting)
-            if wants_results and owed + len(executors) > self.waiting_total_max:
+            if not code and wants_results and owed + len(executors) > self.waiting_total_max:
                 code = RefusedCode.BUSY
         if code is not None:
             self.owed[sender].append(Refused(command.id, code, ""))
@@ -237,19 +290,57 @@ class RoomModel:
         if wants_results:
             ttl_ms = ttl_ms or self.result_ttl_ms
             ranks = {self.members[executor].ticket: executor for executor in executors}
-            self.waiting.append(Waiting(self.seq, sender, command.id, round(now * 1000) + ttl_ms, ranks))
-        execute = Execute(self.seq, rank, int(wants_results), ttl_ms, command.payload)
+            tied = bool(command.flags & CommandFlag.TIED)
+            deadline_ms = round(now * 1000) + ttl_ms
+            self.waiting.append(Waiting(self.seq, sender, command.id, deadline_ms, ranks, tied))
+        payload = command.payload[8 * len(named) :]
+        execute = Execute(self.seq, rank, int(wants_results), ttl_ms, payload)
         for executor in executors:
             self.owed[self.members[executor].ticket].append(execute)
         if not command.flags & CommandFlag.QUIET:
-            rejected = rank if command.target == Target.ALL else 0
-            self.owed[sender].append(Accepted(command.id, self.seq, len(executors), rejected))
+            accepted = Accepted(command.id, self.seq, len(executors), rejected, absent)
+            self.owed[sender].append(accepted)
+
+    def _write_baton(self, rank: int, sender: int, baton: SetBaton) -> None:
+        code = RefusedCode.NOT_FIRST if rank else None
+        if len(baton.payload) > self.max_payload:
+            code = RefusedCode.TOO_BIG
+        if code is not None:
+            self.owed[sender].append(Refused(baton.id, code, ""))
+            self.refused.append((sender, code))
+            return
+        self.seq += 1
+        self.batons.append((self.seq, sender, baton.payload))
+        self.owed[sender].append(Accepted(baton.id, self.seq, 0, 0, 0))
+
+    def _stop(self, waiting: Waiting) -> list[int]:
+        """Tell those that still owe it a result; returns them."""
+        owing = [ticket for ticket in waiting.ranks if waiting.owes(ticket)]
+        for ticket in owing:
+            self.owed[ticket].append(Stop(waiting.seq))
+        return owing
+
+    def _cancel(self, sender: int, id_: int) -> bool:
+        """Whether anybody had to stop."""
+        for waiting in self.waiting:
+            if (waiting.sender, waiting.id) == (sender, id_):
+                owing = self._stop(waiting)
+                waiting.untold.update(dict.fromkeys(owing, Status.CANCELLED))
+                return bool(owing)
+        return False
 
     def _depart(self, causes: dict[int, Cause]) -> None:
         before = list(self.members)
         self.departed = [member for member in before if member.ticket in causes]
         self.members = [member for member in before if member.ticket not in causes]
-        self.seq += len(self.departed)
+        for rank, member in enumerate(before):
+            if member in self.departed:
+                self.seq += 1
+                change = Change[causes[member.ticket].name]
+                self._change(change, member, rank)
+                for waiting in self.waiting:
+                    if waiting.sender == member.ticket and waiting.tied:
+                        self._stop(waiting)
         self.waiting = [waiting for waiting in self.waiting if waiting.sender not in causes]
         for waiting in list(self.waiting):
             for member in self.departed:
@@ -270,12 +361,17 @@ class RoomModel:
             self.last_ticket += 1
             self.members.append(Member(self.last_ticket, join.handle, join.name, join.address))
             self.joined.append(self.members[-1])
+            self._change(Change.JOINED, self.members[-1], len(self.members) - 1)
+
+    def _change(self, what: Change, member: Member, rank: int) -> None:
+        self.changes.append(Changed(self.seq, what, member.ticket, rank, len(self.members), member.name))
 
     def _page(self, who: Who) -> Members:
         """As many seats as fit into a frame; one that is too long for any frame is listed alone, without its texts."""
         page = Members(who.id, self.seq, len(self.members), ())
         for rank, member in list(enumerate(self.members))[who.first_rank :][: who.count]:
-            info = MemberInfo(rank, member.ticket, self.load(member.ticket), member.name, member.address)
+            load, texts = self.load(member.ticket), (member.name, member.address)
+            info = MemberInfo(rank, member.ticket, load, *texts, member.absent)
             longer = page._replace(members=(*page.members, info))
             if len(longer.encode()) - 4 <= self.max_payload + FRAME_OVERHEAD:
                 page = longer

@@ -193,16 +193,15 @@ class Room:
         """Note when the commands (seq, ttl_ms) expire."""
         for seq, ttl_ms in opened:
             self._expiries.add(self._clock_ms + ttl_ms, seq)
-        self._expiries = self._expiries.trimmed()
+        self._expiries.trim()
 
     def _expire(self) -> None:
         """Note the ends of the commands that are due, a bounded number of results per turn."""
         ranks, left = self.ranks, _EXPIRED_PER_TURN
-        while left > 0:
-            deadline_ms = self._expiries.next_ms()
-            if deadline_ms is None or deadline_ms > self._clock_ms:
-                return
-            left -= self._ledger.expire(self._expiries.pop(), ranks.tickets, ranks.loads) or 1
+        while left > 0 and (seqs := self._expiries.due(self._clock_ms)):
+            before = len(seqs)
+            left -= self._ledger.expire(seqs, left, ranks.tickets, ranks.loads)
+            self._expiries.taken(before - len(seqs))
 
     def _cancel(self, cancels: list[tuple[int, int]], deliveries: Deliveries) -> int:
         """End the commands that are cancelled, the most senior sender's first; returns for how many executors."""

@@ -10,14 +10,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rankmux.codes import Cause, Status, Target
+from rankmux.codes import FRAME_OVERHEAD, Cause, Change, Status, Target
+from rankmux.core.room.batch import OBSERVERS
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join
-from rankmux.wire import Command, Execute, Result, Who
+from rankmux.wire import Changed, Command, Execute, Result, Who
 
-from ...support.history import History
+from ...support.history import History, parse
 from ...support.room_model import ModelTurn, RoomModel
 from ...support.room_turns import as_turn, owed
+from ...support.strategies import to_set
 
 
 def choices(*options: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -37,9 +39,10 @@ INDEXES = range(8)
 COMMANDS = choices(
     INDEXES,
     [0, 1, 2, 3],  # id
-    [Target.ALL, Target.ALL, Target.ALL, Target.ONE, Target.ONE, Target.NEXT, Target.LEAST],
+    [*[Target.ALL] * 3, *[Target.ONE] * 2, Target.NEXT, Target.LEAST, *[Target.SET] * 3],
     range(7),  # arg
-    [0, 1, 1, 1, 2, 3],  # flags
+    range(1, 512),  # the members of a SET, one each bit; the last bits are no members
+    [0, 1, 1, 1, 2, 3, 5, 5, 7],  # flags
     [0, 0, 1000, 2500, 0xFFFF_FFFF],  # ttl_ms
     [0, 0, 0, 1, 1, 2, 40, 41],  # bytes of payload
 )
@@ -49,6 +52,7 @@ ANSWERS = choices(
     [Status.OK, Status.OK, Status.FAILED, Status.REJECTED, Status.PART],
     [False, False, False, True],
 )
+CANCELS = choices(INDEXES, [0, 1, 2, 3])
 DEPARTURES = choices(INDEXES, list(Cause))
 JOINS = choices(["", "ada", "x" * 64], ["", "[::1]:7117"])
 QUERIES = choices(INDEXES, range(8), [0, 1, 2, 100, 0xFFFF_FFFF])
@@ -74,6 +78,7 @@ class RoomMachine(RuleBasedStateMachine):
     def open(self, seats, max_payload, waiting_max, ttl_ms, total, told_bytes):
         self.room = Room(seats, max_payload, waiting_max, ttl_ms, total, told_bytes)
         self.model = RoomModel(seats, max_payload, waiting_max, ttl_ms, total, told_bytes)
+        self.limits = (seats, max_payload, waiting_max, ttl_ms, total, told_bytes)
         self.now = 0.0
         self.handles = 0
         self.histories: dict[int, History] = {}
@@ -103,30 +108,61 @@ class RoomMachine(RuleBasedStateMachine):
     @rule(
         commands=st.lists(COMMANDS, max_size=5),
         answers=st.lists(ANSWERS, max_size=5),
+        cancels=few(CANCELS),
         departures=few(DEPARTURES),
         joins=few(JOINS),
         queries=few(QUERIES),
         pings=few(PINGS),
         later=st.sampled_from([0, 0, 0, 1, 2]),
         slow=few(st.sampled_from(INDEXES)),
+        watchers=few(st.sampled_from(INDEXES)),
+        observed=st.booleans(),
     )
-    def turn(self, commands, answers, departures, joins, queries, pings, later, slow):
+    def turn(
+        self, commands, answers, cancels, departures, joins, queries, pings, later, slow, watchers, observed
+    ):
         self.now += later
         turn = ModelTurn(self.now)
-        turn.commands = [
-            (
-                self.member(index),
-                Command(id_, to, arg if to == Target.ONE else 0, flags, ttl_ms, bytes(size)),
-            )
-            for index, id_, to, arg, flags, ttl_ms, size in commands
-        ]
+        turn.commands = [(self.member(index), self.command(*command)) for index, *command in commands]
         turn.results = [self.result(*answer) for answer in answers]
+        turn.cancels = [(self.member(index), id_) for index, id_ in cancels]
         turn.departures = {self.member(index): cause for index, cause in departures}
         turn.joins = [self.join(*join) for join in joins]
         turn.queries = [(self.member(index), Who(index, first, count)) for index, first, count in queries]
         turn.pings = [(self.member(index), payload) for index, payload in pings]
         turn.slow = {self.member(index) for index in slow}
+        turn.watchers = {self.member(index) for index in watchers}
+        if observed:
+            turn.queries += [(OBSERVERS + ticket, who) for ticket, who in turn.queries]
+            turn.pings += [(OBSERVERS + ticket, payload) for ticket, payload in turn.pings]
         self.apply(turn)
+
+    def command(
+        self, id_: int, target: Target, arg: int, mask: int, flags: int, ttl_ms: int, size: int
+    ) -> Command:
+        tickets = [member.ticket for member in self.model.members]
+        strangers = sorted({*range(1, self.model.last_ticket + 2)} - {*tickets})[-2:]
+        named = [ticket for bit, ticket in enumerate(tickets) if mask >> bit & 1]
+        named += [ticket for bit, ticket in enumerate(strangers, 7) if mask >> bit & 1]
+        fits = 15 + 8 * len(named) + size <= self.model.max_payload + FRAME_OVERHEAD
+        if target == Target.SET and named and fits:
+            return to_set(id_, named, flags, ttl_ms, bytes(size))
+        if target != Target.ONE:
+            arg = 0
+        return Command(id_, target % Target.SET, arg, flags, ttl_ms, bytes(size))
+
+    @rule()
+    def dump_and_load(self):
+        """Another room goes on with the dump of this one, all members connected elsewhere."""
+        other = Room(*self.limits)
+        other.load(self.room.dump())
+        assert other.dump() == self.room.dump()
+        self.room = other
+        for member in self.model.members:
+            member.handle = -1
+        for waiting in self.model.waiting:
+            if not any(waiting.owes(ticket) for ticket in waiting.ranks):
+                waiting.expired = True  # nothing is left to expire
 
     @precondition(lambda self: not self.model.members)
     @rule()
@@ -140,12 +176,21 @@ class RoomMachine(RuleBasedStateMachine):
         due = turn.judge and bool(self.model.due(turn.now))
         assert self.room.is_due(real_turn.entry) == (due or self.model.has_news(turn.slow))
         before = self.model.seq
+        self.line = [member.ticket for member in self.model.members]
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)
         model = self.model
         # the output for each member, byte by byte
-        got = owed(outcome)
+        got = owed(outcome, turn.watchers)
         assert got == model.owed
+        observed = outcome.deliveries.observed
+        assert {key: parse(bytes(frames)) for key, frames in observed.items()} == model.observed
+        # newcomers that watch are told of later joins only
+        if real_turn.watched:
+            for joined in outcome.joined:
+                start, end = outcome.deliveries.changes_after(joined.seq)
+                changes = parse(bytes(outcome.deliveries.executes[start:end]))
+                assert changes == [change for change in model.changes if change.seq > joined.seq]
         # the outcome that the server receives
         assert [(d.ticket, d.cause) for d in outcome.departed] == [
             (m.ticket, turn.departures[m.ticket]) for m in model.departed
@@ -165,19 +210,39 @@ class RoomMachine(RuleBasedStateMachine):
         assert told == list(range(before + 1, before + 1 + len(told)))
         # each ALL command is stored once in the shared frames
         everybody = {f for frames in got.values() for f in frames if isinstance(f, Execute)}
-        assert len(outcome.deliveries.executes) <= sum(len(f.encode()) for f in everybody)
+        shared = outcome.deliveries.executes
+        if outcome.deliveries.changes:
+            shared = shared[: outcome.deliveries.changes[0][1]]
+        assert len(shared) <= sum(len(f.encode()) for f in everybody)
         assert outcome.deliveries.executions == sum(
             isinstance(f, Execute) for frames in got.values() for f in frames
         )
         # checks from the side of a member
         for ticket, frames in got.items():
             self.histories[ticket].got(frames)
+            self.follow(frames, before)
             self.asked += [(ticket, f.seq) for f in frames if isinstance(f, Execute) and f.flags]
         for member in model.departed:
             del self.histories[member.ticket]
         for joined in outcome.joined:
             self.histories[joined.ticket] = History(joined.ticket, joined.rank, unique_ids=False)
         self.whole = True
+
+    def follow(self, frames: Sequence[Any], before: int) -> None:
+        """A watcher that applies the CHANGEDs to the line before the turn has the line after it."""
+        changes = [frame for frame in frames if isinstance(frame, Changed)]
+        if not changes:
+            return
+        known = self.line
+        for change in changes:
+            assert before < change.seq <= self.model.seq
+            if change.what == Change.JOINED:
+                known = [*known, change.ticket]
+                assert (change.rank, change.members) == (len(known) - 1, len(known))
+            else:
+                assert self.line[change.rank] == change.ticket
+                known = [other for other in known if other != change.ticket]
+        assert known == [member.ticket for member in self.model.members]
 
     @invariant()
     def agrees(self):
