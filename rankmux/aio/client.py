@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Self
@@ -140,21 +140,34 @@ class Client(Membership):
         payload: Payload,
         to: To = "all",
         *,
+        tickets: Iterable[int] | None = None,
         results: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executors have
         quiet: bool = False,
+        required: bool = False,
     ) -> Receipt:
-        """Have `payload` executed by members below: `"all"`, the `"next"`, the `"least"` loaded, or that of a rank.
+        """Have `payload` executed by members below.
+
+        `to` is `"all"`, the `"next"`, the `"least"` loaded; a member of `who()`, or several; the name of members, or a
+        pattern of names such as `"web-*"`; or a rank, which may be that of another member by then. `tickets` name
+        members instead of `to`. Names are looked up first, which takes a listing. Members above this client are counted
+        as rejected, absent ones, and those that are gone, as `absent`.
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log. Waits while the server has not read earlier output.
 
-        Raises CommandRefused when nobody got it, PayloadTooBig, ConnectionLost (whether it was executed is unknown
-        then), TimeoutError when the server does not answer, ArgumentError.
+        A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
+        `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
+        PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
+        unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
-        arguments = command_arguments(payload, to, results, timeout, quiet)
+        arguments = command_arguments(
+            payload, to, results, timeout, quiet, tickets=tickets, required=required
+        )
+        if arguments.to.names is not None:
+            arguments = arguments.looked_up(await self.who(), self.ticket)
         timeout_s = self._options.timeout_s
         if quiet:
             await asyncio.sleep(0)  # a task that sends much without waiting lets others run

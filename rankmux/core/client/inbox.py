@@ -11,7 +11,7 @@ from typing import TypeVar
 from weakref import ref
 
 from ...errors import CommandRefused, ConnectionLost, RankmuxError
-from ..wire.codes import Status
+from ..wire.codes import RefusedCode, Status, Target
 from .arguments import CommandArguments
 from .events import (
     ClientEvent,
@@ -86,9 +86,24 @@ class Inbox:
 
         Raises StateError or PayloadTooBig; nothing is sent then.
         """
-        payload, target, arg, results, quiet, ttl_ms = arguments
-        id_ = self._session.send_command(payload, target, arg, results=results, quiet=quiet, ttl_ms=ttl_ms)
-        return self.expect(id_, results) if results or not quiet else Progress(id_, results)
+        to, results, quiet = arguments.to, arguments.results, arguments.quiet
+        if to.target is Target.SET and not to.tickets:
+            progress = Progress(0, results, arguments.forgiving)
+            progress.refuse(CommandRefused(0, RefusedCode.NO_TARGET, "it names no member that is there"))
+            return progress
+        id_ = self._session.send_command(
+            arguments.payload,
+            to.target,
+            to.arg,
+            tickets=to.tickets,
+            results=results,
+            quiet=quiet,
+            tied=arguments.tied,
+            ttl_ms=arguments.ttl_ms,
+        )
+        if results or not quiet:
+            return self.expect(id_, results, arguments.forgiving)
+        return Progress(id_, results)
 
     def send_who(self, first_rank: int, count: int) -> PageRequest:
         """Send a WHO; its page comes to the returned request. Raises StateError."""
@@ -96,9 +111,9 @@ class Inbox:
         self._pages[request.id] = ref(request)
         return request
 
-    def expect(self, id_: int, wants_results: bool) -> Progress:
+    def expect(self, id_: int, wants_results: bool, forgiving: bool = False) -> Progress:
         """Follow the command `id_`, for as long as the caller holds the returned progress."""
-        progress = Progress(id_, wants_results)
+        progress = Progress(id_, wants_results, forgiving)
         self._by_id[id_] = ref(progress)
         return progress
 
@@ -122,10 +137,11 @@ class Inbox:
                 if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
                     progress.finish(event)
             case RefusalReceived():
+                refusal = CommandRefused(event.id, event.code, event.text)
                 if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
-                    progress.refuse(event)
+                    progress.refuse(refusal)
                 else:
-                    self.refusals.append(CommandRefused(event.id, event.code, event.text))
+                    self.refusals.append(refusal)
             case MembersPage():
                 if (request := _alive(self._pages.pop(event.id, None))) is not None:
                     request.page = event
