@@ -44,7 +44,7 @@ from .core.room.refusals import overload, refusal
 from .core.room.snapshot import UNTOLD as SNAPSHOT_UNTOLD
 from .core.wire import codes, layouts
 from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
-from .core.wire.frames import Leave, Pong, Who
+from .core.wire.frames import Leave, Pong, SetBaton, Who, Yield
 from .core.wire.violations import bad_length, member_frame, observer_frame
 from .errors import ProtocolViolation
 from .server.sockets import descriptors
@@ -54,7 +54,7 @@ from .system import reactor
 cdef uint32_t FRAME_OVERHEAD = codes.FRAME_OVERHEAD
 cdef uint8_t COMMAND = FrameType.COMMAND, RESULT = FrameType.RESULT
 cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
-cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE
+cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE, LEAVE_TYPE = FrameType.LEAVE
 cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST, SET = Target.SET
 cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET, TIED = CommandFlag.TIED
 cdef uint8_t REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT, PART = Status.PART
@@ -62,6 +62,7 @@ cdef uint8_t CANCELLED = Status.CANCELLED
 cdef uint8_t UNTOLD = SNAPSHOT_UNTOLD
 cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
 cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
+cdef int NOT_FIRST = RefusedCode.NOT_FIRST
 cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BIG, ABSENT = RefusedCode.ABSENT
 cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reactor.WRITABLE
 cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
@@ -70,6 +71,7 @@ cdef uint8_t WATCHES = descriptors.WATCHES
 cdef enum:
     OTHER_WORK = 8  # of frames, as in batch.py
     WAITING_WORK = 4
+    BATON_WRITE = 255
 cdef long long UNLIMITED = 1 << 62
 cdef uint64_t OBSERVERS = <uint64_t> 1 << 63  # as in batch.py
 

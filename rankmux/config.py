@@ -191,6 +191,10 @@ class Config:
     )
     accept_budget: int = _setting(64, "connections accepted per turn", 1, 100_000)
     tls_handshake_budget: int = _setting(4, "TLS handshake steps per turn", 1, 100_000)
+    keep_max_s: float = _setting(
+        60.0, "how long the seat of a lost connection is kept at most; 0: never", 0, 86_400
+    )
+    state: str = _setting("", "file that holds the kept seats over a planned restart; empty: they end")
     observers_max: int = _setting(16, "connections that look on without a seat", 0, 100_000)
     first_ticket: int = _setting(
         0, "ticket of the first member; 0: the Unix time in ms, times 1,000, so that tickets grow", 0, 1 << 53

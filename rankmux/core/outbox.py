@@ -192,6 +192,17 @@ class Outbox:
             self.drop(key)
         return gone
 
+    def rename(self, key: int, following: int) -> None:
+        """The queue of `key` is that of `following` from now on."""
+        queue = self.queues.pop(key, None)
+        if queue is None:
+            return
+        self.queues[following] = queue
+        for keys in (self.over, self.full):
+            if key in keys:
+                keys.remove(key)
+                keys.add(following)
+
     def largest(self) -> int:
         """The key with the longest queue."""
         return max(self.queues, key=lambda key: self.queues[key].size)

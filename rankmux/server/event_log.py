@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from ..core.room.ranks import Ranks
+from ..core.room.ranks import Ranks, has_seat
 from ..core.room.turn import Departed, Joined
 from ..core.wire.codes import RefusedCode, Target
 from ..system.json_lines import tagged
@@ -64,20 +64,30 @@ class EventLog:
         self._used[kind] = self._used.get(kind, 0) + count
 
     def joined(self, joined: list[Joined]) -> None:
-        """Log the members that joined, with their ranks."""
+        """Log the members that joined or returned, with their ranks."""
         for one in joined:
-            if self._may("joined"):
+            event = "returned" if one.returned else "joined"
+            if self._may(event):
                 facts = tagged(
-                    "joined",
+                    event,
                     name=excerpt(one.name),
                     rank=one.rank,
                     ticket=one.ticket,
                     seq=one.seq,
                     address=self._ranks.addresses[one.rank],
                 )
-                log.info(
-                    "joined: %s has rank %d, ticket %d", _who(one.name), one.rank, one.ticket, extra=facts
-                )
+                text = "%s: %s has rank %d, ticket %d"
+                log.info(text, event, _who(one.name), one.rank, one.ticket, extra=facts)
+
+    def absent(self, tickets: list[int], why: dict[int, str]) -> None:
+        """Log the members whose seats have no connection any more, and why (by ticket)."""
+        ranks = self._ranks
+        for ticket in tickets:
+            if has_seat(ranks.tickets, ticket) and self._may("absent"):
+                rank, reason = ranks.rank_of(ticket), why.get(ticket, "unknown")
+                name = ranks.names[rank]
+                facts = tagged("absent", name=excerpt(name), rank=rank, ticket=ticket, reason=reason)
+                log.info("absent: %s keeps rank %d: %s", _who(name), rank, reason, extra=facts)
 
     def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
         """Log the members that left with their reasons (by ticket), then the new ranking."""

@@ -34,6 +34,7 @@ from .kernel.fanout import Ring
 from .sequencer import LocalSequencer
 from .shutdown import Shutdown
 from .sockets.listener import Listener
+from .state_file import restore, store
 from .thread import ServerThread
 from .turn import Turns
 
@@ -62,7 +63,6 @@ class Server:
         **settings: object,
     ) -> None:
         self.config = config = config or Config(**settings)  # type: ignore[arg-type]
-        self.instance = secrets.randbits(64)
         self.stopped = False
         self._auth = Auth(config, tokens)
         self._reactor = Reactor(selector, clock)
@@ -75,6 +75,8 @@ class Server:
             told_max_bytes=config.outbox_soft_bytes,
             first_ticket=config.first_ticket or time.time_ns() // 1_000_000 * 1000,
         )
+        restored = restore(config.state, self.room, int(clock() * 1000)) if config.state else None
+        self.instance = secrets.randbits(64) if restored is None else restored
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)
         self._reaper = Reaper(config, self._reactor, self.connections)
@@ -88,7 +90,7 @@ class Server:
             config, self.instance, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
-            self._endpoint = open_endpoint(config, self._status, self._reactor, admin_listener)
+            self._endpoint = open_endpoint(config, self._status, self.kick, self._reactor, admin_listener)
         except BaseException:
             self._listener.close()
             self._reactor.close()
@@ -146,6 +148,13 @@ class Server:
         self._reload_asked = True
         self._reactor.wake()
 
+    def kick(self, ticket: int) -> bool:
+        """Throw out the member with that ticket, present or absent; False when no seat has it.
+
+        For the thread that runs the turns.
+        """
+        return self._turns.kick(ticket, self._reactor.clock())
+
     def close(self) -> None:
         """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open."""
         if self.stopped:
@@ -201,9 +210,16 @@ class Server:
         return wait if timeout is None else min(timeout, wait)
 
     def _shut_down(self, now: float) -> None:
+        left = {
+            ticket
+            for ticket, conn in self.connections.departing.items()
+            if conn.reason is not None and not conn.reason.keeps
+        }
         if self._shutdown.begin(now):
             self._status.close_doors()
             self._turns.freeze(now)
+            if self.config.state:
+                store(self.config.state, self.instance, self.room, left)
         if self._shutdown.is_over(now):
             self._shutdown.drop_all()
             self._reaper.reap(now)

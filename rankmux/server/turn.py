@@ -13,17 +13,19 @@ The statistics and the event log look at the outcome afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 
 from ..config import Config
 from ..core.room.batch import Batch
 from ..core.room.deliveries import Deliveries
+from ..core.room.ranks import has_seat
 from ..core.room.room import Room
 from ..core.room.turn import Departure, Entry, Join, Joined, Outcome, Turn
-from ..core.wire.codes import NO_RANK
+from ..core.wire.codes import NO_RANK, Cause
 from ..core.wire.frames import Welcome
 from .admin.stats import Stats
 from .connections.closes import CloseReason
-from .connections.connection import State
+from .connections.connection import Connection, State
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
 from .connections.registry import Connections
@@ -69,6 +71,7 @@ class Turns:
         self._event_log = event_log
         self._ring = ring
         self._frozen = False
+        self._kicked: list[int] = []  # tickets of the absent
 
     def run(self, ready: list[tuple[int, int]], now: float) -> list[int]:
         """One turn over the `ready` (fd, mask); returns the ready descriptors that are no connection's."""
@@ -93,7 +96,7 @@ class Turns:
 
     def patience(self, now: float) -> float:
         """The time in seconds that may pass until the next turn, if nothing becomes ready before."""
-        if self._intake.more() or self._connections.departing:
+        if self._intake.more() or self._connections.departing or self._kicked:
             return 0.0
         until = self._deadlines.next_at
         if not self._frozen and self._room.has_news(self._connections.outbox.over):
@@ -102,6 +105,17 @@ class Turns:
         if deadline_ms is not None:
             until = min(until, deadline_ms / 1000)
         return max(0.0, until - now)
+
+    def kick(self, ticket: int, now: float) -> bool:
+        """Throw out the member `ticket`, present or absent; False when no seat has that ticket (section 9)."""
+        if not has_seat(self._room.ranks.tickets, ticket) or self._frozen:
+            return False
+        conn = self._connections.seats.get(ticket)
+        if conn is not None:
+            self._connections.end(conn, CloseReason.KICKED, "the operator has thrown you out", now)
+        else:
+            self._kicked.append(ticket)
+        return True
 
     def start_over(self) -> None:
         """Drop the gathered input and empty the room."""
@@ -126,8 +140,8 @@ class Turns:
         entry.slow = connections.outbox.over
         if intake.cancels:
             entry.cancels = self._cancels()
-        if connections.departing:
-            entry.departures = self._departures()
+        if connections.departing or self._kicked:
+            self._depart(entry)
         if intake.joining:
             for conn in sorted(intake.joining, key=lambda conn: conn.serial):
                 if conn.state is not State.JOINING:
@@ -135,7 +149,7 @@ class Turns:
                 if conn.observes:
                     turn.observers.append(conn.fd)
                 else:
-                    entry.joins.append(Join(conn.fd, conn.name, conn.address))
+                    entry.joins.append(self._join(conn))
             intake.joining.clear()
         turn.watched = bool(connections.watchers) or any(self._watches(join.handle) for join in entry.joins)
         if not (entry or turn.is_asked() or self._room.is_due(entry)):
@@ -157,21 +171,36 @@ class Turns:
         self._intake.cancels = []
         return cancels
 
-    def _departures(self) -> list[Departure]:
-        """The departures of the turn: as many as owe no more results than one turn can end.
+    def _join(self, conn: Connection) -> Join:
+        join = Join(conn.fd, conn.name, conn.address)
+        if conn.keep is not None and conn.keep.ms:
+            join.secret = sha256(conn.keep.secret).digest()
+            join.keep_ms = min(conn.keep.ms, round(self._config.keep_max_s * 1000))
+            join.last_seq = conn.keep.last_seq
+            if self._config.tls_client_ca:
+                join.identity = "\n".join(sorted(conn.transport.peer_names()))
+        return join
+
+    def _depart(self, entry: Entry) -> None:
+        """Enter the departures and absences of the turn: as many as owe no more results than one turn can end.
 
         A member whose cancels wait for a turn with room for them departs behind these.
         """
-        departures, owed = [], 0
+        owed = 0
         waiting = {ticket for ticket, _ in self._intake.cancels}
+        kept = self._room.line.kept
+        entry.departures = [Departure(ticket, Cause.EVICTED) for ticket in self._kicked]
+        self._kicked.clear()
         for ticket, conn in self._connections.departing.items():
             if conn.reason is None or ticket in waiting:
                 continue
-            departures.append(Departure(ticket, conn.reason.cause))
+            if conn.reason.keeps and ticket in kept:
+                entry.absences.append(ticket)
+                continue
+            entry.departures.append(Departure(ticket, conn.reason.cause))
             owed += self._room.owed_by(ticket)
             if owed >= _ENDED_PER_TURN:
                 break
-        return departures
 
     # 3. apply
 
@@ -195,14 +224,35 @@ class Turns:
             self._queue(outcome, behind, now)
         if connections.observers:
             self._tell_observers(deliveries, now)
+        for ticket, place in outcome.yielded:
+            connections.rename(ticket, place.ticket)
+        reasons = {}
+        for ticket in outcome.absent:
+            if (lost := connections.seats.get(ticket)) is not None:
+                reasons[ticket] = lost.why
+                connections.detach(lost)
         for joined in outcome.joined:
             self._seat(joined, deliveries, now)
+        for barred in outcome.barred:
+            if (conn := connections.at(barred.handle)) is not None:
+                text = "the name in the certificate is not the one that took this seat"
+                connections.end(conn, CloseReason.AUTH, text, now)
         for full in outcome.full:
             if (conn := connections.at(full.handle)) is not None:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
         for fd in turn.observers:
             self._observe(fd, now)
-        return connections.unseat([gone.ticket for gone in outcome.departed])
+        return reasons | connections.unseat([gone.ticket for gone in outcome.departed])
+
+    def _take_over(self, ticket: int, now: float) -> None:
+        """Another connection has returned to that seat: if one still holds it here, it ends."""
+        connections = self._connections
+        if (conn := connections.seats.get(ticket)) is not None:
+            with connections.guard(conn, now):
+                connections.detach(conn)
+                connections.end(
+                    conn, CloseReason.TAKEN_OVER, "another connection has returned to your seat", now
+                )
 
     def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
         """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
@@ -244,18 +294,18 @@ class Turns:
         with connections.guard(conn, now):
             connections.observe(conn)
             welcome = self._welcome(0, room.seq, NO_RANK, len(room))
-            connections.send(conn, welcome, now)
+            connections.send(conn, welcome.encode(), now)
 
     def _seat(self, joined: Joined, deliveries: Deliveries, now: float) -> None:
         connections = self._connections
+        if joined.returned:
+            self._take_over(joined.ticket, now)
         conn = connections.at(joined.handle)
         if conn is None:
             return  # connected elsewhere
         try:
             connections.seat(conn, joined.ticket)
-            connections.send(
-                conn, self._welcome(joined.ticket, joined.seq, joined.rank, joined.rank + 1), now
-            )
+            connections.send(conn, self._welcome_to(joined, conn) + joined.baton, now)
             changes = (
                 deliveries.executes[slice(*deliveries.changes_after(joined.seq))] if conn.watches else b""
             )
@@ -266,7 +316,13 @@ class Turns:
                 raise  # the room has a seat for it that nobody would ever give up
             connections.blame(conn, error, now)
 
-    def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> bytes:
+    def _welcome_to(self, joined: Joined, conn: Connection) -> bytes:
+        welcome = self._welcome(joined.ticket, joined.seq, joined.rank, joined.members)
+        if conn.keep is not None:
+            welcome = welcome._replace(returned=joined.returned, keep_ms=joined.keep_ms)
+        return welcome.encode()
+
+    def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> Welcome:
         config = self._config
         return Welcome(
             self._instance,
@@ -277,7 +333,7 @@ class Turns:
             config.seats,
             config.max_payload,
             config.ping_ms,
-        ).encode()
+        )
 
     # 5. judge
 
@@ -303,6 +359,7 @@ class Turns:
     def _record(self, outcome: Outcome, reasons: dict[int, str], now: float) -> None:
         self._stats.count(outcome, self._room.ranks, now)
         if self._event_log.listens():
-            self._event_log.joined(outcome.joined)
             self._event_log.departed(outcome.departed, reasons)
+            self._event_log.absent(outcome.absent, reasons)
+            self._event_log.joined([*outcome.joined, *(place for _, place in outcome.yielded)])
             self._event_log.refused(outcome.refused)

@@ -37,7 +37,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 def test_the_worked_example():
     assert len(STORY) > 10
     with ExitStack() as stack:
-        server = stack.enter_context(Server(port=0, seats=10))
+        server = stack.enter_context(Server(port=0, seats=10, first_ticket=1))
         socks: dict[str, socket.socket] = {}
         for who, direction, text in STORY:
             if who not in socks:
@@ -62,6 +62,7 @@ def test_there_are_vectors():
     assert {name for name, _ in VECTORS} == {
         *("HELLO", "COMMAND", "RESULT", "WHO", "PING", "LEAVE", "WELCOME", "EXECUTE"),
         *("RANK", "ACCEPTED", "REFUSED", "ROUTED", "DONE", "MEMBERS", "ERROR"),
+        *("CANCEL", "YIELD", "YIELDED", "BATON", "CHANGED"),
     }
 
 

@@ -75,8 +75,9 @@ def serve(twin: str) -> Iterator[Serve]:
     """Starts fresh servers: `serve(seats, *flags)`; all are stopped and checked at the end."""
     servers: list[Server] = []
 
-    def start(seats: int = 10, *flags: str) -> Server:
-        servers.append(Server(seats, *flags, extension=twin == "extension"))
+    def start(seats: int = 10, *flags: str, first_ticket: int | None = 1) -> Server:
+        extension = twin == "extension"
+        servers.append(Server(seats, *flags, first_ticket=first_ticket, extension=extension))
         return servers[-1]
 
     yield start

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_PAYLOAD = 65_536
 HEADROOM = 64  # a frame's length may exceed max_payload by this much
@@ -25,6 +25,7 @@ class Target(IntEnum):
     ONE = 1
     NEXT = 2
     LEAST = 3
+    SET = 4
 
 
 class Status(IntEnum):
@@ -33,6 +34,7 @@ class Status(IntEnum):
     REJECTED = 2
     EXPIRED = 3
     LEFT = 4
+    CANCELLED = 5
     PART = 16
 
 
@@ -40,6 +42,7 @@ class Cause(IntEnum):
     LEFT = 1
     LOST = 2
     EVICTED = 3
+    YIELDED = 4
 
 
 class Refusal(IntEnum):
@@ -49,6 +52,8 @@ class Refusal(IntEnum):
     BUSY = 4
     DUPLICATE = 5
     TOO_BIG = 6
+    ABSENT = 7
+    NOT_FIRST = 8
 
 
 class Code(IntEnum):
@@ -65,11 +70,42 @@ class Code(IntEnum):
     RESOURCE = 9
     KICKED = 10
     INTERNAL = 11
+    TAKEN_OVER = 12
 
 
+class What(IntEnum):
+    """What CHANGED tells of a member."""
+
+    JOINED = 1
+    LEFT = 2
+    LOST = 3
+    EVICTED = 4
+    ABSENT = 5
+    BACK = 6
+    YIELDED = 7
+
+
+class How(IntEnum):
+    """How WELCOME's resume block says that the seat was taken."""
+
+    NEW = 0
+    RETURNED = 1
+
+
+class State(IntEnum):
+    """A member's state in MEMBERS."""
+
+    PRESENT = 0
+    ABSENT = 1
+
+
+OBSERVE = 1  # HELLO flag, bit 0
+WATCH = 2  # HELLO flag, bit 1
 RESULTS = 1  # COMMAND flag, bit 0
 QUIET = 2  # COMMAND flag, bit 1
+TIED = 4  # COMMAND flag, bit 2
 WANTED = 1  # EXECUTE flag, bit 0
+NO_RANK = U32_MAX  # an observer's rank in WELCOME
 
 
 class MalformedError(Exception):
@@ -121,6 +157,13 @@ class Result(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel(Frame):
+    kind = 0x04
+    shape = "I"
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Who(Frame):
     kind = 0x05
     shape = "III"
@@ -150,6 +193,23 @@ class Leave(Frame):
 
 
 @dataclass(frozen=True, slots=True)
+class Yield(Frame):
+    kind = 0x09
+    shape = "I"
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Frame):
+    """BATON as a client sends it."""
+
+    kind = 0x0A
+    shape = "I*"
+    id: int
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Welcome(Frame):
     kind = 0x81
     shape = "BQQQIIIIIz"
@@ -163,6 +223,16 @@ class Welcome(Frame):
     max_payload: int
     ping_ms: int
     resume: bytes = b""
+
+    @property
+    def how(self) -> How:
+        """Whether the seat is new or was returned to."""
+        return How(self.resume[0])
+
+    @property
+    def keep_ms(self) -> int:
+        """The keep that was granted."""
+        return int.from_bytes(self.resume[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +259,12 @@ class Rank(Frame):
 @dataclass(frozen=True, slots=True)
 class Accepted(Frame):
     kind = 0x84
-    shape = "IQII"
+    shape = "IQIII"
     id: int
     seq: int
     executors: int
     rejected: int
+    absent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,23 +290,25 @@ class Routed(Frame):
 @dataclass(frozen=True, slots=True)
 class Done(Frame):
     kind = 0x87
-    shape = "IIIIII"
+    shape = "IIIIIII"
     id: int
     ok: int = 0
     failed: int = 0
     rejected: int = 0
     expired: int = 0
     left: int = 0
+    cancelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
     """One entry of MEMBERS."""
 
-    shape: ClassVar[str] = "IQIss"
+    shape: ClassVar[str] = "IQIBss"
     rank: int
     ticket: int
     load: int
+    state: int
     name: str
     address: str
 
@@ -258,7 +331,63 @@ class Error(Frame):
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stop(Frame):
+    """CANCEL as the server sends it."""
+
+    kind = 0x8A
+    shape = "Q"
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded(Frame):
+    kind = 0x8B
+    shape = "IQQII"
+    id: int
+    seq: int
+    ticket: int
+    rank: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Baton(Frame):
+    """BATON as the server sends it."""
+
+    kind = 0x8C
+    shape = "QQ*"
+    seq: int
+    ticket: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Frame):
+    kind = 0x8D
+    shape = "QBQIIs"
+    seq: int
+    what: int
+    ticket: int
+    rank: int
+    members: int
+    name: str = ""
+
+
 FRAMES: dict[int, type[Frame]] = {cls.kind: cls for cls in Frame.__subclasses__()}
+
+
+def named(
+    ident: int, tickets: Iterable[int], payload: bytes = b"", *, flags: int = 0, ttl_ms: int = 0
+) -> Command:
+    """A COMMAND to SET: the tickets, unchanged, then the payload."""
+    listed = [struct.pack(">Q", ticket) for ticket in tickets]
+    return Command(ident, Target.SET, len(listed), flags, ttl_ms, b"".join(listed) + payload)
+
+
+def resume(secret: bytes, keep_ms: int = 60_000, last_seq: int = 0) -> bytes:
+    """The resume block of a HELLO."""
+    return struct.pack(">IQ", keep_ms, last_seq) + secret
 
 
 def envelope(kind: int, body: bytes = b"") -> bytes:
@@ -370,7 +499,11 @@ def _verify(frame: Frame) -> None:
         case Ping(opaque) | Pong(opaque):
             sound = len(opaque) <= 64
         case Welcome():
-            sound = frame.version == 1 and frame.rank < frame.members <= frame.capacity
+            sound = frame.version == 1 and frame.members <= frame.capacity and _resume_is_sound(frame)
+            if frame.ticket == 0:  # an observer
+                sound = sound and frame.rank == NO_RANK and not frame.resume
+            else:
+                sound = sound and frame.rank < frame.members
         case Execute():
             sound = frame.flags & ~WANTED == 0
         case Rank():
@@ -380,13 +513,23 @@ def _verify(frame: Frame) -> None:
         case Routed():
             sound = frame.status in set(Status)
         case Members():
+            sound = {seat.state for seat in frame.seats} <= set(State)
             ranks = [seat.rank for seat in frame.seats]
             tickets = [seat.ticket for seat in frame.seats]
-            sound = all(rank < frame.total for rank in ranks) and tickets == sorted(set(tickets))
+            sound = sound and all(rank < frame.total for rank in ranks) and tickets == sorted(set(tickets))
             sound = sound and ranks == list(range(ranks[0], ranks[0] + len(ranks)) if ranks else ())
         case Error():
             sound = frame.code in set(Code)
+        case Yielded():
+            sound = frame.rank < frame.members
+        case Changed():
+            sound = frame.what in set(What) and frame.ticket > 0 and frame.seq > 0
+            sound = sound and (frame.what != What.JOINED or frame.rank < frame.members)
         case _:
             sound = True
     if not sound:
         raise MalformedError(f"not a value the page knows: {frame!r:.300}")
+
+
+def _resume_is_sound(welcome: Welcome) -> bool:
+    return not welcome.resume or (len(welcome.resume) == 5 and welcome.resume[0] in set(How))

@@ -1,10 +1,12 @@
-"""A line of members, the most senior first, and queries about the commands among them."""
+"""A line of members, the most senior first: queries about the commands among them, and the loss of one of them."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from .frames import Execute
+from .frames import Execute, State
+from .peer import DEADLINE_S
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -23,3 +25,18 @@ def executors(line: list[Peer]) -> list[int]:
 def loads(peer: Peer) -> list[int]:
     """The loads of all members, by rank."""
     return [seat.load for seat in peer.who().seats]
+
+
+def states(peer: Peer) -> list[int]:
+    """Which members are present (0) and absent (1), by rank."""
+    return [seat.state for seat in peer.who().seats]
+
+
+def lose(witness: Peer, *lost: Peer) -> None:
+    """Cut the connections of members with a keep, and wait until the witness sees all of them absent."""
+    for peer in lost:
+        peer.close()
+    tickets = {peer.ticket for peer in lost}
+    deadline = time.monotonic() + DEADLINE_S
+    while not tickets <= {seat.ticket for seat in witness.who().seats if seat.state == State.ABSENT}:
+        assert time.monotonic() < deadline, "a member whose connection was cut is not absent"

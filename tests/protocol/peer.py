@@ -17,6 +17,7 @@ from .frames import (
     MAX_PAYLOAD,
     QUIET,
     RESULTS,
+    TIED,
     Code,
     Command,
     Error,
@@ -111,9 +112,9 @@ class Peer:
         """Send frames in one call."""
         self.raw(encode_all(*frames))
 
-    def hello(self, name: str = "", token: bytes = b"") -> Welcome:
+    def hello(self, name: str = "", token: bytes = b"", *, flags: int = 0, resume: bytes = b"") -> Welcome:
         """Send HELLO and receive WELCOME."""
-        self.send(Hello(name=name, token=token))
+        self.send(Hello(1, flags, name, token, resume))
         return self.expect(Welcome)
 
     def command(
@@ -125,10 +126,11 @@ class Peer:
         *,
         results: bool = False,
         quiet: bool = False,
+        tied: bool = False,
         ttl_ms: int = 0,
     ) -> None:
         """Send a COMMAND."""
-        flags = (RESULTS if results else 0) | (QUIET if quiet else 0)
+        flags = (RESULTS if results else 0) | (QUIET if quiet else 0) | (TIED if tied else 0)
         self.send(Command(ident, target, arg, flags, ttl_ms, payload))
 
     def result(self, seq: int, status: int = Status.OK, payload: bytes = b"") -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from .frames import OBSERVE, WATCH, Hello, Leave, resume
 from .peer import DEADLINE_S, Peer
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 20.0
 STOP_S = 15.0
 LISTENING = re.compile(r"listening on (\S+):(\d+) for (\d+) clients?\b")
+ADMIN = re.compile(r"admin endpoint: http://([^:/]+):(\d+)/")
 
 
 def environment(extension: bool) -> dict[str, str]:
@@ -48,9 +50,14 @@ def has_extension() -> bool:
 class Server:
     """A server process on a free loopback port, and the peers that talk to it."""
 
-    def __init__(self, seats: int, *flags: str, extension: bool = False) -> None:
+    def __init__(
+        self, seats: int, *flags: str, first_ticket: int | None = 1, extension: bool = False
+    ) -> None:
         self.seats = seats
+        if first_ticket is not None:  # otherwise the clock decides
+            flags = ("--first-ticket", str(first_ticket), *flags)
         self._peers: list[Peer] = []
+        self._secrets: list[bytes] = []
         self._paused = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         command = [sys.executable, "-m", "rankmux", "server", "-n", str(seats), "--port", "0", *flags]
@@ -83,6 +90,37 @@ class Server:
         peer.hello(name)
         return peer
 
+    def keep(
+        self, secret: bytes, name: str = "", *, keep_ms: int = 60_000, last_seq: int = 0, flags: int = 0
+    ) -> Peer:
+        """A new member with a keep, or the return to a seat that is kept for this secret."""
+        peer = self.connect()
+        peer.hello(name, flags=flags, resume=resume(secret, keep_ms, last_seq))
+        self.promise(secret)
+        return peer
+
+    def returning(self, secret: bytes, *, last_seq: int = 0, keep_ms: int = 60_000, name: str = "") -> Hello:
+        """The HELLO that asks for a keep or returns, for a test that sends it itself."""
+        self.promise(secret)
+        return Hello(name=name, resume=resume(secret, keep_ms, last_seq))
+
+    def promise(self, secret: bytes) -> None:
+        """Note a secret under which a seat may be kept, so that `vacate` frees it."""
+        if secret not in self._secrets:
+            self._secrets.append(secret)
+
+    def observe(self) -> Peer:
+        """An observer: it has no seat, and hears only what it asks."""
+        peer = self.connect()
+        peer.hello(flags=OBSERVE)
+        return peer
+
+    def watch(self) -> Peer:
+        """An observer that watches the line; it has no seat."""
+        peer = self.connect()
+        peer.hello(flags=OBSERVE | WATCH)
+        return peer
+
     def line(self, count: int) -> list[Peer]:
         """`count` new members, in rank order."""
         return [self.join() for _ in range(count)]
@@ -97,6 +135,12 @@ class Server:
     def vacate(self) -> None:
         """Wait until all seats are free."""
         self.release()
+        for secret in self._secrets:
+            keeper = self.connect()
+            keeper.send(Hello(resume=resume(secret)), Leave())
+            with suppress(AssertionError, OSError):  # whether the seat is free is asked below
+                keeper.drain()
+        self._secrets.clear()
         probe = self.join()
         probe.wait_for_total(1)
         probe.leave()
@@ -149,6 +193,14 @@ class Server:
         rings = names.count("anon_inode:[io_uring]")
         assert rings <= 1
         return len(names) - rings
+
+    def admin_address(self) -> tuple[str, int]:
+        """Where the admin endpoint listens, if it does so over TCP."""
+        deadline = time.monotonic() + START_S
+        while (found := ADMIN.search(self.log())) is None:
+            assert time.monotonic() < deadline, "the server does not say where its admin endpoint is"
+            time.sleep(0.01)
+        return found[1], int(found[2])
 
     def log(self) -> str:
         """The server's standard error."""

@@ -9,6 +9,7 @@ import pytest
 from .frames import (
     MAX_PAYLOAD,
     Accepted,
+    Cancel,
     Cause,
     Code,
     Command,
@@ -24,6 +25,8 @@ from .frames import (
     Status,
     Target,
     Who,
+    Write,
+    Yield,
     encode,
     envelope,
 )
@@ -50,10 +53,19 @@ PROTOCOL: dict[str, bytes] = {
     **{f"COMMAND of {n}": wire for n, wire in enumerate(cut(Command.kind, bytes(14)))},
     **{f"RESULT of {n}": wire for n, wire in enumerate(cut(Result.kind, bytes(9)))},
     **{f"WHO of {n}": wire for n, wire in enumerate(cut(Who.kind, bytes(12)))},
-    **{f"COMMAND flag {1 << bit}": encode(Command(1, flags=1 << bit)) for bit in range(2, 8)},
+    **{f"CANCEL of {n}": wire for n, wire in enumerate(cut(Cancel.kind, bytes(4)))},
+    **{f"YIELD of {n}": wire for n, wire in enumerate(cut(Yield.kind, bytes(4)))},
+    **{f"BATON of {n}": wire for n, wire in enumerate(cut(Write.kind, bytes(4)))},
+    "CANCEL too long": envelope(Cancel.kind, bytes(5)),
+    "YIELD too long": envelope(Yield.kind, bytes(5)),
+    **{f"COMMAND flag {1 << bit}": encode(Command(1, flags=1 << bit)) for bit in range(3, 8)},
     "COMMAND all flags": encode(Command(1, flags=0xFF)),
-    **{f"target {target}": encode(Command(1, target)) for target in (4, 5, 16, 128, 255)},
-    **{f"arg with {target.name}": encode(Command(1, target, 1)) for target in Target if target != Target.ONE},
+    **{f"target {target}": encode(Command(1, target)) for target in (5, 6, 16, 128, 255)},
+    **{
+        f"arg with {target.name}": encode(Command(1, target, 1))
+        for target in Target
+        if target not in (Target.ONE, Target.SET)
+    },
     "a large arg with ALL": encode(Command(1, Target.ALL, 0x8000_0000)),
     **{f"status {status}": encode(Result(1, status)) for status in (3, 4, 5, 15, 17, 32, 128, 255)},
 }
@@ -66,11 +78,9 @@ TOO_BIG: dict[str, bytes] = {
 }
 
 UNSUPPORTED: dict[str, bytes] = {
-    **{
-        f"type {kind:#04x}": envelope(kind) for kind in (0x00, 0x04, 0x09, 0x0A, 0x40, 0x7F, 0x80, 0x8A, 0xFF)
-    },
-    **{f"type {kind:#04x} with a body": envelope(kind, bytes(8)) for kind in (0x00, 0x04, 0x09, 0x0A, 0xFF)},
-    **{f"type {kind:#04x} from a client": envelope(kind, bytes(19)) for kind in range(0x81, 0x8A)},
+    **{f"type {kind:#04x}": envelope(kind) for kind in (0x00, 0x0B, 0x40, 0x7F, 0x80, 0x8E, 0xFF)},
+    **{f"type {kind:#04x} with a body": envelope(kind, bytes(8)) for kind in (0x00, 0x0B, 0xFF)},
+    **{f"type {kind:#04x} from a client": envelope(kind, bytes(19)) for kind in range(0x81, 0x8E)},
 }
 
 BREACHES = [
@@ -128,8 +138,8 @@ def test_a_breach_between_frames(room: Server, wire: bytes, code: Code) -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        encode(Command(1, flags=4, payload=b"x")),
-        encode(Command(1, 4, payload=b"x")),
+        encode(Command(1, flags=8, payload=b"x")),
+        encode(Command(1, 5, payload=b"x")),
         encode(Command(1, Target.ALL, 1, payload=b"x")),
     ],
     ids=["flag", "target", "arg"],

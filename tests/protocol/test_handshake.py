@@ -76,6 +76,22 @@ def test_a_newcomer_gets_the_largest_rank(room: Server) -> None:
     assert room.join().joined.rank == 2
 
 
+def test_the_first_ticket_is_the_clock_s(serve: Serve) -> None:
+    """Section 1: Unix milliseconds x 1,000, so that tickets keep growing over restarts."""
+    before = time.time_ns() // 1_000_000
+    server = serve(4, first_ticket=None)
+    first, second, third = (peer.ticket for peer in server.line(3))
+    after = time.time_ns() // 1_000_000
+    assert before * 1000 <= first <= after * 1000
+    assert first < second < third < 2**53
+    assert serve(4, first_ticket=None).join().ticket > third
+
+
+@pytest.mark.parametrize("first", [1, 2, 1_000_000, 2**53])
+def test_the_first_ticket_may_be_set(serve: Serve, first: int) -> None:
+    assert [peer.ticket for peer in serve(3, first_ticket=first).line(3)] == [first, first + 1, first + 2]
+
+
 def test_another_start_is_another_instance(serve: Serve) -> None:
     welcomes = [serve(1).join().joined for _ in range(2)]
     assert welcomes[0].instance != welcomes[1].instance

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .frames import Code, Hello, Ping, Who, envelope
+from .frames import OBSERVE, WATCH, Code, Hello, Ping, Who, envelope
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,17 +127,23 @@ def test_another_version(room: Server, version: int) -> None:
     peer.expect_error(Code.UNSUPPORTED)
 
 
-@pytest.mark.parametrize("flags", [1, 2, 0x80, 0xFF])
-def test_flags_in_hello(room: Server, flags: int) -> None:
+@pytest.mark.parametrize("flags", [4, 8, 0x80, 0xFC, 0xFF, OBSERVE | 4, WATCH | 0x80])
+def test_flags_that_are_not_known(room: Server, flags: int) -> None:
+    witness = room.join()
     peer = room.connect()
     peer.raw(envelope(Hello.kind, hello_body(flags=flags)))
-    peer.expect_error(Code.UNSUPPORTED)
+    peer.expect_error(Code.PROTOCOL)
+    assert witness.who().total == 1
 
 
-def test_resume_in_hello(room: Server) -> None:
+@pytest.mark.parametrize("size", [1, 4, 11, 12, 13, 20, 27, 45, 64, 1000])
+def test_a_resume_block_of_a_wrong_length(room: Server, size: int) -> None:
+    """Section 3: empty, or 12 bytes and a secret of 16 to 32."""
+    witness = room.join()
     peer = room.connect()
-    peer.raw(envelope(Hello.kind, hello_body(resume=b"x")))
-    peer.expect_error(Code.UNSUPPORTED)
+    peer.raw(envelope(Hello.kind, hello_body(resume=bytes(size))))
+    peer.expect_error(Code.PROTOCOL)
+    assert witness.who().total == 1
 
 
 # Tokens

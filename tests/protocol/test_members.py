@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .frames import U32_MAX, Execute, Leave, Members, Ping, Pong, Rank, Seat, Target, Who
+from .frames import U32_MAX, Execute, Leave, Members, Ping, Pong, Rank, Seat, State, Target, Who
 
 if TYPE_CHECKING:
     from .conftest import Serve
@@ -29,7 +29,7 @@ def test_a_seat_s_entry(room: Server) -> None:
         line[0].joined.seq + 6,  # four more joins, two commands
         5,
         tuple(
-            Seat(rank, peer.ticket, (0, 1, 1, 2, 1)[rank], names[rank], peer.address)
+            Seat(rank, peer.ticket, (0, 1, 1, 2, 1)[rank], State.PRESENT, names[rank], peer.address)
             for rank, peer in enumerate(line)
         ),
     )
@@ -109,7 +109,7 @@ def test_who_after_changes(room: Server) -> None:
     late = room.join("late")
     members = line[0].who()
     assert (members.seq, members.total) == (seq + 3, 4)
-    assert members.seats[-1] == Seat(3, late.ticket, 0, "late", late.address)
+    assert members.seats[-1] == Seat(3, late.ticket, 0, State.PRESENT, "late", late.address)
 
 
 def test_many_whos_are_answered_in_order(room: Server) -> None:

@@ -40,6 +40,11 @@ cdef inline bint is_for_others(uint8_t type_) noexcept:
     return type_ == COMMAND or type_ == RESULT
 
 
+cdef inline bint is_leave(const uint8_t *at, size_t size) noexcept:
+    """Whether a LEAVE comes next."""
+    return size >= HEAD and get_u32(at) == 1 and at[LENGTH_BYTES] == LEAVE_TYPE
+
+
 cdef bint is_set(const uint8_t *payload, uint32_t size, uint32_t count) noexcept:
     """Whether `payload` begins with `count` rising tickets, at least one."""
     cdef uint32_t i
@@ -103,7 +108,7 @@ cdef class Batch:
 
     def encode(self):
         """As `batch.Batch.encode`."""
-        return encode(*self.entries())
+        return encode(*self.entries(), BATON_WRITE)
 
     def decode(self, data):
         """As `batch.Batch.decode`."""
@@ -196,6 +201,12 @@ cdef class Batch:
             except ProtocolViolation as breach:
                 events.append(breach)
                 return end
+            if isinstance(frame, SetBaton):
+                self.take_baton(ticket, frame.id, cursor + HEAD + BATON_BODY, stop)
+                self.work_left -= OTHER_WORK
+                self.bytes_left -= stop - cursor
+                cursor = stop
+                continue
             if isinstance(frame, Who) and not self.may_list(frame):
                 break
             self.work_left -= OTHER_WORK
@@ -206,6 +217,8 @@ cdef class Batch:
             events.append(frame)
             if isinstance(frame, Leave):
                 return end
+            if isinstance(frame, Yield) and not is_leave(self.arena + cursor, end - cursor):
+                break  # what is behind it comes from another place in the line
         return cursor
 
     cdef bint may_list(self, who) except -1:
@@ -246,6 +259,20 @@ cdef class Batch:
             self.work_left -= arg
             self.shared_left -= size * min(<long long> arg, self.members) // max(1, self.members)
         return True
+
+    cdef int take_baton(self, uint64_t ticket, uint32_t id_, size_t payload, size_t end) except -1:
+        """Enter a BATON in its place among the commands."""
+        cdef CommandEntry *entry
+        grow(<void **> &self.commands, &self.command_capacity, self.command_count + 1, sizeof(CommandEntry))
+        entry = &self.commands[self.command_count]
+        self.command_count += 1
+        memset(entry, 0, sizeof(CommandEntry))
+        entry.ticket = ticket
+        entry.id = id_
+        entry.target = BATON_WRITE
+        entry.payload = payload
+        entry.size = end - payload
+        return 0
 
     cdef bint take_result(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
         """Enter a RESULT, or leave it to the words if something is odd about it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..._twin import twin
 from ...errors import ProtocolViolation
 from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, CommandFlag, FrameType, Target
-from ..wire.frames import Command, Frame, Leave, Pong, Who
+from ..wire.frames import Command, Frame, Leave, Pong, SetBaton, Who, Yield
 from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
 from ..wire.violations import bad_length, member_frame, observer_frame
 from .encoding import check_run, encode, runs
 
-__all__ = ["OBSERVERS", "OTHER_WORK", "UNLIMITED", "WAITING_WORK", "Batch", "Event"]
+__all__ = ["BATON_WRITE", "OBSERVERS", "OTHER_WORK", "UNLIMITED", "WAITING_WORK", "Batch", "Event"]
 
 WAITING_WORK = 4
 """The work of a COMMAND that wants results, which are accounted for."""
@@ -18,6 +18,8 @@ WAITING_WORK = 4
 OTHER_WORK = 8
 """The work of a frame that is no COMMAND or RESULT, which count as 1: it is made an object, and so is its answer."""
 UNLIMITED = 1 << 62
+BATON_WRITE = 255
+"""In the place of a command's target: it is no command, but a BATON (section 10), which has its place among them."""
 OBSERVERS = 1 << 63
 """From here on, numbers in the place of tickets name observers, who have none."""
 
@@ -26,6 +28,8 @@ _COMMAND_TYPE, _RESULT_TYPE = int(FrameType.COMMAND), int(FrameType.RESULT)
 _ALL, _ONE, _LEAST, _SET = int(Target.ALL), int(Target.ONE), int(Target.LEAST), int(Target.SET)
 _RESULTS = int(CommandFlag.RESULTS)
 _PLAIN_FLAGS = int(CommandFlag.RESULTS | CommandFlag.QUIET)
+
+_LEAVE = Leave().encode()
 
 Event = Frame | ProtocolViolation | int
 """Input of a member beside commands and results: a frame, a violation, an errno (0: end of stream)."""
@@ -76,7 +80,10 @@ class Batch:
     def entries(
         self,
     ) -> tuple[list[tuple[int, int, int, int, int, int, bytes]], list[tuple[int, int, int, bytes]]]:
-        """Commands: (ticket, id, target, arg, flags, ttl_ms, payload); results: (ticket, seq, status, payload)."""
+        """Commands: (ticket, id, target, arg, flags, ttl_ms, payload); results: (ticket, seq, status, payload).
+
+        A target of BATON_WRITE stands for a BATON.
+        """
         return self.commands, self.results
 
     def clear(self) -> None:
@@ -86,7 +93,7 @@ class Batch:
 
     def encode(self) -> bytes:
         """The batch as bytes (`encoding`); `decode` of an empty batch gives the same entries in the same order."""
-        return encode(*self.entries())
+        return encode(*self.entries(), BATON_WRITE)
 
     def decode(self, data: bytes) -> None:
         """Enter what `encode` wrote. Raises SnapshotError on anything else; entries before it have been entered."""
@@ -107,7 +114,8 @@ class Batch:
         Frames are taken until their work comes to `share`: the first one always, if the turn has room at all.
 
         Returns how many bytes that took and what else than commands and results was there. Behind a LEAVE or a breach
-        nothing counts any more: all of `data` is taken then, and nothing more may be fed for that ticket.
+        nothing counts any more: all of `data` is taken then, and nothing more may be fed for that ticket. Behind a
+        YIELD nothing is taken in this turn.
         """
         with memoryview(data) as view:
             return self._feed(ticket, view, share)
@@ -160,6 +168,12 @@ class Batch:
                 self._enter(ticket, *frame)
                 cursor = stop
                 continue
+            if isinstance(frame, SetBaton):
+                self.commands.append((ticket, frame.id, BATON_WRITE, 0, 0, 0, frame.payload))
+                self.work_left -= OTHER_WORK
+                self.bytes_left -= stop - cursor
+                cursor = stop
+                continue
             if isinstance(frame, Who) and not self._may_list(frame):
                 break
             self.work_left -= OTHER_WORK
@@ -170,6 +184,8 @@ class Batch:
             events.append(frame)
             if isinstance(frame, Leave):
                 return end, events
+            if isinstance(frame, Yield) and data[cursor : cursor + len(_LEAVE)] != _LEAVE:
+                break  # what is behind it comes from another place in the line
         return cursor, events
 
     def _enter(

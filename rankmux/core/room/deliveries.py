@@ -27,6 +27,7 @@ class Deliveries:
     `directed`     by the rank of its receiver, (where to splice it into `executes`, frame) in the order of the sequence
     `departed`     the ranks that were vacated, rising
     `rank_frames`  RANK_FRAME_BYTES for each survivor behind the first departed, in the order of their ranks
+    `baton`        the rank of the member that has got rank 0 and its BATON frame, or None
     `accepted` … `pongs`  the answers by ticket, one buffer a kind because the kinds have an order (section 4)
     `answers`      all kinds in that order
     `changes`      CHANGED frames at the end of `executes`, for those who watch: (seq, where it begins), seqs rising
@@ -36,6 +37,7 @@ class Deliveries:
     __slots__ = (
         "accepted",
         "answers",
+        "baton",
         "changes",
         "departed",
         "directed",
@@ -49,6 +51,7 @@ class Deliveries:
         "refused",
         "routed",
         "steps",
+        "yielded",
     )
 
     def __init__(self) -> None:
@@ -61,9 +64,19 @@ class Deliveries:
         self.refused: dict[int, bytearray] = {}
         self.routed: dict[int, bytearray] = {}
         self.done: dict[int, bytearray] = {}
+        self.yielded: dict[int, bytearray] = {}
         self.members: dict[int, bytearray] = {}
         self.pongs: dict[int, bytearray] = {}
-        self.answers = (self.accepted, self.refused, self.routed, self.done, self.members, self.pongs)
+        self.answers = (
+            self.accepted,
+            self.refused,
+            self.routed,
+            self.done,
+            self.yielded,
+            self.members,
+            self.pongs,
+        )
+        self.baton: tuple[int, bytes] | None = None
         self.changes: list[tuple[int, int]] = []
         self.observed: dict[int, bytearray] = {}
         self.executions = 0
@@ -118,6 +131,8 @@ class Deliveries:
             pieces.append((start, end))
         if frame := self.rank_frame(rank):
             pieces.append(frame)
+        if self.baton is not None and self.baton[0] == rank:
+            pieces.append(self.baton[1])
         if watches and self.changes:
             pieces.append(self.changes_after(0))
         pieces += [kind[ticket] for kind in self.answers if ticket in kind]

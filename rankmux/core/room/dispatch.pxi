@@ -15,7 +15,7 @@ def dispatch(
 ):
     """As `dispatch.dispatch`."""
     cdef bytearray executes = deliveries.executes
-    cdef list steps = deliveries.steps, opened = [], refused = []
+    cdef list steps = deliveries.steps, opened = [], refused = [], batons = []
     cdef dict directed = deliveries.directed, accepted = deliveries.accepted
     cdef Py_ssize_t members = len(tickets), rank = 0, first, last, executors, rejected, absent, receiver
     cdef size_t skip  # bytes of tickets in front of the payload
@@ -50,6 +50,14 @@ def dispatch(
         skip = 0
         if command.size > batch.max_payload:
             code = REFUSED_TOO_BIG
+        elif command.target == BATON_WRITE:
+            code = NOT_FIRST if rank else 0
+            if not code:
+                seq += 1
+                batons.append((seq, ticket, batch.bytes_at(command.payload, command.size)))
+                at = put_head(answer(accepted, ticket, HEAD + ACCEPTED_BODY), ACCEPTED_BODY, ACCEPTED)
+                memset(put_u64(put_u32(at, command.id), seq), 0, 12)
+                continue
         elif command.target == SET:
             skip = command.arg * TICKET_BYTES
             chosen = array("I")
@@ -121,7 +129,7 @@ def dispatch(
             payload = batch.bytes_at(command.payload + skip, command.size - skip)
             observe(rank, command.target, command.arg, seq, executors, rejected, payload)
     deliveries.executions += executions
-    return seq, opened, refused, dropped
+    return seq, opened, refused, batons, dropped
 
 
 cdef int by_seniority(const void *a, const void *b) noexcept nogil:

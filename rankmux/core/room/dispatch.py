@@ -18,7 +18,7 @@ from ..wire.layouts import (
     RANK_LENGTH,
     TICKET,
 )
-from .batch import Batch
+from .batch import BATON_WRITE, Batch
 from .deliveries import Deliveries
 from .ledger import Ledger
 from .refusals import overload, refusal
@@ -49,17 +49,18 @@ def dispatch(
     waiting_total_max: int,
     result_ttl_ms: int,
     observe: Observe | None,
-) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]], int]:
+) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int, bytes]], int]:
     """Dispatch the commands of `batch`, the most senior sender's first (sections 4 and 5).
 
     `tickets` and `loads` are the columns of the ranks, `away` the ranks of the absent, rising. Returns the last seq
-    used, (seq, ttl_ms) of each command that waits for results, (ticket, code) of each refused, and the number dropped
-    for want of a seat.
+    used, (seq, ttl_ms) of each command that waits for results, (ticket, code) of each refused, (seq, ticket, payload)
+    of each baton written, and the number dropped for want of a seat.
     """
     executes, steps, directed = deliveries.executes, deliveries.steps, deliveries.directed
     accepted, max_payload, members = deliveries.accepted, batch.max_payload, len(tickets)
     opened: list[tuple[int, int]] = []
     refused: list[tuple[int, int]] = []
+    batons: list[tuple[int, int, bytes]] = []
     dropped = 0
     for ticket, id_, target, arg, flags, asked_ttl_ms, payload in sorted(batch.commands, key=itemgetter(0)):
         rank = bisect_left(tickets, ticket)
@@ -74,6 +75,14 @@ def dispatch(
         code = 0
         if len(payload) > max_payload:
             code = RefusedCode.TOO_BIG
+        elif target == BATON_WRITE:
+            code = RefusedCode.NOT_FIRST if rank else 0
+            if not code:
+                seq += 1
+                batons.append((seq, ticket, payload))
+                frame = ACCEPTED_FRAME.pack(ACCEPTED_LENGTH, _ACCEPTED_TYPE, id_, seq, 0, 0, 0)
+                deliveries.answer(accepted, ticket, frame)
+                continue
         elif target == _SET:
             chosen, rejected, absent, code = _named(payload[: arg * TICKET.size], rank, tickets, away)
         elif target == _ONE:
@@ -86,7 +95,7 @@ def dispatch(
             code = RefusedCode.NO_TARGET
         elif target == _NEXT:
             last = first + 1
-        if away and not code and target != _SET:
+        if away and not code and target not in (_SET, BATON_WRITE):
             chosen = _present(first, last, away)
             absent = last - first - len(chosen)
             if not chosen:
@@ -98,7 +107,7 @@ def dispatch(
             first = _least(loads, first) if chosen is None else min(chosen, key=loads.__getitem__)
             last, chosen = first + 1, None
         executors = last - first if chosen is None else len(chosen)
-        if not code:
+        if not code and target != BATON_WRITE:
             if ledger.waits(ticket, id_):
                 code = RefusedCode.DUPLICATE
             elif flags & _RESULTS and ledger.count(ticket) >= waiting_max:
@@ -145,7 +154,7 @@ def dispatch(
             deliveries.answer(accepted, ticket, frame)
         if observe is not None:
             observe(rank, target, arg, seq, executors, rejected, said)
-    return seq, opened, refused, dropped
+    return seq, opened, refused, batons, dropped
 
 
 def _named(

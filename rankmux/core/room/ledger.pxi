@@ -200,20 +200,22 @@ cdef class Ledger:
                 end(self, waiting, at, entry.status)
         return dropped
 
-    def leave(self, gone, Py_ssize_t owing):
+    def leave(self, gone, Py_ssize_t owing, uint64_t behind=0):
         """As `ledger.Ledger.leave`."""
         cdef array tickets = array("Q", gone)
         cdef const uint64_t *leaving = <const uint64_t *> tickets.data.as_ulonglongs
-        cdef Py_ssize_t i, at, count = len(tickets)
+        cdef Py_ssize_t i, at, count = len(tickets), before = owing
         cdef Waiting waiting
         for i in range(count):
             for waiting in self.by_executor.get(leaving[i], {}).values():
-                if not waiting.answered[0]:
+                if waiting.seq > behind and not waiting.answered[0]:
                     note(self, waiting, 0, LEFT)
                     owing -= 1
         if not owing:
-            return
+            return before
         for waiting in self.shared.values():
+            if waiting.seq <= behind:
+                continue
             for i in range(find(leaving, 0, count, waiting.tickets[0]), count):
                 if leaving[i] > waiting.tickets[waiting.size - 1]:
                     break
@@ -223,6 +225,7 @@ cdef class Ledger:
                     owing -= 1
             if not owing:
                 break
+        return before - owing
 
     def expire(self, uint64_t seq, array tickets, array loads):
         """As `ledger.Ledger.expire`."""

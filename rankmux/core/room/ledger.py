@@ -194,17 +194,21 @@ class Ledger:
                 self._end(waiting, at, status)
         return dropped
 
-    def leave(self, gone: Sequence[int], owing: int) -> None:
-        """The members `gone` (tickets, rising) departed; `owing` results, which they owed in all, are LEFT.
+    def leave(self, gone: Sequence[int], owing: int, behind: int = 0) -> int:
+        """The members `gone` (tickets, rising) departed; up to `owing` results, which they owed in all, are LEFT.
 
-        Costs what they owed, and a look at the commands that they shared with others.
+        Only those of commands with a seq greater than `behind`. Returns how many that were. Costs what they owed, and a
+        look at the commands that they shared with others.
         """
+        before = owing
         for ticket in gone:
             for waiting in self._by_executor.get(ticket, {}).values():
-                if not waiting.answered[0]:
+                if waiting.seq > behind and not waiting.answered[0]:
                     self._note(waiting, 0, Status.LEFT)
                     owing -= 1
         for waiting in self._shared.values() if owing else ():
+            if waiting.seq <= behind:
+                continue
             first, last = bisect_left(gone, waiting.tickets[0]), bisect_right(gone, waiting.tickets[-1])
             for ticket in gone[first:last]:
                 at = bisect_left(waiting.tickets, ticket)
@@ -213,6 +217,7 @@ class Ledger:
                     owing -= 1
             if not owing:
                 break
+        return before - owing
 
     def expire(self, seq: int, tickets: Sequence[int], loads: array[int]) -> int:
         """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED. Returns how much."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..wire.codes import FrameType, RefusedCode, Target
 from ..wire.layouts import REFUSED_FRAME, REFUSED_LENGTH
 
-__all__ = ["overload", "refusal"]
+__all__ = ["no_successor", "overload", "refusal"]
 
 # Plain numbers: a flood of commands that are refused runs through here.
 _REFUSED_TYPE = int(FrameType.REFUSED)
 _ONE, _NEXT, _SET = int(Target.ONE), int(Target.NEXT), int(Target.SET)
-_NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE, _ABSENT = map(
+_NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE, _ABSENT, _NOT_FIRST = map(
     int,
     (
         RefusedCode.NO_TARGET,
@@ -19,6 +19,7 @@ _NO_TARGET, _NOT_LOWER, _NO_SUCH_RANK, _BUSY, _DUPLICATE, _ABSENT = map(
         RefusedCode.BUSY,
         RefusedCode.DUPLICATE,
         RefusedCode.ABSENT,
+        RefusedCode.NOT_FIRST,
     ),
 )
 
@@ -37,6 +38,8 @@ def refusal(id_: int, code: int, target: int, arg: int, members: int, size: int,
         text = f"a command with id {id_} waits for results already"
     elif code == _ABSENT:
         text = _absence(target, arg)
+    elif code == _NOT_FIRST:
+        text = "only the member with rank 0 may write the baton"
     else:
         text = f"the payload is {size} bytes, at most {limit} are allowed"
     return _frame(id_, code, text)
@@ -60,3 +63,8 @@ def overload(id_: int, limit: int) -> bytes:
 def _frame(id_: int, code: int, text: str) -> bytes:
     raw = text.encode()
     return REFUSED_FRAME.pack(REFUSED_LENGTH + len(raw), _REFUSED_TYPE, id_, code) + raw
+
+
+def no_successor(id_: int, alone: bool) -> bytes:
+    """The REFUSED frame for the YIELD `id_` of a member that has nobody present below it (section 10)."""
+    return _frame(id_, _NO_TARGET, "nobody is below you" if alone else "everybody below you is absent")

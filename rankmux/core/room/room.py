@@ -6,35 +6,29 @@ applies them. No I/O, no clock (times come in with the entry), no randomness.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from operator import itemgetter
 
 from ...errors import SnapshotError
-from ..wire.codes import FRAME_OVERHEAD, Cause, Change, FrameType
+from ..wire.codes import FRAME_OVERHEAD, FrameType
 from ..wire.fields import frame
-from ..wire.frames import Changed, Pong, Stop, Who
+from ..wire.frames import Pong, Who
 from ..wire.layouts import MEMBER, MEMBERS, MEMBERS_LENGTH, ROUTED_FRAME
 from .batch import OBSERVERS
+from .changes import tell_changes
 from .deliveries import Deliveries
-from .dispatch import Observe, dispatch, rank_frames
+from .dispatch import Observe, dispatch
 from .expiry import Expiries
 from .ledger import Ledger
+from .line import Line, Moves, stop
 from .ranks import Ranks, has_seat
 from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
-from .turn import Departed, Departure, Entry, Join, Joined, Outcome, Turn
+from .turn import Entry, Outcome, Turn
 
 __all__ = ["Room"]
 
 _EXPIRED_PER_TURN = 2048  # results that expire in one turn
 _TOLD_PER_TURN = 2048  # LEFT and EXPIRED that go out in one turn
-_NONE = array("I")
-_CHANGES = {
-    Cause.LEFT: Change.LEFT,
-    Cause.LOST: Change.LOST,
-    Cause.EVICTED: Change.EVICTED,
-    Cause.YIELDED: Change.YIELDED,
-}
 
 
 class Room:
@@ -50,14 +44,12 @@ class Room:
         "_expiries",
         "_ledger",
         "_max_payload",
-        "_next_ticket",
         "_result_ttl_ms",
         "_told_max",
         "_waiting_max",
         "_waiting_total_max",
-        "ranks",
+        "line",
         "seats",
-        "seq",
     )
 
     def __init__(
@@ -71,20 +63,28 @@ class Room:
         first_ticket: int = 1,
     ) -> None:
         self.seats = seats
-        self.seq = 0
-        self.ranks = Ranks()
+        self.line = Line(seats, first_ticket)
         self._ledger = Ledger()
         self._max_payload = max_payload
         self._waiting_max = waiting_max
         self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
         self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
-        self._next_ticket = first_ticket
         self._clock_ms = 0
         self._expiries = Expiries(self._ledger)
 
     def __len__(self) -> int:
-        return len(self.ranks)
+        return len(self.line.ranks)
+
+    @property
+    def ranks(self) -> Ranks:
+        """Who holds which rank."""
+        return self.line.ranks
+
+    @property
+    def seq(self) -> int:
+        """The last number that an event took."""
+        return self.line.seq
 
     @property
     def waiting(self) -> int:
@@ -101,8 +101,13 @@ class Room:
         return self._ledger.owed_to(ticket, id_)
 
     def next_deadline_ms(self) -> int | None:
-        """When the next command that waits for results expires, by the clock of the entries; never too late."""
-        return self._expiries.next_ms()
+        """When the next command that waits for results expires, or a keep is over, by the clock of the entries.
+
+        Never too late.
+        """
+        moments = self._expiries.next_ms(), self.line.kept.next_ms()
+        due = [moment for moment in moments if moment is not None]
+        return min(due, default=None)
 
     def is_due(self, entry: Entry) -> bool:
         """Whether anything expires in `entry`, or a sender is still to be told of what has."""
@@ -115,22 +120,23 @@ class Room:
         return self._ledger.has_news(slow)
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
-        """Apply `turn`: results and expiries, commands, cancels, departures, joins; answers come last."""
+        """Apply `turn` in the order of section 4; answers come last."""
         entry = turn.entry
         self._clock_ms = max(self._clock_ms, entry.clock_ms)
         deliveries = Deliveries()
-        ranks, ledger = self.ranks, self._ledger
+        line, ledger = self.line, self._ledger
+        ranks = line.ranks
         tickets, handles = ranks.tickets, ranks.handles
         dropped = ledger.settle(entry.batch, tickets, ranks.loads, deliveries.routed)
         if entry.judge:
             self._expire()
         told = ledger.tell(entry.slow, _TOLD_PER_TURN, self._told_max, deliveries.routed)
-        first_seq = self.seq
-        self.seq, opened, refused, unseated = dispatch(
+        first_seq = line.seq
+        line.seq, opened, refused, batons, unseated = dispatch(
             entry.batch,
             tickets,
             ranks.loads,
-            _NONE,
+            line.kept.away(),
             ledger,
             deliveries,
             first_seq,
@@ -139,18 +145,39 @@ class Room:
             self._result_ttl_ms,
             observe,
         )
-        commands = self.seq - first_seq
+        commands = line.seq - first_seq - len(batons)
         self._await(opened)
+        if batons:
+            line.baton = batons[-1] if batons[-1][2] else None
         cancelled = self._cancel(entry.cancels, deliveries) if entry.cancels else 0
-        if entry.departures or entry.joins:
+        moves = Moves()
+        if entry.moves() or (entry.judge and line.is_keep_over(self._clock_ms)):
             tickets, handles = tickets[:], handles[:]
-        departed = self._depart(entry.departures, deliveries) if entry.departures else []
-        if departed or cancelled:
+            moves = line.move(entry, tickets, ledger, deliveries, self._clock_ms)
+        if moves.departed or moves.places or cancelled:
             ledger.tell(entry.slow, _TOLD_PER_TURN - told + cancelled, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
-        joined, full = self._join(entry.joins)
-        if turn.watched:
-            self._tell_changes(departed, joined, deliveries)
+        if turn.watched and moves.events:
+            tell_changes(moves.events, len(ranks) - moves.came, deliveries)
+        self._answer(turn, tickets, deliveries)
+        return Outcome(
+            deliveries,
+            tickets,
+            handles,
+            moves.departed,
+            moves.places,
+            moves.absent,
+            moves.yielded,
+            moves.barred,
+            moves.full,
+            [*refused, *moves.refused],
+            commands,
+            dropped + unseated,
+            settled,
+        )
+
+    def _answer(self, turn: Turn, tickets: Sequence[int], deliveries: Deliveries) -> None:
+        """Answer what was asked here."""
         for ticket, who in turn.queries:
             if has_seat(tickets, ticket) or ticket >= OBSERVERS:
                 kind = deliveries.members if ticket < OBSERVERS else deliveries.observed
@@ -159,10 +186,6 @@ class Room:
             if has_seat(tickets, ticket) or ticket >= OBSERVERS:
                 kind = deliveries.pongs if ticket < OBSERVERS else deliveries.observed
                 deliveries.answer(kind, ticket, Pong(payload).encode())
-        dropped += unseated
-        return Outcome(
-            deliveries, tickets, handles, departed, joined, full, refused, commands, dropped, settled
-        )
 
     def _await(self, opened: list[tuple[int, int]]) -> None:
         """Note when the commands (seq, ttl_ms) expire."""
@@ -184,21 +207,24 @@ class Room:
         ranks, ended = self.ranks, 0
         for ticket, id_ in sorted(cancels, key=itemgetter(0)):
             seq, stopped = self._ledger.cancel(ticket, id_, ranks.tickets, ranks.loads)
-            _stop(seq, stopped, deliveries)
+            stop(seq, stopped, deliveries)
             ended += len(stopped)
         return ended
 
     def clear(self) -> None:
         """All members are gone, and nothing waits. Tickets and the sequence go on where they were."""
-        self.ranks.clear()
+        self.line.clear()
         self._ledger = Ledger()
         self._expiries = Expiries(self._ledger)
 
     def dump(self) -> bytes:
         """The room as bytes: the same ones for the same room, whichever twin runs (`snapshot`)."""
-        ranks = self.ranks
+        line, ranks = self.line, self.ranks
         deadline_of = {seq: deadline_ms for deadline_ms, seq in self._expiries}
-        members = [MemberState(*one) for one in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)]
+        members = [
+            MemberState(ticket, name, address, self.line.kept.get(ticket))
+            for ticket, name, address in zip(ranks.tickets, ranks.names, ranks.addresses, strict=True)
+        ]
         waiting = [
             WaitingState(
                 seq,
@@ -213,7 +239,7 @@ class Room:
             )
             for seq, sender, id_, tied, tickets, places, answered, ended in self._ledger.entries()
         ]
-        return pack(RoomState(self.seq, self._next_ticket, self._clock_ms, members, waiting))
+        return pack(RoomState(line.seq, line.next_ticket, self._clock_ms, members, waiting, line.baton))
 
     def load(self, data: bytes) -> None:
         """Become the room that was dumped as `data`, with all members connected elsewhere (handle -1).
@@ -223,9 +249,13 @@ class Room:
         state = unpack(data)
         if len(state.members) > self.seats:
             raise SnapshotError(f"it has {len(state.members)} members, there are {self.seats} seats")
-        self.ranks, self._ledger = Ranks(), Ledger()
+        line = self.line = Line(self.seats, state.next_ticket)
+        line.seq, line.baton = state.seq, state.baton
         for member in state.members:
-            self.ranks.append(member.ticket, -1, member.name, member.address)
+            line.ranks.append(member.ticket, -1, member.name, member.address)
+            if member.keep is not None:
+                line.kept.add(member.ticket, member.keep)
+        self._ledger = Ledger()
         for one in state.waiting:
             self._ledger.restore(
                 one.seq, one.sender, one.id, one.tied, one.tickets, one.ranks, one.answered, one.ended
@@ -235,59 +265,23 @@ class Room:
                     self.ranks.loads[self.ranks.rank_of(ticket)] += 1
         expiries = ((one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms)
         self._expiries = Expiries(self._ledger, expiries)
-        self.seq, self._next_ticket, self._clock_ms = state.seq, state.next_ticket, state.clock_ms
+        self._clock_ms = state.clock_ms
 
-    def _depart(self, departures: list[Departure], deliveries: Deliveries) -> list[Departed]:
-        """Take all departures out in one sweep. They are numbered in the order of their ranks."""
-        ranks, ledger = self.ranks, self._ledger
-        departed: list[Departed] = []
-        for departure in sorted(departures, key=lambda departure: departure.ticket):
-            if (departed and departed[-1].ticket == departure.ticket) or not has_seat(
-                ranks.tickets, departure.ticket
-            ):
-                continue
-            rank = ranks.rank_of(departure.ticket)
-            departed.append(
-                Departed(rank, departure.ticket, ranks.handles[rank], ranks.names[rank], departure.cause)
-            )
-        for gone in departed:
-            for seq, stopped in ledger.forget(gone.ticket, ranks.tickets, ranks.loads):
-                _stop(seq, stopped, deliveries)
-        owing = [gone for gone in departed if ranks.loads[gone.rank]]
-        if owing:
-            ledger.leave([gone.ticket for gone in owing], sum(ranks.loads[gone.rank] for gone in owing))
-        vacant = deliveries.departed = [gone.rank for gone in departed]
-        seq = self.seq + len(departed)
-        causes = [gone.cause for gone in departed]
-        deliveries.rank_frames = rank_frames(vacant, causes, len(ranks) - len(vacant), seq)
-        ranks.remove(vacant)
-        self.seq = seq
-        return departed
+    def retire(self, gone: set[int]) -> bytes:
+        """The room as it outlives a stop of its server (section 9): kept seats and the baton, nothing that waits.
 
-    def _tell_changes(self, departed: list[Departed], joined: list[Joined], deliveries: Deliveries) -> None:
-        """CHANGED for each event of the turn, in the order of their seqs (section 11)."""
-        members = len(self.ranks) - len(joined)
-        seq = self.seq - len(joined) - len(departed)
-        for gone in departed:
-            seq += 1
-            what = _CHANGES[gone.cause]
-            deliveries.change(seq, Changed(seq, what, gone.ticket, gone.rank, members, gone.name).encode())
-        for one in joined:
-            members += 1
-            frame = Changed(one.seq, Change.JOINED, one.ticket, one.rank, members, one.name)
-            deliveries.change(one.seq, frame.encode())
+        The members `gone`, by ticket, have left in this turn.
+        """
+        self.line.retire(self._ledger, gone)
+        self._ledger = Ledger()
+        self._expiries = Expiries(self._ledger)
+        self._clock_ms = 0
+        return self.dump()
 
-    def _join(self, joins: list[Join]) -> tuple[list[Joined], list[Join]]:
-        joined, full = [], []
-        for join in joins:
-            if len(self.ranks) >= self.seats:
-                full.append(join)
-                continue
-            ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
-            self.seq += 1
-            rank = self.ranks.append(ticket, join.handle, join.name, join.address)
-            joined.append(Joined(join.handle, ticket, rank, self.seq, join.name))
-        return joined, full
+    def wake(self, clock_ms: int) -> None:
+        """The room was loaded as it was retired: all are absent, and their keeps run from now on."""
+        self._clock_ms = clock_ms
+        self.line.kept.wake(clock_ms)
 
     def _page(self, who: Who) -> bytes:
         """MEMBERS with as many of the members asked for as fit into a frame; at least one if there is one."""
@@ -304,16 +298,13 @@ class Room:
                     break
                 name = address = b""  # a max_payload of a few bytes: the rank at least, and nobody else
                 stop = rank
-            page += MEMBER.pack(rank, ranks.tickets[rank], ranks.loads[rank], len(name)) + name
+            ticket = ranks.tickets[rank]
+            page += (
+                MEMBER.pack(rank, ticket, ranks.loads[rank], self.line.kept.is_absent(ticket), len(name))
+                + name
+            )
             page.append(len(address))
             page += address
             rank += 1
         listed = max(0, rank - who.first_rank)
         return frame(FrameType.MEMBERS, MEMBERS.pack(who.id, self.seq, len(ranks), listed), page)
-
-
-def _stop(seq: int, ranks: Iterable[int], deliveries: Deliveries) -> None:
-    """Tell the executors at `ranks` to stop what they run for `seq` (section 7)."""
-    frame = Stop(seq).encode()
-    for rank in ranks:
-        deliveries.splice(rank, frame)

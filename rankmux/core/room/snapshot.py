@@ -4,7 +4,9 @@ Both twins give the same bytes for the same room, so the bytes also tell whether
 big-endian:
 
     u8 format · u64 seq · u64 next ticket · u64 clock_ms
-    u32 members, each: u64 ticket · u8 n, name[n] · u16 n, address[n]
+    u64 seq of the baton (0: there is none) · u64 ticket of its writer · u32 n, payload[n]
+    u32 members, each: u64 ticket · u8 n, name[n] · u16 n, address[n] · u8 n, hash of the secret[n]
+                       · u32 keep_ms · u64 until_ms + 1 (0: it has a connection) · u16 n, identity[n]
     u32 commands that wait, each: u64 seq · u64 sender · u32 id · u8 tied · u64 deadline_ms
                                   · u32 n, n times (u64 ticket · u32 rank · u8 answered)
                                   · 6 times u32 executors ended, by status
@@ -23,6 +25,7 @@ from zlib import crc32
 
 from ...errors import SnapshotError
 from ..wire.codes import Status
+from .kept import Keep
 
 __all__ = ["FORMAT", "UNTOLD", "MemberState", "RoomState", "WaitingState", "pack", "unpack"]
 
@@ -36,6 +39,8 @@ _HEAD = Struct("!BQQQ")
 _COUNT = Struct("!I")
 _TICKET = Struct("!Q")
 _NAME, _ADDRESS = Struct("!B"), Struct("!H")
+_KEEP = Struct("!IQ")
+_BATON = Struct("!QQ")
 _WAITING = Struct("!QQIBQI")
 _EXECUTOR = Struct("!QIB")
 _ENDED = Struct("!6I")
@@ -48,6 +53,7 @@ class MemberState(NamedTuple):
     ticket: int
     name: str
     address: str
+    keep: Keep | None
 
 
 class WaitingState(NamedTuple):
@@ -76,17 +82,25 @@ class RoomState(NamedTuple):
     clock_ms: int
     members: list[MemberState]
     waiting: list[WaitingState]
+    baton: tuple[int, int, bytes] | None
 
 
 def pack(state: RoomState) -> bytes:
     """The bytes of `state`."""
     out = bytearray(_HEAD.pack(FORMAT, state.seq, state.next_ticket, state.clock_ms))
+    seq, writer, payload = state.baton or (0, 0, b"")
+    out += _BATON.pack(seq, writer) + _COUNT.pack(len(payload)) + payload
     out += _COUNT.pack(len(state.members))
     for member in state.members:
         name, address = member.name.encode(), member.address.encode()
         out += (
             _TICKET.pack(member.ticket) + _NAME.pack(len(name)) + name + _ADDRESS.pack(len(address)) + address
         )
+        keep = member.keep or Keep(b"", 0, "")
+        identity = keep.identity.encode()
+        out += _NAME.pack(len(keep.secret)) + keep.secret
+        out += _KEEP.pack(keep.keep_ms, 0 if keep.until_ms is None else keep.until_ms + 1)
+        out += _ADDRESS.pack(len(identity)) + identity
     out += _COUNT.pack(len(state.waiting))
     for one in state.waiting:
         out += _WAITING.pack(one.seq, one.sender, one.id, one.tied, one.deadline_ms, len(one.tickets))
@@ -104,10 +118,11 @@ def unpack(data: bytes) -> RoomState:
     format_, seq, next_ticket, clock_ms = reader.take(_HEAD)
     if format_ != FORMAT:
         raise SnapshotError(f"its format is {format_}, expected {FORMAT}")
+    baton = reader.baton()
     members = [reader.member() for _ in reader.items()]
     waiting = [reader.waiting() for _ in reader.items()]
     reader.end()
-    state = RoomState(seq, next_ticket, clock_ms, members, waiting)
+    state = RoomState(seq, next_ticket, clock_ms, members, waiting, baton)
     _check(state)
     return state
 
@@ -126,19 +141,31 @@ class _Reader:
     def items(self) -> Iterator[int]:
         return iter(range(*self.take(_COUNT)))
 
-    def text(self, length: Struct) -> str:
+    def octets(self, length: Struct) -> bytes:
         (size,) = self.take(length)
         at, self._at = self._at, self._at + size
         if self._at > len(self._data):
             raise SnapshotError("it ends too early")
+        return self._data[at : self._at]
+
+    def text(self, length: Struct) -> str:
         try:
-            return self._data[at : self._at].decode()
+            return self.octets(length).decode()
         except UnicodeDecodeError:
             raise SnapshotError("a text is not UTF-8") from None
 
     def member(self) -> MemberState:
         (ticket,) = self.take(_TICKET)
-        return MemberState(ticket, self.text(_NAME), self.text(_ADDRESS))
+        name, address = self.text(_NAME), self.text(_ADDRESS)
+        secret = self.octets(_NAME)
+        keep_ms, until = self.take(_KEEP)
+        keep = Keep(secret, keep_ms, self.text(_ADDRESS), until - 1 if until else None)
+        return MemberState(ticket, name, address, keep if secret else None)
+
+    def baton(self) -> tuple[int, int, bytes] | None:
+        seq, writer = self.take(_BATON)
+        payload = self.octets(_COUNT)
+        return (seq, writer, payload) if seq else None
 
     def waiting(self) -> WaitingState:
         seq, sender, id_, tied, deadline_ms, count = self.take(_WAITING)

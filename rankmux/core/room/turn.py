@@ -24,11 +24,17 @@ class Join:
     """A connection whose HELLO was accepted.
 
     `handle` names the connection; the room never interprets it. -1: the member is connected elsewhere.
+    With a `secret` (its SHA-256) it returns to the seat that was taken with it, or takes one that is kept for
+    `keep_ms`; `last_seq` is the last EXECUTE that it has received, `identity` the names in its certificate (section 9).
     """
 
     handle: int
     name: str
     address: str
+    secret: bytes = b""
+    keep_ms: int = 0
+    last_seq: int = 0
+    identity: str = ""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,8 @@ class Entry:
     """The part of a turn that is applied in an order that all servers of a room agree on.
 
     `clock_ms`  milliseconds of a clock that only grows
+    `absences`  tickets whose connection was lost, to be kept
+    `yields`    (ticket, id of its YIELD) in the order of arrival
     `cancels`   (ticket of a sender, id of its command) in the order of arrival
     `judge`     whether commands that are due at `clock_ms` expire now; not while input that may hold their results is
                 still unread
@@ -55,11 +63,17 @@ class Entry:
     departures: list[Departure] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
+    absences: list[int] = field(default_factory=list)
+    yields: list[tuple[int, int]] = field(default_factory=list)
     judge: bool = True
     slow: Container[int] = ()
 
     def __bool__(self) -> bool:
-        return bool(len(self.batch) or self.departures or self.joins or self.cancels)
+        return bool(len(self.batch) or self.cancels or self.moves())
+
+    def moves(self) -> bool:
+        """Whether anybody's place in the line may change."""
+        return bool(self.departures or self.absences or self.yields or self.joins)
 
 
 @dataclass(slots=True)
@@ -90,17 +104,28 @@ class Departed:
     handle: int
     name: str
     cause: Cause
+    address: str
 
 
 @dataclass(slots=True)
 class Joined:
-    """A newcomer's place; `seq` is that of its join."""
+    """The place of a member that joined, returned or yielded; `seq` is that of the event.
+
+    `members`   how many there were, itself included
+    `keep_ms`   for how long its seat is kept
+    `returned`  whether it had that seat before
+    `baton`     what it is told behind WELCOME or YIELDED: the baton, if it has rank 0
+    """
 
     handle: int
     ticket: int
     rank: int
     seq: int
     name: str
+    members: int
+    keep_ms: int = 0
+    returned: bool = False
+    baton: bytes = b""
 
 
 @dataclass(slots=True)
@@ -108,6 +133,9 @@ class Outcome:
     """The effects of a turn.
 
     `tickets`, `handles`  by rank as of the start of the turn, as `deliveries` counts ranks
+    `absent`              tickets whose seats have no connection any more
+    `yielded`             (ticket before, place now) of members that yielded
+    `barred`              joins that may not return to the seat that they name
     `full`                joins for which no seat was free
     `refused`             (ticket, RefusedCode) of each refused command
     `commands`            commands dispatched
@@ -120,6 +148,9 @@ class Outcome:
     handles: array[int]
     departed: list[Departed]
     joined: list[Joined]
+    absent: list[int]
+    yielded: list[tuple[int, Joined]]
+    barred: list[Join]
     full: list[Join]
     refused: list[tuple[int, int]]
     commands: int

@@ -13,6 +13,7 @@ cdef enum:
     RANK_BODY = 17
     ACCEPTED_BODY = 24
     DONE_BODY = 28
+    BATON_BODY = 4
     TICKET_BYTES = 8  # of each ticket in front of the payload of a COMMAND to SET
 
 
@@ -32,6 +33,7 @@ check_size("ROUTED", layouts.ROUTED.size, ROUTED_BODY)
 check_size("RANK", layouts.RANK.size, RANK_BODY)
 check_size("ACCEPTED", layouts.ACCEPTED.size, ACCEPTED_BODY)
 check_size("DONE", layouts.DONE.size, DONE_BODY)
+check_size("U32", layouts.U32.size, BATON_BODY)
 check_size("TICKET", layouts.TICKET.size, TICKET_BYTES)
 
 

@@ -60,6 +60,8 @@ class _Channel:
 class Admin:
     """Listens on the addresses in `config` and on the socket passed as `handed`. Raises ConfigError.
 
+    `kick` throws out the member with that ticket: for those who come by a Unix socket.
+
     Call `turn` once a turn, with the ready descriptors. `busy`: there is something to do without waiting.
     """
 
@@ -67,11 +69,12 @@ class Admin:
         self,
         config: Config,
         status: ServerStatus,
+        kick: Callable[[int], bool],
         reactor: Reactor,
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._routes = Routes(status)
+        self._routes = Routes(status, kick)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
         self._channels: dict[int, _Channel] = {}
@@ -145,7 +148,7 @@ class Admin:
             return
         try:
             sock.setblocking(False)
-            channel = _Channel(sock, Exchange(listener.local_names_only), now)
+            channel = _Channel(sock, Exchange(listener.local_names_only, may_act=listener.is_private), now)
             self._reactor.watch(channel.fd, READABLE)
         except OSError:
             sock.close()

@@ -1,4 +1,4 @@
-"""One HTTP connection without I/O: bytes in → at most one request, an answer → bytes out. GET only, without bodies.
+"""One HTTP connection without I/O: bytes in → at most one request, an answer → bytes out. Without bodies.
 
 A thin layer over h11 (the extra `rankmux[admin]`). Knows no sockets and no routes.
 """
@@ -25,8 +25,9 @@ _ALWAYS = (
 
 
 class Request(NamedTuple):
-    """A request. If a name occurs twice in the query, the last value counts."""
+    """A request: GET or POST. If a name occurs twice in the query, the last value counts."""
 
+    method: str
     path: str
     query: dict[str, str]
 
@@ -49,11 +50,13 @@ class Exchange:
     """The requests and answers of one connection, in alternation: each request must be answered before the next.
 
     `local_names_only`: refuse a request whose Host is neither an address nor localhost, against DNS rebinding.
+    `may_act`: take POST too.
     """
 
-    __slots__ = ("_connection", "_head", "_local_names_only", "closing")
+    __slots__ = ("_connection", "_head", "_local_names_only", "_may_act", "closing")
 
-    def __init__(self, local_names_only: bool) -> None:
+    def __init__(self, local_names_only: bool, *, may_act: bool = False) -> None:
+        self._may_act = may_act
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_MAX_BYTES)
         self._local_names_only = local_names_only
         self._head = False
@@ -77,8 +80,14 @@ class Exchange:
         except h11.RemoteProtocolError as error:
             return self._refuse(text_answer(error.error_status_hint, "invalid request"))
         self._head = event.method == b"HEAD"
-        if event.method != b"GET":
-            return self._refuse(text_answer(405, "only GET is supported", (b"Allow", b"GET")))
+        if event.method == b"POST" and not self._may_act:
+            text = "this address is for looking; to act, use the Unix socket of admin_unix"
+            return self._refuse(text_answer(403, text))
+        if event.method not in (b"GET", b"POST"):
+            allowed = b"GET, POST" if self._may_act else b"GET"
+            return self._refuse(
+                text_answer(405, f"only {allowed.decode()} is supported", (b"Allow", allowed))
+            )
         if not isinstance(behind, h11.EndOfMessage):
             return self._refuse(text_answer(413, "a request must not have a body"))
         host = dict(event.headers).get(b"host")
@@ -89,16 +98,17 @@ class Exchange:
             query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=16))
         except ValueError:
             return self._refuse(text_answer(400, "invalid request target"))
-        return Request(target.path, query)
+        return Request(event.method.decode("ascii"), target.path, query)
 
     def send(self, answer: Answer) -> bytes:
         """The bytes of `answer`; afterwards `closing` says whether the connection ends."""
         headers = [
             (b"Content-Type", answer.content_type.encode()),
-            (b"Content-Length", b"%d" % len(answer.body)),
             *_ALWAYS,
             *answer.headers,
         ]
+        if answer.status != 204:  # which has no body
+            headers.append((b"Content-Length", b"%d" % len(answer.body)))
         if self.closing:
             headers.append((b"Connection", b"close"))
         connection = self._connection

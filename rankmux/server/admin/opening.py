@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from ...config import Config
@@ -48,9 +49,16 @@ class _NoEndpoint:
 
 
 def open_endpoint(
-    config: Config, status: ServerStatus, reactor: Reactor, handed: socket.socket | None = None
+    config: Config,
+    status: ServerStatus,
+    kick: Callable[[int], bool],
+    reactor: Reactor,
+    handed: socket.socket | None = None,
 ) -> Endpoint:
-    """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError."""
+    """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError.
+
+    `kick` throws out the member with that ticket.
+    """
     if not (config.admin or config.admin_unix or handed):
         return _NoEndpoint()
     try:
@@ -59,4 +67,4 @@ def open_endpoint(
         expected = f"requires {error.name}; install it with pip install 'rankmux[admin]'"
         key = "admin_unix" if config.admin_unix and not config.admin else "admin"
         raise ConfigError(key, config.admin or config.admin_unix, expected) from None
-    return Admin(config, status, reactor, handed)
+    return Admin(config, status, kick, reactor, handed)

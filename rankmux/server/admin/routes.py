@@ -35,9 +35,11 @@ class _BadQuery(Exception):
 
 
 class Routes:
-    """The answers to requests, from `status`."""
+    """The answers to requests, from `status`; `kick` throws out the member with that ticket."""
 
-    def __init__(self, status: ServerStatus) -> None:
+    def __init__(self, status: ServerStatus, kick: Callable[[int], bool]) -> None:
+        self._kick = kick
+        self._actions: dict[str, Callable[[dict[str, str]], Answer]] = {"/kick": self._throw_out}
         self._status = status
         self._exposition = Exposition(status)
         self._kept: dict[object, tuple[float, bytes]] = {}
@@ -54,13 +56,25 @@ class Routes:
 
     def answer(self, request: Request) -> Answer | Work:
         """The answer, or the steps that build it."""
-        route = self._routes.get(request.path)
-        if route is None:
-            return text_answer(404, f"not found; the paths are {' '.join(self._routes)}")
+        route, action = self._routes.get(request.path), self._actions.get(request.path)
         try:
-            return route(request.query)
+            if request.method == "POST" and action is not None:
+                return action(request.query)
+            if request.method == "GET" and route is not None:
+                return route(request.query)
         except _BadQuery as error:
             return text_answer(400, str(error))
+
+        if route is None and action is None:
+            return text_answer(404, f"not found; the paths are {' '.join([*self._routes, *self._actions])}")
+        allowed = b"POST" if route is None else b"GET"
+        return text_answer(405, f"only {allowed.decode()} is supported here", (b"Allow", allowed))
+
+    def _throw_out(self, query: dict[str, str]) -> Answer:
+        ticket = _number(query, "ticket", 0)
+        if self._kick(ticket):
+            return Answer(204, "text/plain; charset=utf-8", b"")
+        return text_answer(404, f"no member has ticket {ticket}")
 
     def _ready(self) -> Answer:
         return text_answer(200, "ready") if self._status.ready else text_answer(503, "shutting down")
@@ -145,7 +159,7 @@ def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
 
 def _number(query: dict[str, str], key: str, default: int) -> int:
     text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise _BadQuery(f"{key}: expected a whole number")
     return int(text)
 

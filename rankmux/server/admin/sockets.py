@@ -23,16 +23,20 @@ _BACKLOG = 64
 
 
 class AdminSocket:
-    """A listening socket. `where` is its address as a URL; `local_names_only`: see Exchange."""
+    """A listening socket. `where` is its address as a URL; `local_names_only`: see Exchange.
 
-    __slots__ = ("_inode", "_path", "local_names_only", "sock", "where")
+    `is_private`: it is a Unix socket, so the modes of files say who may use it.
+    """
+
+    __slots__ = ("_inode", "_path", "is_private", "local_names_only", "sock", "where")
 
     def __init__(self, sock: socket.socket, path: str = "") -> None:
         sock.setblocking(False)
         self.sock = sock
         self._path = path
         self._inode = Path(path).stat().st_ino if path else 0
-        if sock.family == socket.AF_UNIX:
+        self.is_private = sock.family == socket.AF_UNIX
+        if self.is_private:
             name = sock.getsockname()
             self.where = f"unix:{name if isinstance(name, str) else os.fsdecode(name)}"
             self.local_names_only = False

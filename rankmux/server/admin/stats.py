@@ -9,10 +9,10 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping
 from itertools import islice
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import NamedTuple
 
-from ...core.room.ranks import Ranks
+from ...core.room.ranks import Ranks, has_seat
 from ...core.room.turn import Outcome
 from ...core.wire.layouts import DONE_FRAME
 
@@ -23,7 +23,7 @@ BOUNDS_S = (50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.
 EVENTS_MAX = 256
 """The number of recent joins, departures and promotions kept."""
 
-_STATUSES = ("ok", "failed", "rejected", "expired", "left")
+_STATUSES = ("ok", "failed", "rejected", "expired", "left", "cancelled")
 
 
 class Histogram:
@@ -45,7 +45,7 @@ class RoomEvent(NamedTuple):
     """A change of the room.
 
     `number`: counts changes from 1.
-    `what`: joined, left or promoted.
+    `what`: joined, left, absent, back or promoted.
     `rank`: the rank taken or given up; for a promotion, the highest rank from which members moved up.
     `name`: of the member; for a promotion, of the new rank 0, if it changed.
     `moved`: the number of members that moved up.
@@ -111,14 +111,14 @@ class Stats:
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
         self.done += outcome.settled
-        self.joins += len(outcome.joined)
+        self.joins += sum(not one.returned for one in outcome.joined)
         if outcome.refused:
             self.refused.update(map(itemgetter(1), outcome.refused))
         if not self.watched:
             return
         if outcome.settled:
             self._count_results(outcome.deliveries.done)
-        if outcome.departed or outcome.joined:
+        if outcome.departed or outcome.joined or outcome.absent:
             self._remember(outcome, ranks, now)
 
     def turn(self, began: float, ended: float, paced: int) -> None:
@@ -133,15 +133,11 @@ class Stats:
         return list(islice(self.recent, len(self.recent) - fresh, None))
 
     def _count_results(self, done: Mapping[int, bytes | bytearray]) -> None:
-        ok = failed = rejected = expired = left = 0
+        ended = [0] * len(_STATUSES)
         for frames in done.values():
             for _length, _type, _id, *counts in DONE_FRAME.iter_unpack(frames):
-                ok += counts[0]
-                failed += counts[1]
-                rejected += counts[2]
-                expired += counts[3]
-                left += counts[4]
-        for status, count in zip(_STATUSES, (ok, failed, rejected, expired, left), strict=True):
+                ended = list(map(add, ended, counts))
+        for status, count in zip(_STATUSES, ended, strict=True):
             self.results[status] += count
 
     def _remember(self, outcome: Outcome, ranks: Ranks, now: float) -> None:
@@ -155,9 +151,14 @@ class Stats:
             if moved > 0:
                 ticket, name = (ranks.tickets[0], ranks.names[0]) if not first else (0, "")
                 self._add(now, "promoted", first, ticket, name, "", moved)
-        self.happened += max(0, len(joined) - EVENTS_MAX)
-        for one in joined[-EVENTS_MAX:]:
-            self._add(now, "joined", one.rank, one.ticket, one.name, "", 0)
+        for ticket in outcome.absent[-EVENTS_MAX:]:
+            if has_seat(ranks.tickets, ticket):
+                rank = ranks.rank_of(ticket)
+                self._add(now, "absent", rank, ticket, ranks.names[rank], "", 0)
+        places = [*joined, *(place for _, place in outcome.yielded)]
+        self.happened += max(0, len(places) - EVENTS_MAX)
+        for one in places[-EVENTS_MAX:]:
+            self._add(now, "back" if one.returned else "joined", one.rank, one.ticket, one.name, "", 0)
 
     def _add(self, now: float, what: str, rank: int, ticket: int, name: str, cause: str, moved: int) -> None:
         self.happened += 1

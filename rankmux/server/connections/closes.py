@@ -31,6 +31,7 @@ class CloseReason(Enum):
     SHUTDOWN = "shutdown"
     RESOURCE = "resource"
     KICKED = "kicked"
+    TAKEN_OVER = "taken_over"
     INTERNAL = "internal"
 
     @property
@@ -43,6 +44,11 @@ class CloseReason(Enum):
         return Cause.EVICTED
 
     @property
+    def keeps(self) -> bool:
+        """Whether a seat that is kept outlives such an end: no LEAVE, and no ERROR (PROTOCOL section 9)."""
+        return self in _LOSSES
+
+    @property
     def code(self) -> ErrorCode | None:
         """The code of the ERROR before the close (PROTOCOL section 7); None when no ERROR is sent."""
         if self in (CloseReason.HANDSHAKE_TIMEOUT, CloseReason.FRAME_TIMEOUT):
@@ -53,6 +59,11 @@ class CloseReason(Enum):
     def of(cls, code: int) -> CloseReason:
         """The reason for a violation with this ErrorCode."""
         return cls[ErrorCode(code).name]
+
+
+_LOSSES = frozenset(
+    (CloseReason.END_OF_STREAM, CloseReason.CUT, CloseReason.RESET, CloseReason.SILENT, CloseReason.TLS)
+)
 
 
 class Close(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ...core.room.batch import OBSERVERS
+from ...core.wire.frames import Keep
 from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
@@ -88,6 +89,7 @@ class Connection:
 
     `ticket`          its seat's, 0 before it has one; it keeps the number after the end. An observer's is a number from
                       OBSERVERS on
+    `keep`            the keep that it asked for in HELLO, or None; `detached`: another connection may have its seat now
     `observes`, `watches`  what it asked for in HELLO: no seat; CHANGED for each event of the line
     `reason`, `detail`  why it ended; None while it lives
     `until`           the time by which the last bytes of an ended connection must be out, in seconds
@@ -100,9 +102,11 @@ class Connection:
     __slots__ = (
         "address",
         "broken",
+        "detached",
         "detail",
         "fd",
         "input_ended",
+        "keep",
         "name",
         "observes",
         "opened_at",
@@ -127,6 +131,8 @@ class Connection:
         self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
         self.ticket = 0
         self.name = ""
+        self.keep: Keep | None = None
+        self.detached = False
         self.observes = False
         self.watches = False
         self.reason: CloseReason | None = None
@@ -157,13 +163,13 @@ class Connection:
 
     @property
     def seated(self) -> bool:
-        """Whether its ticket is that of a seat."""
-        return 0 < self.ticket < OBSERVERS
+        """Whether its ticket is that of a seat, which it holds."""
+        return 0 < self.ticket < OBSERVERS and not self.detached
 
     @property
     def key(self) -> int:
-        """The key of its queue in the outbox: its ticket; before it has one, a number that is nobody's ticket."""
-        return self.ticket or -self.serial
+        """The key of its queue in the outbox: its ticket; without its seat, a number that is nobody's ticket."""
+        return -self.serial if self.detached or not self.ticket else self.ticket
 
     @property
     def host(self) -> str:

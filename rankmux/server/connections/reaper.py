@@ -102,7 +102,7 @@ class Reaper:
         connections = self._connections
         assert conn.reason is not None
         close = Close(
-            now, conn.reason, conn.detail, conn.name, conn.address, conn.ticket if conn.seated else 0
+            now, conn.reason, conn.detail, conn.name, conn.address, 0 if conn.observes else conn.ticket
         )
         left = connections.outbox.drop(conn.key)
         connections.undelivered_bytes += left

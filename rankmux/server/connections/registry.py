@@ -168,6 +168,39 @@ class Connections:
         self.watching.look_again(conn)
         self.watching.update(conn)
 
+    def detach(self, conn: Connection) -> None:
+        """`conn` loses its seat, which goes on: what it is still owed goes out under another key."""
+        ticket, held = conn.ticket, self._held_in.get(conn.state)
+        self.seats.pop(ticket, None)
+        self.departing.pop(ticket, None)
+        self.watchers.pop(ticket, None)
+        self.pacing.forget(ticket)
+        self.descriptors.tickets[conn.fd] = 0
+        if held is not None:
+            held.pop(ticket, None)
+        conn.detached = True
+        self.outbox.rename(ticket, conn.key)
+        if held is not None:
+            held[conn.key] = conn
+
+    def rename(self, ticket: int, following: int) -> None:
+        """The member `ticket` goes on as `following`."""
+        conn = self.seats.pop(ticket, None)
+        if conn is None:
+            return  # connected elsewhere
+        self.seats[following] = conn
+        self.pacing.forget(ticket)
+        if self.watchers.pop(ticket, None) is not None:
+            self.watchers[following] = conn
+        if self.departing.pop(ticket, None) is not None:
+            self.departing[following] = conn
+        held = self._held_in.get(conn.state)
+        if held is not None:
+            held[following] = held.pop(ticket)
+        conn.ticket = self.descriptors.tickets[conn.fd] = following
+        self.outbox.rename(ticket, following)
+        self.watching.resume(conn)
+
     def unseat(self, tickets: Iterable[int]) -> dict[int, str]:
         """The room has given up these seats; returns why each of the members went, by ticket."""
         reasons = {}

@@ -14,7 +14,7 @@ from ...core.greeting import HELLO_MAX_BYTES, greet
 from ...core.room.batch import Batch, Event
 from ...core.room.turn import Turn
 from ...core.wire.codes import FRAME_OVERHEAD, HelloFlag
-from ...core.wire.frames import Cancel, Hello, Leave, Ping, Who
+from ...core.wire.frames import Cancel, Hello, Leave, Ping, Who, Yield
 from ...errors import ProtocolViolation
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
@@ -89,6 +89,7 @@ class Intake:
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
         room = 0 if self._outbox.full else budget
         self._batch.allow(self._work, room, _shared_bytes(members), self._listed, members)
+        self._descriptors.yielding.clear()
         again, self._watching.again = dict.fromkeys(self._watching.again), []
         contenders = len(ready) + len(self._descriptors.backlog) + len(again)
         self._share = max(_SHARE_MIN, self._work // max(1, contenders))
@@ -194,7 +195,7 @@ class Intake:
         """Read a connection that the hot loop leaves to us."""
         left, share = self._config.read_budget_bytes, self._share
         transport, backlog = conn.transport, self._descriptors.backlog
-        while left > 0 and conn.fd not in backlog:
+        while left > 0 and conn.fd not in backlog and conn.fd not in self._descriptors.yielding:
             try:
                 data, work = transport.read(left if conn.ticket else self._config.greeting_in_bytes, share)
             except OSError as error:
@@ -248,6 +249,7 @@ class Intake:
 
     def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
         conn.name = hello.name
+        conn.keep = hello.keep
         conn.observes = bool(hello.flags & HelloFlag.OBSERVE)
         conn.watches = bool(hello.flags & HelloFlag.WATCH)
         if not self._auth.admits(hello.token):
@@ -266,6 +268,9 @@ class Intake:
                 turn.queries.append((conn.ticket, event))
             case Ping():
                 turn.pings.append((conn.ticket, event.payload))
+            case Yield():
+                turn.entry.yields.append((conn.ticket, event.id))
+                self._descriptors.yielding.add(conn.fd)
             case Cancel():
                 self.cancels.append((conn.ticket, event.id))
             case Leave():

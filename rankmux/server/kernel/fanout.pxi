@@ -23,6 +23,9 @@ cdef struct Fanout:
     Py_ssize_t departed_count
     size_t changes  # where the CHANGED frames begin, in `executes`
     size_t changes_size  # of them all, in bytes
+    Py_ssize_t baton_rank  # of the member that gets BATON, or -1
+    const uint8_t *baton
+    size_t baton_size
     Message *own  # for the ranks with frames that no other gets; `pieces` are set at last, when theirs no longer move
     Py_ssize_t own_count
     iovec *pieces  # of all of `own`, one behind the other
@@ -146,6 +149,8 @@ cdef int add_own(
     add_piece(fanout, fanout.executes + start, prefix - start)
     if moved != NULL:
         add_piece(fanout, moved, RANK_FRAME)
+    if rank == fanout.baton_rank:
+        add_piece(fanout, fanout.baton, fanout.baton_size)
     if is_told_changes(fanout, rank):
         add_piece(fanout, fanout.executes + fanout.changes, fanout.changes_size)
     for kind in answers:
@@ -180,12 +185,20 @@ def flush(deliveries, array tickets, array handles, tables, Ring ring):
     cdef dict directed = deliveries.directed
     cdef list answers = [kind for kind in deliveries.answers if kind]
     cdef set with_answers = {rank_now(ticket, tickets) for kind in answers for ticket in kind}
-    cdef list ranks = sorted(with_answers.union(directed))  # the ranks with frames for them alone
+    cdef list ranks  # those with frames for them alone
+    cdef bytes baton
     cdef list steps = deliveries.steps, departed = deliveries.departed
     cdef list behind
     cdef Py_ssize_t step = 0, before = 0, i, rank
     cdef size_t prefix = 0
     memset(&fanout, 0, sizeof(fanout))
+    fanout.baton_rank = -1
+    if deliveries.baton is not None:
+        fanout.baton_rank, baton = deliveries.baton
+        fanout.baton = baton
+        fanout.baton_size = len(baton)
+        with_answers.add(fanout.baton_rank)
+    ranks = sorted(with_answers.union(directed))
     fanout.members = len(tickets)
     fanout.step_count = len(steps)
     fanout.departed_count = len(departed)

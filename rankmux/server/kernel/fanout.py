@@ -94,11 +94,12 @@ def flush(
             behind.append((rank, sent, error.errno or 0))
 
     with_answers = {bisect_left(tickets, ticket) for kind in deliveries.answers for ticket in kind}
+    baton = [deliveries.baton[0]] if deliveries.baton is not None else []
     moved = range(departed[0], len(tickets)) if departed else ()
     watching: set[int] = set()
     if deliveries.changes:
         watching = {rank for rank, fd in enumerate(handles) if fd >= 0 and modes[fd] & WATCHES}
-    own = iter([*sorted({*deliveries.directed, *with_answers, *moved, *watching}), len(tickets)])
+    own = iter([*sorted({*deliveries.directed, *with_answers, *moved, *watching, *baton}), len(tickets)])
     following = next(own)
     first, end = 0, 0
     with memoryview(deliveries.executes) as executes:

@@ -98,6 +98,7 @@ def receive(
     cdef bytearray modes = tables.modes
     cdef array heard = tables.heard, tickets = tables.tickets
     cdef dict partials = tables.partials, backlog = tables.backlog
+    cdef set yielding = tables.yielding
     cdef Py_ssize_t count = len(ready), dealt = 0, read = 0, i
     cdef size_t first = batch.used, taken
     cdef Chunk *chunks = <Chunk *> malloc((count + 1) * sizeof(Chunk))
@@ -114,7 +115,9 @@ def receive(
             else:
                 if mask & WRITABLE:
                     others.append((fd, WRITABLE))
-                chunks[dealt].fd = fd if mask & (READABLE | HUNG_UP) and not (backlog and fd in backlog) else -1
+                chunks[dealt].fd = fd if mask & (READABLE | HUNG_UP) else -1
+                if (backlog and fd in backlog) or (yielding and fd in yielding):
+                    chunks[dealt].fd = -1
             chunks[dealt].mask = mask
             dealt += 1
         # 2. Read, all into the arena, which must not move meanwhile: the last one begun may go over the turn's budget.

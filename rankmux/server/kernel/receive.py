@@ -13,7 +13,7 @@ from errno import ENOMEM
 from ..._twin import twin
 from ...core.room.batch import UNLIMITED, Batch, Event
 from ...core.wire.codes import FRAME_OVERHEAD
-from ...core.wire.frames import Leave
+from ...core.wire.frames import Leave, Yield
 from ...errors import ProtocolViolation
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..sockets.descriptors import READ_DIRECT, Descriptors
@@ -85,8 +85,9 @@ def receive(
 ) -> tuple[list[tuple[int, Event]], list[tuple[int, int]], int]:
     """Read the input of the `ready` (fd, mask) into `batch`.
 
-    At most `read_budget` bytes and `share` of the work of each, and no more once `turn_budget` is used up. One buffer
-    serves all. Members in the backlog are not read from; the end of a stream with a backlog is kept behind it.
+    Members in `tables.yielding` are not read from. At most `read_budget` bytes and `share` of the work of each, and no
+    more once `turn_budget` is used up. One buffer serves all. Members in the backlog are not read from; the end of a
+    stream with a backlog is kept behind it.
 
     Returns other events as (fd, event), where an int is an errno, 0 for the end of the stream; the (fd, mask) that are
     not, or not only, for this loop; and the number of `ready` that were dealt with before the turn's budget was used
@@ -105,7 +106,7 @@ def receive(
             continue
         if mask & WRITABLE:
             others.append((fd, WRITABLE))
-        if not mask & (READABLE | HUNG_UP) or fd in tables.backlog:
+        if not mask & (READABLE | HUNG_UP) or fd in tables.backlog or fd in tables.yielding:
             continue
         room = read_budget
         while room:
@@ -128,7 +129,7 @@ def receive(
                 events.append((fd, ENOMEM))
                 break
             events += [(fd, event) for event in found]
-            if not mask & HUNG_UP or (found and isinstance(found[-1], (Leave, ProtocolViolation))):
+            if not mask & HUNG_UP or (found and isinstance(found[-1], (Leave, Yield, ProtocolViolation))):
                 break
     return events, others, len(ready)
 

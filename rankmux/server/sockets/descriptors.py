@@ -61,10 +61,21 @@ class Descriptors:
                          turn with room for them; before the seat, bytes behind HELLO
     `partial_since[fd]`  when a member's incomplete frame began; without the members that are not read from
     `backlog`            the descriptors of members that have bytes to be taken before more is read, longest wait first
+    `yielding`           the descriptors of members that sent YIELD: what comes behind it is read in the next turn
     `ends[fd]`           the end of a stream behind its backlog: an errno, 0 for an orderly end
     """
 
-    __slots__ = ("backlog", "ends", "heard", "modes", "partial_since", "partials", "sockets", "tickets")
+    __slots__ = (
+        "backlog",
+        "ends",
+        "heard",
+        "modes",
+        "partial_since",
+        "partials",
+        "sockets",
+        "tickets",
+        "yielding",
+    )
 
     def __init__(self) -> None:
         self.modes = bytearray()
@@ -75,6 +86,7 @@ class Descriptors:
         self.partial_since: dict[int, float] = {}
         self.backlog: dict[int, None] = {}
         self.ends: dict[int, int] = {}
+        self.yielding: set[int] = set()
 
     def reserve(self, fd: int) -> None:
         """Make the tables long enough for `fd`, which may be among the ready ones."""
