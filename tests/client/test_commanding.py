@@ -199,7 +199,7 @@ def test_quiet_commands(stage, join, caplog):
     thread.join(PATIENCE_S)
     until(lambda: not ada.poll() and ada.who() and len(ada.who()) == 1)
     with pytest.raises(CommandRefused):
-        ada.command("nobody there", quiet=True, results=True).wait(PATIENCE_S)
+        ada.command("nobody there", quiet=True, results=True, required=True).wait(PATIENCE_S)
     with caplog.at_level(logging.WARNING):
         ada.command("nobody there", quiet=True)
         ada.who()

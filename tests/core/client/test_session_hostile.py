@@ -45,7 +45,7 @@ def test_arbitrary_bytes_never_raise(data, member):
 FRAMES = st.one_of(
     st.builds(Execute, U32, U32, st.integers(0, 3), U32, st.binary(max_size=9)),
     st.builds(Rank, U32, U32, U32, st.integers(0, 5)),
-    st.builds(Accepted, st.integers(0, 4), U32, U32, U32),
+    st.builds(Accepted, st.integers(0, 4), U32, U32, U32, U32),
     st.builds(Refused, st.integers(0, 4), st.integers(0, 9), st.text(max_size=5)),
     st.builds(Routed, st.integers(0, 4), U32, U32, st.integers(0, 17), st.binary(max_size=9)),
     st.builds(Done, st.integers(0, 4), *[st.integers(0, 2)] * 6),
