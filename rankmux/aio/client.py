@@ -43,9 +43,9 @@ class Client(Membership):
 
     `handler` runs received commands, at most `parallel` at a time and started in order; without one they queue up until
     `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing. A handler is a
-    coroutine function, or a plain one, which must not block. One that runs past its command's deadline is cancelled
-    without an answer. `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are called one at a time,
-    in order; they may be coroutine functions, too.
+    coroutine function, or a plain one, which must not block. It is cancelled without an answer when its command expires,
+    or is cancelled by its sender. `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are
+    called one at a time, in order; they may be coroutine functions, too.
 
     With `reconnect`, a lost connection is restored: after 0.1 s to 5 s with full jitter, until the token is wrong
     twice in a row. Commands that were under way raise ConnectionLost and are never sent again; the new rank is the last
@@ -145,6 +145,7 @@ class Client(Membership):
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executors have
         quiet: bool = False,
         required: bool = False,
+        tied: bool = False,
     ) -> Receipt:
         """Have `payload` executed by members below.
 
@@ -158,13 +159,16 @@ class Client(Membership):
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log. Waits while the server has not read earlier output.
 
+        A command with results can be cancelled (`receipt.cancel()`); a `tied` one is cancelled when this client's
+        connection ends.
+
         A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
         `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
         PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
         unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
         arguments = command_arguments(
-            payload, to, results, timeout, quiet, tickets=tickets, required=required
+            payload, to, results, timeout, quiet, tickets=tickets, required=required, tied=tied
         )
         if arguments.to.names is not None:
             arguments = arguments.looked_up(await self.who(), self.ticket)

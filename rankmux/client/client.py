@@ -117,6 +117,7 @@ class Client(Membership):
         timeout: float | None = None,
         quiet: bool = False,
         required: bool = False,
+        tied: bool = False,
     ) -> Receipt:
         """Have `payload` executed by members below.
 
@@ -130,13 +131,16 @@ class Client(Membership):
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log.
 
+        A command with results can be cancelled (`receipt.cancel()`); a `tied` one is cancelled when this client's
+        connection ends.
+
         A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
         `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
         PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
         unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
         arguments = command_arguments(
-            payload, to, results, timeout, quiet, tickets=tickets, required=required
+            payload, to, results, timeout, quiet, tickets=tickets, required=required, tied=tied
         )
         if arguments.to.names is not None:
             arguments = arguments.looked_up(self.who(), self.ticket)
@@ -165,8 +169,9 @@ class Client(Membership):
         """Run received commands until this client is closed, by the handler, a callback or another thread.
 
         `handler(command)` returns the result (bytes, text or None), or raises; an exception is logged and answered
-        FAILED. It may use this client, and send commands itself. Raises the reason when the connection is lost for
-        good, and StateError when another call of `serve` runs.
+        FAILED. It may use this client, and send commands itself. One that takes long looks at `command.cancelled` now
+        and then: whether the sender has cancelled the command. Raises the reason when the connection is lost for good,
+        and StateError when another call of `serve` runs.
         """
         self._calls.serve(handler)
 
