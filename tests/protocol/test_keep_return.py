@@ -9,6 +9,7 @@ import pytest
 from .frames import (
     U64_MAX,
     Accepted,
+    Cancel,
     Cause,
     Code,
     Command,
@@ -325,3 +326,16 @@ def test_what_it_waited_for_is_forgotten(room: Server) -> None:
     back.expect_quiet()
     back.command(7, results=True)
     back.expect(Accepted, id=7)
+
+
+def test_a_cancel_of_a_command_from_before(room: Server) -> None:
+    """Section 6: only the connection that sent a command can cancel it."""
+    kept = room.keep(SECRET)
+    junior = room.join()
+    kept.command(7, results=True)
+    junior.expect(Execute)
+    lose(junior, kept)
+    back = room.keep(SECRET)
+    back.send(Cancel(7))
+    back.expect_quiet()
+    junior.expect_quiet()
