@@ -182,9 +182,10 @@ class Drawn:
         if end in {"close", "reset"}:
             return
         seen = peer.drain()
+        assert [frame for frame in seen if isinstance(frame, Execute)] == out.executes
+        assert [frame for frame in seen if isinstance(frame, Accepted)] == out.accepted
+        assert [(f.id, f.code) for f in seen if isinstance(f, Refused)] == out.refused
         if end == "leave":
-            assert [frame for frame in seen if isinstance(frame, Execute)] == out.executes
-            assert [frame for frame in seen if isinstance(frame, Accepted)] == out.accepted
             return
         error = seen[-1]
         assert isinstance(error, Error)
