@@ -107,6 +107,7 @@ class RoomModel:
         result_ttl_ms: int,
         waiting_total_max: int = 1 << 40,
         told_max_bytes: int = 1 << 20,
+        first_ticket: int = 1,
     ) -> None:
         self.seats = seats
         self.max_payload = max_payload
@@ -118,7 +119,7 @@ class RoomModel:
         self.waiting: list[Waiting] = []
         self.finished: list[Waiting] = []
         self.seq = 0
-        self.last_ticket = 0
+        self.last_ticket = first_ticket - 1
         self.owed: dict[int, list[Frame]] = {}
         self.observed: dict[int, list[Frame]] = {}
         self.changes: list[Changed] = []
