@@ -223,7 +223,7 @@ class Turns:
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
             self._queue(outcome, behind, now)
-        if connections.observers:
+        if connections.observers or deliveries.observed:
             self._tell_observers(deliveries, now)
         for ticket, place in outcome.yielded:
             connections.rename(ticket, place.ticket)
@@ -277,11 +277,14 @@ class Turns:
     def _tell_observers(self, deliveries: Deliveries, now: float) -> None:
         connections = self._connections
         changes = deliveries.executes[slice(*deliveries.changes_after(0))]
-        for key, conn in list(connections.observers.items()):
-            frames = changes * conn.watches + deliveries.observed.get(key, b"")
-            if frames:
+        for conn in list(connections.observers.values()) if changes else ():
+            if conn.watches:
                 with connections.guard(conn, now):
-                    connections.send(conn, bytes(frames), now)
+                    connections.send(conn, bytes(changes), now)
+        for key, frames in deliveries.observed.items():
+            if (asker := connections.owner(key)) is not None:  # one that has just ended gets its answers too
+                with connections.guard(asker, now):
+                    connections.send(asker, bytes(frames), now)
 
     def _observe(self, fd: int, now: float) -> None:
         connections, config, room = self._connections, self._config, self._room

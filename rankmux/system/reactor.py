@@ -176,6 +176,10 @@ class Reactor:
         if self._timers:
             until = max(0.0, self._timers[0][0] - self.clock())
             timeout = until if timeout is None else min(timeout, until)
+        # A process that was stopped, for longer than the timeout, comes back without having looked.
+        return self._ready(timeout) or (self._ready(0.0) if timeout else [])
+
+    def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
         if isinstance(self._selector, EpollSelector):
             return self._selector.ready(timeout)
         return [(key.fd, _to_mask(events)) for key, events in self._selector.select(timeout)]

@@ -295,8 +295,11 @@ class Model:
     def _stop(self, command: Open) -> None:
         for ticket in command.owing:
             member = self._of(ticket)
-            if member is not None and member.connection is not None:
-                self._out[member.connection].stops.append(Stop(command.seq))
+            if member is None or member.connection is None:
+                continue
+            out = self._out[member.connection]
+            if out.welcome is None:  # one that returned in this turn is not told
+                out.stops.append(Stop(command.seq))
 
     def _forget(self, senders: Iterable[int]) -> None:
         """The connections of these senders have ended: nobody waits any more, and what is tied is cancelled."""
@@ -369,7 +372,6 @@ class Model:
                     self._end(command, member.ticket, Status.LEFT)
             rank = self.line.index(member)
             self._out[connection].welcome = Greeting(1, member.ticket, self.seq, rank, len(self.line))
-            self._out[connection].stops = []
 
     def _come_back(self, yielding: dict[int, Yield], members: dict[int, Member]) -> None:
         for old, member in members.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -146,14 +146,19 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.settle(batch, array("Q", self.members), self.loads, routed) == dropped
         self.check(routed, expected)
 
-    @rule(back=st.integers(0, 5))
-    def expire(self, back):
-        waiting = self.find(self.seq - back)
-        owing = waiting.owing() if waiting else []
-        tickets = array("Q", self.members)
-        assert self.ledger.expire(self.seq - back, tickets, self.loads) == len(owing)
-        if waiting:
-            waiting.untold.update(dict.fromkeys(owing, Status.EXPIRED))
+    @rule(backs=st.lists(st.integers(0, 5), unique=True), most=st.integers(0, 6))
+    def expire(self, backs, most):
+        """In the order given, until as many have expired; a command that owes nothing counts as one."""
+        seqs = deque(self.seq - back for back in backs)
+        expected, count = deque(seqs), 0
+        while expected and count < most:
+            waiting = self.find(expected.popleft())
+            owing = waiting.owing() if waiting else []
+            if waiting:
+                waiting.untold.update(dict.fromkeys(owing, Status.EXPIRED))
+            count += len(owing) or 1
+        assert self.ledger.expire(seqs, most, array("Q", self.members), self.loads) == count
+        assert seqs == expected
         self.check({}, [])
 
     @rule(member=st.integers(0, 9), id_=st.integers(0, 3))
@@ -269,7 +274,7 @@ def test_each_status_is_counted_in_its_place(framing, opened):
     assert ledger.settle(batch, tickets, loads, routed) == 0
     done: dict[int, bytearray] = {}
     assert ledger.finish(done) == 0, "one still owes"
-    assert ledger.expire(7, tickets, loads) == 1
+    assert ledger.expire(deque([7]), 1, tickets, loads) == 1
     assert ledger.finish(done) == 0, "the sender is not told yet"
     assert list(loads) == [0, 0, 0, 0]
     assert ledger.tell((), 9, 9, routed) == 1
@@ -412,7 +417,7 @@ def test_a_command_of_many_expires_by_what_is_owed_alone(framing):
         batch.feed(ticket, Result(1, Status.OK, b"").encode())
     ledger.settle(batch, tickets, loads, {})
     began = time.process_time()
-    assert ledger.expire(1, tickets, loads) == 1
+    assert ledger.expire(deque([1]), 1, tickets, loads) == 1
     assert time.process_time() - began < 0.005
     routed: dict[int, bytearray] = {}
     assert ledger.tell((), 9, 9, routed) == 1
