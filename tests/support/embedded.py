@@ -20,13 +20,26 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from rankmux.codes import Target
+from rankmux.core.room.batch import BATON_WRITE
 from rankmux.core.room.dispatch import Observe
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Outcome, Turn
 from rankmux.server.connections.registry import Connections
 from rankmux.server.kernel.fanout import Ring
 from rankmux.server.server import Server
-from rankmux.wire import Command, ErrorFrame, Execute, Frame, Hello, Ping, Pong, Refused, Result, Welcome
+from rankmux.wire import (
+    Command,
+    ErrorFrame,
+    Execute,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    Refused,
+    Result,
+    SetBaton,
+    Welcome,
+)
 
 from .history import History, split
 from .room_model import ModelTurn, RoomModel
@@ -55,10 +68,12 @@ class ModelledRoom(Room):
         commands, results = entry.batch.entries()
         model_turn = ModelTurn(
             entry.clock_ms / 1000,
-            [(ticket, Command(*rest)) for ticket, *rest in commands],
+            [(ticket, _as_frame(*rest)) for ticket, *rest in commands],
             [(ticket, Result(*rest)) for ticket, *rest in results],
             list(entry.cancels),
             {departure.ticket: departure.cause for departure in entry.departures},
+            list(entry.absences),
+            list(entry.yields),
             list(entry.joins),
             list(turn.queries),
             list(turn.pings),
@@ -85,6 +100,12 @@ class ModelledRoom(Room):
         assert list(self.ranks.tickets) == [member.ticket for member in self.model.members]
         self.turns += 1
         return outcome
+
+
+def _as_frame(id_: int, target: int, arg: int, flags: int, ttl_ms: int, payload: bytes) -> Command | SetBaton:
+    return (
+        SetBaton(id_, payload) if target == BATON_WRITE else Command(id_, target, arg, flags, ttl_ms, payload)
+    )
 
 
 def out_of_the_way(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
