@@ -217,9 +217,8 @@ class RoomMachine(RuleBasedStateMachine):
         model.seq += len(model.members) - len(staying)
         model.members, model.waiting = staying, []
         model.clock_ms = round(self.now * 1000)
-        for rank, member in enumerate(staying):
+        for member in staying:
             member.absent, member.until_ms = True, model.clock_ms + member.keep_ms
-            self.histories[member.ticket].rank = rank  # WELCOME will say so
         self.histories = {member.ticket: self.histories[member.ticket] for member in staying}
         self.elsewhere()
 
@@ -243,12 +242,15 @@ class RoomMachine(RuleBasedStateMachine):
         due = turn.judge and self.model.is_due(turn.now)
         assert self.room.is_due(real_turn.entry) == (due or self.model.has_news(turn.slow))
         before = self.model.seq
+        absent = [member.ticket for member in self.model.members if member.absent]
         self.line = [member.ticket for member in self.model.members]
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)
         model = self.model
         # the output for each member, byte by byte
         got = owed(outcome, turn.watchers)
+        for ticket in absent:  # nothing is sent to them: what is shared is theirs too
+            del got[ticket], model.owed[ticket]
         assert got == model.owed
         observed = outcome.deliveries.observed
         assert {key: parse(bytes(frames)) for key, frames in observed.items()} == model.observed
@@ -289,7 +291,9 @@ class RoomMachine(RuleBasedStateMachine):
         for member in model.departed:
             del self.histories[member.ticket]
         for joined in [*outcome.joined, *(place for _, place in outcome.yielded)]:
-            if not joined.returned:
+            if joined.returned and joined.ticket in self.histories:
+                self.histories[joined.ticket].rank = joined.rank
+            else:
                 self.histories[joined.ticket] = History(joined.ticket, joined.rank, unique_ids=False)
         self.whole = True
 
@@ -323,7 +327,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert (len(room), room.seq, room.waiting) == (len(model.members), model.seq, len(model.waiting))
         assert room.next_deadline_ms() == model.deadline_ms()
         for rank, member in enumerate(model.members):
-            assert self.histories[member.ticket].rank == rank
+            assert member.absent or self.histories[member.ticket].rank == rank
 
     def teardown(self):
         """All remaining members depart: the room must hold nothing after that."""
