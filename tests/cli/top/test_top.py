@@ -248,6 +248,55 @@ def test_keys_at_a_terminal(where):
         assert top.process.wait(DEADLINE_S) == 0
 
 
+@pytest.fixture
+def by_unix(tmp_path):
+    """The same four members, seen over a Unix socket."""
+    path = str(tmp_path / "admin")
+    with watched(seats=4, admin="", admin_unix=path) as prepared:
+        socks = [join(prepared, name) for name in NAMES]
+        running = ServerThread(prepared.serve_forever)
+        yield prepared
+        prepared.stop(0.0)
+        running.join()
+        for sock in socks:
+            sock.close()
+
+
+def test_a_member_is_thrown_out_after_a_confirmation(by_unix):
+    with AtTerminal(by_unix.admin_where[0]) as top:
+        top.until("ada")
+        top.type(b"x")
+        top.until("rank: _")
+        top.type(b"9\n")
+        top.until("no rank 9 in sight")
+        top.type(b"\x7f0\n")
+        top.until("throw out ada, rank 0, ticket 1?")
+        top.type(b"y")
+        top.until("thrown out: ticket 1")
+        top.until("3 of 4 seats")
+        top.until("[bold]bob")  # the only row in sight
+        top.type(b"x0\n")
+        top.until("throw out [bold]bob[/bold], rank 0, ticket 2?")
+        top.type(b"n")  # anything but y
+        top.until("q quit")
+        top.type(b"xq")  # ends the dialog, not the program
+        top.until("q quit")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+    assert list(by_unix.room.ranks.tickets) == [2, 3, 4]
+
+
+def test_nobody_is_thrown_out_over_tcp(where):
+    with AtTerminal(where) as top:
+        top.until("ada")
+        top.type(b"x")
+        top.until("connect to the Unix socket of --admin-unix")
+        top.type(b"0\ny")
+        top.until("4 of 4 seats")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
 def test_several_keys_at_once(where):
     """As from a key held down, or over a slow connection."""
     with AtTerminal(where) as top:
