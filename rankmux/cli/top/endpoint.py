@@ -18,14 +18,16 @@ _TEXT_MAX = 200  # names and addresses have less than 256 bytes
 _NUMBER_MAX = 1e18
 _NUMBER = int | float
 _TOTALS = ["at", "uptime_s", "members", "seats", "waiting", "joins", "commands", "deliveries", "refused"]
-_TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s"]
+_TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s", "absent", "observers"]
 _ANSWER = {
     "first": int,
     "totals": dict.fromkeys(_TOTALS, _NUMBER)
     | {"instance": str, "version": str, "ready": bool, "results": [_NUMBER], "closed": [_NUMBER]},
     "members": [
-        dict.fromkeys(("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s"), _NUMBER)
-        | {"name": str, "address": str, "paced": bool}
+        dict.fromkeys(
+            ("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s", "absent_s", "kept_s"), _NUMBER
+        )
+        | {"name": str, "address": str, "paced": bool, "state": str}
     ],
 }
 """What is read of `live.json`: types, objects with these fields, lists or objects with values of one type."""

@@ -106,6 +106,10 @@ class Screen:
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
         )
+        if now["absent"]:
+            head.append(f"   absent {now['absent']}", "yellow")
+        if now["observers"]:
+            head.append(f"   observers {now['observers']}")
         head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
         head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
@@ -140,10 +144,17 @@ class Screen:
         for row in self.rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
             queue = _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-"
-            times = {"age": _span(row["age_s"]), "activity": _span(row["idle_s"])}
+            absent = row["state"] == "absent"
+            times = {
+                "age": "-" if absent else _span(row["age_s"]),
+                "activity": _span(row["absent_s"] if absent else row["idle_s"]),
+            }
+            name = Text(row["name"] or "(no name)", "dim" if absent else "", overflow="ellipsis")
+            if absent:
+                name.append(f"  absent, kept for {_span(row['kept_s'])}", "yellow")
             table.add_row(
                 Text(str(row["rank"]), "bold"),
-                Text(row["name"] or "(no name)", overflow="ellipsis"),
+                name,
                 *more,
                 Text(str(row["load"])),
                 Text(queue, "yellow" if row["paced"] else ""),
