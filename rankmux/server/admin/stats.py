@@ -111,7 +111,7 @@ class Stats:
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
         self.done += outcome.settled
-        self.joins += sum(not one.returned for one in outcome.joined)
+        self.joins += len([one for one in outcome.joined if not one.returned])
         if outcome.refused:
             self.refused.update(map(itemgetter(1), outcome.refused))
         if not self.watched:
