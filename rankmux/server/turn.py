@@ -149,17 +149,14 @@ class Turns:
                     continue
                 if conn.observes:
                     turn.observers.append(conn.fd)
-                else:
-                    entry.joins.append(self._join(conn))
+                    continue
+                entry.joins.append(self._join(conn))
+                turn.watched |= conn.watches
             intake.joining.clear()
-        turn.watched = bool(connections.watchers) or any(self._watches(join.handle) for join in entry.joins)
+        turn.watched |= bool(connections.watchers)
         if not (entry or turn.is_asked() or self._room.is_due(entry)):
             return ()
         return self._sequencer.order(turn)
-
-    def _watches(self, fd: int) -> bool:
-        conn = self._connections.at(fd)
-        return conn is not None and conn.watches
 
     def _cancels(self) -> list[tuple[int, int]]:
         """The cancels of the turn: the first ones, as many as one turn can end results."""

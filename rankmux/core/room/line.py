@@ -104,7 +104,7 @@ class Line:
                 self._lose(ticket, before, ledger, deliveries, moves, clock_ms)
         newcomers = []
         for join in entry.joins:
-            if kept.ticket_of(join.secret):
+            if join.secret and kept.ticket_of(join.secret):
                 self._return(join, before, ledger, deliveries, moves)
             else:
                 newcomers.append(join)
@@ -112,7 +112,7 @@ class Line:
             if gone.ticket in yields:
                 self._come_back(gone, yields[gone.ticket], deliveries, moves)
         for join in newcomers:
-            if kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
+            if join.secret and kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
                 self._return(join, before, ledger, deliveries, moves)
             else:
                 self._join(join, moves)
