@@ -16,7 +16,7 @@ import os
 import socket
 
 from rankmux import Client, ReceivedCommand, Rejected, RoutedResult, Status
-from rankmux.errors import CommandRefused, ConnectionLost, ServerError
+from rankmux.errors import ConnectionLost, ServerError
 
 
 def answer(command: ReceivedCommand) -> str:
@@ -28,9 +28,8 @@ def answer(command: ReceivedCommand) -> str:
 
 def ask(client: Client, timeout_s: float) -> None:
     """Ask the members below, as rank 0 does."""
-    try:
-        receipt = client.command("load", results=True, timeout=timeout_s)
-    except CommandRefused:
+    receipt = client.command("load", results=True, timeout=timeout_s)
+    if not receipt.executors:
         print("nobody is below; start this once more in another terminal", flush=True)
         return
     results = receipt.gather()  # one for each executor, in rank order

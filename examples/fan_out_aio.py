@@ -17,7 +17,7 @@ import os
 import socket
 
 from rankmux.aio import Client, ReceivedCommand, Rejected, RoutedResult, Status
-from rankmux.errors import CommandRefused, ConnectionLost, ServerError
+from rankmux.errors import ConnectionLost, ServerError
 
 
 async def answer(command: ReceivedCommand) -> str:
@@ -29,9 +29,8 @@ async def answer(command: ReceivedCommand) -> str:
 
 async def ask(client: Client, timeout_s: float) -> None:
     """Ask the members below, as rank 0 does."""
-    try:
-        receipt = await client.command("load", results=True, timeout=timeout_s)
-    except CommandRefused:
+    receipt = await client.command("load", results=True, timeout=timeout_s)
+    if not receipt.executors:
         print("nobody is below; start this once more in another terminal", flush=True)
         return
     results = await receipt.gather()  # one for each executor, in rank order

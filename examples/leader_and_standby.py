@@ -22,7 +22,7 @@ import random
 import time
 
 from rankmux import Client, Promoted, ReceivedCommand
-from rankmux.errors import CommandRefused, ConnectionLost, ServerError
+from rankmux.errors import ConnectionLost, ServerError
 
 
 class Service:
@@ -43,10 +43,7 @@ class Service:
             job = self.last_job + 1
             # ... the work goes here ...
             self.last_job = job
-            try:
-                informed = client.command(str(job), results=True, timeout=5).wait().ok
-            except CommandRefused:  # nobody is below
-                informed = 0
+            informed = client.command(str(job), results=True, timeout=5).wait().ok
             print(f"job {job} done, ticket {client.ticket}, {informed} standing by", flush=True)
 
 

@@ -51,8 +51,7 @@ class Worker:
 
     def announce(self, roll: dict[str, Any] | None) -> None:
         self.roll, self.missing = roll, set()
-        with suppress(CommandRefused):  # nobody is below
-            self.client.command(json.dumps({"roll": roll}))
+        self.client.command(json.dumps({"roll": roll}))
 
     def begin(self) -> None:
         members = self.client.who()
@@ -79,7 +78,7 @@ class Worker:
         if due:
             with suppress(CommandRefused):  # that worker has just gone
                 order = json.dumps({"restart": due[0].ticket})
-                counts = self.client.command(order, "next", results=True, timeout=self.patience_s).wait()
+                counts = self.client.command(order, due[0], results=True, timeout=self.patience_s).wait()
                 print(f"{due[0].name}: {'restarts' if counts.ok else 'no answer; looking again'}", flush=True)
         else:
             self.client.close()  # now this one

@@ -17,6 +17,7 @@
     │   │   └── AuthError        ... for a wrong token
     │   └── CommandRefused       a REFUSED from the server (section 5)
     └── ConnectionLost           the end of the connection; the outcome of pending commands is unknown
+        └── ResultsLost          ... of one command that waited for results
 
 An exception stores facts as attributes and forms its text in `__str__`. This module imports nothing of rankmux.
 """
@@ -37,6 +38,7 @@ __all__ = [
     "ProtocolViolation",
     "RankmuxError",
     "RemoteError",
+    "ResultsLost",
     "ServerError",
     "SnapshotError",
     "StateError",
@@ -116,16 +118,25 @@ class ArgumentError(LocalError, ValueError):
 
 
 class PayloadTooBig(LocalError):
-    """A payload of `size` bytes exceeds the connection's `limit` (WELCOME's max_payload)."""
+    """A payload of `size` bytes exceeds the connection's `limit` (WELCOME's max_payload).
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
+    `tickets` of the bytes name the executors, 8 for each, where a command is sent to members by ticket.
+    """
+
+    def __init__(self, size: int, limit: int, tickets: int = 0) -> None:
+        super().__init__(size, limit, tickets)
         self.size = size
         self.limit = limit
+        self.tickets = tickets
 
     def __str__(self) -> str:
-        advice = "send less, or raise the server's --max-payload"
-        return f"the payload has {self.size} bytes, the server allows {self.limit}; {advice}"
+        if self.tickets:
+            payload = f"the payload and the tickets of {self.tickets // 8} members have {self.size} bytes"
+            advice = "split the list into several commands, or raise the server's --max-payload"
+        else:
+            payload = f"the payload has {self.size} bytes"
+            advice = "send less, or raise the server's --max-payload"
+        return f"{payload}, the server allows {self.limit}; {advice}"
 
 
 class SnapshotError(LocalError, ValueError):
@@ -205,3 +216,13 @@ class ConnectionLost(RankmuxError):
 
     def __str__(self) -> str:
         return f"the connection was lost: {self.reason}"
+
+
+class ResultsLost(ConnectionLost):
+    """A command of this client will have no more results: its connection ended, or its seat was given up.
+
+    It may or may not have been executed; it is never sent again.
+    """
+
+    def __str__(self) -> str:
+        return f"the results were lost: {self.reason}"

@@ -29,6 +29,10 @@ TEXTS = {
     errors.PayloadTooBig(70_000, 65_536): (
         "the payload has 70000 bytes, the server allows 65536; send less, or raise the server's --max-payload"
     ),
+    errors.PayloadTooBig(70_000, 65_536, 80): (
+        "the payload and the tickets of 10 members have 70000 bytes, the server allows 65536; "
+        "split the list into several commands, or raise the server's --max-payload"
+    ),
     errors.SnapshotError("its checksum is wrong"): "not a whole snapshot: its checksum is wrong",
     errors.StateError("taking a seat", "ended"): "taking a seat is not possible while ended",
     errors.ProtocolViolation(1, "a frame's length is 0"): "a frame's length is 0",
@@ -38,6 +42,7 @@ TEXTS = {
         "the command was refused: rank 0 is not below you (code 2)"
     ),
     errors.ConnectionLost("the server closed it"): "the connection was lost: the server closed it",
+    errors.ResultsLost("the server closed it"): "the results were lost: the server closed it",
 }
 MADE = list(TEXTS)
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Self
@@ -43,9 +43,9 @@ class Client(Membership):
 
     `handler` runs received commands, at most `parallel` at a time and started in order; without one they queue up until
     `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing. A handler is a
-    coroutine function, or a plain one, which must not block. One that runs past its command's deadline is cancelled
-    without an answer. `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are called one at a time,
-    in order; they may be coroutine functions, too.
+    coroutine function, or a plain one, which must not block. It is cancelled without an answer when its command expires,
+    or is cancelled by its sender. `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are
+    called one at a time, in order; they may be coroutine functions, too.
 
     With `reconnect`, a lost connection is restored: after 0.1 s to 5 s with full jitter, until the token is wrong
     twice in a row. Commands that were under way raise ConnectionLost and are never sent again; the new rank is the last
@@ -140,21 +140,38 @@ class Client(Membership):
         payload: Payload,
         to: To = "all",
         *,
+        tickets: Iterable[int] | None = None,
         results: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executors have
         quiet: bool = False,
+        required: bool = False,
+        tied: bool = False,
     ) -> Receipt:
-        """Have `payload` executed by members below: `"all"`, the `"next"`, the `"least"` loaded, or that of a rank.
+        """Have `payload` executed by members below.
+
+        `to` is `"all"`, the `"next"`, the `"least"` loaded; a member of `who()`, or several; the name of members, or a
+        pattern of names such as `"web-*"`; or a rank, which may be that of another member by then. `tickets` name
+        members instead of `to`. Names are looked up first, which takes a listing. Members above this client are counted
+        as rejected, absent ones, and those that are gone, as `absent`.
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log. Waits while the server has not read earlier output.
 
-        Raises CommandRefused when nobody got it, PayloadTooBig, ConnectionLost (whether it was executed is unknown
-        then), TimeoutError when the server does not answer, ArgumentError.
+        A command with results can be cancelled (`receipt.cancel()`); a `tied` one is cancelled when this client's
+        connection ends.
+
+        A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
+        `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
+        PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
+        unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
-        arguments = command_arguments(payload, to, results, timeout, quiet)
+        arguments = command_arguments(
+            payload, to, results, timeout, quiet, tickets=tickets, required=required, tied=tied
+        )
+        if arguments.to.names is not None:
+            arguments = arguments.looked_up(await self.who(), self.ticket)
         timeout_s = self._options.timeout_s
         if quiet:
             await asyncio.sleep(0)  # a task that sends much without waiting lets others run

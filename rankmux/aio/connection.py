@@ -33,6 +33,7 @@ from ..core.client.events import (
     ResultRouted,
     Welcomed,
 )
+from ..core.client.sent import Progress
 from ..core.client.session import ClientSession, ClientState
 from ..errors import ConnectionLost, RankmuxError, StateError
 from .connect import connected_socket
@@ -307,6 +308,12 @@ class ClientConnection:
             _WRITABLE, lambda: link.ended or not link.write_paused, timeout_s, patient=True
         ):
             raise nothing_read(timeout_s)
+
+    def cancel(self, progress: Progress) -> None:
+        """End a command early for those of its executors that have not ended; nothing where there are none."""
+        link = self.link
+        if not progress.over and link is not None and link.session.state is ClientState.JOINED:
+            link.send(lambda: link.session.send_cancel(progress.id))
 
     # closing
 

@@ -71,6 +71,9 @@ class Handlers:
                 continue
             task = loop.create_task(_run(connection, service.handler, command, answer))
             service.tasks.add(task)
+            command.on_cancel = task.cancel
+            link.inbox.running[command.seq] = command
+            task.add_done_callback(_forget(link, command.seq))
             task.add_done_callback(service.tasks.discard)
             task.add_done_callback(lambda _: self.start(connection))
         connection.regulate()
@@ -104,6 +107,10 @@ class Handlers:
         self.start(connection)
         if mine is not None:
             await cancel_and_wait(mine.tasks, spared)
+
+
+def _forget(link: LoopLink, seq: int) -> Callable[[object], object]:
+    return lambda _: link.inbox.running.pop(seq, None)
 
 
 def _checked(parallel: int) -> int:
@@ -147,8 +154,9 @@ async def _run(
     except TimeoutError:
         report_lateness(command.event, time.monotonic() - began_s)
     except asyncio.CancelledError:
-        answer.give_up(command)
-        raise
+        if not command.cancelled:  # by its sender, to whom nothing is answered then
+            answer.give_up(command)
+            raise
 
 
 async def _carry_out(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 from ..client.failures import no_result, not_done
 from ..core.client.arguments import Payload
@@ -25,6 +26,9 @@ class Receipt(SentCommand):
 
     `async for` over it gives the results (`RoutedResult`); the iteration ends when every executor has ended, and
     `counts` is there then. Each result is given once. A receipt that is dropped takes its unread results with it.
+
+    As a context manager (`async with await client.command(...) as receipt:`) it cancels the command at the end of the
+    block, for the executors that have not ended by then.
     """
 
     def __init__(self, connection: ClientConnection, progress: Progress) -> None:
@@ -58,6 +62,22 @@ class Receipt(SentCommand):
         """
         await self.wait(timeout)
         return gathered([result async for result in self])
+
+    def cancel(self) -> None:
+        """End the command for the executors that have not ended: they stop, and count as cancelled (section 6).
+
+        Not to be awaited. Does nothing once all have ended, or the connection is gone. The results of the others still
+        come. Raises StateError where no results were asked for.
+        """
+        self._require_results("cancelling")
+        self._connection.cancel(self._progress)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._progress.wants_results:
+            self._connection.cancel(self._progress)
 
 
 class _Results:

@@ -109,6 +109,10 @@ class CallQueue:
         self._engine.taken()
         return result
 
+    def cancel(self, progress: Progress) -> None:
+        """End a command early; nothing if it has ended."""
+        self._engine.cancel(progress)
+
     def serve(self, handler: Handler | None) -> None:
         """Run every call in this thread, with `handler` if there is one, until closed. Raises StateError."""
         token = object()
@@ -155,8 +159,8 @@ class CallQueue:
         return lambda: on_lost(change)
 
     def _command_call(self) -> Callable[[], object]:
-        engine = self._engine
-        taken, handler, link = engine.inbox.take_command(), self._runner.handler, engine.link
+        engine, inbox = self._engine, self._engine.inbox
+        taken, handler, link = inbox.take_command(), self._runner.handler, engine.link
         assert taken is not None
         assert handler is not None
         assert link is not None
@@ -164,8 +168,16 @@ class CallQueue:
         def send_result(seq: int, status: Status, payload: bytes) -> None:
             engine.answer(link, lambda: link.session.send_result(seq, status, payload))
 
-        command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result)
-        return lambda: _run(handler, command)
+        command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result, engine.look, self.wait)
+        inbox.running[command.seq] = command
+
+        def run() -> None:
+            try:
+                _run(handler, command)
+            finally:
+                inbox.running.pop(command.seq, None)
+
+        return run
 
 
 def _guarded(call: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ methods may be called from several threads at once.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from os import PathLike
 from types import TracebackType
@@ -112,21 +112,38 @@ class Client(Membership):
         payload: Payload,
         to: To = "all",
         *,
+        tickets: Iterable[int] | None = None,
         results: bool = False,
         timeout: float | None = None,
         quiet: bool = False,
+        required: bool = False,
+        tied: bool = False,
     ) -> Receipt:
-        """Have `payload` executed by members below: `"all"`, the `"next"`, the `"least"` loaded, or that of a rank.
+        """Have `payload` executed by members below.
+
+        `to` is `"all"`, the `"next"`, the `"least"` loaded; a member of `who()`, or several; the name of members, or a
+        pattern of names such as `"web-*"`; or a rank, which may be that of another member by then. `tickets` name
+        members instead of `to`. Names are looked up first, which takes a listing. Members above this client are counted
+        as rejected, absent ones, and those that are gone, as `absent`.
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log.
 
-        Raises CommandRefused when nobody got it, PayloadTooBig, ConnectionLost (whether it was executed is unknown
-        then), TimeoutError when the server does not answer, ArgumentError.
+        A command with results can be cancelled (`receipt.cancel()`); a `tied` one is cancelled when this client's
+        connection ends.
+
+        A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
+        `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
+        PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
+        unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
-        arguments = command_arguments(payload, to, results, timeout, quiet)
+        arguments = command_arguments(
+            payload, to, results, timeout, quiet, tickets=tickets, required=required, tied=tied
+        )
+        if arguments.to.names is not None:
+            arguments = arguments.looked_up(self.who(), self.ticket)
         link, progress = self._engine.send(lambda inbox: inbox.send_command(arguments))
         if quiet:
             self._engine.drain(link)
@@ -152,8 +169,9 @@ class Client(Membership):
         """Run received commands until this client is closed, by the handler, a callback or another thread.
 
         `handler(command)` returns the result (bytes, text or None), or raises; an exception is logged and answered
-        FAILED. It may use this client, and send commands itself. Raises the reason when the connection is lost for
-        good, and StateError when another call of `serve` runs.
+        FAILED. It may use this client, and send commands itself. One that takes long looks at `command.cancelled` now
+        and then: whether the sender has cancelled the command. Raises the reason when the connection is lost for good,
+        and StateError when another call of `serve` runs.
         """
         self._calls.serve(handler)
 

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..core.client.inbox import Inbox
+from ..core.client.sent import Progress
 from ..core.client.session import ClientState
 from ..errors import ConnectionLost, RankmuxError
 from .connect import Canceller, drain, joined_link
@@ -93,6 +94,31 @@ class Engine(KeptConnection):
         finally:
             self._settle()
         self.drain(link)
+
+    def cancel(self, progress: Progress) -> None:
+        """End a command early for those of its executors that have not ended; nothing where there are none."""
+        try:
+            with self._entry, self._lock:
+                self._mend()
+                link = self.link
+                if progress.over or link is None or link.session.state is not ClientState.JOINED:
+                    return
+                with self._guard:
+                    link.session.send_cancel(progress.id)
+                    self._push(link)
+        finally:
+            self._settle()
+
+    def look(self) -> None:
+        """Take what has come, without waiting, at most every 2 ms; if another thread runs the connection, it does."""
+        try:
+            with self._entry, self._lock:
+                self._mend()
+                if self.link is not None and not self.link.ended:
+                    with self._guard:
+                        self._push(self.link)
+        finally:
+            self._settle()
 
     def drain(self, link: StreamLink) -> None:
         """Wait until the server has read enough of the output of `link`. Raises TimeoutError."""

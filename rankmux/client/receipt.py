@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from ..core.client.arguments import Payload
 from ..core.client.events import ExecuteReceived
@@ -28,12 +28,18 @@ class _Waiting(Protocol):
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result."""
 
+    def cancel(self, progress: Progress) -> None:
+        """End a command early."""
+
 
 class Receipt(SentCommand):
     """A command that was sent: the server's answer, and the results as they come (section 6).
 
     Iterate over it for the results (`RoutedResult`); the iteration ends when every executor has ended, and `counts` is
     there then. Each result is given once. A receipt that is dropped takes its unread results with it.
+
+    As a context manager (`with client.command(...) as receipt:`) it cancels the command at the end of the block, for
+    the executors that have not ended by then.
     """
 
     def __init__(self, client: _Waiting, progress: Progress) -> None:
@@ -77,6 +83,22 @@ class Receipt(SentCommand):
         self.wait(timeout)
         return gathered(self)
 
+    def cancel(self) -> None:
+        """End the command for the executors that have not ended: they stop, and count as cancelled (section 6).
+
+        Does nothing once all have ended, or the connection is gone. The results of the others still come. Raises
+        StateError where no results were asked for.
+        """
+        self._require_results("cancelling")
+        self._client.cancel(self._progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress.wants_results:
+            self._client.cancel(self._progress)
+
 
 class ReceivedCommand(ExecutedCommand):
     """A command to run (section 5). The handler's return value becomes its RESULT; `emit` sends output before that."""
@@ -87,9 +109,31 @@ class ReceivedCommand(ExecutedCommand):
         received_s: float,
         max_payload: int,
         send_result: Callable[[int, Status, bytes], None],
+        look: Callable[[], None],
+        wait: Callable[[Callable[[], bool], float | None], bool],
     ) -> None:
         super().__init__(event, received_s, max_payload, time.monotonic)
         self._send_result = send_result
+        self._look = look
+        self._wait = wait
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the sender has cancelled it: stop; nothing is sent for it any more (section 6).
+
+        To be looked at now and then by a handler that takes long; it reads what has come, at most every 2 ms.
+        """
+        if not self._cancelled and not self._copied:
+            self._look()
+        return self._cancelled
+
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
+        """Wait until the sender has cancelled it, reading meanwhile; False when `timeout` seconds passed first.
+
+        Raises the reason when the connection is lost for good.
+        """
+        self._check_original()
+        return self._wait(lambda: self._cancelled, timeout)
 
     def emit(self, output: Payload) -> None:
         """Send `output` now, as a partial result; nothing where no result is wanted. Output over a frame is cut.

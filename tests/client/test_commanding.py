@@ -65,8 +65,9 @@ def test_a_command_without_results(stage, join):
 @pytest.mark.parametrize(
     ("to", "code"),
     [
-        ("all", RefusedCode.NO_TARGET),
         ("next", RefusedCode.NO_TARGET),
+        ("nobody of that name", RefusedCode.NO_TARGET),
+        ([], RefusedCode.NO_TARGET),
         ("least", RefusedCode.NO_TARGET),
         (0, RefusedCode.NOT_LOWER),
         (1, RefusedCode.NOT_LOWER),
@@ -81,10 +82,63 @@ def test_refusals(join, to, code, results):
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("to", ["everybody", -1, 1 << 32, True, None, 1.0, ""])
+@pytest.mark.parametrize("to", ["all", "web-*"])
+@pytest.mark.parametrize("results", [False, True])
+def test_a_broadcast_to_nobody(join, to, results):
+    bob = join("bob")
+    receipt = bob.command("print", to=to, results=results)
+    assert (receipt.executors, receipt.seq, receipt.refusal.code) == (0, None, RefusedCode.NO_TARGET)
+    if results:
+        assert receipt.wait() == Counts(0, 0, 0, 0, 0)
+        assert list(receipt) == []
+    with pytest.raises(CommandRefused) as caught:
+        bob.command("print", to=to, results=results, required=True)
+    assert caught.value.code == RefusedCode.NO_TARGET
+    assert bob.command("print", to=to, results=True, quiet=True).wait(PATIENCE_S).total == 0
+
+
+@pytest.mark.parametrize("to", [-1, 1 << 32, True, None, 1.0, ""])
 def test_targets_that_are_none(join, to):
     with pytest.raises(ArgumentError, match="or a rank"):
         join().command("print", to=to)
+
+
+def test_a_member_that_was_looked_up_is_the_one_that_executes(stage, join):
+    """Even when a senior has left in between; the rank of then is that of another member now."""
+    ada, bob, cyd, dan = (join(name) for name in ("ada", "bob", "cyd", "dan"))
+    for client in (cyd, dan):
+        stage.enter_context(serving(client, lambda command: str(command.rank)))
+    meant = ada.who()[2]
+    bob.close()
+    until(lambda: len(ada.who()) == 3)
+    (result,) = ada.command("print", to=meant, results=True)
+    assert (result.ticket, result.text) == (cyd.ticket, "1")
+    receipt = ada.command("print", tickets=[bob.ticket or 2, cyd.ticket, dan.ticket], results=True)
+    assert (receipt.executors, receipt.rejected) == (2, 0)
+    cyd.close()
+    until(lambda: len(ada.who()) == 2)
+    with pytest.raises(CommandRefused) as caught:
+        ada.command("print", to=meant)
+    assert caught.value.code == RefusedCode.NO_TARGET
+
+
+def test_names_and_lists(stage, join):
+    clients = [join(name) for name in ("web-0", "ada", "web-1", "db-1", "web-2")]
+    for client in clients[2:]:
+        stage.enter_context(serving(client, lambda command: str(command.rank)))
+    ada = clients[1]
+
+    def ranks(to: object) -> list[int]:
+        return [int(result.text) for result in ada.command("?", to=to, results=True).gather(PATIENCE_S)]
+
+    assert ranks("web-*") == [2, 4]
+    assert ranks("db-1") == [3]
+    assert ranks([member for member in ada.who() if member.rank > 2]) == [3, 4]
+    receipt = ada.command("?", to="*")
+    assert (receipt.executors, receipt.rejected, receipt.absent) == (3, 1, 0)
+    with pytest.raises(CommandRefused) as caught:
+        ada.command("?", to="web-0")
+    assert caught.value.code == RefusedCode.NOT_LOWER
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e10, "5"])
@@ -100,6 +154,10 @@ def test_a_payload_that_is_too_big_sends_nothing(stage, join):
         ada.command(bytes(65537))
     (result,) = ada.command(bytes(65536), results=True)
     assert result.text == "65536"
+    with pytest.raises(PayloadTooBig, match="split the list"):
+        ada.command(bytes(65536 - 8), tickets=[1, 2])
+    (result,) = ada.command(bytes(65536 - 8), tickets=[bob.ticket], results=True)
+    assert result.text == "65528"
 
 
 def test_a_command_expires(join):
@@ -141,7 +199,7 @@ def test_quiet_commands(stage, join, caplog):
     thread.join(PATIENCE_S)
     until(lambda: not ada.poll() and ada.who() and len(ada.who()) == 1)
     with pytest.raises(CommandRefused):
-        ada.command("nobody there", quiet=True, results=True).wait(PATIENCE_S)
+        ada.command("nobody there", quiet=True, results=True, required=True).wait(PATIENCE_S)
     with caplog.at_level(logging.WARNING):
         ada.command("nobody there", quiet=True)
         ada.who()

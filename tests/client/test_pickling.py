@@ -43,6 +43,7 @@ ERRORS = {
     "ProtocolViolation": (1, "a frame of no bytes"),
     "RankmuxError": ("any",),
     "RemoteError": ("remote",),
+    "ResultsLost": ("the server closed the connection",),
     "ServerError": (8, "the server is going away"),
     "SnapshotError": ("it ends too soon",),
     "StateError": ("sending", "closed"),

@@ -43,6 +43,14 @@ class Loop:
         """Run a coroutine in the loop. One cancelled there, or by the end of the loop, raises ConnectionLost."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a plain function in the loop."""
+
+        async def call() -> T:
+            return function(*arguments)
+
+        return self.run(call())
+
     def close(self) -> None:
         async def left() -> set[asyncio.Task[Any]]:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -71,6 +79,15 @@ class AioReceipt:
 
     def results(self, timeout: float | None = None) -> Iterator[rankmux.aio.RoutedResult]:
         yield from _iterated(self._loop, self._receipt.results(timeout))
+
+    def __enter__(self) -> AioReceipt:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run(self._receipt.__aexit__(None, None, None))
+
+    def cancel(self) -> None:
+        self._loop.call(self._receipt.cancel)
 
     def wait(self, timeout: float | None = None) -> rankmux.aio.Counts:
         return self._loop.run(self._receipt.wait(timeout))

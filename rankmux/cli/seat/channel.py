@@ -157,7 +157,7 @@ class JoinedSeat:
     ) -> None:
         """Send a command; its replies carry `id_`. Raises TimeoutError."""
         try:
-            receipt = self._client.command(payload, to, results=results, timeout=timeout_s)
+            receipt = self._client.command(payload, to, results=results, timeout=timeout_s, required=True)
         except RankmuxError as error:
             self._replies.append(protocol.ended(id_, error, sent=True))
             return

@@ -110,7 +110,7 @@ class Seat:
         try:
             self._unsent_size += len(payload)
             try:
-                receipt = await client.command(payload, to, results=results, timeout=timeout_s)
+                receipt = await client.command(payload, to, results=results, timeout=timeout_s, required=True)
             finally:
                 self._unsent_size -= len(payload)
             yield receipt

@@ -1,4 +1,4 @@
-"""The arguments of a client's calls, checked and turned into the wire's values: targets, payloads, times, tokens.
+"""The arguments of a client's calls, checked and turned into the wire's values: payloads, times, tokens.
 
 Shared by the drivers and the command line. A wrong one raises ArgumentError, before anything is sent.
 """
@@ -6,11 +6,13 @@ Shared by the drivers and the command line. A wrong one raises ArgumentError, be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ...errors import ArgumentError
-from ..wire.codes import U32_MAX, Target
+from ..wire.codes import U32_MAX
+from ..wire.frames import MemberInfo
+from .targets import Destination, To, destination_of
 
 __all__ = [
     "CommandArguments",
@@ -20,13 +22,9 @@ __all__ = [
     "check_options",
     "command_arguments",
     "payload_of",
-    "target_of",
     "token_of",
     "ttl_ms_of",
 ]
-
-To = str | int
-"""The executors of a command (section 5): `"all"`, the `"next"` below, the `"least"` loaded, or that of a rank."""
 
 Payload = bytes | bytearray | memoryview | str
 """The bytes of a command or a result; text goes out as UTF-8."""
@@ -34,35 +32,46 @@ Payload = bytes | bytearray | memoryview | str
 Token = bytes | str | Callable[[], bytes | str] | None
 """A callable is called for each connection, so that a client that reconnects shows the current token."""
 
-_NAMED = {"all": Target.ALL, "next": Target.NEXT, "least": Target.LEAST}
-
 
 class CommandArguments(NamedTuple):
-    """The arguments of one command, as `ClientSession.send_command` takes them."""
+    """The arguments of one command. `required`: that nobody gets a broadcast is a refusal like any other."""
 
     payload: bytes
-    target: Target
-    arg: int
+    to: Destination
     results: bool
     quiet: bool
     ttl_ms: int
+    tied: bool = False
+    required: bool = False
+
+    @property
+    def forgiving(self) -> bool:
+        """Whether it may go to nobody."""
+        return self.to.broadcast and not self.required
+
+    def looked_up(self, members: Iterable[MemberInfo], own_ticket: int | None) -> CommandArguments:
+        """The same with the tickets of the members whose names match."""
+        return self._replace(to=self.to.looked_up(members, own_ticket))
 
 
 def command_arguments(
-    payload: Payload, to: To, results: bool, timeout_s: float | None, quiet: bool
+    payload: Payload,
+    to: To,
+    results: bool,
+    timeout_s: float | None,
+    quiet: bool,
+    *,
+    tickets: Iterable[int] | None = None,
+    tied: bool = False,
+    required: bool = False,
 ) -> CommandArguments:
     """The arguments of a command, checked. `timeout_s` None is the server's default."""
-    target, arg = target_of(to)
-    return CommandArguments(payload_of(payload), target, arg, results, quiet, ttl_ms_of(timeout_s))
-
-
-def target_of(to: To) -> tuple[Target, int]:
-    """The target and its arg (section 5)."""
-    if isinstance(to, str) and to in _NAMED:
-        return _NAMED[to], 0
-    if isinstance(to, int) and not isinstance(to, bool) and 0 <= to <= U32_MAX:
-        return Target.ONE, to
-    raise ArgumentError("to", to, "expected 'all', 'next', 'least' or a rank")
+    if tied and not results:
+        raise ArgumentError("tied", tied, "expected it only with results=True")
+    destination = destination_of(to, tickets)
+    return CommandArguments(
+        payload_of(payload), destination, results, quiet, ttl_ms_of(timeout_s), tied, required
+    )
 
 
 def payload_of(payload: Payload) -> bytes:

@@ -18,6 +18,7 @@ __all__ = [
     "Ended",
     "ExecuteReceived",
     "ExecuteRejected",
+    "ExecutionCancelled",
     "MembersPage",
     "Promoted",
     "RefusalReceived",
@@ -39,8 +40,8 @@ class Welcomed:
     capacity: int
     max_payload: int
     ping_ms: int
-    returned: bool
-    keep_ms: int | None
+    returned: bool = False
+    keep_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class ExecuteRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionCancelled:
+    """The command `seq` is to be stopped, or not to be begun, and not to be answered (section 6)."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Promoted:
     """Seniors went, and this client moved up (section 4): from rank `before` to `rank`; `members` remain."""
 
@@ -85,7 +93,7 @@ class CommandAccepted:
     seq: int
     executors: int
     rejected: int
-    absent: int
+    absent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,7 @@ class CommandDone:
     rejected: int
     expired: int
     left: int
-    cancelled: int
+    cancelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,7 @@ ClientEvent = (
     Welcomed
     | ExecuteReceived
     | ExecuteRejected
+    | ExecutionCancelled
     | Promoted
     | CommandAccepted
     | RefusalReceived

@@ -6,12 +6,12 @@ and no clock; a driver sends requests through it, applies events, and reads the 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TypeVar
 from weakref import ref
 
-from ...errors import CommandRefused, ConnectionLost, RankmuxError
-from ..wire.codes import Status
+from ...errors import CommandRefused, ConnectionLost, RankmuxError, ResultsLost
+from ..wire.codes import RefusedCode, Status, Target
 from .arguments import CommandArguments
 from .events import (
     ClientEvent,
@@ -19,11 +19,13 @@ from .events import (
     CommandDone,
     Ended,
     ExecuteReceived,
+    ExecutionCancelled,
     MembersPage,
     Promoted,
     RefusalReceived,
     ResultRouted,
 )
+from .received import ExecutedCommand
 from .sent import PageRequest, Progress
 from .session import ClientSession
 
@@ -45,14 +47,16 @@ _T = TypeVar("_T")
 class Inbox:
     """The queues of one connection, and the requests that its answers go to.
 
-    `commands` are the EXECUTEs that nobody has run yet, each with the time it came. Over the soft limit reading should
-    stop; a driver that reads all the same has commands over the hard limit turned away: answered FAILED, so that their
-    senders do not wait, and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands
-    without results, which nobody waits for. `turned_away` counts until `take_turned_away`.
+    `commands` are the EXECUTEs that nobody has run yet, by seq, each with the time it came; `running` are those that
+    the driver has begun and not ended, for the server to cancel. Over the soft limit reading should stop; a driver that
+    reads all the same has commands over the hard limit turned away: answered FAILED, so that their senders do not wait,
+    and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands without results,
+    which nobody waits for. `turned_away` counts until `take_turned_away`.
     """
 
     def __init__(self, session: ClientSession) -> None:
-        self.commands: deque[tuple[ExecuteReceived, float]] = deque()
+        self.commands: OrderedDict[int, tuple[ExecuteReceived, float]] = OrderedDict()
+        self.running: dict[int, ExecutedCommand] = {}
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
         self.turned_away = 0
@@ -86,9 +90,24 @@ class Inbox:
 
         Raises StateError or PayloadTooBig; nothing is sent then.
         """
-        payload, target, arg, results, quiet, ttl_ms = arguments
-        id_ = self._session.send_command(payload, target, arg, results=results, quiet=quiet, ttl_ms=ttl_ms)
-        return self.expect(id_, results) if results or not quiet else Progress(id_, results)
+        to, results, quiet = arguments.to, arguments.results, arguments.quiet
+        if to.target is Target.SET and not to.tickets:
+            progress = Progress(0, results, arguments.forgiving)
+            progress.refuse(CommandRefused(0, RefusedCode.NO_TARGET, "it names no member that is there"))
+            return progress
+        id_ = self._session.send_command(
+            arguments.payload,
+            to.target,
+            to.arg,
+            tickets=to.tickets,
+            results=results,
+            quiet=quiet,
+            tied=arguments.tied,
+            ttl_ms=arguments.ttl_ms,
+        )
+        if results or not quiet:
+            return self.expect(id_, results, arguments.forgiving)
+        return Progress(id_, results)
 
     def send_who(self, first_rank: int, count: int) -> PageRequest:
         """Send a WHO; its page comes to the returned request. Raises StateError."""
@@ -96,9 +115,9 @@ class Inbox:
         self._pages[request.id] = ref(request)
         return request
 
-    def expect(self, id_: int, wants_results: bool) -> Progress:
+    def expect(self, id_: int, wants_results: bool, forgiving: bool = False) -> Progress:
         """Follow the command `id_`, for as long as the caller holds the returned progress."""
-        progress = Progress(id_, wants_results)
+        progress = Progress(id_, wants_results, forgiving)
         self._by_id[id_] = ref(progress)
         return progress
 
@@ -107,6 +126,8 @@ class Inbox:
         match event:
             case ExecuteReceived():
                 self._queue(event, now_s)
+            case ExecutionCancelled():
+                self._cancel(event.seq)
             case ResultRouted():
                 if (progress := _alive(self._by_id.get(event.id))) is not None:
                     self._unread_at_most += progress.add(event)
@@ -122,10 +143,11 @@ class Inbox:
                 if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
                     progress.finish(event)
             case RefusalReceived():
+                refusal = CommandRefused(event.id, event.code, event.text)
                 if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
-                    progress.refuse(event)
+                    progress.refuse(refusal)
                 else:
-                    self.refusals.append(CommandRefused(event.id, event.code, event.text))
+                    self.refusals.append(refusal)
             case MembersPage():
                 if (request := _alive(self._pages.pop(event.id, None))) is not None:
                     request.page = event
@@ -140,7 +162,7 @@ class Inbox:
         """The oldest command that nobody has run yet, and when it came."""
         if not self.commands:
             return None
-        command, received_s = self.commands.popleft()
+        _, (command, received_s) = self.commands.popitem(last=False)
         self._commands_size -= len(command.payload)
         return command, received_s
 
@@ -149,10 +171,16 @@ class Inbox:
         count, self.turned_away = self.turned_away, 0
         return count
 
+    def _cancel(self, seq: int) -> None:
+        if (waiting := self.commands.pop(seq, None)) is not None:
+            self._commands_size -= len(waiting[0].payload)
+        elif (running := self.running.get(seq)) is not None:
+            running.cancel()
+
     def _queue(self, command: ExecuteReceived, now_s: float) -> None:
         size = self._commands_size + len(command.payload)
         if len(self.commands) < _COMMANDS_HARD and size <= _COMMANDS_HARD_BYTES:
-            self.commands.append((command, now_s))
+            self.commands[command.seq] = command, now_s
             self._commands_size = size
             return
         self.turned_away += 1
@@ -163,7 +191,7 @@ class Inbox:
     def _lose(self, error: RankmuxError | None) -> None:
         reason = error.reason if isinstance(error, ConnectionLost) else str(error or "this client left")
         for progress in filter(None, map(_alive, self._by_id.values())):
-            progress.error = ConnectionLost(reason)
+            progress.error = (ResultsLost if progress.wants_results else ConnectionLost)(reason)
             progress.error.__cause__ = error
         for request in filter(None, map(_alive, self._pages.values())):
             request.error = ConnectionLost("it ended before the members were listed")

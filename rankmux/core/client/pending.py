@@ -19,7 +19,7 @@ __all__ = ["SILENT_ID", "Pending"]
 SILENT_ID = 0x8000_0000
 """The bit in the ids of commands that only a REFUSED answers: QUIET ones without results."""
 _OPEN_PINGS_MAX = 16  # one is enough to find a dead server; many open ones mean that it does not read
-_ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
+_ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT, Status.CANCELLED)
 
 
 class _Command:
@@ -76,6 +76,11 @@ class Pending:
         id_ = self._next_id()
         self._commands[id_] = _Command(results, quiet)
         return id_
+
+    def waits_for_results(self, id_: int) -> bool:
+        """Whether the command `id_` waits for results, so that it can be cancelled."""
+        command = self._commands.get(id_)
+        return command is not None and command.results
 
     def add_who(self, count: int) -> int:
         """The id for a new WHO that asks for `count` members; raises StateError when `limit` are open already."""

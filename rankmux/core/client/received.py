@@ -68,6 +68,8 @@ def pieces(payload: bytes, limit: int) -> Iterator[tuple[bytes, bool]]:
 class ExecutedCommand:
     """A command to run, and its result. The drivers add the sending, and a clock in seconds."""
 
+    _CONNECTED = frozenset({"_send_result", "_look", "_wait"})
+
     def __init__(
         self, event: ExecuteReceived, received_s: float, max_payload: int, clock: Callable[[], float]
     ) -> None:
@@ -76,12 +78,14 @@ class ExecutedCommand:
         self._max_payload = max_payload
         self._clock = clock
         self._finished = False
+        self._cancelled = False
         self._copied = False
+        self.on_cancel: Callable[[], object] | None = None  # for the driver
 
     def __getstate__(self) -> dict[str, Any]:
         """The facts alone, for a process pool: a copy cannot answer, as the connection stays where it is."""
-        facts = {name: fact for name, fact in vars(self).items() if name != "_send_result"}
-        return {**facts, "_copied": True}
+        facts = {name: fact for name, fact in vars(self).items() if name not in self._CONNECTED}
+        return {**facts, "on_cancel": None, "_copied": True}
 
     def __repr__(self) -> str:
         return f"<ReceivedCommand {self.seq} of rank {self.sender_rank}: {self.payload[:32]!r}>"
@@ -132,13 +136,24 @@ class ExecutedCommand:
         """Whether `finish` has been called."""
         return self._finished
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the sender has cancelled it: stop; nothing is sent for it any more (section 6)."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """The server's word that the sender has cancelled it."""
+        self._cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
+
     def _partial(self, output: Payload) -> Iterator[tuple[Status, bytes]]:
         """The partial results to send for `output`; none where no result is wanted."""
         self._check_original()
         if self._finished:
             raise StateError("sending output", "the command has its final result")
         data = payload_of(output)
-        if not self.wants_result or not data:
+        if not self.wants_result or self._cancelled or not data:
             return iter(())
         return ((Status.PART, piece) for piece, _ in pieces(data, self._max_payload))
 
@@ -149,7 +164,7 @@ class ExecutedCommand:
             raise StateError("sending a final result", "the command has one already")
         data = payload_of(output)
         self._finished = True
-        if not self.wants_result:
+        if not self.wants_result or self._cancelled:
             return iter(())
         return ((status if last else Status.PART, piece) for piece, last in pieces(data, self._max_payload))
 

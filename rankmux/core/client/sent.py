@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...errors import CommandRefused, RankmuxError, StateError
-from ..wire.codes import Status
-from .events import CommandAccepted, CommandDone, MembersPage, RefusalReceived, ResultRouted
+from ..wire.codes import RefusedCode, Status
+from .events import CommandAccepted, CommandDone, MembersPage, ResultRouted
 
 __all__ = ["Counts", "PageRequest", "Progress", "RoutedResult", "SentCommand", "gathered"]
 
 # The memory of a result besides its payload, in CPython; for the bound on unread results.
 _RESULT_OVERHEAD_BYTES = 200
+_TO_NOBODY = (RefusedCode.NO_TARGET, RefusedCode.ABSENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,20 @@ class Counts:
 
 
 class Progress:
-    """The state of one command, and its results that nobody has read yet."""
+    """The state of one command, and its results that nobody has read yet.
+
+    `forgiving`: that it went to nobody is no error; its `refusal` is noted.
+    """
 
     __slots__ = (
         "__weakref__",
+        "absent",
         "counts",
         "error",
         "executors",
+        "forgiving",
         "id",
+        "refusal",
         "rejected",
         "results",
         "seq",
@@ -72,12 +79,15 @@ class Progress:
         "wants_results",
     )
 
-    def __init__(self, id_: int, wants_results: bool) -> None:
+    def __init__(self, id_: int, wants_results: bool, forgiving: bool = False) -> None:
         self.id = id_
         self.wants_results = wants_results
+        self.forgiving = forgiving
         self.seq: int | None = None
         self.executors: int | None = None
         self.rejected: int | None = None
+        self.absent: int | None = None
+        self.refusal: CommandRefused | None = None
         self.results: deque[RoutedResult] = deque()
         self.unread_size = 0
         self.counts: Counts | None = None
@@ -86,7 +96,8 @@ class Progress:
     @property
     def dispatched(self) -> bool:
         """Whether the server has dispatched or refused it, or the connection is gone."""
-        return self.seq is not None or self.counts is not None or self.error is not None
+        answered = self.seq is not None or self.refusal is not None
+        return answered or self.counts is not None or self.error is not None
 
     @property
     def over(self) -> bool:
@@ -95,11 +106,18 @@ class Progress:
 
     def accept(self, event: CommandAccepted) -> None:
         """The server has dispatched it."""
-        self.seq, self.executors, self.rejected = event.seq, event.executors, event.rejected
+        self.seq, self.executors = event.seq, event.executors
+        self.rejected, self.absent = event.rejected, event.absent
 
-    def refuse(self, event: RefusalReceived) -> None:
-        """The server has refused it."""
-        self.error = CommandRefused(event.id, event.code, event.text)
+    def refuse(self, refusal: CommandRefused) -> None:
+        """It was refused; there was nobody to refuse it for where it was looked up here and no name matched."""
+        self.refusal = refusal
+        if not (self.forgiving and refusal.code in _TO_NOBODY):
+            self.error = refusal
+            return
+        self.executors = 0
+        if self.wants_results:
+            self.counts = Counts(0, 0, 0, 0, 0)
 
     def add(self, event: ResultRouted) -> int:
         """Keep a result that came; returns its bytes of memory until it is read."""
@@ -118,7 +136,9 @@ class Progress:
 
     def finish(self, event: CommandDone) -> None:
         """All executors have ended."""
-        self.counts = Counts(event.ok, event.failed, event.rejected, event.expired, event.left)
+        self.counts = Counts(
+            event.ok, event.failed, event.rejected, event.expired, event.left, event.cancelled
+        )
 
     def check_dispatched(self) -> None:
         """Raise CommandRefused or ConnectionLost unless the server has dispatched it."""
@@ -172,7 +192,7 @@ class SentCommand:
 
     @property
     def seq(self) -> int | None:
-        """The command's place in the server's order (section 1); None for a quiet one."""
+        """The command's place in the server's order (section 1); None for a quiet one, or one that went to nobody."""
         return self._progress.seq
 
     @property
@@ -185,6 +205,16 @@ class SentCommand:
     def rejected(self) -> int | None:
         """The number of targeted members that outrank this client and do not get it; None for a quiet one."""
         return self._progress.rejected
+
+    @property
+    def absent(self) -> int | None:
+        """The number of targeted members that were passed over as they are absent, or gone; None for a quiet one."""
+        return self._progress.absent
+
+    @property
+    def refusal(self) -> CommandRefused | None:
+        """The server's refusal, where a broadcast went to nobody: NO_TARGET or ABSENT."""
+        return self._progress.refusal
 
     @property
     def counts(self) -> Counts | None:

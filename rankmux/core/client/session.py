@@ -7,7 +7,7 @@ and no thread; the drivers bring those.
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Sequence
 
 from ...errors import (
     ArgumentError,
@@ -43,6 +43,7 @@ from .events import (
     CommandDone,
     Ended,
     ExecuteRejected,
+    ExecutionCancelled,
     MembersPage,
     RefusalReceived,
     ResultRouted,
@@ -51,6 +52,7 @@ from .events import (
 )
 from .pending import Pending
 from .seat import ClientSeat
+from .states import ClientState
 
 __all__ = ["ClientSession", "ClientState"]
 
@@ -58,28 +60,6 @@ _RECEIVABLE_PAYLOAD_MAX = 16 * 1024 * 1024  # the largest max_payload that a ran
 _PENDING_MAX = 65_536  # far over what a server allows (1024); bounds our memory if it never answers
 # PONGs and REJECTEDs are dropped above it: a server that does not read needs none.
 _AUTOMATIC_OUTPUT_MAX_BYTES = 256 * 1024
-
-
-_NOTHING: frozenset[FrameType] = frozenset()
-_REQUESTS = frozenset({FrameType.COMMAND, FrameType.RESULT, FrameType.WHO, FrameType.PING, FrameType.LEAVE})
-_ANSWERS = SERVER_FRAMES - {FrameType.WELCOME}
-
-
-class ClientState(Enum):
-    """The table of a session's life (section 3): for each state the frames that may be sent, and those that may come.
-
-    The session itself sends HELLO first, and PONGs. Bytes behind the end are dropped unread.
-    """
-
-    AWAITING = "WELCOME has not come yet", _NOTHING, frozenset({FrameType.WELCOME, FrameType.ERROR})
-    JOINED = "joined", _REQUESTS, _ANSWERS
-    LEAVING = "LEAVE has been sent", _NOTHING, _ANSWERS
-    ENDED = "the connection has ended", _NOTHING, _NOTHING
-
-    def __init__(self, text: str, sends: frozenset[FrameType], receives: frozenset[FrameType]) -> None:
-        self.text = text
-        self.sends = sends
-        self.receives = receives
 
 
 class ClientSession:
@@ -146,24 +126,42 @@ class ClientSession:
         target: Target = Target.ALL,
         arg: int = 0,
         *,
+        tickets: Sequence[int] = (),
         results: bool = False,
         quiet: bool = False,
+        tied: bool = False,
         ttl_ms: int = 0,
     ) -> int:
         """Have `payload` executed by `target` (section 5); returns the id that its answers carry.
 
-        `arg` is the rank for ONE, else 0. `ttl_ms` 0 is no limit, or the server's default with `results`. Raises
-        StateError, PayloadTooBig, or ArgumentError; nothing is sent then.
+        `arg` is the rank for ONE, else 0; `tickets` are those of SET, each once and rising. `ttl_ms` 0 is no limit, or
+        the server's default with `results`; `tied` goes with `results`. Raises StateError, PayloadTooBig, or
+        ArgumentError; nothing is sent then.
         """
-        self._check_sending(FrameType.COMMAND, payload)
+        named = b"".join(ticket.to_bytes(8) for ticket in tickets)
+        self._check_sending(FrameType.COMMAND, payload, len(named))
         if not 0 <= arg <= U32_MAX or (arg and target is not Target.ONE):
             raise ArgumentError("arg", arg, f"expected a rank for ONE and 0 for {target.name}")
+        if bool(tickets) is not (target is Target.SET):
+            raise ArgumentError("tickets", tickets, "expected some for SET, and none for another target")
         if not 0 <= ttl_ms <= U32_MAX:
             raise ArgumentError("ttl_ms", ttl_ms, f"expected 0 to {U32_MAX} milliseconds")
-        flags = (CommandFlag.RESULTS if results else 0) | (CommandFlag.QUIET if quiet else 0)
+        flags = CommandFlag.RESULTS * results | CommandFlag.QUIET * quiet | CommandFlag.TIED * tied
         id_ = self._pending.add_command(results, quiet)
-        self._output += frames.Command(id_, target, arg, flags, ttl_ms, payload).encode()
+        command = frames.Command(id_, target, arg or len(tickets), flags, ttl_ms, named + payload)
+        self._output += command.encode()
         return id_
+
+    def send_cancel(self, id_: int) -> bool:
+        """End the command `id_` for the executors that have not ended (section 6); False if it does not wait.
+
+        Raises StateError.
+        """
+        self._check_sending(FrameType.CANCEL)
+        if not self._pending.waits_for_results(id_):
+            return False
+        self._output += frames.Cancel(id_).encode()
+        return True
 
     def send_result(self, seq: int, status: Status, payload: bytes = b"") -> None:
         """Answer the EXECUTE `seq` (section 6). Raises StateError, PayloadTooBig or ArgumentError."""
@@ -217,12 +215,13 @@ class ClientSession:
         self.state = ClientState.LEAVING
         self.seat.give_up()
 
-    def _check_sending(self, type_: FrameType, payload: bytes = b"") -> None:
+    def _check_sending(self, type_: FrameType, payload: bytes = b"", tickets_size: int = 0) -> None:
         if type_ not in self.state.sends:
             raise StateError(f"sending {type_.name}", self.state.text)
         assert self.max_payload is not None  # known in every state that sends
-        if len(payload) > self.max_payload:
-            raise PayloadTooBig(len(payload), self.max_payload)
+        size = tickets_size + len(payload)
+        if size > self.max_payload:
+            raise PayloadTooBig(size, self.max_payload, tickets_size)
 
     def _send_automatic(self, frame: frames.Frame) -> None:
         if len(self._output) < _AUTOMATIC_OUTPUT_MAX_BYTES:
@@ -299,6 +298,8 @@ class ClientSession:
                 self.seat.observe(frame.seq)
                 self.seat.members = frame.total
                 self._events.append(MembersPage(*frame))
+            case frames.Stop():
+                self._events.append(ExecutionCancelled(frame.seq))
             case frames.Ping():
                 if self.state is ClientState.JOINED:
                     self._send_automatic(frames.Pong(frame.payload))

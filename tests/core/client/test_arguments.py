@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import Target
-from rankmux.core.client.arguments import command_arguments, payload_of, target_of, token_of, ttl_ms_of
+from rankmux.core.client.arguments import command_arguments, payload_of, token_of, ttl_ms_of
+from rankmux.core.client.targets import Destination
 from rankmux.errors import ArgumentError
 
 
 def test_arguments():
-    assert target_of("next") == (Target.NEXT, 0)
-    assert target_of(5) == (Target.ONE, 5)
     assert payload_of("é") == payload_of("é".encode()) == payload_of(memoryview("é".encode()))
     with pytest.raises(ArgumentError):
         payload_of(5)
@@ -23,12 +22,23 @@ def test_arguments():
 
 def test_the_arguments_of_a_command():
     arguments = command_arguments("é", 3, True, 1.5, False)
-    assert arguments == ("é".encode(), Target.ONE, 3, True, False, 1500)
+    assert arguments == ("é".encode(), Destination(Target.ONE, 3), True, False, 1500, False, False)
     for wrong in (
         lambda: command_arguments(5, "all", False, None, False),
-        lambda: command_arguments("x", "everyone", False, None, False),
+        lambda: command_arguments("x", "", False, None, False),
+        lambda: command_arguments("x", "all", False, None, False, tied=True),
         lambda: command_arguments("x", True, False, None, False),
         lambda: command_arguments("x", "all", False, 0, False),
     ):
         with pytest.raises(ArgumentError):
             wrong()
+
+
+def test_a_broadcast_may_go_to_nobody():
+    def forgiving(to: object, **more: object) -> bool:
+        return command_arguments("x", to, False, None, False, **more).forgiving
+
+    assert forgiving("all")
+    assert forgiving("web-*")
+    assert not forgiving("web-*", required=True)
+    assert not any(map(forgiving, ("next", "least", "web", 1, [])))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gc
+from itertools import count
 
 import rankmux.core.client.inbox
 from rankmux.codes import Status
-from rankmux.core.client.events import CommandDone, Ended, ExecuteReceived, ResultRouted
+from rankmux.core.client.events import CommandDone, Ended, ExecuteReceived, ExecutionCancelled, ResultRouted
 from rankmux.core.client.inbox import Inbox
+from rankmux.core.client.received import ExecutedCommand
 from rankmux.core.client.sent import RoutedResult
 from rankmux.core.client.session import ClientSession
-from rankmux.errors import ConnectionLost
+from rankmux.errors import ConnectionLost, ResultsLost
 
 
 def test_commands_that_wait_are_bounded_in_bytes_too(monkeypatch):
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_HARD_BYTES", 100)
     inbox = Inbox(ClientSession())
 
+    seqs = count(1)
+
     def arrive(size: int) -> int:
-        inbox.apply(ExecuteReceived(1, 0, 1, False, 0, bytes(size)), 0.0)
+        inbox.apply(ExecuteReceived(next(seqs), 0, 1, False, 0, bytes(size)), 0.0)
         return len(inbox.commands)
 
     assert [arrive(60), arrive(41), arrive(40), arrive(1)] == [1, 1, 2, 2]
@@ -46,6 +50,37 @@ def test_a_loss_ends_everything_that_waits():
     progress = inbox.expect(1, True)
     inbox.apply(ExecuteReceived(1, 0, 1, True, 0, b"x"), 0.0)
     inbox.apply(Ended(ConnectionLost("gone")), 0.0)
-    assert isinstance(progress.error, ConnectionLost)
+    assert isinstance(progress.error, ResultsLost)
     assert progress.error.reason == "gone"
     assert inbox.take_command() is None
+
+
+def test_a_command_that_is_cancelled_before_it_was_begun_is_never_begun(monkeypatch):
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT_BYTES", 100)
+    inbox = Inbox(ClientSession())
+    for seq in (1, 2, 3):
+        inbox.apply(ExecuteReceived(seq, 0, 1, True, 0, bytes(50)), 0.0)
+    assert inbox.commands_suffice
+    inbox.apply(ExecutionCancelled(2), 0.0)
+    inbox.apply(ExecutionCancelled(3), 0.0)
+    inbox.apply(ExecutionCancelled(4), 0.0)
+    assert not inbox.commands_suffice
+    taken = inbox.take_command()
+    assert taken is not None
+    assert taken[0].seq == 1
+    assert inbox.take_command() is None
+
+
+def test_a_command_that_runs_is_told_that_it_is_cancelled():
+    inbox = Inbox(ClientSession())
+    calls: list[int] = []
+    command = ExecutedCommand(ExecuteReceived(7, 0, 1, True, 0, b"x"), 0.0, 100, lambda: 0.0)
+    command.on_cancel = lambda: calls.append(1)
+    inbox.running[7] = command
+    inbox.apply(ExecutionCancelled(8), 0.0)
+    assert not command.cancelled
+    inbox.apply(ExecutionCancelled(7), 0.0)
+    assert command.cancelled
+    assert calls == [1]
+    assert list(command._partial("more")) == list(command._final(Status.OK, "done")) == []
+    assert command.finished

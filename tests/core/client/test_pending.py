@@ -210,7 +210,7 @@ class Settlement(RuleBasedStateMachine):
         id_ = self.session.send_command(b"x", results=results, quiet=quiet)
         assert id_ not in self.open
         if results or not quiet:
-            self.open[id_] = {"results": results, "quiet": quiet, "left": None, "counts": [0] * 5, "all": 0}
+            self.open[id_] = {"results": results, "quiet": quiet, "left": None, "counts": [0] * 6, "all": 0}
 
     def some(self, data: st.DataObject, wanted) -> int | None:
         ids = [id_ for id_, one in self.open.items() if wanted(one)]
@@ -231,7 +231,7 @@ class Settlement(RuleBasedStateMachine):
         if not one["results"]:
             del self.open[id_]
 
-    @rule(data=st.data(), code=st.integers(1, 6))
+    @rule(data=st.data(), code=st.integers(1, 8))
     def refuse(self, data: st.DataObject, code: int) -> None:
         id_ = self.some(data, lambda one: one["left"] is None)
         if id_ is not None:
@@ -282,10 +282,10 @@ class Settlement(RuleBasedStateMachine):
             case "one more" if (
                 id_ := self.some(data, lambda one: one["left"] == 0 and not one["quiet"])
             ) is not None:
-                return Routed(id_, 5, 3, data.draw(st.sampled_from([0, 1, 2, 3, 4])), b"")
+                return Routed(id_, 5, 3, data.draw(st.sampled_from([0, 1, 2, 3, 4, 5])), b"")
             case "count" if running is not None and not self.open[running]["quiet"]:
                 counts = list(self.open[running]["counts"])
-                counts[data.draw(st.integers(0, 4))] += data.draw(st.integers(0, 1))
+                counts[data.draw(st.integers(0, 5))] += data.draw(st.integers(0, 1))
                 return Done(running, *counts)
             case "stranger":
                 id_ = max(self.open) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import Status
-from rankmux.core.client.events import CommandAccepted, CommandDone, MembersPage, RefusalReceived
+from rankmux.core.client.events import CommandAccepted, CommandDone, MembersPage
 from rankmux.core.client.sent import Counts, PageRequest, Progress, RoutedResult, gathered
 from rankmux.errors import CommandRefused, ConnectionLost
 
@@ -26,7 +26,7 @@ def test_a_command_is_dispatched_and_then_over():
 
 def test_a_refused_command_raises_the_refusal():
     progress = Progress(1, wants_results=True)
-    progress.refuse(RefusalReceived(1, 2, "not lower"))
+    progress.refuse(CommandRefused(1, 2, "not lower"))
     assert progress.over
     for step in (progress.check_dispatched, progress.final_counts):
         with pytest.raises(CommandRefused, match="not lower"):

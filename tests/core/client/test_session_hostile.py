@@ -22,6 +22,7 @@ from rankmux.wire import (
     Rank,
     Refused,
     Routed,
+    Stop,
 )
 
 from ...support.client_sessions import WELCOME, feed, joined, violation
@@ -44,10 +45,11 @@ def test_arbitrary_bytes_never_raise(data, member):
 FRAMES = st.one_of(
     st.builds(Execute, U32, U32, st.integers(0, 3), U32, st.binary(max_size=9)),
     st.builds(Rank, U32, U32, U32, st.integers(0, 5)),
-    st.builds(Accepted, st.integers(0, 4), U32, U32, U32),
+    st.builds(Accepted, st.integers(0, 4), U32, U32, U32, U32),
     st.builds(Refused, st.integers(0, 4), st.integers(0, 9), st.text(max_size=5)),
     st.builds(Routed, st.integers(0, 4), U32, U32, st.integers(0, 17), st.binary(max_size=9)),
-    st.builds(Done, st.integers(0, 4), *[st.integers(0, 2)] * 5),
+    st.builds(Done, st.integers(0, 4), *[st.integers(0, 2)] * 6),
+    st.builds(Stop, U32),
     st.builds(Members, st.integers(0, 4), U32, U32, st.just(())),
     st.builds(Ping, st.binary(max_size=70)),
     st.builds(Pong, st.binary(max_size=70)),
@@ -134,8 +136,8 @@ def test_a_flood_that_must_be_answered_takes_no_memory():
         b"\x81\1" + bytes(46) + b"\xff",
         b"\x89\0",
         b"\x82" + bytes(16),
-        b"\x87" + bytes(23),
-        b"\x87" + bytes(25),
+        b"\x87" + bytes(27),
+        b"\x87" + bytes(29),
         b"\x06" + bytes(65),
         b"\x85" + bytes(6) + b"\xff\xfe",
     ],
@@ -147,7 +149,7 @@ def test_inner_lengths_and_bodies_that_do_not_fit(frame):
     assert violation(session).code == ErrorCode.PROTOCOL
 
 
-@pytest.mark.parametrize("type_", [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0A, 0x80, 0x8A, 0xFF])
+@pytest.mark.parametrize("type_", [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0A, 0x80, 0x8E, 0xFF])
 def test_types_that_are_not_a_servers(type_):
     session = joined()
     session.receive_data(b"\0\0\0\1" + bytes((type_,)))

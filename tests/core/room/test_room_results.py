@@ -196,21 +196,3 @@ def test_expiry_costs_what_a_turn_expires():
     assert left == [(5000 - 2048, 2048), (5000 - 4096, 2048), (0, 904)]
     each = 0 if TWIN == "extension" else 25
     assert max(calls) < 60 + each * 2048
-
-
-def test_a_sender_departs_when_its_commands_are_forgotten():
-    """More of them than one turn forgets: it stays, the others' departures do not wait, and no load is left."""
-    room = Room(4, 100, 100_000, 60_000)
-    play(room, joins=[Join(100 + i, "", "") for i in range(4)])
-    for first in range(0, 20_000, 5000):
-        play(room, *[(2, to_one(first + id_, 3, b"", 3)) for id_ in range(5000)])
-    waiting, ranks = [], []
-    departures = {1: Cause.LEFT, 2: Cause.LOST}
-    while 2 in room.ranks.tickets:
-        play(room, departures=departures)
-        waiting.append(room.waiting)
-        ranks.append(list(room.ranks.tickets))
-        assert sum(room.ranks.loads) == room.waiting
-    assert waiting == [20_000 - 8192, 20_000 - 2 * 8192, 0]
-    assert ranks == [[2, 3, 4], [2, 3, 4], [3, 4]]
-    assert list(room.ranks.loads) == [0, 0]

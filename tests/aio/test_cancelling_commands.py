@@ -1,0 +1,60 @@
+"""A command that its sender cancels: the task of its handler is cancelled, and nothing is answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rankmux.aio import Client, Counts, ReceivedCommand
+
+
+def test_the_task_of_the_handler_is_cancelled(run, server):
+    async def main() -> None:
+        host, port = server.address
+        began, ended = asyncio.Event(), asyncio.Event()
+
+        async def handler(command: ReceivedCommand) -> str:
+            if command.text == "short":
+                return "done"
+            began.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                assert command.cancelled
+                await command.emit("it is over")  # to nobody
+                ended.set()
+                raise
+            return ""
+
+        async with Client(host, port) as ada, Client(host, port, handler=handler):
+            async with await ada.command("long", results=True, timeout=60) as receipt:
+                await began.wait()
+            await ended.wait()
+            assert await receipt.wait() == Counts(0, 0, 0, 0, 0, cancelled=1)
+            assert [result.payload async for result in receipt] == [b""]
+            assert (await (await ada.command("short", results=True)).wait()).ok == 1
+
+    run(main())
+
+
+def test_a_handler_that_ends_all_the_same_answers_nothing(run, server, caplog):
+    async def main() -> None:
+        host, port = server.address
+        began = asyncio.Event()
+
+        async def handler(_: ReceivedCommand) -> str:
+            began.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return "anyway"
+            return ""
+
+        async with Client(host, port) as ada, Client(host, port, handler=handler):
+            receipt = await ada.command("long", results=True, timeout=60)
+            await began.wait()
+            receipt.cancel()
+            assert (await receipt.wait()).cancelled == 1
+            assert [result.payload async for result in receipt] == [b""]
+
+    run(main())
+    assert caplog.records == []
