@@ -28,6 +28,7 @@ from .handshakes import Handshakes
 
 __all__ = ["Intake"]
 
+# Plain numbers: to combine members of a flag is Python code.
 _OBSERVE, _WATCH = int(HelloFlag.OBSERVE), int(HelloFlag.WATCH)
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
