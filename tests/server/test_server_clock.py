@@ -142,6 +142,5 @@ def test_idle_means_waiting():
         assert slow.ticket in rig.room.ranks.tickets
         for _ in range(3):
             rig.step(timeout=60.0)
-        polls = rig.server._reactor._selector.timeouts[-6:]
-        assert polls[1::2] == [0.0] * 3, "an empty poll looks twice"
-        assert all(wait is None or wait > 0.05 for wait in polls[::2])
+        waits = rig.server._reactor._selector.timeouts[-3:]
+        assert all(wait is None or wait > 0.05 for wait in waits)
