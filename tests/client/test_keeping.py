@@ -183,11 +183,11 @@ def test_a_takeover_ends_the_reconnecting(stage, server, connect, at_once, tmp_p
     host, port = server.address
     path = tmp_path / "seat"
     old = stage.enter_context(connect(host, port, keep_s=30, keep_file=path, **news.callbacks()))
-    copy = tmp_path / "copy"
+    ticket, copy = old.ticket, tmp_path / "copy"
     copy.write_bytes(path.read_bytes())
     copy.chmod(0o600)
     new = stage.enter_context(connect(host, port, keep_s=30, keep_file=copy))
-    assert new.ticket == old.ticket
+    assert new.ticket == ticket
     with pytest.raises(ServerError) as caught:
         old.serve(shout)
     assert caught.value.code == ErrorCode.TAKEN_OVER
@@ -311,3 +311,18 @@ def test_a_server_that_keeps_nothing(stage, connect, at_once):
     cut(bob)
     until(lambda: not bob.poll(0.01) and len(news.heard) == 3)
     assert news.names == ["joined", "lost", "joined"]
+
+
+def test_a_seat_that_is_lost_again_in_the_same_moment(connect, at_once):
+    """WELCOME and the end in one read: nothing that happened to the seat is left out."""
+    news = News()
+
+    def short(connection: Connection) -> None:
+        connection.read_until(0x01)
+        connection.send(KEPT._replace(ticket=9), ErrorFrame(ErrorCode.SHUTDOWN, "bye"))
+
+    with FakeServer(welcome(KEPT), short, welcome(BACK._replace(ticket=9)), Connection.until_gone) as fake:
+        client = connect(fake.host, fake.port, keep_s=60, **news.callbacks())
+        until(lambda: not client.poll(0.01) and "back" in news.names)
+        client.close()
+    assert [name for name in news.names if name != "joined"][:4] == ["absent", "seat_lost", "absent", "back"]

@@ -242,3 +242,12 @@ def test_a_keep_that_was_not_asked_for():
 def test_no_more_than_was_asked_for_counts():
     assert Scene(keep_ms=4_000_000).kept.keep_s == 60.0
     assert Scene(keep_ms=10_000).kept.deadline_s == 110.0
+
+
+def test_a_server_that_grants_next_to_nothing_does_not_keep_us_busy():
+    scene = Scene(keep_ms=1)
+    pings = 0
+    for _ in range(1000):
+        scene.now_s += 0.001
+        pings += scene.kept.ping_due()
+    assert 50 <= pings <= 101
