@@ -7,9 +7,8 @@ A script runs `send` at every turn, so nothing is imported here before it is kno
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
-from .. import __version__
+from .shared.versions import answered, version
 
 TYPE_CHECKING = False  # as of `typing`, which takes a while to import
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ SUBCOMMANDS = ("hold", "send", "work", "wait", "who", "completion", "man")
 """Each is a module with `parser()` and `main(argv)`."""
 
 _MANUAL = ("completion", "man")
-_VERSION = f"rankmux-client {__version__}"
+_PROGRAM = "rankmux-client"
 _EPILOG = """\
 A line is a command, executed by all members below you. A target in front of it narrows that down:
   @next CMD    for the member directly below
@@ -44,20 +43,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run rankmux-client; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if answered(_PROGRAM, arguments):
+            return 0
         from .shared.extension import with_extension
 
-        return with_extension("rankmux-client", lambda: _main(arguments))
+        return with_extension(_PROGRAM, lambda: _main(arguments))
     except KeyboardInterrupt:  # before, or in spite of, a subcommand's own handling
         return 130
 
 
 def _main(arguments: list[str]) -> int:
+    from importlib import import_module
+
     from .shared.inherited import set_right
 
     set_right()
-    if arguments == ["--version"]:
-        print(_VERSION)
-        return 0
     if arguments and arguments[0] in SUBCOMMANDS:
         code: int = import_module(subcommand_module(arguments[0])).main(arguments[1:])
         return code
@@ -95,13 +95,13 @@ def parser() -> argparse.ArgumentParser:
     from .shared.flags import add_offer_flag, add_reconnect_flag
 
     parser = argparse.ArgumentParser(
-        prog="rankmux-client",
+        prog=_PROGRAM,
         description="Joins a rankmux server: executes commands of members above, and sends commands to members below.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_VERSION)
+    parser.add_argument("--version", action="version", version=version(_PROGRAM))
     add_offer_flag(parser, default="none")
     add_reconnect_flag(parser)
     parser.add_argument(

@@ -5,27 +5,28 @@ from __future__ import annotations
 import sys
 
 from .shared.extension import with_extension
-from .shared.inherited import set_right
+from .shared.versions import answered
 
 __all__ = ["main"]
+
+_PROGRAM = "rankmux-server"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run rankmux-server; the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    set_right()
     try:
-        return with_extension("rankmux-server", lambda: _main(arguments))
+        return with_extension(_PROGRAM, lambda: _main(arguments))
     except KeyboardInterrupt:  # before the server handles signals itself
         return 130
 
 
 def _main(arguments: list[str]) -> int:
-    if arguments == ["--version"]:
-        from .shared.versions import server_version
-
-        print(server_version())
+    if answered(_PROGRAM, arguments):
         return 0
+    from .shared.inherited import set_right
+
+    set_right()
     from .serving import main as serve
 
     return serve(arguments)

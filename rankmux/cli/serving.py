@@ -30,7 +30,7 @@ from ..system.memory import no_long_pauses
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .shared.streams import open_missing
-from .shared.versions import server_version
+from .shared.versions import version
 
 __all__ = ["main", "parser"]
 
@@ -156,11 +156,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=server_version(),
-    )
+    parser.add_argument("--version", action="version", version=version("rankmux-server"))
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
     parser.add_argument(
         "--check-config",

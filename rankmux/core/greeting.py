@@ -22,19 +22,18 @@ def greet(
 
     None while the frame is not whole. Behind a violation all of `data` is taken.
     """
-    if len(data) < 4:
+    size = len(data)
+    if size < 4:
         return 0, None
     length = int.from_bytes(data[:4])
     if not 0 < length <= max_length:
-        return len(data), bad_length(length, max_length)
-    if len(data) > 4 and data[4] != _HELLO:
+        return size, bad_length(length, max_length)
+    if size > 4 and data[4] != _HELLO:
         code = ErrorCode.PROTOCOL if data[4] in CLIENT_FRAMES else ErrorCode.UNSUPPORTED
-        return len(data), ProtocolViolation(
-            code, f"the first frame is HELLO (0x01), this one is {data[4]:#04x}"
-        )
-    if len(data) < 4 + length:
+        return size, ProtocolViolation(code, f"the first frame is HELLO (0x01), this one is {data[4]:#04x}")
+    if size < 4 + length:
         return 0, None
     try:
         return 4 + length, Hello.decode(bytes(data[5 : 4 + length]))
     except ProtocolViolation as violation:
-        return len(data), violation
+        return size, violation

@@ -1,6 +1,8 @@
 """The file that holds the kept seats over a planned restart (docs/protocol.md, section 9).
 
-It is written at the stop and read once. Layout: 8 bytes that name the format · u64 instance · the room (`core.room.snapshot`) · u32 CRC-32 of all of that.
+It is written at the stop and read once. Layout:
+
+    8 bytes that name the format · u64 instance · the room (`core.room.snapshot`) · u32 CRC-32 of all of that
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
+from operator import attrgetter
 
 from ..config import Config
 from ..core.room.batch import Batch
@@ -25,7 +26,7 @@ from ..core.wire.codes import NO_RANK, Cause
 from ..core.wire.frames import Welcome
 from .admin.stats import Stats
 from .connections.closes import CloseReason
-from .connections.connection import Connection, State
+from .connections.connection import JOINING, Connection
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
 from .connections.registry import Connections
@@ -143,8 +144,8 @@ class Turns:
         if connections.departing or self._kicked:
             self._depart(entry)
         if intake.joining:
-            for conn in sorted(intake.joining, key=lambda conn: conn.serial):
-                if conn.state is not State.JOINING:
+            for conn in sorted(intake.joining, key=attrgetter("serial")):
+                if conn.state is not JOINING:
                     continue
                 if conn.observes:
                     turn.observers.append(conn.fd)
@@ -222,7 +223,7 @@ class Turns:
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
             self._queue(outcome, behind, now)
-        if connections.observers:
+        if connections.observers or deliveries.observed:
             self._tell_observers(deliveries, now)
         for ticket, place in outcome.yielded:
             connections.rename(ticket, place.ticket)
@@ -276,16 +277,19 @@ class Turns:
     def _tell_observers(self, deliveries: Deliveries, now: float) -> None:
         connections = self._connections
         changes = deliveries.executes[slice(*deliveries.changes_after(0))]
-        for key, conn in list(connections.observers.items()):
-            frames = changes * conn.watches + deliveries.observed.get(key, b"")
-            if frames:
+        for conn in list(connections.observers.values()) if changes else ():
+            if conn.watches:
                 with connections.guard(conn, now):
-                    connections.send(conn, bytes(frames), now)
+                    connections.send(conn, bytes(changes), now)
+        for key, frames in deliveries.observed.items():
+            if (asker := connections.owner(key)) is not None:  # one that has just ended gets its answers too
+                with connections.guard(asker, now):
+                    connections.send(asker, bytes(frames), now)
 
     def _observe(self, fd: int, now: float) -> None:
         connections, config, room = self._connections, self._config, self._room
         conn = connections.at(fd)
-        if conn is None or conn.state is not State.JOINING:
+        if conn is None or conn.state is not JOINING:
             return
         if len(connections.observers) >= config.observers_max:
             text = f"{config.observers_max} observers look on already"
@@ -312,7 +316,7 @@ class Turns:
             if changes:
                 connections.send(conn, bytes(changes), now)
         except Exception as error:
-            if conn.state is State.JOINING:
+            if conn.state is JOINING:
                 raise  # the room has a seat for it that nobody would ever give up
             connections.blame(conn, error, now)
 

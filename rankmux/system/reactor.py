@@ -163,22 +163,23 @@ class Reactor:
 
     def watch(self, fd: int, interest: int) -> None:
         """Watch `fd` for `interest` (READABLE, WRITABLE) from now on; 0 stops that, and must precede its close."""
-        if fd >= len(self._interests):
-            self._interests.extend(bytes(fd + 1))
-        before, self._interests[fd] = self._interests[fd], interest
-        if interest == before:
-            return
-        try:
+        interests = self._interests
+        if fd >= len(interests):
+            interests.extend(bytes(fd + 1))
+        before = interests[fd]
+        if interest != before:
             self._change(fd, before, interest)
-        except BaseException:
-            self._interests[fd] = before
-            raise
+            interests[fd] = interest
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait until a descriptor is ready, a timer is due or `timeout` seconds have passed; the ready (fd, mask)."""
         if self._timers:
             until = max(0.0, self._timers[0][0] - self.clock())
             timeout = until if timeout is None else min(timeout, until)
+        # A process that was stopped, for longer than the timeout, comes back without having looked.
+        return self._ready(timeout) or (self._ready(0.0) if timeout else [])
+
+    def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
         if isinstance(self._selector, EpollSelector):
             return self._selector.ready(timeout)
         return [(key.fd, _to_mask(events)) for key, events in self._selector.select(timeout)]

@@ -1,4 +1,4 @@
-"""The start of rankmux-client: it imports only the modules it needs, and Ctrl-C ends it without a traceback."""
+"""The start of the programs: they import only the modules they need, and Ctrl-C ends them without a traceback."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ from ..support.script import PATIENCE_S, environment
 
 HEAVY = {
     *("asyncio", "binascii", "dataclasses", "inspect", "logging", "shutil", "ssl", "subprocess", "typing"),
-    *("rankmux.aio", "rankmux.client", "rankmux.config", "rankmux.tokens"),
+    *(
+        "contextlib",
+        "rankmux.aio",
+        "rankmux.client",
+        "rankmux.config",
+        "rankmux.core.wire.codes",
+        "rankmux.tokens",
+    ),
 }
+COSTLY = {"argparse", "collections", "enum", "functools", "re", "select", "signal", "socket"}
+"""Modules that cost more than all that it takes to print a line."""
 
 
-def imported(arguments: list[str], **variables: object) -> set[str]:
+def imported(arguments: list[str], module: str = "rankmux.cli.client", **variables: object) -> set[str]:
     """The modules that a whole run imports; editable installs add further ones, hence -S."""
-    script = "import sys; from rankmux.cli.client import main; main(); print(*sys.modules, file=sys.stderr)"
+    script = f"import sys; from {module} import main; main(); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", script, *arguments],
         capture_output=True,
@@ -40,14 +49,28 @@ def test_send_through_a_held_seat_imports_little(scene):
     assert modules & HEAVY == set()
 
 
-def test_the_version_imports_next_to_nothing():
-    assert imported(["--version"]) & (HEAVY | {"argparse", "socket"}) == set()
+@pytest.mark.parametrize("program", [client, server, top])
+def test_the_version_imports_next_to_nothing(program):
+    assert imported(["--version"], program.__name__) & (HEAVY | COSTLY) == set()
 
 
 @pytest.mark.parametrize("program", [client, server, top])
 def test_the_version(program, capsys):
     assert program.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("rankmux-")
+
+
+@pytest.mark.parametrize("program", [client, server, top])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
+def test_the_version_with_closed_streams(program, closed):
+    done = shell(f'"$0" -m {program.__name__} --version {closed}', sys.executable)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("rankmux-") == (closed in {"<&-", "2>&-"})
+
+
+def test_a_complaint_about_the_extension_with_standard_error_closed():
+    done = shell('"$0" -m rankmux server --version 2>&-', sys.executable, RANKMUX_EXTENSION="x")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--port", "0"], ["--check-config"]])
@@ -87,6 +110,18 @@ def test_an_extension_that_cannot_be_loaded():
 NO_SUCH_CHOICE = "RANKMUX_EXTENSION is 'x': expected 0 (never), 1 (or fail) or auto\n"
 
 
+def shell(line: str, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """A line of shell, run to its end; the first argument is its `$0`."""
+    return subprocess.run(
+        ["sh", "-c", line, *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
 def ended(module: str, *arguments: str) -> tuple[int, str]:
     """Exit code and standard error of a program."""
     done = subprocess.run(
@@ -106,7 +141,7 @@ def test_ctrl_c_before_it_has_begun(monkeypatch, arguments):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client, "import_module", interrupted)
+    monkeypatch.setattr(client, "subcommand_module", interrupted)
     monkeypatch.setattr(client, "parser", interrupted)
     assert client.main(arguments) == 130
 

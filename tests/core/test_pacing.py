@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankmux.codes import Status
 from rankmux.core.pacing import Pacing
 from rankmux.core.room.deliveries import Deliveries
-from rankmux.wire import Execute
+from rankmux.wire import Execute, Routed, Stop
 
 
 class Scene:
@@ -29,7 +30,7 @@ class Scene:
         deliveries.steps = [(rank, rank + 1) for rank in senders]
         for receiver, ranks in (directed or {}).items():
             frames = [(0, Execute(1, rank, 0, 0, b"").encode()) for rank in ranks]
-            deliveries.directed[receiver] = frames
+            deliveries.directed[receiver] = [*frames, (0, Stop(1).encode())]
         self.held.update(self.pacing.judge(sorted(self.over), deliveries, self.tickets))
 
     def catch_up(self, *receivers: int) -> None:
@@ -61,6 +62,18 @@ def test_a_frame_for_one_alone() -> None:
     scene.pacing.forget(2)
     scene.catch_up(5)
     assert scene.held == {2}, "who ended is not let go on"
+
+
+def test_an_executor_that_answers_fills_a_sender_and_the_server_does_not() -> None:
+    """Ends that the server decides hold nobody: EXPIRED, LEFT and CANCELLED."""
+    scene = Scene(8)
+    scene.over.add(1)
+    deliveries = Deliveries()
+    for ticket, status in enumerate(
+        [Status.OK, Status.EXPIRED, Status.LEFT, Status.CANCELLED, Status.PART], 2
+    ):
+        deliveries.answer(deliveries.routed, 1, Routed(1, ticket, ticket, status, b"").encode())
+    assert sorted(scene.pacing.judge([1], deliveries, scene.tickets)) == [2, 6]
 
 
 RECEIVERS = st.sets(st.integers(0, 7))

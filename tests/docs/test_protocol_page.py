@@ -24,6 +24,7 @@ STORY = re.findall(
     re.MULTILINE,
 )
 VECTORS = re.findall(r"^\| ([A-Z]+).* \| `([0-9a-f]+)` \|$", PAGE, re.MULTILINE)
+OTHERWISE = {"STOP": "CANCEL", "SETBATON": "BATON"}  # one name on the page, two directions
 DEADLINE_S = 30.0
 
 
@@ -55,7 +56,8 @@ def test_the_vectors(name, octets):
     data = bytes.fromhex(octets)
     frame = decode(data[4], data[5:], CLIENT_FRAMES | SERVER_FRAMES)
     assert frame.encode() == data
-    assert type(frame).__name__.removesuffix("Frame").upper() == name
+    kind = type(frame).__name__.removesuffix("Frame").upper()
+    assert OTHERWISE.get(kind, kind) == name
 
 
 def test_there_are_vectors():

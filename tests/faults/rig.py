@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..protocol.frames import Execute, Members, Who
 from ..protocol.peer import DEADLINE_S, Peer
 from ..protocol.process import ROOT, Server, environment, has_extension
 from ..support.patience import until
+from .allocations import ASKED, InUse
 from .certificates import Certificates
 from .tried_peers import TlsPeer, UnixPeer
 
@@ -67,7 +69,9 @@ class Rig(Server):
         wrap: Iterable[str] = (),
         preexec: Callable[[], None] | None = None,
         token: bytes = b"",
+        module: str = "rankmux",
     ) -> None:
+        """`module` is run as `python -m MODULE server ...`; `allocations` is one that `in_use` can ask."""
         self.seats = seats
         self.ground = ground
         self.certificates = certificates
@@ -79,12 +83,13 @@ class Rig(Server):
         self.rss_slack = RSS_SLACK
         self._told_to_end = False
         self._peers: list[Peer] = []
+        self._secrets: list[bytes] = []
         self._paused = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         command = [
             sys.executable,
             "-m",
-            "rankmux",
+            module,
             "server",
             "-n",
             str(seats),
@@ -202,6 +207,13 @@ class Rig(Server):
         assert found
         return int(found[1]) * 1024
 
+    def in_use(self) -> InUse:
+        """Allocated memory; only a server that is run as the module `allocations` tells."""
+        assert self._process.stdout is not None
+        os.kill(self.pid, ASKED)
+        assert readable(self._process.stdout, DEADLINE_S), "the server does not say what it has in use"
+        return InUse.parse(self._process.stdout.readline())
+
     def cpu(self) -> float:
         """CPU time so far, in seconds."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
@@ -299,7 +311,7 @@ def start_s() -> float:
     return time.monotonic() - began
 
 
-def readable(sock: socket.socket, seconds: float) -> bool:
+def readable(sock: socket.socket | IO[bytes], seconds: float) -> bool:
     """Whether bytes arrive within the given time."""
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)

@@ -21,7 +21,7 @@ COMMANDS = 10_000
 DEADLINE_S = 90.0
 
 EXECUTE = struct.Struct(">IBQIBI")
-ACCEPTED = struct.Struct(">IBIQII")
+ACCEPTED = struct.Struct(">IBIQIII")
 
 
 def command(rank: int, number: int) -> Command:
@@ -125,7 +125,7 @@ def test_ten_times_ten_thousand_commands_at_once(serve: Serve) -> None:
                 payloads.append(payload)
                 last = seq
             elif wire[4] == Accepted.kind:
-                _, _, ident, seq, executors, rejected = ACCEPTED.unpack(wire)
+                _, _, ident, seq, executors, rejected, _ = ACCEPTED.unpack(wire)
                 command_sent = sent[rank][ident]
                 assert executors == len(reaches(command_sent, rank))
                 assert rejected == (rank if command_sent.target == Target.ALL else 0)

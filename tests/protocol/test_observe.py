@@ -229,8 +229,9 @@ def test_the_end_of_an_observer(room: Server, how: str) -> None:
     senior, junior = room.line(2)
     eye = observe(room)
     if how == "half-close":
-        eye.send(Who(1))
-        eye.half_close()
+        with room.one_turn():
+            eye.send(Who(1))
+            eye.half_close()
         eye.expect(Members, id=1, total=2)
         eye.expect_close()
     else:

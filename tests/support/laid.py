@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
@@ -12,12 +13,18 @@ from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
 
 @dataclass
 class Laid:
-    """`frames` are (sender's rank, receiver's rank or None for all juniors, bytes) in the order of the sequence."""
+    """`frames` are (sender's rank, receiver's rank or None for all juniors, bytes) in the order of the sequence.
+
+    `stops` are (receiver's rank, bytes) behind all of these, `changes` bytes for the ranks that are `watchers`.
+    """
 
     members: int
     frames: list[tuple[int, int | None, bytes]]
     departed: list[int]
     own_tails: dict[int, bytes]  # the answers by rank, the first byte of one kind and the others of another
+    stops: list[tuple[int, bytes]] = field(default_factory=list)
+    changes: list[bytes] = field(default_factory=list)
+    watchers: Container[int] = ()
 
     @property
     def tickets(self) -> array[int]:
@@ -36,7 +43,11 @@ class Laid:
             for sender, receiver, octets in self.frames
             if (receiver is None and sender < rank) or receiver == rank
         ]
-        return b"".join([*parts, self.rank_frame(rank), self.own_tails.get(rank, b"")])
+        parts += [octets for receiver, octets in self.stops if receiver == rank]
+        parts.append(self.rank_frame(rank))
+        if rank in self.watchers:
+            parts += self.changes
+        return b"".join([*parts, self.own_tails.get(rank, b"")])
 
     def deliveries(self) -> Deliveries:
         """The turn in the form that `dispatch` and the room produce."""
@@ -49,6 +60,10 @@ class Laid:
             if deliveries.steps and deliveries.steps[-1][0] == sender:
                 deliveries.steps.pop()
             deliveries.steps.append((sender, len(deliveries.executes)))
+        for receiver, octets in self.stops:
+            deliveries.splice(receiver, octets)
+        for seq, octets in enumerate(self.changes, 1):
+            deliveries.change(seq, octets)
         deliveries.departed = list(self.departed)
         for rank in range(self.members):
             deliveries.rank_frames += self.rank_frame(rank)
@@ -59,9 +74,9 @@ class Laid:
         return deliveries
 
 
-def joined(deliveries: Deliveries, rank: int, ticket: int) -> bytes:
+def joined(deliveries: Deliveries, rank: int, ticket: int, watches: bool = False) -> bytes:
     """The pieces for one member, concatenated."""
-    pieces = deliveries.pieces(rank, ticket)
+    pieces = deliveries.pieces(rank, ticket, watches)
     return b"".join(deliveries.executes[p[0] : p[1]] if isinstance(p, tuple) else p for p in pieces)
 
 
@@ -78,4 +93,6 @@ def laid_turns(draw: st.DrawFn, max_members: int = 8) -> Laid:
             frames.append((sender, draw(receivers), b"%d" % (number % 10) * size))
     departed = sorted(draw(st.sets(ranks, max_size=3)))
     tails = draw(st.dictionaries(ranks, st.binary(min_size=1, max_size=6), max_size=4))
-    return Laid(members, frames, departed, tails)
+    stops = draw(st.just([]) | st.lists(st.tuples(ranks, st.sampled_from([b"stop", b"s"])), max_size=4))
+    changes = draw(st.just([]) | st.lists(st.sampled_from([b"changed", b"c"]), max_size=3))
+    return Laid(members, frames, departed, tails, stops, changes, draw(st.sets(ranks)))

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from rankmux.core.room.batch import UNLIMITED
-from rankmux.server.sockets.descriptors import READ_DIRECT, WRITE_DIRECT, Descriptors
+from rankmux.server.sockets.descriptors import READ_DIRECT, WATCHES, WRITE_DIRECT, Descriptors
 
 from ..core.room.test_batch import comparable
 from .laid import Laid
@@ -55,6 +55,9 @@ class Members:
 
     def flush(self, laid: Laid) -> list[tuple[int, int, int]]:
         handles = array("i", self.fds[: laid.members])
+        for rank, fd in enumerate(handles):
+            self.links.modes[fd] &= ~WATCHES
+            self.links.modes[fd] |= WATCHES if rank in laid.watchers else 0
         behind: list[tuple[int, int, int]] = self.framing.flush(
             laid.deliveries(), laid.tickets, handles, self.links, self.ring
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from rankmux.codes import CommandFlag, Target
 from rankmux.core.room.batch import Batch
 from rankmux.core.room.room import Room
@@ -21,18 +23,21 @@ def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
     for ticket, frame in (*model_turn.results, *model_turn.commands):
         octets = frame.encode()
         assert entry.batch.feed(ticket, octets) == (len(octets), [])
+    entry.cancels = list(model_turn.cancels)
     entry.departures = [Departure(ticket, cause) for ticket, cause in model_turn.departures.items()]
+    entry.absences = list(model_turn.absences)
+    entry.yields = list(model_turn.yields)
     entry.joins = list(model_turn.joins)
-    return Turn(entry, list(model_turn.queries), list(model_turn.pings))
+    return Turn(entry, list(model_turn.queries), list(model_turn.pings), watched=bool(model_turn.watchers))
 
 
-def owed(outcome: Outcome) -> dict[int, list[Frame]]:
+def owed(outcome: Outcome, watchers: Container[int] = ()) -> dict[int, list[Frame]]:
     """The frames, in order, for each member present when the turn began; without the texts of refusals."""
     for kind in outcome.deliveries.answers:
         assert set(kind) <= set(outcome.tickets)
     found = {}
     for rank, ticket in enumerate(outcome.tickets):
-        frames = parse(joined(outcome.deliveries, rank, ticket))
+        frames = parse(joined(outcome.deliveries, rank, ticket, ticket in watchers))
         found[ticket] = [f._replace(text="") if isinstance(f, Refused) else f for f in frames]
     return found
 
@@ -51,7 +56,7 @@ def play(room: Room, *frames: tuple[int, Command | Result], **parts) -> dict[int
     turn.commands = [(ticket, f) for ticket, f in frames if isinstance(f, Command)]
     turn.results = [(ticket, f) for ticket, f in frames if isinstance(f, Result)]
     outcome = room.apply(as_turn(turn, 100))
-    return {ticket: got for ticket, got in owed(outcome).items() if got}
+    return {ticket: got for ticket, got in owed(outcome, turn.watchers).items() if got}
 
 
 def to_all(id_: int, payload: bytes, flags: int = CommandFlag.QUIET) -> Command:

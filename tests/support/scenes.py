@@ -4,11 +4,15 @@
 
     turn                             or: turn at 1500 ms
     ada joins
-    ada commands ALL "hello" id=1    a target and, for ONE, a rank; then any of: results quiet ttl_ms=500
+    ada commands ALL "hello" id=1    a target and, for ONE, a rank; then any of: results tied quiet ttl_ms=500
+    ada commands SET bob,7 "hi" id=2 names of members, present or not, and tickets
+    ada cancels id=1
     bob answers OK "done" seq=4
     bob departs LEFT
     ada asks first_rank=0 count=10 id=2
     ada pings "x"
+    bob watches                      from this turn on, or `cyd joins watching`
+    eve observes                     without a seat: she may ask and ping
     ----
     bob: EXECUTE seq=4 sender_rank=0 "hello"        frame by frame, in the order of ranks when the turn began
     ranks: ada, seq 5                               the room after the turn
@@ -19,20 +23,23 @@ Lines that begin with # are comments and keep their place.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import IntEnum
 from itertools import count
 
-from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
+from rankmux.codes import Cause, Change, CommandFlag, RefusedCode, Status, Target
+from rankmux.core.room.batch import OBSERVERS
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join, Outcome
 from rankmux.wire import Command, Frame, Members, Result, Who
 
+from .history import parse
 from .room_model import ModelTurn
 from .room_turns import as_turn, owed
+from .strategies import to_set
 
 LIMITS = {"seats": 8, "max_payload": 100, "waiting_max": 2, "result_ttl_ms": 60_000}
-ENUMS: dict[str, type[IntEnum]] = {"cause": Cause, "code": RefusedCode, "status": Status}
+ENUMS: dict[str, type[IntEnum]] = {"cause": Cause, "code": RefusedCode, "status": Status, "what": Change}
 DASHES = "----"
 
 
@@ -71,27 +78,45 @@ class _Stage:
         self._max_payload = {**LIMITS, **limits}["max_payload"]
         self._tickets: dict[str, int] = {}
         self._handles = count(100)
+        self._watchers: set[str] = set()
 
     def turn(self, now_ms: int, inputs: list[str]) -> Iterator[str]:
         turn = ModelTurn(now_ms / 1000)
         for line in inputs:
             self._add(turn, *shlex.split(line))
-        return self._rendered(self._room.apply(as_turn(turn, self._max_payload)))
+        turn.watchers = {self._tickets[name] for name in self._watchers if name in self._tickets}
+        real_turn = as_turn(turn, self._max_payload)
+        real_turn.watched = bool(self._watchers)
+        return self._rendered(self._room.apply(real_turn), turn.watchers)
 
     def _add(self, turn: ModelTurn, name: str, verb: str, *words: str) -> None:
         """One line of input into `turn`."""
         if verb == "joins":
             turn.joins.append(Join(next(self._handles), name, ""))
+            self._watchers |= {name} if words else set()
+            return
+        if verb == "observes":
+            self._tickets[name] = OBSERVERS + next(self._handles)
             return
         ticket = self._tickets[name]
         numbers = _settings([word for word in words if "=" in word])
         match verb, *[word for word in words if "=" not in word]:
             case "commands", "ONE", rank, payload, *flags:
                 turn.commands.append((ticket, _command(Target.ONE, int(rank), payload, flags, numbers)))
+            case "commands", "SET", named, payload, *flags:
+                tickets = [
+                    self._tickets[word] if word in self._tickets else int(word) for word in named.split(",")
+                ]
+                bits, ttl_ms = _flags(flags), numbers.get("ttl_ms", 0)
+                turn.commands.append((ticket, to_set(numbers["id"], tickets, bits, ttl_ms, payload.encode())))
             case "commands", target, payload, *flags:
                 turn.commands.append((ticket, _command(Target[target], 0, payload, flags, numbers)))
             case "answers", status, payload:
                 turn.results.append((ticket, Result(numbers["seq"], Status[status], payload.encode())))
+            case ("cancels",):
+                turn.cancels.append((ticket, numbers["id"]))
+            case ("watches",):
+                self._watchers.add(name)
             case "departs", cause:
                 turn.departures[ticket] = Cause[cause]
             case ("asks",):
@@ -101,23 +126,32 @@ class _Stage:
             case _:
                 raise ValueError(f"not understood: {verb} {' '.join(words)}")
 
-    def _rendered(self, outcome: Outcome) -> Iterator[str]:
+    def _rendered(self, outcome: Outcome, watchers: Container[int]) -> Iterator[str]:
         names = {ticket: name for name, ticket in self._tickets.items()}
-        for ticket, frames in owed(outcome).items():
+        for ticket, frames in owed(outcome, watchers).items():
             yield from (f"{names[ticket]}: {_shown(frame)}" for frame in frames)
+        for key, octets in outcome.deliveries.observed.items():
+            yield from (f"{names[key]}: {_shown(frame)}" for frame in parse(bytes(octets)))
         if outcome.dropped_results:
             yield f"results dropped: {outcome.dropped_results}"
         for newcomer in outcome.joined:
             self._tickets[newcomer.name] = newcomer.ticket
             yield f"{newcomer.name} joined: ticket={newcomer.ticket} rank={newcomer.rank} seq={newcomer.seq}"
+            if newcomer.name in self._watchers:
+                start, end = outcome.deliveries.changes_after(newcomer.seq)
+                changes = parse(bytes(outcome.deliveries.executes[start:end]))
+                yield from (f"{newcomer.name}: {_shown(frame)}" for frame in changes)
         for join in outcome.full:
             yield f"{join.name} did not join: the room is full"
         yield f"ranks: {' '.join(self._room.ranks.names) or 'nobody'}, seq {self._room.seq}"
 
 
 def _command(target: Target, rank: int, payload: str, flags: list[str], numbers: dict[str, int]) -> Command:
-    bits = sum(CommandFlag[flag.upper()] for flag in flags)
-    return Command(numbers["id"], target, rank, bits, numbers.get("ttl_ms", 0), payload.encode())
+    return Command(numbers["id"], target, rank, _flags(flags), numbers.get("ttl_ms", 0), payload.encode())
+
+
+def _flags(names: list[str]) -> int:
+    return sum(CommandFlag[name.upper()] for name in names)
 
 
 def _shown(frame: Frame) -> str:

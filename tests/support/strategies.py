@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import strategies as st
 
-from rankmux.codes import CLIENT_STATUSES, VERSION, Cause, Status, Target
+from rankmux.codes import CLIENT_STATUSES, VERSION, Cause, Change, HelloFlag, Status, Target
 from rankmux.wire import (
     Accepted,
+    Baton,
+    Cancel,
+    Changed,
     Command,
     Done,
     ErrorFrame,
     Execute,
     Frame,
     Hello,
+    Keep,
     Leave,
     MemberInfo,
     Members,
@@ -22,10 +28,24 @@ from rankmux.wire import (
     Refused,
     Result,
     Routed,
+    SetBaton,
+    Stop,
     Welcome,
     Who,
+    Yield,
+    Yielded,
     valid_name,
 )
+
+
+def to_set(
+    id_: int, tickets: Iterable[int], flags: int = 0, ttl_ms: int = 0, payload: bytes = b""
+) -> Command:
+    """A COMMAND to the members with these tickets."""
+    named = sorted(tickets)
+    octets = b"".join(ticket.to_bytes(8) for ticket in named)
+    return Command(id_, Target.SET, len(named), flags, ttl_ms, octets + payload)
+
 
 U8 = st.integers(0, 0xFF)
 U16 = st.integers(0, 0xFFFF)
@@ -36,42 +56,65 @@ TEXTS = st.text(max_size=20)
 NAMES = st.one_of(st.sampled_from(["", "ada", "x" * 64, "Zoë 1"]), st.text(max_size=16).filter(valid_name))
 OPAQUE = st.one_of(st.binary(max_size=4), st.binary(min_size=64, max_size=64))
 
-HELLOS = st.builds(Hello, NAMES, st.binary(max_size=30), st.just(VERSION), st.just(0), st.just(b""))
+COMMAND_FLAGS = st.sampled_from([0, 1, 2, 3, 5, 7])
+SECRETS = st.binary(min_size=16, max_size=32)
+KEEPS = st.none() | st.builds(Keep, U32, U64, SECRETS)
+HELLOS = st.builds(
+    Hello, NAMES, st.binary(max_size=30), st.just(VERSION), st.sampled_from([0, int(HelloFlag.WATCH)]), KEEPS
+)
+OBSERVING_HELLOS = st.builds(Hello, NAMES, st.just(b""), st.just(VERSION), st.sampled_from([1, 3]), st.none())
 ALL_COMMANDS = st.builds(
     Command,
     U32,
     st.sampled_from([Target.ALL, Target.NEXT, Target.LEAST]),
     st.just(0),
-    st.integers(0, 3),
+    COMMAND_FLAGS,
     U32,
     PAYLOADS,
 )
-ONE_COMMANDS = st.builds(Command, U32, st.just(Target.ONE), U32, st.integers(0, 3), U32, PAYLOADS)
-COMMANDS = ALL_COMMANDS | ONE_COMMANDS
+ONE_COMMANDS = st.builds(Command, U32, st.just(Target.ONE), U32, COMMAND_FLAGS, U32, PAYLOADS)
+SET_COMMANDS = st.builds(
+    to_set, U32, st.lists(U64, min_size=1, max_size=5, unique=True), COMMAND_FLAGS, U32, PAYLOADS
+)
+COMMANDS = ALL_COMMANDS | ONE_COMMANDS | SET_COMMANDS
 RESULTS = st.builds(Result, U64, st.sampled_from(sorted(CLIENT_STATUSES)), PAYLOADS)
 WHOS = st.builds(Who, U32, U32, U32)
 PINGS = st.builds(Ping, OPAQUE)
 PONGS = st.builds(Pong, OPAQUE)
 LEAVES = st.just(Leave())
-WELCOMES = st.builds(Welcome, U64, U64, U64, U32, U32, U32, U32, U32, st.just(VERSION))
+CANCELS = st.builds(Cancel, U32)
+YIELDS = st.builds(Yield, U32)
+BATON_WRITES = st.builds(SetBaton, U32, PAYLOADS)
+WELCOMES = st.builds(
+    lambda keep, *numbers: Welcome(*numbers, *keep),
+    st.just((False, None)) | st.tuples(st.booleans(), U32),
+    *(U64, U64, U64, U32, U32, U32, U32, U32),
+)
 EXECUTES = st.builds(Execute, U64, U32, st.integers(0, 1), U32, PAYLOADS)
 RANKS = st.builds(Rank, U64, U32, U32, st.sampled_from(sorted(Cause)))
-ACCEPTEDS = st.builds(Accepted, U32, U64, U32, U32)
+ACCEPTEDS = st.builds(Accepted, U32, U64, U32, U32, U32)
 REFUSEDS = st.builds(Refused, U32, U16, TEXTS)
 ROUTEDS = st.builds(Routed, U32, U64, U32, st.sampled_from(sorted(Status)), PAYLOADS)
-DONES = st.builds(Done, U32, U32, U32, U32, U32, U32)
+DONES = st.builds(Done, U32, U32, U32, U32, U32, U32, U32)
 MEMBER_LISTS = st.builds(
     Members,
     U32,
     U64,
     U32,
-    st.lists(st.builds(MemberInfo, U32, U64, U32, TEXTS, TEXTS), max_size=3).map(tuple),
+    st.lists(st.builds(MemberInfo, U32, U64, U32, TEXTS, TEXTS, st.booleans()), max_size=3).map(tuple),
 )
 ERRORS = st.builds(ErrorFrame, U16, TEXTS)
+STOPS = st.builds(Stop, U64)
+YIELDEDS = st.builds(Yielded, U32, U64, U64, U32, U32)
+BATONS = st.builds(Baton, U64, U64, PAYLOADS)
+CHANGEDS = st.builds(Changed, U64, st.sampled_from(sorted(Change)), U64, U32, U32, TEXTS)
 
-CLIENT_FRAMES = st.one_of(HELLOS, COMMANDS, RESULTS, WHOS, PINGS, PONGS, LEAVES)
+CLIENT_FRAMES = st.one_of(
+    COMMANDS, RESULTS, WHOS, PINGS, PONGS, CANCELS, YIELDS, BATON_WRITES, HELLOS | OBSERVING_HELLOS, LEAVES
+)
 SERVER_FRAMES = st.one_of(
-    PINGS, PONGS, WELCOMES, EXECUTES, RANKS, ACCEPTEDS, REFUSEDS, ROUTEDS, DONES, MEMBER_LISTS, ERRORS
+    *(PINGS, PONGS, WELCOMES, EXECUTES, RANKS, ACCEPTEDS, REFUSEDS, ROUTEDS, DONES, MEMBER_LISTS, ERRORS),
+    *(STOPS, YIELDEDS, BATONS, CHANGEDS),
 )
 FRAMES: st.SearchStrategy[Frame] = CLIENT_FRAMES | SERVER_FRAMES
 

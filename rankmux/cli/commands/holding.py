@@ -21,13 +21,14 @@ from ...errors import LocalError, RankmuxError
 from ..programs.children import Children
 from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
+from ..shared.event_lines import promotion_text, rejection_text
 from ..shared.event_loop import run
 from ..shared.exit_codes import Exit
 from ..shared.flags import SEAT_VARIABLE
 from ..shared.line_writer import LineWriter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable
-from ..shared.wording import PROGRAM, complain, escaped, promotion_text, rejection_text, why
+from ..shared.wording import PROGRAM, complain, escaped, why
 
 __all__ = ["Holding", "held"]
 

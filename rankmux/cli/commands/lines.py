@@ -28,6 +28,7 @@ from ...errors import (
 from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
 from ..shared import event_loop
+from ..shared.event_lines import counts_text, parse_line, promotion_text, rejection_text, result_text
 from ..shared.exit_codes import Exit
 from ..shared.line_cutter import LineCutter
 from ..shared.signals import ending
@@ -35,12 +36,7 @@ from ..shared.streams import Unwritable, put
 from ..shared.wording import (
     complain,
     counted,
-    counts_text,
     escaped,
-    parse_line,
-    promotion_text,
-    rejection_text,
-    result_text,
     shown,
     unwritten,
     why,

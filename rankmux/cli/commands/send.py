@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 
-from ...core.wire.codes import U32_MAX
+from ...core.wire.limits import U32_MAX
 from ...errors import PayloadTooBig, RankmuxError
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..seat.protocol import Header

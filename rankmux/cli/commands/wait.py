@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ...aio import Promoted, Welcomed
 from ...errors import RankmuxError
-from ..programs.children import Child, exit_code_of
+from ..programs.child import Child, exit_code_of
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
 from ..shared.flags import add_offer_flag, number_from, seconds, subcommand_parser

@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Callable
 
 from ...errors import ConfigError
-from .children import Child, Children
+from .child import Child
+from .children import Children
 
 __all__ = ["Hook", "program_of"]
 

@@ -12,7 +12,7 @@ from signal import Signals
 
 from ...aio import ReceivedCommand, Status
 from ...errors import ConnectionLost
-from .children import Child
+from .child import Child
 
 __all__ = ["finish_command"]
 

@@ -13,8 +13,9 @@ from ...aio import Counts, Receipt, RoutedResult
 from ...core.client.arguments import To
 from ...errors import ArgumentError, CommandRefused, LocalError, StateError
 from ..seat.seat import Answer, Seat
+from ..shared.event_lines import parse_line
 from ..shared.exit_codes import Exit
-from ..shared.wording import counted, escaped, parse_line
+from ..shared.wording import counted, escaped
 from .folding import Gathering
 from .screen import Line, Screen
 from .words import done, group_lines, outline

@@ -13,7 +13,8 @@ from prompt_toolkit.utils import get_cwidth
 from ...aio import Counts, Promoted, ReceivedCommand, Welcomed
 from ...core.client.events import ExecuteRejected
 from ...core.wire.codes import Cause, Status
-from ..shared.wording import counts_text, escaped
+from ..shared.event_lines import counts_text
+from ..shared.wording import escaped
 from .folding import Group, ranges
 from .screen import Line
 

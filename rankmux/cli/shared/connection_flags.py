@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ...core.wire.codes import DEFAULT_PORT
+from ...core.wire.limits import DEFAULT_PORT
 from ...errors import ConfigError
 from ...variables import value_of
 from .flags import seconds

@@ -28,5 +28,6 @@ def with_extension(program: str, run: Callable[[], int]) -> int:
         if error.name != _MODULE:
             raise
         text = f"{_VARIABLE} is '1', and the extension cannot be loaded: {error}"
-    print(f"{program}: {text}", file=sys.stderr)
+    if sys.stderr is not None:  # else it was closed, and `print` would take standard output
+        print(f"{program}: {text}", file=sys.stderr)
     return 2

@@ -1,20 +1,34 @@
-"""The version line of rankmux-server, which names the twin that runs."""
+"""The answer to --version, which each program gives before it imports anything else."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 
-from ... import __version__
+from ... import __path__, __version__
 
-__all__ = ["server_version"]
+TYPE_CHECKING = False  # as of `typing`, which takes a while to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["answered", "version"]
 
 
-def server_version() -> str:
-    """`rankmux-server 1.2.3 (extension framing, Python 3.13.1)`. Raises as the import of the server would."""
+def answered(program: str, arguments: Sequence[str]) -> bool:
+    """Whether the arguments ask for the version alone, which is on standard output then."""
+    if arguments != ["--version"]:
+        return False
+    print(version(program))
+    return True
+
+
+def version(program: str) -> str:
+    """The version line of the program. For rankmux-server it raises as the import of the server would."""
+    if program != "rankmux-server":
+        return f"{program} {__version__}"
     python = ".".join(map(str, sys.version_info[:3]))
-    return f"rankmux-server {__version__} ({_twin()} framing, Python {python})"
+    return f"{program} {__version__} ({_twin()} framing, Python {python})"
 
 
 def _twin() -> str:
@@ -29,7 +43,7 @@ def _twin() -> str:
 
 def _can_be_loaded(name: str) -> bool:
     """Whether the system loads that extension module; its code is not run."""
-    spec = find_spec(name)
+    spec = PathFinder.find_spec(name, __path__)
     if spec is None or spec.loader is None:
         return False
     try:

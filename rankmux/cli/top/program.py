@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ... import __version__
-from ..shared.inherited import set_right
+from ..shared.versions import answered, version
 
 TYPE_CHECKING = False  # as of `typing`, which takes a while to import
 if TYPE_CHECKING:
@@ -16,18 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-_VERSION = f"rankmux-top {__version__}"
+_PROGRAM = "rankmux-top"
 _DEFAULT = "http://127.0.0.1:7118/"
 _SORTS = ("rank", "load", "queue", "age", "activity")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Show it until `q`; the exit code."""
-    set_right()
-    if (sys.argv[1:] if argv is None else argv) == ["--version"]:
-        print(_VERSION)
-        return 0
     try:
+        if answered(_PROGRAM, sys.argv[1:] if argv is None else argv):
+            return 0
+        from ..shared.inherited import set_right
+
+        set_right()
         arguments = parser().parse_args(argv)
         from .watching import run
 
@@ -63,13 +63,13 @@ def parser() -> argparse.ArgumentParser:
     from ..shared.flags import number_from, seconds
 
     parser = argparse.ArgumentParser(
-        prog="rankmux-top",
+        prog=_PROGRAM,
         description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_VERSION)
+    parser.add_argument("--version", action="version", version=version(_PROGRAM))
     parser.add_argument(
         "where",
         nargs="?",

@@ -13,6 +13,7 @@ from typing import Protocol
 __all__ = ["Expiries", "Seqs"]
 
 _STALE_PER_CALL = 1024  # seqs of commands that have ended, dropped at once
+_LOOKED_PER_CALL = 8192  # seqs looked at in a sweep for such commands
 
 
 class Seqs(Protocol):
@@ -26,13 +27,15 @@ class Seqs(Protocol):
 class Expiries:
     """Moments in milliseconds by the clock of the entries; `waiting` are the commands that have not ended."""
 
-    __slots__ = ("_moments", "_queues", "_size", "_waiting")
+    __slots__ = ("_moments", "_queues", "_size", "_sweep", "_swept", "_waiting")
 
     def __init__(self, waiting: Seqs, items: Iterable[tuple[int, int]] = ()) -> None:
         """`items` are (moment, seq), of equal moments in the order of the seqs."""
         self._waiting = waiting
         self._queues: dict[int, deque[int]] = {}
         self._size = 0
+        self._sweep: list[int] = []  # the moments that a sweep has still to look at, the last one next
+        self._swept = 0  # how many of the last one's seqs it has kept
         for moment_ms, seq in items:
             self._queues.setdefault(moment_ms, deque()).append(seq)
             self._size += 1
@@ -60,22 +63,55 @@ class Expiries:
         for _ in range(_STALE_PER_CALL):
             if not self._moments:
                 return None
-            if self._queues[self._moments[0]][0] in self._waiting:
+            seqs = self._queues[self._moments[0]]
+            if seqs and seqs[0] in self._waiting:
                 break
-            self.pop()
+            before = len(seqs)  # 0 when a sweep emptied it
+            if before:
+                seqs.popleft()
+            self.taken(before - len(seqs))
         return self._moments[0] if self._moments else None
 
-    def pop(self) -> int:
-        """Take out the seq with the earliest moment, the smallest of these."""
-        seqs = self._queues[self._moments[0]]
-        seq = seqs.popleft()
-        self._size -= 1
-        if not seqs:
-            del self._queues[heappop(self._moments)]
-        return seq
+    def due(self, clock_ms: int) -> deque[int] | None:
+        """The seqs of the earliest moment, in order, if it has come; what is taken from the left is to be `taken`."""
+        deadline_ms = self.next_ms()
+        if deadline_ms is None or deadline_ms > clock_ms:
+            return None
+        return self._queues[deadline_ms]
 
-    def trimmed(self) -> Expiries:
-        """This one; without the commands that have ended if they are most of it."""
-        if self._size <= 2 * len(self._waiting) + 64:
-            return self
-        return Expiries(self._waiting, ((ms, seq) for ms, seq in self if seq in self._waiting))
+    def taken(self, count: int) -> None:
+        """That many seqs were taken out of the queue of the earliest moment."""
+        self._size -= count
+        if not self._queues[self._moments[0]]:
+            del self._queues[heappop(self._moments)]
+
+    def trim(self) -> None:
+        """Drop the commands that have ended if they are most of what is kept; a call looks at a bounded number."""
+        if not self._sweep:
+            if self._size <= 2 * len(self._waiting) + 64:
+                return
+            self._sweep, self._swept = list(self._queues), 0
+        left = _LOOKED_PER_CALL
+        while self._sweep and left > 0:
+            seqs = self._queues.get(self._sweep[-1])
+            count = min(left, len(seqs) - self._swept) if seqs else 0
+            if seqs and count > 0:
+                self._look(seqs, count)
+                left -= count
+            else:
+                self._sweep.pop()
+                self._swept = 0
+                left -= 1
+        if not self._sweep:
+            self._queues = {moment_ms: seqs for moment_ms, seqs in self._queues.items() if seqs}
+            self._moments = list(self._queues)
+            heapify(self._moments)
+
+    def _look(self, seqs: deque[int], count: int) -> None:
+        """Look at the next `count` of the queue that is swept; their order stays."""
+        seqs.rotate(-self._swept)
+        kept = [seq for seq in [seqs.popleft() for _ in range(count)] if seq in self._waiting]
+        seqs.extendleft(reversed(kept))
+        seqs.rotate(self._swept)
+        self._swept += len(kept)
+        self._size -= count - len(kept)

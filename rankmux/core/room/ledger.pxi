@@ -8,9 +8,12 @@ cdef class Waiting:
     """
 
     cdef uint64_t seq, sender
+    cdef void *before  # the neighbours among the commands with the same single executor, which `Ledger.waiting` holds
+    cdef void *after
     cdef uint32_t id
     cdef bint tied
     cdef uint64_t *tickets
+    cdef uint64_t[2] single  # the ticket and the mark of a single executor: no memory of its own for these
     cdef uint32_t *ranks  # NULL: from `first` on
     cdef Py_ssize_t first, size, remaining, untold
     cdef uint8_t *answered
@@ -37,10 +40,18 @@ cdef class Waiting:
         self.untold = 0
         memset(self.counts, 0, sizeof(self.counts))
         # No more than these tickets: all of a large room is much to keep for one executor.
+        self.ranks = NULL
+        if self.size == 1:
+            if chosen is not None:
+                self.first = chosen.data.as_uints[0]
+            self.tickets = self.single
+            self.tickets[0] = tickets.data.as_ulonglongs[self.first]
+            self.answered = <uint8_t *> (self.tickets + 1)
+            self.answered[0] = 0
+            return
         self.tickets = <uint64_t *> malloc(self.size * (sizeof(uint64_t) + 1 + (0 if chosen is None else sizeof(uint32_t))))
         if self.tickets == NULL:
             raise MemoryError
-        self.ranks = NULL
         if chosen is None:
             memcpy(self.tickets, tickets.data.as_ulonglongs + first, self.size * sizeof(uint64_t))
             self.answered = <uint8_t *> (self.tickets + self.size)
@@ -53,7 +64,8 @@ cdef class Waiting:
         memset(self.answered, 0, self.size)
 
     def __dealloc__(self):
-        free(self.tickets)
+        if self.tickets != self.single:
+            free(self.tickets)
 
     cdef uint32_t rank_of(self, Py_ssize_t at) noexcept:
         """As `ledger._Waiting.rank_of`."""
@@ -73,13 +85,26 @@ cdef class Waiting:
             found = <uint8_t *> memchr(self.answered + at, 0, self.size - at)
         return -1 if found == NULL else found - self.answered
 
+    cdef void unload(self, array tickets, array loads):
+        """One load less for each executor that owes its result. `tickets` are the members."""
+        cdef const uint64_t *now = <const uint64_t *> tickets.data.as_ulonglongs
+        cdef Py_ssize_t members = len(tickets), rank = 0, at = self.next_owing(0)
+        while at >= 0:
+            if not (rank < members and now[rank] == self.tickets[at]):  # often it is the next one
+                rank = find(now, rank, members, self.tickets[at])
+            loads.data.as_uints[rank] -= 1
+            rank += 1
+            at += 1
+            if at == self.size or self.answered[at]:
+                at = self.next_owing(at)
+
 
 cdef class Ledger:
     """As `ledger.Ledger`."""
 
     cdef dict waiting  # by seq
     cdef dict by_sender  # by ticket: the seq by command id
-    cdef dict by_executor  # by ticket: by seq, the commands with this executor alone
+    cdef dict by_executor  # by ticket: the first of the commands with this executor alone, which are linked
     cdef dict shared  # by seq: the commands with several
     cdef dict untold  # by sender, then by seq
     cdef list finished
@@ -135,7 +160,7 @@ cdef class Ledger:
         self.waiting[seq] = waiting
         self.by_sender.setdefault(sender, {})[id_] = seq
         if waiting.size == 1:
-            self.by_executor.setdefault(waiting.tickets[0], {})[seq] = waiting
+            link(self, waiting)
         else:
             self.shared[seq] = waiting
         self.owed += waiting.size
@@ -165,8 +190,11 @@ cdef class Ledger:
         cdef int status
         self.open(seq, sender, id_, tied, array("Q", tickets), 0, 0, array("I", range(len(tickets))))
         waiting = self.waiting[seq]
-        for at in range(waiting.size):
-            waiting.ranks[at] = ranks[at]
+        if waiting.ranks == NULL:
+            waiting.first = ranks[0]
+        else:
+            for at in range(waiting.size):
+                waiting.ranks[at] = ranks[at]
         memcpy(waiting.answered, <const char *> answered, min(waiting.size, len(answered)))
         for status in range(6):
             waiting.counts[status] = ended[status]
@@ -207,10 +235,12 @@ cdef class Ledger:
         cdef Py_ssize_t i, at, count = len(tickets), before = owing
         cdef Waiting waiting
         for i in range(count):
-            for waiting in self.by_executor.get(leaving[i], {}).values():
+            waiting = self.by_executor.get(leaving[i])
+            while waiting is not None:
                 if waiting.seq > behind and not waiting.answered[0]:
                     note(self, waiting, 0, LEFT)
                     owing -= 1
+                waiting = <Waiting> waiting.after if waiting.after != NULL else None
         if not owing:
             return before
         for waiting in self.shared.values():
@@ -227,18 +257,22 @@ cdef class Ledger:
                 break
         return before - owing
 
-    def expire(self, uint64_t seq, array tickets, array loads):
+    def expire(self, seqs, Py_ssize_t most, array tickets, array loads):
         """As `ledger.Ledger.expire`."""
-        cdef Waiting waiting = self.waiting.get(seq)
-        cdef Py_ssize_t at, count = 0
-        if waiting is None:
-            return 0
-        at = waiting.next_owing(0)
-        while at >= 0:
-            loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
-            note(self, waiting, at, EXPIRED)
-            count += 1
-            at = waiting.next_owing(at + 1)
+        cdef Waiting waiting
+        cdef Py_ssize_t at, owing, count = 0
+        take = seqs.popleft
+        while count < most and seqs:
+            waiting = self.waiting.get(take())
+            owing = 0
+            if waiting is not None:
+                waiting.unload(tickets, loads)
+                at = waiting.next_owing(0)
+                while at >= 0:
+                    note(self, waiting, at, EXPIRED)
+                    owing += 1
+                    at = waiting.next_owing(at + 1)
+            count += owing or 1
         return count
 
     def cancel(self, uint64_t sender, uint32_t id_, array tickets, array loads):
@@ -289,7 +323,6 @@ cdef class Ledger:
     def forget(self, uint64_t sender, array tickets, array loads):
         """As `ledger.Ledger.forget`."""
         cdef Waiting waiting
-        cdef Py_ssize_t at
         cdef list stopped = []
         self.untold.pop(sender, None)
         for seq in self.by_sender.pop(sender, {}).values():
@@ -301,10 +334,7 @@ cdef class Ledger:
                 if len(ranks):
                     stopped.append((seq, ranks))
                 continue
-            at = waiting.next_owing(0)
-            while at >= 0:
-                loads.data.as_uints[rank_now(waiting.tickets[at], tickets)] -= 1
-                at = waiting.next_owing(at + 1)
+            waiting.unload(tickets, loads)
         return stopped
 
     def finish(self, dict done):
@@ -385,13 +415,28 @@ cdef int end(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) exce
     return 0
 
 
+cdef int link(Ledger ledger, Waiting waiting) except -1:
+    """Put a command with one executor before the others with the same one."""
+    ticket = waiting.tickets[0]
+    first = ledger.by_executor.get(ticket)
+    if first is not None:
+        waiting.after = <void *> first
+        (<Waiting> first).before = <void *> waiting
+    ledger.by_executor[ticket] = waiting
+    return 0
+
+
 cdef int unlink(Ledger ledger, Waiting waiting) except -1:
     """As `ledger.Ledger._unlink`."""
     if waiting.size > 1:
         del ledger.shared[waiting.seq]
         return 0
-    commands = ledger.by_executor[waiting.tickets[0]]
-    del commands[waiting.seq]
-    if not commands:
+    if waiting.after != NULL:
+        (<Waiting> waiting.after).before = waiting.before
+    if waiting.before != NULL:
+        (<Waiting> waiting.before).after = waiting.after
+    elif waiting.after != NULL:
+        ledger.by_executor[waiting.tickets[0]] = <Waiting> waiting.after
+    else:
         del ledger.by_executor[waiting.tickets[0]]
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Container, Sequence
 
 from ..._twin import twin
@@ -219,16 +220,24 @@ class Ledger:
                 break
         return before - owing
 
-    def expire(self, seq: int, tickets: Sequence[int], loads: array[int]) -> int:
-        """The time of the command `seq` is over, if it still waits: what is owed to it is EXPIRED. Returns how much."""
-        waiting = self._waiting.get(seq)
-        if waiting is None:
-            return 0
-        owing = _owing(waiting)
-        for at in owing:
-            loads[bisect_left(tickets, waiting.tickets[at])] -= 1
-            self._note(waiting, at, Status.EXPIRED)
-        return len(owing)
+    def expire(self, seqs: deque[int], most: int, tickets: Sequence[int], loads: array[int]) -> int:
+        """The time of the commands `seqs` is over: what is owed to those that still wait is EXPIRED.
+
+        They are taken from the left until `most` results or more have expired; returns how many. A command to which
+        nothing is owed counts as one.
+        """
+        count = 0
+        while seqs and count < most:
+            waiting = self._waiting.get(seqs.popleft())
+            if waiting is None:
+                count += 1
+                continue
+            owing = _owing(waiting)
+            for at in owing:
+                loads[bisect_left(tickets, waiting.tickets[at])] -= 1
+                self._note(waiting, at, Status.EXPIRED)
+            count += len(owing) or 1
+        return count
 
     def cancel(
         self, sender: int, id_: int, tickets: Sequence[int], loads: array[int]

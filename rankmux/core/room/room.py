@@ -149,13 +149,15 @@ class Room:
         self._await(opened)
         if batons:
             line.baton = batons[-1] if batons[-1][2] else None
-        cancelled = self._cancel(entry.cancels, deliveries) if entry.cancels else 0
+        if entry.cancels:
+            cancelled = self._cancel(entry.cancels, deliveries)
+            ledger.tell(entry.slow, cancelled, self._told_max, deliveries.routed)
         moves = Moves()
         if entry.moves() or (entry.judge and line.is_keep_over(self._clock_ms)):
             tickets, handles = tickets[:], handles[:]
             moves = line.move(entry, tickets, ledger, deliveries, self._clock_ms)
-        if moves.departed or moves.places or cancelled:
-            ledger.tell(entry.slow, _TOLD_PER_TURN - told + cancelled, self._told_max, deliveries.routed)
+        if moves.departed or moves.places:
+            ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
         if turn.watched and moves.events:
             tell_changes(moves.events, len(ranks) - moves.came, deliveries)
@@ -191,16 +193,15 @@ class Room:
         """Note when the commands (seq, ttl_ms) expire."""
         for seq, ttl_ms in opened:
             self._expiries.add(self._clock_ms + ttl_ms, seq)
-        self._expiries = self._expiries.trimmed()
+        self._expiries.trim()
 
     def _expire(self) -> None:
         """Note the ends of the commands that are due, a bounded number of results per turn."""
         ranks, left = self.ranks, _EXPIRED_PER_TURN
-        while left > 0:
-            deadline_ms = self._expiries.next_ms()
-            if deadline_ms is None or deadline_ms > self._clock_ms:
-                return
-            left -= self._ledger.expire(self._expiries.pop(), ranks.tickets, ranks.loads) or 1
+        while left > 0 and (seqs := self._expiries.due(self._clock_ms)):
+            before = len(seqs)
+            left -= self._ledger.expire(seqs, left, ranks.tickets, ranks.loads)
+            self._expiries.taken(before - len(seqs))
 
     def _cancel(self, cancels: list[tuple[int, int]], deliveries: Deliveries) -> int:
         """End the commands that are cancelled, the most senior sender's first; returns for how many executors."""

@@ -117,7 +117,7 @@ class Hello(NamedTuple):
             raise violation(f"version {body[0]} is not spoken here, {VERSION} is", ErrorCode.UNSUPPORTED)
         if size < _HELLO_MIN_BYTES:
             raise violation(f"a HELLO body is at least {_HELLO_MIN_BYTES} bytes, this one {size}")
-        version, flags, name_size = body[0], body[1], body[2]
+        version, flags, name_size = body[:3]
         token_at = 3 + name_size
         resume_at = token_at + 2 + int.from_bytes(body[token_at : token_at + 2])
         if resume_at + 2 + int.from_bytes(body[resume_at : resume_at + 2]) != size:

@@ -25,6 +25,8 @@ __all__ = [
     "Yielded",
 ]
 
+_WELCOME = int(FrameType.WELCOME)
+
 
 class Welcome(NamedTuple):
     """Server to client: you hold a seat, or may look on (section 3.2).
@@ -46,7 +48,8 @@ class Welcome(NamedTuple):
 
     def encode(self) -> bytes:
         resume = b"" if self.keep_ms is None else layouts.WELCOME_KEEP.pack(self.returned, self.keep_ms)
-        return frame(FrameType.WELCOME, layouts.WELCOME.pack(VERSION, *self[:8], len(resume)), resume)
+        size = layouts.WELCOME_LENGTH + len(resume)
+        return layouts.WELCOME_FRAME.pack(size, _WELCOME, VERSION, *self[:8], len(resume)) + resume
 
     @classmethod
     def decode(cls, body: bytes) -> Welcome:

@@ -159,7 +159,7 @@ def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
 
 def _number(query: dict[str, str], key: str, default: int) -> int:
     text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise _BadQuery(f"{key}: expected a whole number")
     return int(text)
 

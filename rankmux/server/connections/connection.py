@@ -14,7 +14,22 @@ from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
 
-__all__ = ["STEPS", "Connection", "State", "Step"]
+__all__ = [
+    "BROKEN",
+    "DEAD",
+    "ENDED",
+    "ENDING",
+    "GREETING",
+    "HANDSHAKE",
+    "JOINING",
+    "LINGERING",
+    "MEMBER",
+    "OBSERVER",
+    "STEPS",
+    "Connection",
+    "State",
+    "Step",
+]
 
 
 class State(Enum):
@@ -31,6 +46,14 @@ class State(Enum):
     LINGERING = "ended, all sent"
     DEAD = "to be closed"
 
+    __hash__ = object.__hash__  # as members are equal only to themselves; that of Enum is Python code
+
+
+# On Python 3.11, `State.MEMBER` takes ten times as long as a name of the module.
+HANDSHAKE, GREETING, JOINING, MEMBER = State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER
+BROKEN, ENDED, ENDING, LINGERING, DEAD = State.BROKEN, State.ENDED, State.ENDING, State.LINGERING, State.DEAD
+OBSERVER = State.OBSERVER
+
 
 class Step(Enum):
     """An event in the life of a connection."""
@@ -44,6 +67,8 @@ class Step(Enum):
     FAREWELL = "sending the ERROR"
     FLUSH = "sending the last byte"
     DROP = "giving up"
+
+    __hash__ = object.__hash__
 
 
 STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
@@ -74,14 +99,7 @@ STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
 }
 """For each step, the states in which it is legal and the state that follows."""
 
-_LIVE = (
-    State.MEMBER,
-    State.GREETING,
-    State.JOINING,
-    State.HANDSHAKE,
-    State.BROKEN,
-    State.OBSERVER,
-)
+_LIVE = frozenset((HANDSHAKE, GREETING, JOINING, MEMBER, OBSERVER, BROKEN))
 
 
 class Connection:
@@ -128,7 +146,7 @@ class Connection:
         self.serial = serial
         self.address = address
         self.opened_at = now
-        self.state = State.HANDSHAKE if transport.handshaking else State.GREETING
+        self.state = HANDSHAKE if transport.handshaking else GREETING
         self.ticket = 0
         self.name = ""
         self.keep: Keep | None = None
@@ -159,7 +177,7 @@ class Connection:
     @property
     def dead(self) -> bool:
         """Whether it is to be closed: no more I/O."""
-        return self.state is State.DEAD
+        return self.state is DEAD
 
     @property
     def seated(self) -> bool:

@@ -11,7 +11,7 @@ from ...core.wire.frames import ErrorFrame
 from ...system.memory import give_back
 from ...system.reactor import Reactor
 from .closes import Close, CloseReason
-from .connection import Connection, State, Step
+from .connection import ENDING, Connection, Step
 from .registry import Connections
 
 __all__ = ["Reaper"]
@@ -93,7 +93,7 @@ class Reaper:
             if not conn.ticket:
                 detail = detail[: self._config.greeting_out_bytes // 4 - 7]
             connections.send(conn, ErrorFrame(conn.reason.code, detail).encode(), now)
-        if conn.state is State.ENDING and conn.key not in connections.outbox.queues:
+        if conn.state is ENDING and conn.key not in connections.outbox.queues:
             connections.flushed(conn, now)
         if now >= conn.until:
             connections.drop(conn)

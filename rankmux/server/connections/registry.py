@@ -12,7 +12,6 @@ import errno
 import logging
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ...config import Config
@@ -26,7 +25,21 @@ from ..sockets.descriptors import Descriptors
 from ..sockets.tls_socket import TlsSocket
 from ..sockets.transport import PlainSocket, Transport
 from .closes import Close, CloseReason, Closes
-from .connection import STEPS, Connection, State, Step
+from .connection import (
+    BROKEN,
+    DEAD,
+    ENDED,
+    ENDING,
+    GREETING,
+    HANDSHAKE,
+    LINGERING,
+    MEMBER,
+    OBSERVER,
+    STEPS,
+    Connection,
+    Step,
+)
+from .host_counts import HostCounts
 from .verdicts import Broken, End, Failed, Verdict
 from .watching import Watching
 from .writing import Writing
@@ -76,18 +89,18 @@ class Connections:
         self._config = config
         self._reactor = reactor
         self._by_fd: list[Connection | None] = []
-        self._per_host: Counter[str] = Counter()
+        self._hosts = HostCounts()  # of the greeting ones whose HELLO did not come at once
         self.ended: dict[int, Connection] = {}
         self.dead: dict[int, Connection] = {}
         self._open = 0
         self._held_in = {
-            State.HANDSHAKE: self.greeting,
-            State.GREETING: self.greeting,
-            State.OBSERVER: self.observers,
-            State.ENDED: self.ended,
-            State.ENDING: self.ending,
-            State.LINGERING: self.ending,
-            State.DEAD: self.dead,
+            HANDSHAKE: self.greeting,
+            GREETING: self.greeting,
+            OBSERVER: self.observers,
+            ENDED: self.ended,
+            ENDING: self.ending,
+            LINGERING: self.ending,
+            DEAD: self.dead,
         }
 
     def __len__(self) -> int:
@@ -118,7 +131,8 @@ class Connections:
                 transport = TlsSocket(sock, context)
             conn = Connection(transport, self.accepted, address, now)
             self.descriptors.open(fd, sock, now)
-            self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
+            if fd >= len(self._by_fd):
+                self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
             self._reactor.watch(fd, READABLE)
         except (OSError, MemoryError) as error:
             code = error.errno or 0 if isinstance(error, OSError) else errno.ENOMEM
@@ -136,16 +150,13 @@ class Connections:
         self._by_fd[fd] = conn
         self._open += 1
         self.greeting[conn.key] = conn
-        self._per_host[conn.host] += 1
         return conn
 
     def limit_greeting(self, conn: Connection, now: float) -> None:
         """The HELLO of `conn` did not come at once: when too many wait for theirs, it ends."""
         config = self._config
-        if (
-            len(self.greeting) > config.greeting_max
-            or self._per_host[conn.host] > config.greeting_max_per_address
-        ):
+        from_host = self._hosts.add(conn.key, conn.host)
+        if len(self.greeting) > config.greeting_max or from_host > config.greeting_max_per_address:
             self.end(conn, CloseReason.RESOURCE, "too many connections have not said HELLO", now)
             conn.until = now
 
@@ -212,22 +223,21 @@ class Connections:
 
     def step(self, conn: Connection, step: Step) -> None:
         """Take a step of the table; the collections follow from the state. Raises StateError."""
+        state, held_in = conn.state, self._held_in
         legal, following = STEPS[step]
-        before, after = self._held_in.get(conn.state), self._held_in.get(following)
-        if conn.state not in legal or after is before:
+        before, after = held_in.get(state), held_in.get(following)
+        if after is before or state not in legal:
             conn.step(step)
             return
         # First whatever may find no memory: nothing has changed then.
-        key, host = conn.key, conn.host
+        key = conn.key
         if after is not None:
             after[key] = conn
         conn.step(step)
         if before is not None:
             before.pop(key, None)
         if before is self.greeting:
-            self._per_host[host] -= 1
-            if not self._per_host[host]:
-                del self._per_host[host]
+            self._hosts.discard(key)
 
     # Verdicts.
 
@@ -251,7 +261,9 @@ class Connections:
 
     def send(self, conn: Connection, frame: bytes, now: float) -> None:
         """Send `frame` behind everything that `conn` is owed."""
-        self.act(conn, self.writing.write(conn, frame, now), now)
+        verdict = self.writing.write(conn, frame, now)
+        if verdict is not None:
+            self.act(conn, verdict, now)
 
     def deliver(
         self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
@@ -261,10 +273,10 @@ class Connections:
 
     def resume(self, conn: Connection, now: float) -> None:
         """`conn` can take bytes again."""
-        if conn.state is State.DEAD:
+        if conn.state is DEAD:
             return
         self.act(conn, self.writing.resume(conn, now), now)
-        if conn.state is State.ENDING and conn.key not in self.outbox.queues:
+        if conn.state is ENDING and conn.key not in self.outbox.queues:
             self.flushed(conn, now)
 
     def pace(self, tickets: Iterable[int], now: float) -> None:
@@ -272,7 +284,7 @@ class Connections:
         for ticket in tickets:
             if (conn := self.seats.get(ticket)) is not None:
                 with self.guard(conn, now):
-                    if conn.state is State.BROKEN:  # it was only read to its end
+                    if conn.state is BROKEN:  # it was only read to its end
                         self._fail(conn, 0, "", now)
                     else:
                         self.watching.pause(conn)
@@ -290,9 +302,9 @@ class Connections:
         """End the life of `conn` for `reason`; the first reason counts. `at_once`: nothing more is sent."""
         if conn.reason is not None:
             return
-        if conn.state is State.BROKEN:
+        if conn.state is BROKEN:
             reason, detail = CloseReason.RESET, conn.broken
-        at_once = at_once or conn.state is State.HANDSHAKE or reason in _WITHOUT_FAREWELL
+        at_once = at_once or conn.state is HANDSHAKE or reason in _WITHOUT_FAREWELL
         if conn.seated:
             self.departing[conn.ticket] = conn  # first: it may find no memory, and the room must learn of it
         self.step(conn, Step.END)
@@ -312,14 +324,14 @@ class Connections:
     def _input_ended(self, conn: Connection) -> None:
         """The peer sends nothing more."""
         conn.input_ended = True
-        if conn.state is State.LINGERING:
+        if conn.state is LINGERING:
             self.drop(conn)
         else:
             self.watching.update(conn)
 
     def drop(self, conn: Connection) -> None:
         """Close `conn` at the end of the turn, whatever it is owed."""
-        if conn.state is not State.DEAD:
+        if conn.state is not DEAD:
             self.descriptors.modes[conn.fd] = 0
             self.step(conn, Step.DROP)
 
@@ -342,7 +354,7 @@ class Connections:
         """`conn` takes no more bytes. Frames that a member had sent before still count: it is read to the end."""
         conn.transport.reset_on_close()  # part of a frame may have been sent
         tls_fault = error == errno.EPROTO and not conn.transport.direct
-        if conn.state is not State.MEMBER or conn.paced or tls_fault:
+        if conn.state is not MEMBER or conn.paced or tls_fault:
             self._fail(conn, error, detail, now)
             return
         conn.broken = detail or errno.errorcode.get(error, str(error))
@@ -379,10 +391,11 @@ class Connections:
 
     def forget_all(self) -> None:
         """Leave all collections; the connections stay known by their descriptors."""
-        for collection in (self.seats, self.observers, self.watchers, self.greeting, self._per_host):
+        for collection in (self.seats, self.observers, self.watchers, self.greeting):
             collection.clear()
         for collection in (self.ended, self.ending, self.dead):
             collection.clear()
+        self._hosts.clear()
         self.departing.clear()
         self.watching.clear()
 

@@ -9,7 +9,7 @@ from ...core.outbox import Outbox
 from ...system.reactor import Reactor
 from ..sockets.descriptors import READ_DIRECT, WATCHES, WRITE_DIRECT, Descriptors
 from .closes import CloseReason
-from .connection import Connection, State
+from .connection import BROKEN, DEAD, ENDED, MEMBER, OBSERVER, Connection
 
 __all__ = ["Watching"]
 
@@ -29,22 +29,21 @@ class Watching:
     def update(self, conn: Connection) -> None:
         """The state of `conn` has changed: set its readiness and its mode anew."""
         state, fd, transport = conn.state, conn.fd, conn.transport
-        if state is State.DEAD:
+        if state is DEAD:
             return
-        if state is State.BROKEN:  # it stays in `again` until everything that had arrived is read
+        if state is BROKEN:  # it stays in `again` until everything that had arrived is read
             self._descriptors.modes[fd] = 0
             self._reactor.watch(fd, 0)
             return
         queued = conn.key in self._outbox.queues
         mode = 0
-        owed = state is State.MEMBER or (
-            state is State.ENDED and conn.ticket and conn.reason is not CloseReason.SLOW
-        )
-        if transport.direct and owed and not queued:
-            mode = WRITE_DIRECT
-        if transport.direct and state in (State.MEMBER, State.OBSERVER) and not conn.paced:
-            mode |= READ_DIRECT
-        if conn.watches and state is State.MEMBER:
+        if transport.direct:
+            owed = state is MEMBER or (state is ENDED and conn.ticket and conn.reason is not CloseReason.SLOW)
+            if owed and not queued:
+                mode = WRITE_DIRECT
+            if (state is MEMBER or state is OBSERVER) and not conn.paced:
+                mode |= READ_DIRECT
+        if conn.watches and state is MEMBER:
             mode |= WATCHES
         self._descriptors.modes[fd] = mode
         if transport.handshaking:
@@ -81,7 +80,8 @@ class Watching:
 
     def look_again(self, conn: Connection) -> None:
         """Read from `conn` in the next turn if there may be more input than a selector tells of."""
-        if conn.alive and (conn.state is State.BROKEN or conn.transport.pending()):
+        broken = conn.state is BROKEN
+        if broken or (not conn.transport.direct and conn.alive and conn.transport.pending()):
             self.again.append(conn)
 
     def forget(self, conn: Connection) -> None:

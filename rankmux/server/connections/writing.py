@@ -14,7 +14,7 @@ from ...core.outbox import Outbox
 from ...core.room.deliveries import Piece
 from ...system.memory import available
 from .closes import CloseReason
-from .connection import Connection, State
+from .connection import BROKEN, ENDED, MEMBER, Connection
 from .verdicts import Broken, End, Verdict
 from .watching import Watching
 
@@ -39,7 +39,7 @@ class Writing:
 
     def write(self, conn: Connection, frame: bytes, now: float) -> Verdict:
         """Send `frame` behind everything that `conn` is owed."""
-        if conn.state is State.BROKEN:
+        if conn.state is BROKEN:
             return None
         sent = 0
         if conn.transport.direct and conn.key not in self._outbox.queues:
@@ -53,9 +53,7 @@ class Writing:
         self, conn: Connection, pieces: Iterable[Piece], position: int, sent: int, error: int, now: float
     ) -> Verdict:
         """The hot loop sent `conn` only the first `sent` bytes of `pieces`, or met `error`."""
-        owed = conn.state is State.MEMBER or (
-            conn.state is State.ENDED and conn.reason is not CloseReason.SLOW
-        )
+        owed = conn.state is MEMBER or (conn.state is ENDED and conn.reason is not CloseReason.SLOW)
         return self.fall_behind(conn, pieces, position, sent, error, now) if owed else None
 
     def fall_behind(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from errno import EPROTO
 
 from ..connections.closes import CloseReason
-from ..connections.connection import Connection, State, Step
+from ..connections.connection import HANDSHAKE, Connection, Step
 from ..connections.registry import Connections
 from ..connections.verdicts import End, Failed
 
@@ -39,7 +39,7 @@ class Handshakes:
         connections, secure = self._connections, []
         for conn in list(self._ready)[: self._budget]:
             del self._ready[conn]
-            if conn.state is not State.HANDSHAKE:
+            if conn.state is not HANDSHAKE:
                 continue
             try:
                 interest = conn.transport.handshake()

@@ -18,7 +18,7 @@ from ...core.wire.frames import Cancel, Hello, Leave, Ping, Who, Yield
 from ...errors import ProtocolViolation
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
-from ..connections.connection import Connection, State, Step
+from ..connections.connection import BROKEN, GREETING, HANDSHAKE, JOINING, MEMBER, OBSERVER, Connection, Step
 from ..connections.registry import Connections
 from ..connections.verdicts import End, Failed, Verdict
 from ..kernel.receive import receive, take_in
@@ -28,9 +28,10 @@ from .handshakes import Handshakes
 
 __all__ = ["Intake"]
 
-_READ = (State.MEMBER, State.OBSERVER, State.BROKEN)  # their bytes go into the turn
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
+_READ = frozenset((MEMBER, OBSERVER, BROKEN))  # their bytes go into the turn
+_BEFORE_HELLO = frozenset((HANDSHAKE, GREETING))
 _LISTED_BYTES = 64  # of a member in an answer, with a name and an address of the usual size
 
 
@@ -60,6 +61,7 @@ class Intake:
         # The pure twin takes some eight times as long for a frame.
         self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
         self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
+        self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
         self._share = 1
         self._left = 0
 
@@ -116,9 +118,23 @@ class Intake:
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
                     self._receive(conn, turn, now)
+        if self._descriptors.yielding:
+            self._look_behind_yields(turn, now)
         if self._outbox.full and self._descriptors.backlog:
             self._brake(now)
         return foreign
+
+    def _look_behind_yields(self, turn: Turn, now: float) -> None:
+        """A stream that has ended behind a YIELD ends in the same turn, and makes it void."""
+        for fd in self._descriptors.yielding:
+            conn = self._connections.at(fd)
+            if (
+                conn is not None
+                and conn.alive
+                and fd not in self._descriptors.partials
+                and conn.transport.at_end()
+            ):
+                self._on_event(conn, 0, turn, now)
 
     def _take_backlog(self, turn: Turn, now: float) -> None:
         """Give the members in the backlog their share, those that have waited longest first."""
@@ -167,20 +183,22 @@ class Intake:
             conn = self._connections.open(sock, address, context, now)
             if conn is None:
                 continue
-            with self._connections.guard(conn, now):
-                if conn.state is State.HANDSHAKE:
+            try:
+                if conn.state is HANDSHAKE:
                     self._handshakes.ready(conn)
                 else:
                     self._receive(conn, turn, now)
-                if conn.state in (State.HANDSHAKE, State.GREETING):
+                if conn.state in _BEFORE_HELLO:
                     self._connections.limit_greeting(conn, now)
+            except Exception as error:  # noqa: BLE001 - as `guard`, at half its cost: a crowd may come
+                self._connections.blame(conn, error, now)
 
     def _look(self, conn: Connection, mask: int, turn: Turn, now: float) -> None:
         """`conn` is ready and not for the hot loop, or holds bytes that no selector tells of."""
         if conn.dead:
             return
         with self._connections.guard(conn, now):
-            if conn.state is State.HANDSHAKE:
+            if conn.state is HANDSHAKE:
                 self._handshakes.ready(conn)
                 return
             direct = conn.transport.direct
@@ -202,11 +220,12 @@ class Intake:
                 detail = "" if transport.direct else error.strerror or ""
                 self._connections.act(conn, Failed(error.errno or 0, detail), now)
                 return
-            share -= work
-            self._batch.spend(work)
+            if work:
+                share -= work
+                self._batch.spend(work)
             if data is None:
                 # A broken one that has nothing more was read to its end.
-                if conn.state is State.BROKEN and not transport.pending():
+                if conn.state is BROKEN and not transport.pending():
                     self._connections.act(conn, Failed(0), now)
                 break
             if not data:
@@ -218,29 +237,30 @@ class Intake:
             self._left -= len(data)
             if transport.direct or conn.paced or conn.state not in _READ:
                 break
-        if not conn.dead:
-            if not transport.direct:
-                self._watching.update(conn)
-            self._watching.look_again(conn)
+        if not transport.direct and not conn.dead:
+            self._watching.update(conn)
+        self._watching.look_again(conn)
 
     def _feed(self, conn: Connection, data: bytes, turn: Turn, now: float) -> None:
         """Bytes of `conn` go to where its state takes them; behind the end they are dropped."""
         if conn.state in _READ:
             for event in take_in(self._batch, self._descriptors, conn.fd, data, now, self._share):
                 self._on_event(conn, event, turn, now)
-        elif conn.state is State.GREETING:
+        elif conn.state is GREETING:
             self._greet(conn, data, now)
-        elif conn.state is State.JOINING:
+        elif conn.state is JOINING:
             self._descriptors.partials.setdefault(conn.fd, bytearray()).extend(data)
 
     def _greet(self, conn: Connection, data: bytes, now: float) -> None:
         config, partials = self._config, self._descriptors.partials
         stream = partials.pop(conn.fd, b"") + data
-        taken, frame = greet(stream, min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD))
+        taken, frame = greet(stream, self._hello_max)
         if taken < len(stream):
             partials[conn.fd] = bytearray(stream[taken:])
         if isinstance(frame, Hello):
-            self._connections.act(conn, self._on_hello(conn, frame), now)
+            verdict = self._on_hello(conn, frame)
+            if verdict is not None:
+                self._connections.act(conn, verdict, now)
         elif frame is not None:
             self._connections.end(conn, CloseReason.of(frame.code), frame.text, now)
         elif len(stream) > config.greeting_in_bytes:

@@ -100,7 +100,8 @@ class Descriptors:
 
     def open(self, fd: int, sock: DirectSocket, now: float) -> None:
         """Enter a connection that is not a member yet."""
-        self.reserve(fd)
+        if fd >= len(self.modes):
+            self.reserve(fd)
         self.modes[fd] = 0
         self.tickets[fd] = 0
         self.heard[fd] = now

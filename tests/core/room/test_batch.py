@@ -17,14 +17,16 @@ from hypothesis import strategies as st
 from rankmux._twin import TWIN
 from rankmux.codes import ErrorCode, FrameType, Status, Target
 from rankmux.core.client.decoder import FrameDecoder
-from rankmux.core.wire.violations import bad_length, member_frame
+from rankmux.core.room.batch import BATON_WRITE, OBSERVERS
+from rankmux.core.wire.violations import bad_length, member_frame, observer_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.wire import Command, Hello, Leave, Ping, Pong, Result, Welcome, Who
+from rankmux.wire import Cancel, Command, Hello, Leave, Ping, Pong, Result, SetBaton, Welcome, Who, Yield
 
-from ...support.strategies import chunkings, streams, with_length
+from ...support.strategies import chunkings, streams, to_set, with_length
 from ...support.twins import MODULES, PURE, TWINS
 
-TICKET = 2**63 + 5
+TICKET = OBSERVERS - 5
+OBSERVER = OBSERVERS + 5
 Taken = tuple[list[Any], list[Any], list[Any], int]
 """Commands, results, other events, the number of consumed bytes."""
 
@@ -49,19 +51,22 @@ def expected_cut(data: bytes, max_length: int) -> tuple[list[tuple[int, bytes]],
     return frames, cursor, None
 
 
-def expected_feed(data: bytes, max_payload: int) -> Taken:
+def expected_feed(data: bytes, max_payload: int, ticket: int = TICKET) -> Taken:
+    judge = observer_frame if ticket >= OBSERVERS else member_frame
     commands, results, events = [], [], []
     frames, taken, breach = expected_cut(data, max_payload + 64)
     for type_, body in frames:
         try:
-            frame = member_frame(type_, body, max_payload)
+            frame = judge(type_, body, max_payload)
         except ProtocolViolation as error:
             return commands, results, [*events, comparable(error)], len(data)
         match frame:
             case Command():
-                commands.append((TICKET, *frame))
+                commands.append((ticket, *frame))
+            case SetBaton():
+                commands.append((ticket, frame.id, BATON_WRITE, 0, 0, 0, frame.payload))
             case Result():
-                results.append((TICKET, *frame))
+                results.append((ticket, *frame))
             case Leave():
                 return commands, results, [*events, comparable(frame)], len(data)
             case Pong():
@@ -73,7 +78,18 @@ def expected_feed(data: bytes, max_payload: int) -> Taken:
     return commands, results, events, taken
 
 
-def feed(framing: ModuleType, chunks: list[bytes], max_payload: int) -> Taken:
+def turn_by_turn(batch: Any, ticket: int, data: bytes) -> tuple[int, list[Any]]:
+    """Feed all of `data`: what is behind a YIELD is taken in the next turn."""
+    total, events = 0, []
+    while True:
+        taken, found = batch.feed(ticket, data[total:])
+        total += taken
+        events += map(comparable, found)
+        if not events or events[-1][0] != "Yield" or not taken:
+            return total, events
+
+
+def feed(framing: ModuleType, chunks: list[bytes], max_payload: int, ticket: int = TICKET) -> Taken:
     """Feed the chunks as a session does: unconsumed bytes are fed again, followed by more."""
     batch = framing.Batch(max_payload)
     events: list[Any] = []
@@ -83,8 +99,8 @@ def feed(framing: ModuleType, chunks: list[bytes], max_payload: int) -> Taken:
         if events and events[-1][0] in ("breach", "Leave"):
             total += len(chunk)
             continue
-        taken, found = batch.feed(TICKET, held)
-        events += map(comparable, found)
+        taken, found = turn_by_turn(batch, ticket, held)
+        events += found
         held = held[taken:]
         total += taken
     commands, results = batch.entries()
@@ -123,9 +139,10 @@ def test_cut_any_stream_in_any_chunks(framing, data):
 def test_feed_any_stream_in_any_chunks(framing, data):
     stream = data.draw(streams())
     max_payload = data.draw(st.sampled_from([1, 20, 40, 65_536]))
-    expected = expected_feed(stream, max_payload)
+    ticket = data.draw(st.sampled_from([TICKET, TICKET, OBSERVER]))
+    expected = expected_feed(stream, max_payload, ticket)
     for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
-        assert feed(framing, chunks, max_payload) == expected
+        assert feed(framing, chunks, max_payload, ticket) == expected
 
 
 @given(stream=st.binary(max_size=200))
@@ -144,6 +161,8 @@ SMALL = b"".join(
         Pong(b"unasked"),
         Who(9, 0, 100),
         Command(8, Target.ONE, 2, 0, 0, b""),
+        to_set(9, [3, 2**63], 5, 1, b"some"),
+        Cancel(9),
     )
 )
 ENDINGS = {
@@ -154,12 +173,22 @@ ENDINGS = {
     "length 0 and more": bytes(4) + SMALL,
     "too long and more": b"\xff\xff\xff\xff" + SMALL,
     "a second HELLO": Hello().encode(),
-    "reserved CANCEL": with_length(b"\x04\0\0\0\1"),
-    "reserved YIELD": with_length(b"\x09"),
+    "a CANCEL too short": with_length(b"\x04\0\0\0"),
+    "YIELD, a baton and more": Yield(4).encode() + SetBaton(5, b"note").encode() + SMALL,
+    "an unknown type": with_length(b"\x0b\0\0\0\1"),
     "the other direction": Welcome(1, 2, 3, 4, 5, 6, 7, 8).encode(),
-    "an unknown target": with_length(b"\x02" + bytes(4) + b"\x04" + bytes(9)),
+    "an unknown target": with_length(b"\x02" + bytes(4) + b"\x05" + bytes(9)),
+    "a SET of none": with_length(b"\x02" + bytes(4) + b"\x04" + bytes(9) + b"x"),
+    "a SET with a ticket cut off": to_set(9, [3, 4]).encode()[:-1].replace(b"\x1f", b"\x1e", 1),
+    "a SET of more than fits": with_length(b"\x02" + bytes(4) + b"\x04\xff\xff\xff\xff" + bytes(13)),
+    "a SET that names one twice": with_length(b"\x02" + bytes(4) + b"\x04\0\0\0\x02" + bytes(5 + 16)),
+    "a SET that falls": with_length(
+        b"\x02" + bytes(4) + b"\x04\0\0\0\x02" + bytes(5) + b"\x01" + bytes(14) + b"\x01"
+    ),
+    "TIED alone": Command(9, Target.ALL, 0, 4, 0, b"").encode(),
+    "TIED and QUIET": to_set(9, [3], 6).encode(),
     "an arg that is not 0": with_length(b"\x02" + bytes(8) + b"\x01" + bytes(5)),
-    "a reserved flag": with_length(b"\x02" + bytes(9) + b"\x04" + bytes(4)),
+    "a reserved flag": with_length(b"\x02" + bytes(9) + b"\x09" + bytes(4)),
     "a server's status": with_length(b"\x03" + bytes(8) + b"\x03"),
     "a COMMAND too short": with_length(b"\x02" + bytes(13)),
     "a RESULT too short": with_length(b"\x03" + bytes(8)),
@@ -170,7 +199,12 @@ ENDINGS = {
 def test_every_split_point(framing, ending):
     stream = SMALL + ENDINGS[ending]
     expected = expected_feed(stream, 65_536)
-    assert expected[0][:2] == [(TICKET, 7, 0, 0, 1, 5000, b"print"), (TICKET, 8, 1, 2, 0, 0, b"")]
+    assert expected[0][:3] == [
+        (TICKET, 7, 0, 0, 1, 5000, b"print"),
+        (TICKET, 8, 1, 2, 0, 0, b""),
+        (TICKET, 9, 4, 2, 5, 1, bytes(7) + b"\x03\x80" + bytes(7) + b"some"),
+    ]
+    assert expected[2][2] == ("Cancel", (9,))
     for at in range(len(stream) + 1):
         assert feed(framing, [stream[:at], stream[at:]], 65_536) == expected
     cut = expected_cut(stream, 65_600)
@@ -240,8 +274,9 @@ def test_nothing_points_into_what_was_fed(framing):
     buffer[:] = bytes(len(buffer))
     buffer.clear()
     commands, results = batch.entries()
-    assert [c[-1] for c in commands] + [r[-1] for r in results] == [b"print", b"", b"done"]
-    assert events == [Ping(b"hi"), Who(9, 0, 100)]
+    named = bytes(7) + b"\x03\x80" + bytes(7) + b"some"
+    assert [c[-1] for c in commands] + [r[-1] for r in results] == [b"print", b"", named, b"done"]
+    assert events == [Ping(b"hi"), Who(9, 0, 100), Cancel(9)]
     assert frames[2] == (FrameType.PING, b"hi")
 
 
@@ -269,11 +304,37 @@ def test_ten_thousand_in_one_piece(framing):
 
 def test_the_largest_numbers(framing):
     batch = framing.Batch(100)
-    batch.feed(2**64 - 1, Command(2**32 - 1, 1, 2**32 - 1, 3, 2**32 - 1, b"").encode())
-    batch.feed(2**64 - 1, Result(2**64 - 1, 16, b"").encode())
+    batch.feed(2**63 - 1, Command(2**32 - 1, 1, 2**32 - 1, 7, 2**32 - 1, b"").encode())
+    batch.feed(2**63 - 1, to_set(1, [2**64 - 2, 2**64 - 1]).encode())
+    batch.feed(2**63 - 1, Result(2**64 - 1, 16, b"").encode())
     commands, results = batch.entries()
-    assert commands == [(2**64 - 1, 2**32 - 1, 1, 2**32 - 1, 3, 2**32 - 1, b"")]
-    assert results == [(2**64 - 1, 2**64 - 1, 16, b"")]
+    assert commands == [
+        (2**63 - 1, 2**32 - 1, 1, 2**32 - 1, 7, 2**32 - 1, b""),
+        (2**63 - 1, 1, 4, 2, 0, 0, b"\xff" * 7 + b"\xfe" + b"\xff" * 8),
+    ]
+    assert results == [(2**63 - 1, 2**64 - 1, 16, b"")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Command(1, Target.ALL, 0, 0, 0, b"x"),
+        to_set(1, [1]),
+        Result(1, Status.OK, b""),
+        Cancel(1),
+        Yield(1),
+        SetBaton(1, b""),
+        Hello(),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_an_observer_may_not_send(framing, frame):
+    batch = framing.Batch(100)
+    pings = Ping(b"x").encode()
+    taken, (ping, breach) = batch.feed(OBSERVER, pings + frame.encode() + pings)
+    assert (taken, ping) == (len(pings) * 2 + len(frame.encode()), Ping(b"x"))
+    assert (type(breach), breach.code) == (ProtocolViolation, ErrorCode.PROTOCOL)
+    assert not batch
 
 
 def test_breaches_are_the_same_class(framing):
@@ -323,11 +384,15 @@ def test_decoder_holds_what_came_not_what_was_announced():
 
 
 def work_of(frames: list[tuple[int, bytes]]) -> int:
-    """COMMAND and RESULT count as one, a COMMAND with RESULTS as four, all others as eight (docs/reliability.md)."""
+    """COMMAND and RESULT count as one, a COMMAND with RESULTS as four, all others as eight (docs/reliability.md).
+
+    A COMMAND to SET counts one more for each ticket.
+    """
     work = 0
     for type_, body in frames:
         if type_ == FrameType.COMMAND:
             work += 4 if body[9] & 1 else 1
+            work += int.from_bytes(body[5:9]) if body[4] == Target.SET else 0
         else:
             work += 1 if type_ == FrameType.RESULT else 8
     return work
@@ -358,9 +423,10 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
             for type_, body in frames:
                 assert before < size or type_ not in (FrameType.COMMAND, FrameType.RESULT)
                 before += 5 + len(body)
-                if type_ == FrameType.COMMAND and body[4] == Target.ALL:
+                if type_ == FrameType.COMMAND and body[4] in (Target.ALL, Target.SET):
                     assert to_all < shared
-                    to_all += 5 + len(body)
+                    named = 50 if body[4] == Target.ALL else min(50, int.from_bytes(body[5:9]))
+                    to_all += (5 + len(body)) * named // 50
             assert batch.shared_left == shared - to_all
         held = held[taken:]
         whole = bool(expected_cut(held, 104)[0])
@@ -369,8 +435,8 @@ def test_a_turn_takes_no_more_than_it_has_room_for(framing, data):
         assert frames, "the first one always"
     if not broken:
         batch.allow(1 << 40, 1 << 40, 1 << 40, 1 << 40, 50)
-        taken, found = batch.feed(TICKET, held)
-        events += map(comparable, found)
+        taken, found = turn_by_turn(batch, TICKET, held)
+        events += found
         held = held[taken:]
     assert (*batch.entries(), events, len(stream) - len(held)) == expected
 
@@ -388,6 +454,60 @@ def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
     batch.allow(100, 1000, 1000, 1, 50)
     assert batch.feed(1, stream[17:]) == (22, [Who(2, 45, 100), Ping(b"")])
     assert batch.listed_left == 1 - 1 - 5, "of 50 members 5 are listed"
+
+
+def test_a_set_costs_what_it_names(framing):
+    """One of a thousand names costs a thousand; its bytes count by the part of the room that is sent them."""
+    batch = framing.Batch(65_536)
+    to_all, some = Command(1, Target.ALL, 0, 0, 0, b"x").encode(), to_set(2, range(1, 1001)).encode()
+    batch.allow(1500, 1 << 20, 1 << 20, 10, 2000)
+    assert batch.feed(1, some + some + some + to_all) == (2 * len(some), [])
+    assert batch.work_left == 1500 - 2 * 1001
+    assert batch.shared_left == (1 << 20) - 2 * (len(some) // 2)
+    assert batch.bytes_left == (1 << 20) - 2 * len(some)
+    batch.allow(1 << 20, 1 << 20, len(some) // 2, 10, 2000)
+    assert batch.feed(1, some + some) == (len(some), []), "as much as every member may be sent"
+    batch.allow(1 << 20, 1 << 20, 1 << 20, 10, 0)
+    assert batch.feed(1, some) == (len(some), [])
+    assert batch.shared_left == 1 << 20, "nobody is there"
+
+
+@pytest.mark.parametrize("behind", [Ping(b"x"), Command(1, Target.ALL, 0, 0, 0, b""), Cancel(1)])
+def test_behind_a_yield_begins_another_turn(framing, behind):
+    batch = framing.Batch(100)
+    stream = Ping(b"").encode() + Yield(7).encode() + behind.encode()
+    taken, events = batch.feed(1, stream)
+    assert (taken, events) == (14, [Ping(b""), Yield(7)])
+    assert not batch
+
+
+def test_a_leave_right_behind_a_yield_is_of_the_same_turn(framing):
+    batch = framing.Batch(100)
+    stream = Yield(7).encode() + Leave().encode() + Ping(b"").encode()
+    assert batch.feed(1, stream) == (len(stream), [Yield(7), Leave()])
+    assert batch.feed(2, stream[:-6]) == (9, [Yield(7)]), "it is not whole yet"
+
+
+def test_a_baton_stands_among_the_commands(framing):
+    """It counts as any frame that is no command, and is one of the batch; encoded and decoded it stays in its place."""
+    batch = framing.Batch(100)
+    commands = [
+        Command(1, Target.ALL, 0, 0, 0, b"a"),
+        SetBaton(2, b"note"),
+        Command(3, Target.ALL, 0, 0, 0, b"b"),
+    ]
+    stream = b"".join(frame.encode() for frame in commands)
+    batch.allow(100, 1000, 1000, 10, 1)
+    assert batch.feed(1, stream) == (len(stream), [])
+    entries = batch.entries()
+    assert entries[0][1] == (1, 2, BATON_WRITE, 0, 0, 0, b"note")
+    assert (len(batch), batch.work_left, batch.bytes_left) == (3, 100 - 10, 1000 - len(stream))
+    other = framing.Batch(100)
+    other.decode(batch.encode())
+    assert other.entries() == entries
+    batch.allow(100, 0, 1000, 10, 1)
+    baton = SetBaton(2, b"").encode()
+    assert batch.feed(1, baton) == (len(baton), []), "it is for nobody else yet"
 
 
 def test_a_turn_without_room_takes_nothing(framing):

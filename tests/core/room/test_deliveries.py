@@ -17,9 +17,12 @@ from ...support.laid import Laid, joined, laid_turns
 def test_every_rank_gets_its_frames_in_their_order(laid):
     deliveries = laid.deliveries()
     for rank, ticket in enumerate(laid.tickets):
-        pieces = deliveries.pieces(rank, ticket)
-        assert joined(deliveries, rank, ticket) == laid.expected(rank)
+        watches = rank in laid.watchers
+        pieces = deliveries.pieces(rank, ticket, watches)
+        assert joined(deliveries, rank, ticket, watches) == laid.expected(rank)
         assert deliveries.rank_frame(rank) == laid.rank_frame(rank)
+        if watches and laid.changes:
+            pieces.remove(deliveries.changes_after(0))
         shared = [piece for piece in pieces if isinstance(piece, tuple)]
         assert all(start < end for start, end in shared)
         assert all(a[1] == b[0] for a, b in pairwise(shared)), "a gap, or something twice"
@@ -30,7 +33,28 @@ def test_every_rank_gets_its_frames_in_their_order(laid):
 @given(laid_turns())
 def test_what_is_for_all_lies_there_once(laid):
     everything = b"".join(octets for _, receiver, octets in laid.frames if receiver is None)
-    assert laid.deliveries().executes == everything
+    assert laid.deliveries().executes == everything + b"".join(laid.changes)
+
+
+def test_a_stop_lies_behind_all_commands():
+    """Not in front of the EXECUTE that it stops, whichever of the turn's commands that is."""
+    deliveries = Laid(
+        3, [(0, 2, b"one"), (0, None, b"all"), (1, 2, b"two")], [], {}, [(2, b"stop")]
+    ).deliveries()
+    assert joined(deliveries, 2, 0) == b"onealltwostop"
+    assert deliveries.pieces(2, 0)[1] == (0, 3), "what is shared stays shared"
+
+
+def test_changes_by_their_seqs():
+    deliveries = Laid(2, [(0, None, b"all")], [], {}).deliveries()
+    assert deliveries.changes_after(0) == (3, 3)
+    for seq in (7, 8, 10):
+        deliveries.change(seq, b"%02d" % seq)
+    ranges = [deliveries.changes_after(seq) for seq in (0, 6, 7, 8, 9, 10)]
+    assert ranges == [(3, 9), (3, 9), (5, 9), (7, 9), (7, 9), (9, 9)]
+    assert deliveries.pieces(1, 0) == [(0, 3)], "not for those that do not watch"
+    assert deliveries.pieces(1, 0, watches=True) == [(0, 3), (3, 9)]
+    assert deliveries.pieces(0, 0, watches=True) == [(3, 9)]
 
 
 def test_a_prefix_ends_before_the_first_sender_that_is_not_senior():

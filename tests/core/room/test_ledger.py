@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -30,6 +30,7 @@ class Waiting:
     sender: int
     id: int
     ranks: dict[int, int]
+    tied: bool = False
     ended: dict[int, Status] = field(default_factory=dict)
     untold: dict[int, Status] = field(default_factory=dict)
 
@@ -78,12 +79,15 @@ class LedgerMachine(RuleBasedStateMachine):
         for waiting in self.waiting:
             assert waiting.seq in self.ledger
             assert self.ledger.waits(waiting.sender, waiting.id)
+            left = len(waiting.ranks) - len(waiting.ended)
+            assert self.ledger.owed_to(waiting.sender, waiting.id) == left
         for waiting in self.finished:
             assert waiting.seq not in self.ledger
         counts = Counter(w.sender for w in self.waiting)
         for sender in self.members:
             assert self.ledger.count(sender) == counts[sender]
             assert not self.ledger.waits(sender, 99)
+            assert self.ledger.owed_to(sender, 99) == 0
 
     @rule()
     def join(self):
@@ -91,8 +95,16 @@ class LedgerMachine(RuleBasedStateMachine):
         self.loads.append(0)
 
     @precondition(lambda self: len(self.members) > 1)
-    @rule(sender=st.integers(0, 9), id_=st.integers(0, 3), first=st.integers(0, 9), size=st.integers(1, 9))
-    def open(self, sender, id_, first, size):
+    @rule(
+        sender=st.integers(0, 9),
+        id_=st.integers(0, 3),
+        first=st.integers(0, 9),
+        size=st.integers(1, 9),
+        tied=st.booleans(),
+        chosen=st.none() | st.sets(st.integers(0, 9)),
+    )
+    def open(self, sender, id_, first, size, tied, chosen):
+        """To a range of ranks, or to some of that range by name."""
         sender %= len(self.members) - 1
         ticket = self.members[sender]
         if any((w.sender, w.id) == (ticket, id_) for w in self.waiting):
@@ -101,10 +113,15 @@ class LedgerMachine(RuleBasedStateMachine):
         first = min(sender + 1 + first, len(self.members) - 1)
         last = min(first + size, len(self.members))
         self.seq += 1
-        self.ledger.open(self.seq, ticket, id_, array("Q", self.members), first, last)
-        for rank in range(first, last):
+        ranks = range(first, last)
+        named = None
+        if chosen is not None:
+            ranks = [rank for rank in ranks if rank in chosen] or [first]
+            named = array("I", ranks)
+        self.ledger.open(self.seq, ticket, id_, tied, array("Q", self.members), first, last, named)
+        for rank in ranks:
             self.loads[rank] += 1
-        self.waiting.append(Waiting(self.seq, ticket, id_, {self.members[r]: r for r in range(first, last)}))
+        self.waiting.append(Waiting(self.seq, ticket, id_, {self.members[r]: r for r in ranks}, tied))
         self.check({}, [])
 
     @precondition(lambda self: self.members)
@@ -129,15 +146,35 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.settle(batch, array("Q", self.members), self.loads, routed) == dropped
         self.check(routed, expected)
 
-    @rule(back=st.integers(0, 5))
-    def expire(self, back):
-        waiting = self.find(self.seq - back)
-        owing = waiting.owing() if waiting else []
-        tickets = array("Q", self.members)
-        assert self.ledger.expire(self.seq - back, tickets, self.loads) == len(owing)
-        if waiting:
-            waiting.untold.update(dict.fromkeys(owing, Status.EXPIRED))
+    @rule(backs=st.lists(st.integers(0, 5), unique=True), most=st.integers(0, 6))
+    def expire(self, backs, most):
+        """In the order given, until as many have expired; a command that owes nothing counts as one."""
+        seqs = deque(self.seq - back for back in backs)
+        expected, count = deque(seqs), 0
+        while expected and count < most:
+            waiting = self.find(expected.popleft())
+            owing = waiting.owing() if waiting else []
+            if waiting:
+                waiting.untold.update(dict.fromkeys(owing, Status.EXPIRED))
+            count += len(owing) or 1
+        assert self.ledger.expire(seqs, most, array("Q", self.members), self.loads) == count
+        assert seqs == expected
         self.check({}, [])
+
+    @rule(member=st.integers(0, 9), id_=st.integers(0, 3))
+    def cancel(self, member, id_):
+        """Those that owe a result stop: their present ranks."""
+        sender = self.members[member % len(self.members)] if self.members else 1
+        waiting = next((w for w in self.waiting if (w.sender, w.id) == (sender, id_)), None)
+        owing = waiting.owing() if waiting else []
+        found = self.ledger.cancel(sender, id_, array("Q", self.members), self.loads)
+        assert found == (waiting.seq if waiting else 0, self.ranks_of(owing))
+        if waiting:
+            waiting.untold.update(dict.fromkeys(owing, Status.CANCELLED))
+        self.check({}, [])
+
+    def ranks_of(self, tickets: list[int]) -> array[int]:
+        return array("I", [self.members.index(ticket) for ticket in tickets])
 
     @rule(slow=st.sets(st.integers(0, 9)), most=st.integers(0, 9), most_each=st.integers(1, 4))
     def tell(self, slow, most, most_each):
@@ -168,10 +205,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(indexes=st.sets(st.integers(0, 9), min_size=1, max_size=4))
     def depart(self, indexes):
-        """As in the room: a departing sender's pending commands are dropped, then the results that it owes are LEFT."""
+        """As in the room: a departing sender's pending commands are dropped, then the results that it owes are LEFT.
+
+        Those that work on its tied commands have to stop.
+        """
         gone = [ticket for index, ticket in enumerate(self.members) if index in indexes]
         for ticket in gone:
-            self.ledger.forget(ticket, array("Q", self.members), self.loads)
+            own = [(w.seq, w.owing()) for w in self.waiting if w.sender == ticket and w.tied]
+            stopped = self.ledger.forget(ticket, array("Q", self.members), self.loads)
+            assert stopped == [(seq, self.ranks_of(owing)) for seq, owing in own if owing]
             self.waiting = [w for w in self.waiting if w.sender != ticket]
         self.check({}, [])
         owing = [
@@ -192,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected: dict[int, list[Frame]] = {}
         for waiting in sorted(self.finished, key=lambda waiting: waiting.seq):
             counts = Counter(waiting.ended.values())
-            frame = Done(waiting.id, *(counts[Status(status)] for status in range(5)))
+            frame = Done(waiting.id, *(counts[Status(status)] for status in range(6)))
             expected.setdefault(waiting.sender, []).append(frame)
         self.finished = []
         assert {sender: parse(bytes(octets)) for sender, octets in done.items()} == expected
@@ -214,7 +256,7 @@ def opened(framing):
     """A ledger where ranks 1 to 3 (tickets 20, 30, 40) owe results for command 7, id 5, of ticket 10."""
     ledger = framing.Ledger()
     tickets = array("Q", [10, 20, 30, 40])
-    ledger.open(7, 10, 5, tickets[:], 1, 4)
+    ledger.open(7, 10, 5, False, tickets[:], 1, 4)
     return ledger, tickets, array("I", [0, 1, 1, 1])
 
 
@@ -232,7 +274,7 @@ def test_each_status_is_counted_in_its_place(framing, opened):
     assert ledger.settle(batch, tickets, loads, routed) == 0
     done: dict[int, bytearray] = {}
     assert ledger.finish(done) == 0, "one still owes"
-    assert ledger.expire(7, tickets, loads) == 1
+    assert ledger.expire(deque([7]), 1, tickets, loads) == 1
     assert ledger.finish(done) == 0, "the sender is not told yet"
     assert list(loads) == [0, 0, 0, 0]
     assert ledger.tell((), 9, 9, routed) == 1
@@ -242,7 +284,7 @@ def test_each_status_is_counted_in_its_place(framing, opened):
         Routed(5, 40, 3, Status.REJECTED, b"no"),
         Routed(5, 30, 2, Status.EXPIRED, b""),
     ]
-    assert parse(bytes(done[10])) == [Done(5, 0, 1, 1, 1, 0)]
+    assert parse(bytes(done[10])) == [Done(5, 0, 1, 1, 1, 0, 0)]
     assert list(loads) == [0, 0, 0, 0]
     assert ledger.finish({}) == 0, "told once"
 
@@ -262,6 +304,43 @@ def test_double_unasked_and_late_answers_are_dropped(framing, opened):
     assert ledger.settle(batch, tickets, loads, routed) == 4
     assert parse(bytes(routed[10])) == [Routed(5, 20, 1, Status.OK, b"")]
     assert list(loads) == [0, 0, 1, 1]
+
+
+def test_a_cancel_ends_what_is_still_owed(framing, opened):
+    """Loads fall at once; a late answer is dropped; the sender is told of each that was cancelled, and then DONE."""
+    ledger, tickets, loads = opened
+    routed: dict[int, bytearray] = {}
+    ledger.settle(answer(framing, (30, Result(7, Status.OK, b""))), tickets, loads, routed)
+    assert ledger.cancel(10, 5, tickets, loads) == (7, array("I", [1, 3]))
+    assert list(loads) == [0, 0, 0, 0]
+    assert ledger.cancel(10, 5, tickets, loads) == (7, array("I")), (
+        "all have ended, the sender is not told yet"
+    )
+    assert ledger.cancel(10, 6, tickets, loads) == ledger.cancel(20, 5, tickets, loads) == (0, array("I"))
+    assert ledger.settle(answer(framing, (20, Result(7, Status.OK, b""))), tickets, loads, routed) == 1
+    assert ledger.tell((), 9, 9, routed) == 2
+    done: dict[int, bytearray] = {}
+    assert ledger.finish(done) == 1
+    assert parse(bytes(routed[10])) == [
+        Routed(5, 30, 2, Status.OK, b""),
+        Routed(5, 20, 1, Status.CANCELLED, b""),
+        Routed(5, 40, 3, Status.CANCELLED, b""),
+    ]
+    assert parse(bytes(done[10])) == [Done(5, 1, 0, 0, 0, 0, 2)]
+    assert ledger.cancel(10, 5, tickets, loads) == (0, array("I")), "nothing waits any more"
+
+
+def test_a_tied_command_goes_with_its_sender(framing):
+    """Ranks are those of the departure. A command that is not tied is forgotten, and its executors go on."""
+    tickets, loads = array("Q", [10, 20, 30, 40]), array("I", [0, 1, 2, 2])
+    ledger = framing.Ledger()
+    ledger.open(7, 10, 1, True, tickets, 2, 4)
+    ledger.open(8, 10, 2, False, tickets, 1, 4)
+    del tickets[1], loads[1]  # 20 has left
+    ledger.leave([20], 1)
+    assert ledger.forget(10, tickets, loads) == [(7, array("I", [1, 2]))]
+    assert (list(loads), ledger.owed, len(ledger)) == ([0, 0, 0], 0, 0)
+    assert ledger.forget(10, tickets, loads) == []
 
 
 def test_parts_count_as_nothing(framing, opened):
@@ -291,7 +370,7 @@ def test_one_executor_of_a_large_room_takes_no_memory_of_its_size(framing):
     tracemalloc.start()
     try:
         for seq in range(100):
-            ledger.open(seq, 0, seq, tickets[:], 5, 6)
+            ledger.open(seq, 0, seq, False, tickets[:], 5, 6)
         assert tracemalloc.get_traced_memory()[0] < 100 * 1000
     finally:
         tracemalloc.stop()
@@ -302,7 +381,7 @@ def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
     size = 8000
     ledger, tickets = framing.Ledger(), array("Q", range(1, size + 1))
     for rank in range(size - 1):
-        ledger.open(rank + 1, tickets[rank], 1, tickets, rank + 1, rank + 2)
+        ledger.open(rank + 1, tickets[rank], 1, False, tickets, rank + 1, rank + 2)
     began = time.process_time()
     ledger.leave(list(range(2, size + 1, 2)), size // 2)
     assert time.process_time() - began < 0.5, "looking for each at each takes some seconds in the pure twin"
@@ -316,8 +395,8 @@ def test_a_departure_looks_only_at_the_commands_of_the_member(framing):
     for others in (1000, 100_000):
         ledger, tickets = framing.Ledger(), array("Q", range(1, 12))
         for seq in range(others):
-            ledger.open(seq, 1, seq, tickets, 2 + seq % 8, 3 + seq % 8)
-        ledger.open(others, 1, others, tickets, 10, 11)
+            ledger.open(seq, 1, seq, False, tickets, 2 + seq % 8, 3 + seq % 8)
+        ledger.open(others, 1, others, False, tickets, 10, 11)
         tracemalloc.start()
         began = time.process_time()
         for _ in range(50):
@@ -332,13 +411,13 @@ def test_a_command_of_many_expires_by_what_is_owed_alone(framing):
     """Of 100,000 executors one owes its result: settling it does not iterate over all of them in Python."""
     ledger, tickets = framing.Ledger(), array("Q", range(1, 100_002))
     loads = array("I", [0]) + array("I", [1]) * 100_000
-    ledger.open(1, 1, 1, tickets, 1, 100_001)
+    ledger.open(1, 1, 1, False, tickets, 1, 100_001)
     batch = framing.Batch(100)
     for ticket in tickets[1:-1]:
         batch.feed(ticket, Result(1, Status.OK, b"").encode())
     ledger.settle(batch, tickets, loads, {})
     began = time.process_time()
-    assert ledger.expire(1, tickets, loads) == 1
+    assert ledger.expire(deque([1]), 1, tickets, loads) == 1
     assert time.process_time() - began < 0.005
     routed: dict[int, bytearray] = {}
     assert ledger.tell((), 9, 9, routed) == 1

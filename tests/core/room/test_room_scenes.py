@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.core.room import room
+from rankmux.core.room import line, room
 
 from ...support import room_turns, scenes
 
@@ -19,7 +19,7 @@ SCENES = sorted((Path(__file__).parent / "scenes").glob("*.txt"))
 @pytest.fixture(autouse=True)
 def _on_each_twin(framing, monkeypatch):
     """Modules that imported a definition of the default twin use that of `framing`."""
-    for module in (room, room_turns):
+    for module in (line, room, room_turns):
         for name in vars(module).keys() & vars(framing).keys():
             if not name.startswith("_"):
                 monkeypatch.setattr(module, name, getattr(framing, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 from zlib import crc32
@@ -11,6 +12,7 @@ from zlib import crc32
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, Status, Target
+from rankmux.core.room import line
 from rankmux.core.room import room as module
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Departure, Entry, Join, Turn
@@ -18,6 +20,7 @@ from rankmux.errors import SnapshotError
 from rankmux.wire import Command, Result
 
 from ...support.room_turns import owed, play, room_of_five, to_all
+from ...support.strategies import to_set
 from ...support.twins import TWINS
 
 SEATS = 8
@@ -25,14 +28,18 @@ SEATS = 8
 
 @pytest.fixture(params=TWINS, ids=lambda twin: twin.__name__)
 def twin(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The room with one twin's ledger and dispatch."""
-    with mock.patch.multiple(
-        module,
-        Ledger=request.param.Ledger,
-        dispatch=request.param.dispatch,
-        rank_frames=request.param.rank_frames,
-    ):
+    with played_by(request.param):
         yield request.param
+
+
+@contextmanager
+def played_by(twin: Any) -> Iterator[None]:
+    """Rooms have that twin's ledger and dispatch."""
+    with (
+        mock.patch.multiple(module, Ledger=twin.Ledger, dispatch=twin.dispatch),
+        mock.patch.object(line, "rank_frames", twin.rank_frames),
+    ):
+        yield
 
 
 def a_room() -> Room:
@@ -44,15 +51,19 @@ def drawn_turn(draw: random.Random, number: int, tickets: list[int], seqs: list[
     for _ in range(draw.randrange(4)):
         ticket = draw.choice([*tickets, 999])
         if draw.random() < 0.6:
-            target = draw.choice([Target.ALL, Target.NEXT, Target.LEAST])
-            flags = draw.choice([0, CommandFlag.RESULTS])
-            batch.feed(
-                ticket, Command(draw.randrange(6), target, 0, flags, draw.choice([0, 50]), b"x").encode()
-            )
+            target = draw.choice([Target.ALL, Target.NEXT, Target.LEAST, Target.SET])
+            flags = draw.choice([0, CommandFlag.RESULTS, CommandFlag.RESULTS | CommandFlag.TIED])
+            id_, ttl_ms = draw.randrange(6), draw.choice([0, 50])
+            command = Command(id_, target, 0, flags, ttl_ms, b"x")
+            if target == Target.SET:
+                named = {draw.choice([*tickets, 999]) for _ in range(3)}
+                command = to_set(id_, named, flags, ttl_ms, b"x")
+            batch.feed(ticket, command.encode())
         elif seqs:
             status = draw.choice([Status.OK, Status.PART, Status.FAILED])
             batch.feed(ticket, Result(draw.choice(seqs), status, b"y").encode())
     entry = Entry(number * 20, batch, judge=draw.random() < 0.8)
+    entry.cancels = [(t, draw.randrange(6)) for t in tickets if draw.random() < 0.1]
     entry.departures = [Departure(t, Cause.LEFT) for t in tickets if draw.random() < 0.05]
     entry.slow = {t for t in tickets if draw.random() < 0.3}
     entry.joins = [Join(number, f"n{number}", "a:1")] if draw.random() < 0.3 else []
@@ -90,12 +101,10 @@ def test_a_loaded_room_goes_on_as_the_other_would(twin: Any, seed: int) -> None:
 def test_both_twins_give_the_same_bytes() -> None:
     dumps = []
     for twin in TWINS:
-        with mock.patch.multiple(
-            module, Ledger=twin.Ledger, dispatch=twin.dispatch, rank_frames=twin.rank_frames
-        ):
+        with played_by(twin):
             room = a_room()
             room.apply(Turn(Entry(0, twin.Batch(100), joins=[Join(i, f"m{i}", "a:1") for i in range(5)])))
-            run(twin, room, 7, 1, 30)
+            run(twin, room, 7, 1, 25)
             assert room.waiting
             dumps.append(room.dump())
     assert len(set(dumps)) == 1
@@ -113,6 +122,7 @@ def waiting_room() -> Room:
     play(
         room,
         (2, to_all(7, b"", CommandFlag.RESULTS)),
+        (1, to_set(9, [3, 5], CommandFlag.RESULTS | CommandFlag.TIED)),
         (4, Command(8, Target.NEXT, 0, CommandFlag.RESULTS, 9, b"")),
     )
     play(room, (5, Result(6, Status.OK, b"")))

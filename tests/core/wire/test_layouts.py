@@ -6,7 +6,7 @@ import pytest
 
 from rankmux.core.wire import layouts
 
-BODIES = {"WELCOME": 47, "EXECUTE": 17, "RANK": 17, "ACCEPTED": 20, "ROUTED": 17, "DONE": 24}
+BODIES = {"WELCOME": 47, "EXECUTE": 17, "RANK": 17, "ACCEPTED": 24, "ROUTED": 17, "DONE": 28}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -19,3 +19,17 @@ def test_whole_frames(name):
 
 def test_what_clients_send():
     assert (layouts.HELLO.size, layouts.COMMAND.size, layouts.RESULT.size, layouts.WHO.size) == (3, 14, 9, 12)
+    assert (layouts.U32.size, layouts.TICKET.size, layouts.KEEP.size) == (4, 8, 12)
+
+
+def test_what_is_never_written_by_a_hot_loop():
+    sizes = {
+        "MEMBERS": 18,
+        "MEMBER": 18,
+        "WELCOME_KEEP": 5,
+        "STOP": 8,
+        "YIELDED": 28,
+        "BATON": 16,
+        "CHANGED": 26,
+    }
+    assert {name: getattr(layouts, name).size for name in sizes} == sizes

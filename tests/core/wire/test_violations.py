@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import CLIENT_FRAMES, ErrorCode, FrameType, Status, Target
-from rankmux.core.wire.violations import bad_length, member_frame
+from rankmux.core.wire.violations import bad_length, member_frame, observer_frame
 from rankmux.errors import ProtocolViolation
-from rankmux.wire import Command, Hello, Leave, Ping, Result, Who
+from rankmux.wire import Cancel, Command, Hello, Leave, Ping, Pong, Result, SetBaton, Who, Yield
 
 MAX_PAYLOAD = 100
 
@@ -29,6 +29,9 @@ def test_bad_lengths(length, code):
         Who(1, 2, 3),
         Ping(b"x"),
         Leave(),
+        Cancel(7),
+        Yield(7),
+        SetBaton(7, b"note"),
     ],
     ids=lambda frame: type(frame).__name__,
 )
@@ -45,8 +48,11 @@ def test_what_a_member_may_send(frame):
         (FrameType.RESULT, Result(1, Status.PART, bytes(MAX_PAYLOAD + 1)).encode()[5:], ErrorCode.TOO_BIG),
         (FrameType.RESULT, Result(1, Status.LEFT, bytes(MAX_PAYLOAD + 1)).encode()[5:], ErrorCode.PROTOCOL),
         (FrameType.WELCOME, bytes(47), ErrorCode.UNSUPPORTED),
-        (0x04, b"", ErrorCode.UNSUPPORTED),
-        (0x09, b"", ErrorCode.UNSUPPORTED),
+        (FrameType.STOP, bytes(8), ErrorCode.UNSUPPORTED),
+        (FrameType.CANCEL, bytes(3), ErrorCode.PROTOCOL),
+        (FrameType.YIELD, bytes(5), ErrorCode.PROTOCOL),
+        (FrameType.SET_BATON, bytes(3), ErrorCode.PROTOCOL),
+        (0x0B, b"", ErrorCode.UNSUPPORTED),
         (0x00, b"", ErrorCode.UNSUPPORTED),
     ],
 )
@@ -57,4 +63,17 @@ def test_what_a_member_may_not_send(type_, body, code):
 
 
 def test_every_client_frame_is_judged_here():
-    assert set(CLIENT_FRAMES) == {FrameType.HELLO, *(FrameType(t) for t in (2, 3, 5, 6, 7, 8))}
+    assert set(CLIENT_FRAMES) == {FrameType(t) for t in range(1, 11)}
+
+
+@pytest.mark.parametrize("type_", range(256))
+def test_what_an_observer_may_send(type_):
+    """WHO, PING, PONG and LEAVE as a member does; anything else is PROTOCOL, whatever its body."""
+    allowed = {frame.encode()[4]: frame for frame in (Who(1, 2, 3), Ping(b"x"), Pong(b"y"), Leave())}
+    if type_ in allowed:
+        assert observer_frame(type_, allowed[type_].encode()[5:], MAX_PAYLOAD) == allowed[type_]
+        return
+    for body in (b"", bytes(20)):
+        with pytest.raises(ProtocolViolation) as caught:
+            observer_frame(type_, body, MAX_PAYLOAD)
+        assert caught.value.code == ErrorCode.PROTOCOL

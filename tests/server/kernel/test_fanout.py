@@ -75,6 +75,7 @@ BIG_TURNS = {
     "directed": Laid(4, [(0, None, b"a"), (0, 1, BIG), (0, 2, BIG), (0, 3, BIG), (0, None, b"b")], [], {}),
     "departure": Laid(4, [(0, None, BIG)], [0], {}),
     "answers": Laid(4, [], [], dict.fromkeys(range(1, 4), BIG)),
+    "changes": Laid(4, [(0, None, b"all")], [0], {1: b"own"}, [(2, b"stop")], [BIG], {1, 2, 3}),
 }
 
 
@@ -110,8 +111,10 @@ def test_no_room_at_all(sender):
         Laid(4, [(0, None, b"for all")], [], {}),
         Laid(4, [(0, 1, b"1"), (0, 2, b"2"), (0, 3, b"3")], [], {}),
         Laid(4, [(0, None, b"for all")], [0], dict.fromkeys(range(4), b"own")),
+        Laid(4, [(0, None, b"for all")], [0], {}, [], [b"changed"], range(4)),
+        Laid(4, [(0, None, b"for all")], [0], {2: b"own"}, [(2, b"stop")], [b"change", b"d"], [0, 2]),
     ],
-    ids=["shared", "directed", "everything"],
+    ids=["shared", "directed", "everything", "watched", "watched by some"],
 )
 def test_a_reset_in_mid_fan_out_is_that_ones_alone(sender, laid):
     with flushers(sender, 4) as m:
@@ -145,6 +148,20 @@ def test_members_elsewhere_are_passed_over(sender):
         assert read(m.far[3], 6) == b"alltwo"
         assert nothing_to_read(m.far[1])
         assert nothing_to_read(m.far[2])
+
+
+def test_who_watches_is_told_behind_its_rank(sender):
+    """Those that do not watch get nothing of it; nor does the last sender's prefix reach it."""
+    laid = Laid(
+        4, [(0, None, b"first"), (2, None, b"last")], [1], {3: b"answer"}, [], [b"changed", b"again"], [0, 3]
+    )
+    with flushers(sender, 4) as m:
+        assert m.flush(laid) == []
+        assert read(m.far[0], 12) == b"changedagain"
+        assert read(m.far[1], 5) == b"first"
+        assert read(m.far[2], 27) == b"first" + laid.rank_frame(2)
+        assert read(m.far[3], 49) == b"firstlast" + laid.rank_frame(3) + b"changedagainanswer"
+        assert all(nothing_to_read(far) for far in m.far)
 
 
 def test_nothing_stays_locked(sender):

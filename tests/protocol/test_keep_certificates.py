@@ -1,0 +1,83 @@
+"""Section 9, with client certificates: a seat comes back to the name that joined, and to no other."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..faults.certificates import Authority
+from .frames import Code, Hello, How, State, resume
+from .line import lose
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Serve
+    from .peer import Peer
+    from .process import Server
+
+SECRET = b"0123456789abcdef"
+
+
+class Guarded:
+    """A server that takes clients with certificates of one authority, and connections to it."""
+
+    def __init__(self, serve: Serve, folder: Path) -> None:
+        self._authority = Authority(folder, "authority")
+        self._server: Server = serve(
+            4,
+            "--tls-cert",
+            str(self._authority.issue("server")),
+            "--tls-client-ca",
+            str(self._authority.path),
+        )
+
+    def connect(self, name: str, *, again: bool = False) -> Peer:
+        """A connection with a certificate for this name; `again`: another certificate for it."""
+        context = ssl.create_default_context(cafile=str(self._authority.path))
+        context.load_cert_chain(self._authority.issue(name, again=again))
+        peer = self._server.connect()
+        peer.sock = context.wrap_socket(peer.sock, server_hostname="server")
+        return peer
+
+
+@pytest.fixture
+def guarded(serve: Serve, tmp_path: Path) -> Guarded:
+    return Guarded(serve, tmp_path)
+
+
+def test_the_same_name_returns(guarded: Guarded) -> None:
+    """Section 9: the name counts, not the certificate."""
+    kept = guarded.connect("ada")
+    kept.hello(resume=resume(SECRET))
+    witness = guarded.connect("bob")
+    witness.hello()
+    lose(witness, kept)
+    back = guarded.connect("ada", again=True)
+    welcome = back.hello(resume=resume(SECRET))
+    assert (welcome.how, welcome.ticket) == (How.RETURNED, kept.ticket)
+
+
+@pytest.mark.parametrize("present", [True, False], ids=["takeover", "return"])
+def test_another_name_does_not(guarded: Guarded, present: bool) -> None:
+    """Section 9: AUTH, although it knows the secret, and nothing changes about the seat."""
+    kept = guarded.connect("ada")
+    kept.hello(resume=resume(SECRET))
+    witness = guarded.connect("bob")
+    witness.hello()
+    if not present:
+        lose(witness, kept)
+    seq = witness.who().seq
+    thief = guarded.connect("eve")
+    thief.send(Hello(resume=resume(SECRET)))
+    thief.expect_error(Code.AUTH)
+    members = witness.who()
+    assert members.seq == seq
+    assert members.seats[0].ticket == kept.ticket
+    assert members.seats[0].state == (State.PRESENT if present else State.ABSENT)
+    if present:
+        kept.expect_quiet()
+    back = guarded.connect("ada")
+    assert back.hello(resume=resume(SECRET)).ticket == kept.ticket
