@@ -134,6 +134,7 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
+  rankmux-server kick TICKET    (throws a member out of a running server; see rankmux-server kick --help)
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;

@@ -81,11 +81,11 @@ class Turns:
         applied = []
         for ordered in self._order(turn):
             outcome = self._apply(ordered)
-            applied.append((outcome, self._deliver(ordered, outcome, now)))
+            applied.append((outcome, *self._deliver(ordered, outcome, now)))
         self._judge(now)
         self._close(now)
-        for outcome, reasons in applied:
-            self._record(outcome, reasons, now)
+        for outcome, reasons, taken in applied:
+            self._record(outcome, reasons, taken, now)
         return foreign
 
     def freeze(self, now: float) -> None:
@@ -214,8 +214,12 @@ class Turns:
 
     # 4. deliver
 
-    def _deliver(self, turn: Turn, outcome: Outcome, now: float) -> dict[int, str]:
-        """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
+    def _deliver(self, turn: Turn, outcome: Outcome, now: float) -> tuple[dict[int, str], dict[int, str]]:
+        """Send it; newcomers get their seats, departed ones lose theirs.
+
+        Returns why each of these went, by ticket, and the address that a returned connection took its seat from, by its
+        handle.
+        """
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
@@ -224,12 +228,15 @@ class Turns:
             self._tell_observers(deliveries, now)
         for ticket, place in outcome.yielded:
             connections.rename(ticket, place.ticket)
-        reasons = {}
+        reasons: dict[int, str] = {}
+        taken: dict[int, str] = {}
         for ticket in outcome.absent:
             if (lost := connections.seats.get(ticket)) is not None:
                 reasons[ticket] = lost.why
                 connections.detach(lost)
         for joined in outcome.joined:
+            if joined.returned and (old := connections.seats.get(joined.ticket)) is not None:
+                taken[joined.handle] = old.address
             self._seat(joined, deliveries, now)
         for barred in outcome.barred:
             if (conn := connections.at(barred.handle)) is not None:
@@ -240,7 +247,7 @@ class Turns:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
         for fd in turn.observers:
             self._observe(fd, now)
-        return reasons | connections.unseat([gone.ticket for gone in outcome.departed])
+        return reasons | connections.unseat([gone.ticket for gone in outcome.departed]), taken
 
     def _take_over(self, ticket: int, now: float) -> None:
         """Another connection has returned to that seat: if one still holds it here, it ends."""
@@ -357,10 +364,13 @@ class Turns:
 
     # statistics and the event log
 
-    def _record(self, outcome: Outcome, reasons: dict[int, str], now: float) -> None:
+    def _record(self, outcome: Outcome, reasons: dict[int, str], taken: dict[int, str], now: float) -> None:
         self._stats.count(outcome, self._room.ranks, now)
-        if self._event_log.listens():
-            self._event_log.departed(outcome.departed, reasons)
-            self._event_log.absent(outcome.absent, reasons)
-            self._event_log.joined([*outcome.joined, *(place for _, place in outcome.yielded)])
-            self._event_log.refused(outcome.refused)
+        log = self._event_log
+        if log.listens():
+            log.departed(outcome.departed, reasons)
+            log.absent(outcome.absent, reasons)
+            log.placed(outcome.joined, outcome.yielded, taken)
+            if outcome.departed:
+                log.ranking()
+            log.refused(outcome.refused)

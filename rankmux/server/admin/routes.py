@@ -72,6 +72,8 @@ class Routes:
 
     def _throw_out(self, query: dict[str, str]) -> Answer:
         ticket = _number(query, "ticket", 0, digits=20)
+        if not self._status.ready:
+            return text_answer(503, "shutting down; nobody is thrown out any more")
         if self._kick(ticket):
             return Answer(204, "text/plain; charset=utf-8", b"")
         return text_answer(404, f"no member has ticket {ticket}")
