@@ -177,7 +177,10 @@ class Server:
         return self._turns.kick(ticket, self._reactor.clock())
 
     def close(self) -> None:
-        """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open."""
+        """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open.
+
+        The seats are not stored in the file of `state`, as they are by `stop`.
+        """
         if self.stopped:
             return
         now = self._reactor.clock()

@@ -149,23 +149,20 @@ class Turns:
             entry.cancels = self._cancels()
         if connections.departing or self._kicked:
             self._depart(entry)
+        turn.watched = bool(connections.watchers)
         if intake.joining:
             for conn in sorted(intake.joining, key=attrgetter("serial")):
                 if conn.state is not JOINING:
                     continue
                 if conn.observes:
                     turn.observers.append(conn.fd)
-                else:
-                    entry.joins.append(self._join(conn))
+                    continue
+                entry.joins.append(self._join(conn))
+                turn.watched = turn.watched or conn.watches
             intake.joining.clear()
-        turn.watched = bool(connections.watchers) or any(self._watches(join.handle) for join in entry.joins)
         if not (entry or turn.is_asked() or self._room.is_due(entry)):
             return ()
         return self._sequencer.order(turn)
-
-    def _watches(self, fd: int) -> bool:
-        conn = self._connections.at(fd)
-        return conn is not None and conn.watches
 
     def _cancels(self) -> list[tuple[int, int]]:
         """The cancels of the turn: the first ones, as many as one turn can end results."""

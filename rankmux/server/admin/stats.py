@@ -116,7 +116,7 @@ class Stats:
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
         self.done += outcome.settled
-        returned = sum(one.returned for one in outcome.joined)
+        returned = len([one for one in outcome.joined if one.returned])
         self.joins += len(outcome.joined) - returned
         self.returns += returned
         self.yields += len(outcome.yielded)
