@@ -118,6 +118,12 @@ class Turns:
             self._kicked.append(ticket)
         return True
 
+    def leaving(self) -> set[int]:
+        """The members that the next turn would take out, with their kept seats."""
+        departing = self._connections.departing.items()
+        ended = {ticket for ticket, conn in departing if conn.reason is not None and not conn.reason.keeps}
+        return ended.union(self._kicked)
+
     def start_over(self) -> None:
         """Drop the gathered input and empty the room."""
         self._batch.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,25 @@ import pytest
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join
 from rankmux.errors import ConfigError
-from rankmux.server.state_file import restore, store
+from rankmux.server.state_file import StateFile
 from rankmux.wire import SetBaton
 
 from ..support.room_turns import play
 
 INSTANCE = 0x0102030405060708
+
+
+def store(path: str, instance: int, room: Room, gone: set[int]) -> None:
+    """As a server that stops."""
+    StateFile(path).store(instance, room, gone)
+
+
+def restore(path: str, room: Room, clock_ms: int) -> int | None:
+    """As a server that starts."""
+    with closing(StateFile(path)) as file:
+        instance = file.load(room, clock_ms)
+        file.remove()
+    return instance
 
 
 def a_room() -> Room:
@@ -73,7 +88,14 @@ def test_more_seats_than_there_are_now(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store(str(tmp_path / "no" / "state"), INSTANCE, a_room(), set())
+    """It was there at the start."""
+    folder = tmp_path / "folder"
+    with pytest.raises(ConfigError, match="no such directory"):
+        StateFile(str(folder / "state"))
+    folder.mkdir()
+    file = StateFile(str(folder / "state"))
+    shutil.rmtree(folder)
+    file.store(INSTANCE, a_room(), set())
     assert any("could not be written" in record.getMessage() for record in caplog.records)
     assert list(tmp_path.iterdir()) == []
 
