@@ -29,6 +29,7 @@ TESTS = {
     "streams": f"batch receive greeting {SERVER} server_at_random",
     "outbox": f"outbox backlog {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
+    "restart": "state_file server_state event_log server_log",
     "server": f"{SERVER} server_at_random server_limits server_observers connection server_memory",
 }
 

@@ -27,7 +27,7 @@ from rankmux.wire import Hello, Keep
 
 from ..protocol.frames import Baton, Code, Error, How, Leave, Welcome, Write
 from ..protocol.peer import Peer
-from ..protocol.process import ROOT, Server, environment
+from ..protocol.process import ROOT, START_S, Server, environment
 from ..support.admin_client import turns_until
 
 SECRETS = [b"secret number %02d" % number for number in range(12)]
@@ -230,10 +230,10 @@ def test_a_second_signal_leaves_the_file_too(start) -> None:
 
 
 def test_a_kick_and_a_stop_in_one_turn(path: Path) -> None:
-    """The operator was told that an absent member is thrown out: its seat must not come back."""
+    """The operator was told that two members are thrown out, one of them absent: their seats must not come back."""
     with ExitStack() as stack:
         server = InProcess(port=0, state=str(path), log_level="error", first_ticket=1)
-        for secret in SECRETS[:2]:
+        for secret in SECRETS[:3]:
             sock = stack.enter_context(socket.create_connection(server.address))
             sock.sendall(Hello("", keep=Keep(60_000, 0, secret)).encode())
             turns_until(server, lambda secret=secret: len(server.room) > SECRETS.index(secret))
@@ -241,7 +241,11 @@ def test_a_kick_and_a_stop_in_one_turn(path: Path) -> None:
         turns_until(server, lambda: server.room.line.kept.absent)
         server.stop()
         step = server._endpoint.turn
-        server._endpoint.turn = lambda *news: (step(*news), server.kick(2))  # as the admin endpoint does
+        server._endpoint.turn = lambda *news: (
+            step(*news),
+            server.kick(2),
+            server.kick(3),
+        )
         server.step(0)
         server.close()
         following = InProcess(port=0, state=str(path), log_level="error")
@@ -322,7 +326,7 @@ def test_with_socket_activation(path: Path) -> None:
 
         process = begin()
         peers = [come(0)]
-        seats = [peers[0].expect(Welcome)]
+        seats = [peers[0].expect(Welcome, START_S)]
         for _ in range(3):
             process.terminate()
             for peer in peers:
@@ -331,7 +335,7 @@ def test_with_socket_activation(path: Path) -> None:
             assert process.wait(15) == 0
             peers = [come(0)]  # while no server runs
             process = begin()
-            seats.append(peers[0].expect(Welcome))
+            seats.append(peers[0].expect(Welcome, START_S))
         assert {(seat.ticket, seat.rank, seat.instance) for seat in seats} == {
             (seats[0].ticket, 0, seats[0].instance)
         }
