@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -378,3 +379,22 @@ def test_a_killed_server_leaves_no_file_and_tickets_grow(path: Path) -> None:
             server.stop()
     assert tickets == sorted(set(tickets))
     assert len(instances) == 3
+
+
+def test_a_clock_that_went_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tickets go on with the file; without one the clock decides, unless `first_ticket` does (docs/howto-leader.md)."""
+
+    def first_ticket(seconds: int, **settings: int) -> int:
+        monkeypatch.setattr(time, "time_ns", lambda: seconds * 1_000_000_000 + 1_999_999)
+        server = InProcess(port=0, state=str(path), log_level="error", **settings)
+        ticket = server.room.line.next_ticket
+        server.stop()
+        server.serve_forever()
+        return ticket
+
+    assert first_ticket(2_000_000_000) == 2_000_000_000_001_000
+    assert first_ticket(1_000_000_000) == 2_000_000_000_001_000
+    path.unlink()
+    assert first_ticket(1_000_000_000) == 1_000_000_000_001_000
+    path.unlink()
+    assert first_ticket(1_000_000_000, first_ticket=2_000_000_000_001_007) == 2_000_000_000_001_007
