@@ -106,10 +106,6 @@ class Screen:
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
         )
-        if now["absent"]:
-            head.append(f"   absent {now['absent']}", "yellow")
-        if now["observers"]:
-            head.append(f"   observers {now['observers']}")
         head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
         head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
@@ -117,6 +113,10 @@ class Screen:
             f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
         )
         head.append(f"\nresults {_count(ok)} ok, {_count(sum(results.values()) - ok)} not")
+        if now["absent"]:
+            head.append(f"   absent {_count(now['absent'])}", "yellow")
+        if now["observers"]:
+            head.append(f"   observers {_count(now['observers'])}")
         return head.append(f"   closed: {closed}")
 
     def _table(self, sort: str, rows: int) -> Table:

@@ -76,13 +76,14 @@ def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
         assert word in "".join(head)
 
 
-def test_absent_members_and_observers(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_absent_members_and_observers(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
     row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 0, "idle_s": 0, "paced": False}
     row |= {"name": "ada", "address": "127.0.0.1:1"}
     rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
     rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
-    assert shown_of(total(members=2, absent=1, observers=3)(live()) | {"members": rows}) == 0
+    assert shown_of(total(members=2, absent=1, observers=3, closed={"left": 10**6})(live()) | {"members": rows}) == 0
     said = capsys.readouterr().out
     assert "absent 1   observers 3" in said
     away, there = (line for line in said.splitlines() if "ada" in line)
