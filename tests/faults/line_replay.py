@@ -82,7 +82,8 @@ class Replay:
         """It was told of everything behind its WELCOME, except its own join and return."""
         first = life.observed_from or (life.stints[0].joined if life.stints else 0)
         told = sorted(life.events)
-        last = max([first, *told, *life.lists])
+        lists = life.lists if life.said is None else []  # in the turn of its departure it is told of nothing
+        last = max([first, *told, *lists])
         due = seqs[bisect_right(seqs, first) : bisect_right(seqs, last)]
         if due != told:
             self._logs.violate(

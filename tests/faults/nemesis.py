@@ -54,6 +54,7 @@ FAULTS = {
     "yield": 6,
     "baton": 3,
     "kick": 4,
+    "restart": 1,
     "slow": 6,
     "trickle": 3,
     "half-close": 4,
@@ -181,6 +182,9 @@ class Run:
                 self._later.append((now + self._random.uniform(0.2, 2.0), 0, "descriptors"))
         elif what == "strangers":
             self._strangers()
+        elif what == "restart":
+            self._undo(float("inf"))  # it gets its descriptors back, and peers that read to the end
+            self._server.restart()
         elif what == "kick":
             self._kick()
         elif what == "churn":
@@ -279,7 +283,7 @@ def check(
     print(f"seed {seed}, {seconds:g} s", flush=True)
     history = History()
     with folder_for(logs) as folder, contextmanager(socket_path)() as admin:
-        server = Rig(200, *FLAGS, "--admin-unix", admin)
+        server = Rig(200, *FLAGS, "--admin-unix", admin, "--state", str(folder / "state"))
         try:
             run = Run(server, admin, folder, seed, churn_per_s)
             try:

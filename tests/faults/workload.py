@@ -322,7 +322,7 @@ class Crew:
         self.rejoin_at = [self.now + n / 20 for n in range(size)]
         self.quiet = False
         self.number = 0
-        self.who_at = self.leave_at = self.now + 1.0
+        self.who_at = self.leave_at = self.yield_at = self.now + 1.0
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.set_blocking(0, False)
         self.selector.register(0, selectors.EVENT_READ, None)
@@ -361,12 +361,15 @@ class Crew:
             while not self.quiet and self.now >= member.next_at and len(member.outgoing) < 1 << 20:
                 member.next_at = max(member.next_at, self.now - 1) + self.random.expovariate(1 / RATE_S)
                 member.command()
-            if not self.quiet and member.rank == 0 and self.random.random() < 0.01:
-                member.write_baton()
+            if not self.quiet and member.rank == 0 and self.random.random() < 0.06:
+                self.random.choice((member.write_baton, member.write_baton, member.give_up))()
         if self.calm and joined and not self.quiet:
             if self.now >= self.who_at:
                 self.who_at = self.now + 0.2
                 self.random.choice(joined).send(Who(1, 0, 2000))
+            if self.now >= self.yield_at:
+                self.yield_at = self.now + 1.0
+                self.random.choice(joined).give_up()
             if self.now >= self.leave_at:
                 self.leave_at = self.now + self.random.uniform(2, 6)
                 self.leave(self.random.choice(joined))
