@@ -42,6 +42,8 @@ class History(Logs):
             self.violate("tickets were not given once each, in the order of joining")
         if len({stint.joined for stint in joined}) != len(joined):
             self.violate("two joins or returns have one seq")
+        if len(self.instances) > 1:
+            self.violate(f"a restart began a new instance: {self.instances}")
         self._check_sequence(joined)
         self._check_senders(seats)
         self._check_deliveries(joined)

@@ -70,7 +70,6 @@ class Stint:
     ranks: list[int]
     last: int
     ms: int
-    instance: int = 0
     seqs: list[int] = field(default_factory=list)  # of the commands to all that it got
     got: list[int] = field(default_factory=list)  # of all commands that it got
     batons: dict[int, int] = field(default_factory=dict)  # the baton's seq by the seq that gave rank 0
@@ -128,6 +127,7 @@ class Logs:
         self.snapshots: dict[int, dict[int, int]] = {}  # the state by ticket
         self.seq_of: dict[tuple[int, int], int] = {}  # by sender and number
         self.batons: dict[int, tuple[int, int]] = {}  # the writer and the crc, by seq
+        self.instances: set[int] = set()
         self.kicked: dict[int, int] = {}  # the status by ticket
 
     def violate(self, text: str) -> None:
@@ -155,7 +155,8 @@ class Logs:
                 self._execute(life, *values)
             case "J":
                 ticket, seq, rank, members, how, _, ms, instance = values
-                self._begin(life, ticket, seq, rank, bool(how), ms).instance = instance
+                self._begin(life, ticket, seq, rank, bool(how), ms)
+                self.instances.add(instance)
                 if not how and members != rank + 1:
                     self.violate(f"{life.ident} joined with rank {rank} of {members}")
             case "R":
@@ -218,10 +219,12 @@ class Logs:
                 life.watches = True
             case "B":
                 life.observed_from = values[0]
+                self.instances.add(values[1])
             case "C":
                 life.thrown_out = values[0]
             case "L":
                 life.said = values[0]
+                life.loud.difference_update(life.yields)  # void, if it is read in the turn of the departure
             case _:
                 raise AssertionError(f"a line of kind {kind}")
 

@@ -102,8 +102,9 @@ class SeatRules:
         if not in_time or life.exit not in ("our-reset", "eof", "reset"):
             return
         _, what = self._replay.departure(ticket)
-        cut = life.exit == "our-reset" or life.thrown_out == SHUTDOWN
-        if life.said is None and cut and what == LOST:
+        stopped = life.thrown_out == SHUTDOWN  # the stop itself is told to nobody
+        cut = life.exit == "our-reset" or stopped
+        if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(
                 f"{newer} found no seat {newer.ms - life.ended_ms} ms after the end of {life.ident}, ticket {ticket}, "
                 f"which has a keep of {life.hello.keep_ms} ms"
