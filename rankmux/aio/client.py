@@ -9,27 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from os import PathLike
 from types import TracebackType
 from typing import Self
 
 from ..client.address import Address
-from ..client.failures import no_answer, no_listing
-from ..client.membership import JoinOptions, Membership
-from ..core.client.arguments import Payload, To, Token, check_options, command_arguments
+from ..client.failures import no_answer, no_listing, no_rank
+from ..client.membership import Membership, join_options
+from ..core.client.arguments import Payload, To, Token, check_options, command_arguments, payload_of
 from ..core.client.backoff import Backoff
-from ..core.client.events import Ended, ExecuteRejected, MembersPage, Promoted, Welcomed
+from ..core.client.events import (
+    Ended,
+    ExecuteRejected,
+    MembersPage,
+    Promoted,
+    SeatAbsent,
+    SeatLost,
+    SeatReturned,
+    Welcomed,
+)
+from ..core.client.line import Line
 from ..core.client.listing import Listing
+from ..core.client.sent import Progress
 from ..core.client.session import ClientSession
 from ..core.wire.codes import DEFAULT_PORT
 from ..core.wire.frames import MemberInfo
-from ..errors import RankmuxError
+from ..errors import ConnectionLost, RankmuxError
 from .connection import RANK, ClientConnection, Incident
 from .events import Callbacks, Events
 from .handlers import Handler, Handlers
+from .leading import Leading, Term
 from .receipt import Receipt
 from .waiters import cancel_and_wait
+from .watching import Watch
 
 __all__ = ["Client"]
 
@@ -43,7 +58,7 @@ class Client(Membership):
 
     `handler` runs received commands, at most `parallel` at a time and started in order; without one they queue up until
     `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing. A handler is a
-    coroutine function, or a plain one, which must not block. It is cancelled without an answer when its command expires,
+    coroutine function, or a plain one, which must not block. It is cancelled unanswered when its command expires,
     or is cancelled by its sender. `on_promoted(promoted)`, `on_joined(rank)` and `on_lost(error)` are
     called one at a time, in order; they may be coroutine functions, too.
 
@@ -74,6 +89,13 @@ class Client(Membership):
         on_joined: Callable[[int], Awaitable[object] | object] | None = None,
         on_lost: Callable[[RankmuxError], Awaitable[object] | object] | None = None,
         reconnect: bool = False,
+        observe: bool = False,
+        watch: bool = False,
+        keep_s: float | None = None,
+        keep_file: str | PathLike[str] | None = None,
+        on_absent: Callable[[RankmuxError], Awaitable[object] | object] | None = None,
+        on_back: Callable[[int], Awaitable[object] | object] | None = None,
+        on_seat_lost: Callable[[int], Awaitable[object] | object] | None = None,
     ) -> None:
         check_options(
             host,
@@ -83,12 +105,16 @@ class Client(Membership):
             on_promoted=on_promoted,
             on_joined=on_joined,
             on_lost=on_lost,
+            on_absent=on_absent,
+            on_back=on_back,
+            on_seat_lost=on_seat_lost,
         )
-        address = Address(host, port, unix, ssl_context, server_hostname)
-        super().__init__(JoinOptions(address, name, token, timeout))
         self._handlers = Handlers(handler, parallel)
-        self._connection = ClientConnection(self._options, Backoff() if reconnect else None, self._handlers)
-        self._callbacks = Callbacks(on_promoted, on_joined, on_lost)
+        address = Address(host, port, unix, ssl_context, server_hostname)
+        super().__init__(join_options(address, name, token, timeout, observe, watch, keep_s, keep_file))
+        backoff = Backoff() if reconnect or keep_s is not None else None
+        self._connection = ClientConnection(self._options, backoff, self._handlers)
+        self._callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
         self._calling: asyncio.Task[None] | None = None
 
     # state
@@ -116,7 +142,11 @@ class Client(Membership):
         Raises ConnectionLost when no server can be reached, ServerError (AuthError) when it refuses, StateError when
         the client is connected or closed.
         """
-        events: Events[Incident] = Events(self._connection, (Welcomed, Promoted, Ended), patient=True)
+        events: Events[Incident] = Events(
+            self._connection,
+            (Welcomed, Promoted, Ended, SeatAbsent, SeatReturned, SeatLost),
+            patient=True,
+        )
         await self._connection.connect()
         if self._callbacks:
             self._calling = asyncio.get_running_loop().create_task(self._callbacks.run(events))
@@ -194,6 +224,18 @@ class Client(Membership):
         """The number of members now, which `members` has from then on. Raises ConnectionLost, TimeoutError."""
         return (await self._page(0, 0)).total
 
+    async def watch(self) -> Watch:
+        """The line as it is, and each change of it from then on (section 8); for clients made with `watch=True`.
+
+        Raises StateError, ConnectionLost, TimeoutError.
+        """
+        line = Line()
+        (await self._connection.ready()).inbox.watch(line)
+        while not line.receive(await self._page(*line.request())):
+            if line.error is not None:
+                raise line.error
+        return Watch(self._connection, line)
+
     async def _page(self, first_rank: int, count: int) -> MembersPage:
         link = await self._connection.ready()
         request = link.send(lambda: link.inbox.send_who(first_rank, count))
@@ -219,10 +261,12 @@ class Client(Membership):
     def events(self) -> Events[Incident]:
         """The events from now on, for `async for`: `Welcomed`, `Promoted`, and `Ended` for each loss.
 
-        `ExecuteRejected` is a command that was not run, as its sender is not above this client. Ends when this client
+        `ExecuteRejected` is a command that was not run, as its sender is not above this client. With a keep,
+        `SeatAbsent`, `SeatReturned` and `SeatLost` tell of the seat. Ends when this client
         is closed; raises the reason when the connection is lost for good.
         """
-        return Events(self._connection, (Welcomed, Promoted, ExecuteRejected, Ended))
+        seat = (SeatAbsent, SeatReturned, SeatLost)
+        return Events(self._connection, (Welcomed, Promoted, ExecuteRejected, Ended, *seat))
 
     def promotions(self) -> Events[Promoted]:
         """Each promotion from now on, for `async for`; ends as `events` does."""
@@ -230,21 +274,80 @@ class Client(Membership):
 
     async def wait_for_rank(self, rank: int = 0, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Wait until this client's rank is `rank` or higher up; False when `timeout` seconds passed first."""
+        self._check_seat("waiting for a rank")
         return await self._connection.until(
             RANK, lambda: self.rank is not None and self.rank <= rank, timeout
         )
 
+    # leading
+
+    def lead(self, timeout: float | None = None) -> Leading:
+        """Wait for rank 0: `async with client.lead() as term:`. The term ends when the rank is lost; see `Term`.
+
+        The end of the block does not give up the rank: `step_down` does, and `close`. Raises TimeoutError when
+        `timeout` seconds passed first, and the reason when the connection is lost for good.
+        """
+        return Leading(lambda: self._begin_term(timeout))
+
+    async def _begin_term(self, timeout_s: float | None) -> Term:
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+            if not await self.wait_for_rank(0, left_s):
+                raise no_rank(0, timeout_s)
+            with suppress(ConnectionLost, TimeoutError):
+                session = self._session
+                await self._page(0, 0)  # the baton, if there is one, has come by then
+                if session is not None and session is self._session and self.rank == 0 and self.ticket:
+                    return Term(self, self._connection, self.ticket, self.baton)
+
+    async def set_baton(self, note: Payload) -> int:
+        """Leave a note for the next member with rank 0, in place of the last one (section 10); returns its version.
+
+        For rank 0 alone. An empty one deletes it. The note lives as long as the server. Raises CommandRefused
+        (NOT_FIRST), PayloadTooBig, ConnectionLost, TimeoutError.
+        """
+        self._check_seat("writing the baton")
+        payload = payload_of(note)
+        link = await self._connection.ready()
+        return await self._answered(link.send(lambda: link.inbox.send_baton(payload)))
+
+    async def step_down(self, drain_s: float = 0.0) -> int | None:
+        """Give up the rank, and take the last place under a new ticket (section 10); returns the new rank.
+
+        Received commands that run may go on for up to `drain_s` seconds before that; no other is begun. What has not
+        been answered then ends as LEFT for its senders, and this client's own commands raise ResultsLost. Raises
+        CommandRefused (NO_TARGET) when nobody is below, ConnectionLost, TimeoutError.
+        """
+        self._check_seat("stepping down")
+        try:
+            await self._handlers.drain(self._connection, drain_s)
+            link = await self._connection.ready()
+            await self._answered(link.send(link.inbox.send_yield))
+        finally:
+            self._handlers.resume(self._connection)
+        return self.rank
+
+    async def _answered(self, progress: Progress) -> int:
+        timeout_s = self._options.timeout_s
+        if not await self._connection.until(progress.id, lambda: progress.dispatched, timeout_s):
+            raise no_answer(progress.id, timeout_s)
+        progress.check_dispatched()
+        assert progress.seq is not None
+        return progress.seq
+
     # closing
 
-    async def close(self) -> None:
+    async def close(self, *, leave: bool = True) -> None:
         """Give the seat back (section 3.4) and close; a second call does nothing.
 
+        With a keep, `leave=False` only closes the connection: the seat is kept, for the next client with this secret.
         Output that waits to be sent goes out first; both together take a second at most. The client's tasks are
         cancelled and awaited. If this call is cancelled, it closes at once.
         """
         if self._connection.disowned() or self._connection.closed_or_closing:
             return
-        self._connection.leave()
+        self._connection.leave(stay=not leave)
         tasks = {*self._handlers.own_tasks, *([] if self._calling is None else [self._calling])}
         for task in tasks - {asyncio.current_task()}:
             task.cancel()

@@ -25,29 +25,40 @@ from ..core.client.events import (
     ClientEvent,
     CommandAccepted,
     CommandDone,
+    CommandsForgotten,
     Ended,
     ExecuteRejected,
+    LineChanged,
     MembersPage,
     Promoted,
     RefusalReceived,
     ResultRouted,
+    SeatAbsent,
+    SeatEvent,
+    SeatLost,
+    SeatReturned,
     Welcomed,
+    Yielded,
 )
+from ..core.client.inbox import Inbox
 from ..core.client.sent import Progress
 from ..core.client.session import ClientSession, ClientState
+from ..core.wire.codes import Status
 from ..errors import ConnectionLost, RankmuxError, StateError
 from .connect import connected_socket
 from .link import LoopLink
 from .waiters import Waiters, cancel_and_wait
 
-__all__ = ["RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling"]
+__all__ = ["LINE", "RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling"]
 
 RANK = "rank"
 """The key of waiters for the rank."""
+LINE = "line"
+"""The key of waiters for a change of the line."""
 _WRITABLE = "writable"
 
-Incident = Welcomed | Promoted | ExecuteRejected | Ended
-"""An event in a member's life: it joined, moved up, rejected a command, or lost its connection."""
+Incident = Welcomed | Promoted | ExecuteRejected | Ended | SeatEvent
+"""An event in a member's life: it joined, moved up, rejected a command, or lost its connection or its seat."""
 
 handling: ContextVar[object] = ContextVar("handling", default=None)
 """The connection whose command is being run, in the tasks of its handler."""
@@ -96,6 +107,7 @@ class ClientConnection:
         self._restoring: asyncio.Task[None] | None = None
         self._senders: deque[asyncio.Task[object] | None] = deque()  # the tasks in `ready`
         self._pid = os.getpid()
+        self._left: tuple[int, Inbox] | None = None  # what a kept seat still owes
         self._nested = 0  # the number of waits in this client by its handlers
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -175,7 +187,14 @@ class ClientConnection:
                     self.waiters.wake(event.id)
                 case Welcomed():
                     self._use(link, event)
-                case Promoted():
+                case Yielded():
+                    self.waiters.wake(event.id)
+                    self.waiters.wake(RANK)
+                case CommandsForgotten():
+                    self.waiters.wake_all()
+                case LineChanged():
+                    self.waiters.wake(LINE)
+                case Promoted() | SeatAbsent() | SeatReturned() | SeatLost():
                     self.waiters.wake(RANK)
                     self._publish(event)
                 case ExecuteRejected():
@@ -198,6 +217,9 @@ class ClientConnection:
     def _use(self, link: LoopLink, event: Welcomed) -> None:
         if self.closed:
             return  # it comes too late; the task in `_open` sees that
+        before, self._left = self._left, None
+        if before is not None and before[0] == link.session.generation:
+            link.inbox.adopt(before[1])
         self.link = link
         if self._backoff is not None:
             self._backoff.reset()
@@ -210,6 +232,7 @@ class ClientConnection:
         if link is not self.link:
             return  # it was never used; the task in `_open` sees that
         self.link = None
+        self._left = (link.session.generation, link.inbox) if event.kept else None
         self.waiters.wake_all()
         if not self.closed:
             if self._backoff is not None and self._restoring is None and not self._connecting:
@@ -309,6 +332,24 @@ class ClientConnection:
         ):
             raise nothing_read(timeout_s)
 
+    def way_back(self, link: LoopLink) -> LoopLink | None:
+        """The connection for results of commands that came by `link`: itself, or a later one of the same seat."""
+        now = self.link
+        if now is None or now.session.state is not ClientState.JOINED:
+            return None
+        return now if now is link or self._same_seat(link) else None
+
+    def hold_back(self, link: LoopLink, seq: int, status: Status, payload: bytes) -> None:
+        """Keep a final result of a command that came by `link` until its seat has returned. Raises ConnectionLost."""
+        kept = self._options.kept
+        if kept is None or status is Status.PART or self.closed or not self._same_seat(link):
+            raise ConnectionLost("it ended before the result was sent")
+        kept.keep_result(seq, status, payload)
+
+    def _same_seat(self, link: LoopLink) -> bool:
+        kept = self._options.kept
+        return kept is not None and kept.keep_s > 0 and kept.generation == link.session.generation
+
     def cancel(self, progress: Progress) -> None:
         """End a command early for those of its executors that have not ended; nothing where there are none."""
         link = self.link
@@ -330,15 +371,22 @@ class ClientConnection:
         self.closed = True
         if self.link is not None:
             self.link.disown()
+        self._options.release()
         return True
 
-    def leave(self) -> None:
-        """Close it: send LEAVE, wake every task. Pending output still goes out, and the server's still comes in."""
+    def leave(self, stay: bool = False) -> None:
+        """Close it: send LEAVE, wake every task. Pending output still goes out, and the server's still comes in.
+
+        With `stay` the connection only ends: a kept seat becomes absent.
+        """
         self.closed, self.closer = True, asyncio.current_task()
         self._failure = ConnectionLost("this client was closed")
         if self.link is not None:
-            with suppress(StateError):
-                self.link.send(self.link.session.send_leave)
+            if stay:
+                self.link.abort()
+            else:
+                with suppress(StateError):
+                    self.link.send(self.link.session.send_leave)
             self.regulate()
         if self._restoring is not None:
             self._restoring.cancel()
@@ -357,4 +405,5 @@ class ClientConnection:
                 await cancel_and_wait([restoring])
             if link is not None:
                 link.abort()
+            self._options.release()
             self.waiters.wake_all()

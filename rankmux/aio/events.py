@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from ..client.reports import report_callback_failure, report_no_more_events
-from ..core.client.events import Ended, Promoted, Welcomed
+from ..core.client.events import Ended, Promoted, SeatAbsent, SeatLost, SeatReturned, Welcomed
 from ..errors import RankmuxError
 from .connection import ClientConnection, Incident
 
@@ -62,13 +62,20 @@ class Callbacks:
         on_promoted: Callable[[Promoted], Awaitable[object] | object] | None,
         on_joined: Callable[[int], Awaitable[object] | object] | None,
         on_lost: Callable[[RankmuxError], Awaitable[object] | object] | None,
+        on_absent: Callable[[RankmuxError], Awaitable[object] | object] | None = None,
+        on_back: Callable[[int], Awaitable[object] | object] | None = None,
+        on_seat_lost: Callable[[int], Awaitable[object] | object] | None = None,
     ) -> None:
         self._on_promoted = on_promoted
         self._on_joined = on_joined
         self._on_lost = on_lost
+        self._on_absent = on_absent or on_lost
+        self._on_back = on_back or on_joined
+        self._on_seat_lost = on_seat_lost
 
     def __bool__(self) -> bool:
-        return any((self._on_promoted, self._on_joined, self._on_lost))
+        functions = (self._on_promoted, self._on_joined, self._on_lost)
+        return any((*functions, self._on_absent, self._on_back, self._on_seat_lost))
 
     async def run(self, events: Events[Incident]) -> None:
         """Call them until the client is closed or lost for good."""
@@ -83,10 +90,16 @@ class Callbacks:
             match event:
                 case Promoted() if self._on_promoted is not None:
                     returned = self._on_promoted(event)
-                case Welcomed() if self._on_joined is not None:
+                case Welcomed(returned=False) if self._on_joined is not None and event.ticket:
                     returned = self._on_joined(event.rank)
-                case Ended() if self._on_lost is not None and event.error is not None:
-                    returned = self._on_lost(event.error)
+                case Ended(RankmuxError() as error, kept=False) if self._on_lost is not None:
+                    returned = self._on_lost(error)
+                case SeatAbsent(RankmuxError() as error) if self._on_absent is not None:
+                    returned = self._on_absent(error)
+                case SeatReturned() if self._on_back is not None:
+                    returned = self._on_back(event.rank)
+                case SeatLost() if self._on_seat_lost is not None:
+                    returned = self._on_seat_lost(event.ticket)
                 case _:
                     return
             if inspect.isawaitable(returned):

@@ -15,7 +15,6 @@ from typing import Any
 
 from ..client.reports import report_expired, report_failure, report_lateness, report_unsent
 from ..core.client.received import Returned, result_of, status_of
-from ..core.client.session import ClientState
 from ..core.wire.codes import Status
 from ..errors import ArgumentError, ConnectionLost, StateError
 from .connection import ClientConnection, handling
@@ -46,6 +45,7 @@ class Handlers:
         self._own = None if handler is None else _Service(handler, parallel)
         self._service = self._own
         self._serving = False
+        self._draining = False
 
     @property
     def active(self) -> bool:
@@ -60,7 +60,7 @@ class Handlers:
     def start(self, connection: ClientConnection) -> None:
         """Start the oldest commands that wait, up to the number that may run now."""
         link, service = connection.link, self._service
-        if link is None or service is None or connection.closed:
+        if link is None or service is None or connection.closed or self._draining:
             return
         loop = asyncio.get_running_loop()
         while len(service.tasks) < service.parallel and (taken := link.inbox.take_command()) is not None:
@@ -75,8 +75,28 @@ class Handlers:
             link.inbox.running[command.seq] = command
             task.add_done_callback(_forget(link, command.seq))
             task.add_done_callback(service.tasks.discard)
-            task.add_done_callback(lambda _: self.start(connection))
+            task.add_done_callback(lambda _: self._ended(connection))
         connection.regulate()
+
+    def _ended(self, connection: ClientConnection) -> None:
+        self.start(connection)
+        connection.waiters.wake(self)
+
+    async def drain(self, connection: ClientConnection, drain_s: float) -> None:
+        """Start no command until `resume`, and wait up to `drain_s` for the end of those that run."""
+        self._draining = True
+
+        def idle() -> bool:
+            tasks = set() if self._service is None else self._service.tasks
+            return tasks <= {asyncio.current_task()} or handling.get() is connection
+
+        if drain_s > 0:
+            await connection.until(self, idle, drain_s)
+
+    def resume(self, connection: ClientConnection) -> None:
+        """Start commands again."""
+        self._draining = False
+        self.start(connection)
 
     async def serve(
         self, connection: ClientConnection, handler: Handler | None, parallel: int | None
@@ -130,17 +150,24 @@ class _Answer:
         self._given = False
 
     async def __call__(self, seq: int, status: Status, payload: bytes) -> None:
-        await self._connection.drained(self._link)
-        if self._link.session.state is not ClientState.JOINED:
-            raise ConnectionLost("it ended before the result was sent")
-        self._link.send(lambda: self._link.session.send_result(seq, status, payload))
+        connection = self._connection
+        link = connection.way_back(self._link)
+        if link is not None:
+            await connection.drained(link)
+            link = connection.way_back(link)
+        if link is None:
+            connection.hold_back(self._link, seq, status, payload)
+        else:
+            session = link.session
+            link.send(lambda: session.send_result(seq, status, payload))
         self._given = self._given or status is not Status.PART
 
     def give_up(self, command: ReceivedCommand) -> None:
         """Answer FAILED at once where nothing has been answered, so that the sender does not wait."""
         if command.wants_result and not self._given:
             failed = b"the handler was cancelled"
-            self._link.send(lambda: self._link.session.try_result(command.seq, Status.FAILED, failed))
+            link = self._connection.way_back(self._link) or self._link
+            link.send(lambda: link.session.try_result(command.seq, Status.FAILED, failed))
 
 
 async def _run(

@@ -20,7 +20,7 @@ from ..client.limits import UNSENT_MAX_BYTES
 from ..client.link import StreamLink
 from ..client.reports import report_refusal, report_turned_away
 from ..client.stream import Stream
-from ..core.client.events import ClientEvent, Ended
+from ..core.client.events import ClientEvent
 from ..core.client.inbox import Inbox
 from ..core.client.session import ClientSession, ClientState
 
@@ -157,11 +157,8 @@ class LoopLink:
         self._unwatch()
         if self._link is not None:
             self._link.reset()
-        error = interrupted()
-        self.session.receive_eof(error.reason)
-        self.session.events()  # some may be lost already
         with self._guard:
-            self._tell([Ended(error)])
+            self._tell(self.session.interrupt(interrupted()))
 
     def _tell(self, events: list[ClientEvent]) -> None:
         now_s = self._clock()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..core.client.events import Promoted
 from ..core.client.received import Returned, result_of, status_of
 from ..core.client.sent import Progress, RoutedResult
 from ..core.wire.codes import Status
-from ..errors import ConnectionLost, RankmuxError
+from ..errors import ConnectionLost
 from .engine import Engine
+from .events import Callbacks
 from .receipt import ReceivedCommand
 from .reports import (
     report_callback_failure,
@@ -40,15 +40,12 @@ class CallQueue:
         self,
         engine: Engine,
         runner: Runner[Handler],
-        on_promoted: Callable[[Promoted], object] | None,
-        on_joined: Callable[[int], object] | None,
-        on_lost: Callable[[RankmuxError], object] | None,
+        callbacks: Callbacks,
     ) -> None:
         self._engine = engine
         self._runner = runner
-        self._on_promoted = on_promoted
-        self._on_joined = on_joined
-        self._on_lost = on_lost
+        self._callbacks = callbacks
+        self._draining = False  # no command is begun
 
     def pending(self) -> bool:
         """Whether a call is due, and this thread is the one to run it; the lock is held."""
@@ -59,9 +56,12 @@ class CallQueue:
             (self._engine.changes and self._change_due())
             or inbox.refusals
             or inbox.turned_away
-            or (inbox.promotions and self._on_promoted is not None)
-            or (inbox.commands and self._runner.handler is not None)
+            or (inbox.promotions and self._callbacks.on_promoted is not None)
+            or (inbox.commands and self._runner.handler is not None and self._begins_commands())
         )
+
+    def _begins_commands(self) -> bool:
+        return self._engine.link is not None and not self._draining
 
     def run(self) -> None:
         """Run the calls that are due, without the lock."""
@@ -113,6 +113,19 @@ class CallQueue:
         """End a command early; nothing if it has ended."""
         self._engine.cancel(progress)
 
+    def step_back(self, drain_s: float, timeout_s: float) -> Progress:
+        """Begin no command, wait up to `drain_s` for those that run, then give up the rank; the answer."""
+        try:
+            self._draining = True
+            if drain_s > 0:
+                self.wait(lambda: self._runner.idle, drain_s)
+            _, progress = self._engine.send(lambda inbox: inbox.send_yield())
+            self.wait(lambda: progress.dispatched, timeout_s)
+            return progress
+        finally:
+            self._draining = False
+            self._engine.taken()
+
     def serve(self, handler: Handler | None) -> None:
         """Run every call in this thread, with `handler` if there is one, until closed. Raises StateError."""
         token = object()
@@ -132,31 +145,25 @@ class CallQueue:
 
     def _change_due(self) -> bool:
         changes = self._engine.changes
-        while changes and (self._on_joined if isinstance(changes[0], int) else self._on_lost) is None:
+        while changes and self._callbacks.call_for(changes[0]) is None:
             changes.popleft()
         return bool(changes)
 
     def _next(self) -> Callable[[], object]:
-        inbox = self._engine.inbox
+        inbox, on_promoted = self._engine.inbox, self._callbacks.on_promoted
         if self._engine.changes and self._change_due():
-            return self._change_call(self._engine.changes.popleft())
+            call = self._callbacks.call_for(self._engine.changes.popleft())
+            assert call is not None
+            return call
         if inbox.refusals:
             refusal = inbox.refusals.popleft()
             return lambda: report_refusal(refusal)
         if count := inbox.take_turned_away():
             return lambda: report_turned_away(count)
-        if inbox.promotions and self._on_promoted is not None:
-            on_promoted, promoted = self._on_promoted, inbox.promotions.popleft()
+        if inbox.promotions and on_promoted is not None:
+            promoted = inbox.promotions.popleft()
             return lambda: on_promoted(promoted)
         return self._command_call()
-
-    def _change_call(self, change: int | RankmuxError) -> Callable[[], object]:
-        on_joined, on_lost = self._on_joined, self._on_lost
-        if isinstance(change, int):
-            assert on_joined is not None
-            return lambda: on_joined(change)
-        assert on_lost is not None
-        return lambda: on_lost(change)
 
     def _command_call(self) -> Callable[[], object]:
         engine, inbox = self._engine, self._engine.inbox
@@ -166,7 +173,7 @@ class CallQueue:
         assert link is not None
 
         def send_result(seq: int, status: Status, payload: bytes) -> None:
-            engine.answer(link, lambda: link.session.send_result(seq, status, payload))
+            engine.answer(link, seq, status, payload)
 
         command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result, engine.look, self.wait)
         inbox.running[command.seq] = command

@@ -9,27 +9,34 @@ methods may be called from several threads at once.
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from os import PathLike
 from types import TracebackType
 from typing import Self
 
-from ..core.client.arguments import Payload, To, Token, check_options, command_arguments
+from ..core.client.arguments import Payload, To, Token, check_options, command_arguments, payload_of
 from ..core.client.backoff import Backoff
-from ..core.client.events import Promoted
+from ..core.client.events import MembersPage, Promoted
+from ..core.client.line import Line
 from ..core.client.listing import Listing
+from ..core.client.sent import Progress
 from ..core.client.session import ClientSession
 from ..core.wire.codes import DEFAULT_PORT
 from ..core.wire.frames import MemberInfo
-from ..errors import RankmuxError
+from ..errors import ConnectionLost, RankmuxError
 from .address import Address
 from .callbacks import CallQueue, Handler
 from .engine import Engine
-from .failures import no_answer, no_listing
-from .membership import JoinOptions, Membership
+from .events import Callbacks
+from .failures import no_answer, no_listing, no_rank
+from .leading import Term
+from .membership import Membership, join_options
 from .receipt import Receipt
 from .runner import Runner
+from .watching import Watch
 
 __all__ = ["Client"]
 
@@ -71,21 +78,22 @@ class Client(Membership):
         on_joined: Callable[[int], object] | None = None,
         on_lost: Callable[[RankmuxError], object] | None = None,
         reconnect: bool = False,
+        observe: bool = False,
+        watch: bool = False,
+        keep_s: float | None = None,
+        keep_file: str | PathLike[str] | None = None,
+        on_absent: Callable[[RankmuxError], object] | None = None,
+        on_back: Callable[[int], object] | None = None,
+        on_seat_lost: Callable[[int], object] | None = None,
     ) -> None:
-        check_options(
-            host,
-            port,
-            timeout,
-            handler=handler,
-            on_promoted=on_promoted,
-            on_joined=on_joined,
-            on_lost=on_lost,
-        )
+        callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
+        check_options(host, port, timeout, handler=handler, **callbacks._asdict())
         address = Address(host, port, unix, ssl_context, server_hostname)
-        super().__init__(JoinOptions(address, name, token, timeout))
+        super().__init__(join_options(address, name, token, timeout, observe, watch, keep_s, keep_file))
         runner = Runner(handler)
-        self._engine = Engine(self._options, Backoff() if reconnect else None, lambda: runner.takes_commands)
-        self._calls = CallQueue(self._engine, runner, on_promoted, on_joined, on_lost)
+        backoff = Backoff() if reconnect or keep_s is not None else None
+        self._engine = Engine(self._options, backoff, lambda: runner.takes_commands)
+        self._calls = CallQueue(self._engine, runner, callbacks)
         self._engine.connect()
 
     # state
@@ -156,12 +164,27 @@ class Client(Membership):
     def who(self) -> list[MemberInfo]:
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""
         listing = Listing()
-        while True:
-            _, request = self._engine.send(lambda inbox: inbox.send_who(*listing.request()))
-            if not self._calls.wait(lambda: request.over, self._options.timeout_s):  # noqa: B023
-                raise no_listing(self._options.timeout_s)
-            if listing.receive(request.result()):
-                return listing.members
+        while not listing.receive(self._page(*listing.request())):
+            pass
+        return listing.members
+
+    def watch(self) -> Watch:
+        """The line as it is, and each change of it from then on (section 8); for clients made with `watch=True`.
+
+        Raises StateError, ConnectionLost, TimeoutError.
+        """
+        line = Line()
+        self._engine.send(lambda inbox: inbox.watch(line))
+        while not line.receive(self._page(*line.request())):
+            if line.error is not None:
+                raise line.error
+        return Watch(self._calls, line, lambda: self.closed)
+
+    def _page(self, first_rank: int, count: int) -> MembersPage:
+        _, request = self._engine.send(lambda inbox: inbox.send_who(first_rank, count))
+        if not self._calls.wait(lambda: request.over, self._options.timeout_s):
+            raise no_listing(self._options.timeout_s)
+        return request.result()
 
     # executing
 
@@ -218,20 +241,74 @@ class Client(Membership):
 
         The commands that came before the promotion have been run then, if this thread is the one that runs them.
         """
+        self._check_seat("waiting for a rank")
         reached = self._calls.wait(lambda: self.rank is not None and self.rank <= rank, timeout)
         if reached:
             self._calls.run()
         return reached
 
+    # leading
+
+    @contextmanager
+    def lead(self, timeout: float | None = None) -> Iterator[Term]:
+        """Wait for rank 0: `with client.lead() as term:`. The term ends when the rank is lost; see `Term`.
+
+        Received commands run while it waits. The end of the block does not give up the rank: `step_down` does, and
+        `close`. Raises TimeoutError when `timeout` seconds passed first, and the reason when the connection is lost for
+        good.
+        """
+        until_s = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+            if not self.wait_for_rank(0, left_s):
+                raise no_rank(0, timeout)
+            with suppress(ConnectionLost, TimeoutError):
+                session = self._session
+                self._page(0, 0)  # the baton, if there is one, has come by then
+                if session is not None and session is self._session and self.rank == 0 and self.ticket:
+                    break
+        yield Term(self, self.ticket, self.baton)
+
+    def set_baton(self, note: Payload) -> int:
+        """Leave a note for the next member with rank 0, in place of the last one (section 10); returns its version.
+
+        For rank 0 alone. An empty one deletes it. The note lives as long as the server. Raises CommandRefused
+        (NOT_FIRST), PayloadTooBig, ConnectionLost, TimeoutError.
+        """
+        self._check_seat("writing the baton")
+        payload = payload_of(note)
+        _, progress = self._engine.send(lambda inbox: inbox.send_baton(payload))
+        self._calls.wait(lambda: progress.dispatched, self._options.timeout_s)
+        return self._answered(progress)
+
+    def step_down(self, drain_s: float = 0.0) -> int | None:
+        """Give up the rank, and take the last place under a new ticket (section 10); returns the new rank.
+
+        Received commands that run may go on for up to `drain_s` seconds before that; no other is begun. What has not
+        been answered then ends as LEFT for its senders, and this client's own commands raise ResultsLost. Raises
+        CommandRefused (NO_TARGET) when nobody is below, ConnectionLost, TimeoutError.
+        """
+        self._check_seat("stepping down")
+        self._answered(self._calls.step_back(drain_s, self._options.timeout_s))
+        return self.rank
+
+    def _answered(self, progress: Progress) -> int:
+        if not progress.dispatched:
+            raise no_answer(progress.id, self._options.timeout_s)
+        progress.check_dispatched()
+        assert progress.seq is not None
+        return progress.seq
+
     # ending
 
-    def close(self) -> None:
+    def close(self, *, leave: bool = True) -> None:
         """Give the seat back (section 3.4) and close. From any thread; a second call does nothing.
 
+        With a keep, `leave=False` only closes the connection: the seat is kept, for the next client with this secret.
         Output that waits to be sent goes out first; both together take a second at most. It may be called in a signal
         handler, too: where the handler has interrupted a call of this client, that call closes it, and ends.
         """
-        self._engine.close()
+        self._engine.close(leave)
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..core.client.events import Ended
 from ..core.client.inbox import Inbox
-from ..core.client.session import ClientSession, ClientState
+from ..core.client.session import ClientSession
 from ..errors import RankmuxError
 from .address import Address
 from .dialing import Dialer, handshake_steps, place_of_unix, places_of, prepared
@@ -123,19 +123,25 @@ def _session(options: JoinOptions, again: bool) -> ClientSession:
 
 
 def joined_link(
-    options: JoinOptions, clock: Callable[[], float], canceller: Canceller | None = None
+    options: JoinOptions,
+    clock: Callable[[], float],
+    canceller: Canceller | None = None,
+    until_s: float | None = None,
 ) -> tuple[StreamLink, Inbox]:
-    """A connection that has its WELCOME, and its inbox; takes the timeout twice at most.
+    """A connection that has its WELCOME, and its inbox; takes the timeout twice at most, and ends at `until_s`.
 
     Raises ConnectionLost, ServerError or ProtocolViolation. An error of the token's callable is raised as it is, but
     with a `canceller`, which is given when a connection is restored, as ConnectionLost.
     """
+
+    def time_left_s() -> float:
+        return options.timeout_s if until_s is None else max(0.0, min(options.timeout_s, until_s - clock()))
+
     session = _session(options, again=canceller is not None)
-    link = StreamLink(
-        session, Stream(connected_socket(options.address, options.timeout_s, canceller, clock)), clock
-    )
+    sock = connected_socket(options.address, time_left_s(), canceller, clock)
+    link = StreamLink(session, Stream(sock), clock)
     inbox = Inbox(session)
-    waits = _Waits(options.timeout_s, canceller, clock)
+    waits = _Waits(time_left_s(), canceller, clock)
     try:
         readable = False
         while True:
@@ -144,7 +150,7 @@ def joined_link(
                 inbox.apply(event, clock())
                 if isinstance(event, Ended) and event.error is not None:
                     raise event.error
-            if session.state is ClientState.JOINED:
+            if session.state.open:
                 return link, inbox
             interest = selectors.EVENT_READ | (selectors.EVENT_WRITE * link.wants_write)
             try:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from copy import copy
 
 from ..core.client.backoff import Backoff
-from ..core.client.events import Ended
+from ..core.client.events import ClientEvent, Ended, SeatEvent, SeatReturned
 from ..core.client.inbox import Inbox
-from ..core.client.session import ClientSession, ClientState
+from ..core.client.session import ClientSession
 from ..errors import ConnectionLost, RankmuxError
 from .failures import client_closed, interrupted, used_after_fork, used_in_signal
 from .guards import Bell, Guard, Presence
@@ -37,7 +37,8 @@ class KeptConnection:
     """One connection at a time, and what is left of the earlier ones.
 
     `takes_commands()` tells whether received commands are being run, so that reading may stop while many wait.
-    `changes` holds the last 1,024 joinings and losses, for callbacks: the rank at joining, the error of a loss.
+    `changes` holds the last 1,024 joinings and losses, for callbacks: the rank at joining, the error of a loss, and the
+    events of a seat that is kept.
     `closed`: `close` has been called. Methods with an underscore want the lock held, but `_entry`, `_wake` and those
     that take it.
     """
@@ -50,9 +51,10 @@ class KeptConnection:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inbox = Inbox(ClientSession(options.name))  # empty, until there is a connection
-        self.changes: deque[int | RankmuxError] = deque(maxlen=_CHANGES_MAX)
+        self.changes: deque[int | RankmuxError | SeatEvent] = deque(maxlen=_CHANGES_MAX)
         self.link: StreamLink | None = None
         self.closed = False
+        self._leaves = True  # when it is closed
         self._options = options
         self._backoff = backoff
         self._takes_commands = takes_commands
@@ -69,6 +71,7 @@ class KeptConnection:
         self._retry_at_s = 0.0
         self._take_at_s = 0.0
         self._goodbye_until_s: float | None = None
+        self._generation = 0  # of the seat at the last loss
         self._waker, self._woken = socket.socketpair()
         for end in (self._waker, self._woken):
             end.setblocking(False)
@@ -96,21 +99,31 @@ class KeptConnection:
 
     def _use(self, link: StreamLink, inbox: Inbox) -> None:
         self._poller.register(link, selectors.EVENT_READ)
+        if self._options.kept is not None and link.session.generation == self._generation:
+            inbox.adopt(self.inbox)
         self.link, self.inbox = link, inbox
         if self._backoff is not None:
             self._backoff.reset()
-        if link.session.seat.rank is not None:
-            self.changes.append(link.session.seat.rank)
+        events = self._take_seat_events()
+        rank = link.session.seat.rank
+        if rank is not None and not any(isinstance(event, SeatReturned) for event in events):
+            self.changes.append(rank)
         self._bell.ring()
 
-    def _lose(self, link: StreamLink, error: RankmuxError | None) -> None:
+    def _take_seat_events(self) -> list[SeatEvent]:
+        events = list(self.inbox.seat_events)
+        self.inbox.seat_events.clear()
+        self.changes.extend(events)
+        return events
+
+    def _lose(self, link: StreamLink, ended: Ended) -> None:
         with suppress(KeyError, ValueError):  # of a poller that was made anew
             self._poller.unregister(link)
         link.close()
-        self.link = None
-        self._failure = error or client_closed()
+        self.link, self._generation = None, link.session.generation
+        self._failure = ended.error or client_closed()
         self._plan_retry()
-        if not self.closed:
+        if not self.closed and not ended.kept:
             self.changes.append(self._failure)
         self._bell.ring()
 
@@ -127,9 +140,7 @@ class KeptConnection:
             self._poller = self._new_poller()
         if link is not None:
             link.reset()
-            error = interrupted()
-            self.inbox.apply(Ended(error), self._clock())
-            self._lose(link, error)
+            self._take(link, link.session.interrupt(interrupted()))
         self._guard.torn = False
         self._wake()
 
@@ -165,11 +176,15 @@ class KeptConnection:
         self._absorb(link)
 
     def _absorb(self, link: StreamLink) -> None:
-        events, now_s = link.events(), self._clock()
+        self._take(link, link.events())
+
+    def _take(self, link: StreamLink, events: list[ClientEvent]) -> None:
+        now_s = self._clock()
         for event in events:
             self.inbox.apply(event, now_s)
+            self._take_seat_events()
             if isinstance(event, Ended):
-                self._lose(link, event.error)
+                self._lose(link, event)
         if events:
             self._bell.ring()
 
@@ -188,10 +203,14 @@ class KeptConnection:
         with self._entry, self._lock:
             self._mend()
             link = self.link
-            if link is not None and link.session.state is ClientState.JOINED:
+            if link is not None and link.session.state.open:
                 with self._guard:
-                    link.session.send_leave()
+                    if self._leaves:
+                        link.session.send_leave()
                     self._push(link)
+                    if not self._leaves:
+                        link.session.receive_eof("this client closed it")
+                        self._absorb(link)
 
     def _end(self) -> None:
         with self._entry, self._lock:
@@ -204,6 +223,7 @@ class KeptConnection:
             self._poller.close()
             self._waker.close()
             self._woken.close()
+            self._options.release()
             self._over = True
             self._bell.ring()
 
@@ -214,3 +234,4 @@ class KeptConnection:
         self._poller.close()
         self._waker.close()
         self._woken.close()
+        self._options.release()

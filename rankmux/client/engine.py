@@ -22,6 +22,7 @@ from typing import TypeVar
 from ..core.client.inbox import Inbox
 from ..core.client.sent import Progress
 from ..core.client.session import ClientState
+from ..core.wire.codes import Status
 from ..errors import ConnectionLost, RankmuxError
 from .connect import Canceller, drain, joined_link
 from .connection import KeptConnection
@@ -81,19 +82,41 @@ class Engine(KeptConnection):
         finally:
             self._settle()
 
-    def answer(self, link: StreamLink, step: Callable[[], object]) -> None:
-        """Have `step()` make output of `link`, an earlier connection perhaps, and send it. Raises ConnectionLost."""
+    def answer(self, link: StreamLink, seq: int, status: Status, payload: bytes) -> None:
+        """Send a result of a command that came by `link`, an earlier connection perhaps.
+
+        While a kept seat is absent, a final one waits for the return. Raises ConnectionLost.
+        """
         try:
             with self._entry, self._lock:
                 self._mend()
-                if link is not self.link or link.session.state is not ClientState.JOINED:
-                    raise ConnectionLost("it ended before the result was sent")
+                now = self._way_back(link)
+                if now is None:
+                    self._hold_back(link, seq, status, payload)
+                    return
                 with self._guard:
-                    step()
-                    self._push(link)
+                    now.session.send_result(seq, status, payload)
+                    self._push(now)
         finally:
             self._settle()
-        self.drain(link)
+        self.drain(now)
+
+    def _way_back(self, link: StreamLink) -> StreamLink | None:
+        """The connection for results of commands that came by `link`: itself, or a later one of the same seat."""
+        now = self.link
+        if now is None or now.session.state is not ClientState.JOINED:
+            return None
+        return now if now is link or self._same_seat(link) else None
+
+    def _same_seat(self, link: StreamLink) -> bool:
+        kept = self._options.kept
+        return kept is not None and kept.keep_s > 0 and kept.generation == link.session.generation
+
+    def _hold_back(self, link: StreamLink, seq: int, status: Status, payload: bytes) -> None:
+        kept = self._options.kept
+        if kept is None or status is Status.PART or self.closed or not self._same_seat(link):
+            raise ConnectionLost("it ended before the result was sent")
+        kept.keep_result(seq, status, payload)
 
     def cancel(self, progress: Progress) -> None:
         """End a command early for those of its executors that have not ended; nothing where there are none."""
@@ -214,7 +237,11 @@ class Engine(KeptConnection):
 
     def _joined(self) -> tuple[StreamLink, Inbox] | RankmuxError:
         try:
-            return joined_link(self._options, self._clock, Canceller(self._woken, lambda: self.closed))
+            # A seat that is kept is given up at its deadline, by those that wait for it too.
+            deadline_s = None if self._options.kept is None else self._options.kept.deadline_s
+            until_s = deadline_s if deadline_s is not None and deadline_s > self._clock() else None
+            woken = Canceller(self._woken, lambda: self.closed)
+            return joined_link(self._options, self._clock, woken, until_s)
         except RankmuxError as error:
             return error
 
@@ -267,12 +294,15 @@ class Engine(KeptConnection):
         if self._unread and not self._paused():
             self._wake()  # the thread that runs it sleeps until it can write
 
-    def close(self) -> None:
+    def close(self, leave: bool = True) -> None:
         """Leave, wait up to a second for the server's end, close. From any thread; a second call does nothing.
+
+        Without `leave` the connection only ends, so that a kept seat is absent from then on.
 
         Above a call of this client, as in a signal handler, it only has that call do so; after a fork it only closes
         the descriptors, as the connection belongs to the parent.
         """
+        self._leaves = self._leaves and leave
         self.closed = True
         if os.getpid() != self._pid:
             self._disown()

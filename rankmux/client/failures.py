@@ -16,7 +16,9 @@ __all__ = [
     "client_closed",
     "interrupted",
     "no_answer",
+    "no_change",
     "no_listing",
+    "no_rank",
     "no_result",
     "no_token",
     "no_welcome",
@@ -135,3 +137,13 @@ def no_result(id_: int, timeout_s: float | None) -> TimeoutError:
 def not_done(id_: int, timeout_s: float | None) -> TimeoutError:
     """A command with executors that have not ended in the caller's time."""
     return TimeoutError(f"command {id_} was not done within {timeout_s:g} s")
+
+
+def no_change(timeout_s: float | None) -> TimeoutError:
+    """A line that stays as it is in the caller's time."""
+    return TimeoutError(f"the line has not changed for {timeout_s:g} s")
+
+
+def no_rank(rank: int, timeout_s: float | None) -> TimeoutError:
+    """A rank that has not come in the caller's time."""
+    return TimeoutError(f"this client did not get rank {rank} within {timeout_s:g} s")

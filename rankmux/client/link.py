@@ -63,13 +63,16 @@ class StreamLink:
         """
         if readable and not self.ended:
             self._read()
+            self._keepalive.check_keep()
         else:
             self._keepalive.check()
         self.flush()
 
     def run_once(self) -> None:
         """`run` for an owner that does not know whether there is something to read; reads once at most."""
-        if not self.ended and not self._read(reads=1):
+        if not self.ended and self._read(reads=1):
+            self._keepalive.check_keep()
+        else:
             self._keepalive.check()
         self.flush()
 

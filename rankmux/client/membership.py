@@ -1,19 +1,26 @@
 """A member's view of its seat, and the options it joins with: the same for both clients.
 
-It reads a session. Nothing here knows a socket, a thread or the clock.
+It reads a session. Nothing here knows a socket or a thread.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from os import PathLike
 
-from ..core.client.arguments import Token, token_of
+from ..core.client.arguments import Token, check_keep, token_of
+from ..core.client.keep import KeptSeat, SeatState
 from ..core.client.seat import ClientSeat
-from ..core.client.session import ClientSession
+from ..core.client.session import ClientSession, ClientState
+from ..core.wire.frames import Baton
+from ..errors import StateError
 from .address import Address
+from .keep_file import KeepFile, new_secret
 
-__all__ = ["JoinOptions", "Membership"]
+__all__ = ["JoinOptions", "Membership", "join_options"]
 
 _NO_SEAT = ClientSeat()
 
@@ -26,13 +33,44 @@ class JoinOptions:
     name: str
     token: Token
     timeout_s: float
+    observe: bool = False
+    watch: bool = False
+    kept: KeptSeat | None = None
+    keep_file: KeepFile | None = None
 
     def __post_init__(self) -> None:
         ClientSession(self.name)
 
     def session(self) -> ClientSession:
         """A session for a new connection; a callable token is called now, and its errors are raised."""
-        return ClientSession(self.name, token_of(self.token))
+        token = token_of(self.token)
+        return ClientSession(self.name, token, observe=self.observe, watch=self.watch, kept=self.kept)
+
+    def release(self) -> None:
+        """No further connection is made: other programs may use the file of the seat."""
+        if self.keep_file is not None:
+            self.keep_file.close()
+
+
+def join_options(
+    address: Address,
+    name: str,
+    token: Token,
+    timeout_s: float,
+    observe: bool,
+    watch: bool,
+    keep_s: float | None,
+    keep_file: str | PathLike[str] | None,
+) -> JoinOptions:
+    """The options, checked; locks the file of the seat. Raises ArgumentError."""
+    plain = JoinOptions(address, name, token, timeout_s, observe, watch)
+    check_keep(keep_s, observe, keep_file)
+    if keep_s is None:
+        return plain
+    file = None if keep_file is None else KeepFile(keep_file)
+    secret = new_secret() if file is None else file.secret
+    kept = KeptSeat(math.ceil(keep_s * 1000), secret, time.monotonic)
+    return JoinOptions(address, name, token, timeout_s, observe, watch, kept, file)
 
 
 class Membership(ABC):
@@ -70,13 +108,68 @@ class Membership(ABC):
 
     @property
     def rank(self) -> int | None:
-        """The place in line (section 1), 0 the highest, as of the last bytes read; None while not connected."""
-        return self._seat.rank
+        """The place in line (section 1), 0 the highest, as of the last bytes read.
+
+        None while not connected, for an observer, and with a keep while the seat is absent, which it is behind the
+        `deadline` even if the connection looks open.
+        """
+        kept = self._options.kept
+        return self._seat.rank if kept is None or kept.holds else None
 
     @property
     def ticket(self) -> int | None:
-        """The member's identity (section 1), never given to another; None while not connected."""
-        return self._seat.ticket
+        """The member's identity (section 1), never given to another; None for an observer.
+
+        None while not connected, except with a keep: it stays while the seat is absent.
+        """
+        kept = self._options.kept
+        return self._seat.ticket if kept is None or kept.ticket is None else kept.ticket
+
+    @property
+    def state(self) -> str:
+        """`"present"` with a rank, `"absent"` while the seat is kept without one, `"observing"`, or `"none"`."""
+        session, kept = self._session, self._options.kept
+        if session is not None and session.state is ClientState.OBSERVING:
+            return "observing"
+        if self.rank is not None:
+            return "present"
+        return "absent" if kept is not None and kept.state is not SeatState.NONE else "none"
+
+    @property
+    def keep(self) -> float:
+        """The seconds for which the server keeps the seat of a lost connection (section 9), as it has granted them."""
+        kept = self._options.kept
+        return 0.0 if kept is None else kept.keep_s
+
+    @property
+    def deadline(self) -> float | None:
+        """With a keep: the time of `time.monotonic` from which on this client holds no rank (section 13).
+
+        It is when the last PING that was answered was sent, plus the keep. None without a keep, or without a seat.
+        """
+        kept = self._options.kept
+        return None if kept is None else kept.deadline_s
+
+    @property
+    def baton(self) -> Baton | None:
+        """With rank 0: the note that came with it (section 10), or that this client has written since; None if none.
+
+        It comes right behind the rank; `lead` waits for it.
+        """
+        return self._seat.baton
+
+    def _leads(self, ticket: int) -> bool:
+        """Whether a term that began with this ticket goes on."""
+        kept = self._options.kept
+        if self.closed:
+            return False
+        if kept is not None and kept.keep_s:
+            return kept.holds_ticket(ticket)
+        return self._seat.rank == 0 and self._seat.ticket == ticket
+
+    def _check_seat(self, step: str) -> None:
+        if self._options.observe:
+            raise StateError(step, "this client only looks on")
 
     @property
     def members(self) -> int | None:

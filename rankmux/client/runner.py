@@ -45,6 +45,11 @@ class Runner(Generic[_Handler]):
         serving = self._serving
         return self._running is None and (serving is None or serving[1] == threading.get_ident())
 
+    @property
+    def idle(self) -> bool:
+        """Whether no handler and no callback runs, but perhaps the one that asks."""
+        return self._running is None or self._in_handler()
+
     def begin(self, token: object) -> None:
         """This thread runs one now."""
         self._running = token, threading.get_ident()

@@ -18,7 +18,9 @@ def command(
     sent: list[tuple[int, Status, bytes]] = []
     event = ExecuteReceived(7, 0, 2, wants_result, ttl_ms, b"caf\xc3\xa9 \xff")
     received_s = time.monotonic() - age_s
-    return ReceivedCommand(event, received_s, 4, lambda *result: sent.append(result)), sent
+    return ReceivedCommand(
+        event, received_s, 4, lambda *result: sent.append(result), lambda: None, lambda *_: False
+    ), sent
 
 
 def test_what_it_tells():

@@ -84,7 +84,8 @@ class Seat:
                         break
                     if isinstance(event, Welcomed) and self._backoff is not None:
                         self._backoff.reset()
-                    yield event
+                    if isinstance(event, Welcomed | Promoted | ExecuteRejected):
+                        yield event
             if self._left or error is None:
                 return
             again_s = self._delay_s(error)

@@ -19,6 +19,7 @@ __all__ = [
     "Payload",
     "To",
     "Token",
+    "check_keep",
     "check_options",
     "command_arguments",
     "payload_of",
@@ -114,11 +115,19 @@ def check_options(host: str, port: int, timeout_s: float, **functions: object) -
             raise ArgumentError(name, function, "expected a function")
 
 
-def _check_seconds(timeout_s: float) -> None:
-    if not isinstance(timeout_s, int | float) or not 0 < timeout_s <= U32_MAX / 1000:
-        raise ArgumentError(
-            "timeout", timeout_s, f"expected more than 0 and at most {U32_MAX // 1000} seconds"
-        )
+def check_keep(keep_s: float | None, observe: bool, keep_file: object) -> None:
+    """Check the options of a seat that is kept. Raises ArgumentError."""
+    if keep_s is not None:
+        _check_seconds(keep_s, "keep_s")
+        if observe:
+            raise ArgumentError("keep_s", keep_s, "an observer has no seat to keep")
+    elif keep_file is not None:
+        raise ArgumentError("keep_file", keep_file, "expected it only with keep_s")
+
+
+def _check_seconds(seconds: float, name: str = "timeout") -> None:
+    if not isinstance(seconds, int | float) or not 0 < seconds <= U32_MAX / 1000:
+        raise ArgumentError(name, seconds, f"expected more than 0 and at most {U32_MAX // 1000} seconds")
 
 
 def _encoded(name: str, text: str) -> bytes:

@@ -17,7 +17,15 @@ __all__ = ["Backoff"]
 _FIRST_BOUND_S = 0.1
 _LAST_BOUND_S = 5.0
 _AUTH_MAX = 2  # one failure may be a token in the middle of its rotation; two are a wrong token
-_PERMANENT = frozenset((ErrorCode.PROTOCOL, ErrorCode.TOO_BIG, ErrorCode.UNSUPPORTED, ErrorCode.KICKED))
+_PERMANENT = frozenset(
+    (
+        ErrorCode.PROTOCOL,
+        ErrorCode.TOO_BIG,
+        ErrorCode.UNSUPPORTED,
+        ErrorCode.KICKED,
+        ErrorCode.TAKEN_OVER,  # two programs that take a seat from each other would never stop
+    )
+)
 
 
 class Backoff:
@@ -36,8 +44,9 @@ class Backoff:
     def delay_s(self, error: RankmuxError | None) -> float:
         """The seconds to wait after `error`; raises `error` when another attempt is pointless.
 
-        Pointless: after a wrong token twice in a row, after a kick by the operator, and after any error that would
-        repeat itself. A full server, a lost connection or a server that shuts down: try again.
+        Pointless: after a wrong token twice in a row, after a kick by the operator, after a takeover of the seat, and
+        after any error that would repeat itself. A full server, a lost connection or a server that shuts down: try
+        again.
         """
         if isinstance(error, AuthError):
             self._auth_failures += 1

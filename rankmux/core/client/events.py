@@ -8,29 +8,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import RankmuxError
-from ..wire.codes import Cause, Status
+from ..wire.codes import Cause, Change, Status
 from ..wire.frames import MemberInfo
 
 __all__ = [
     "ClientEvent",
     "CommandAccepted",
     "CommandDone",
+    "CommandsForgotten",
     "Ended",
     "ExecuteReceived",
     "ExecuteRejected",
     "ExecutionCancelled",
+    "LineChanged",
     "MembersPage",
     "Promoted",
     "RefusalReceived",
     "ResultRouted",
+    "SeatAbsent",
+    "SeatEvent",
+    "SeatLost",
+    "SeatReturned",
     "ServerErrorReceived",
     "Welcomed",
+    "Yielded",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """This client holds a seat (section 3.2): `rank` among `members`, in a room of `capacity` seats."""
+    """This client holds a seat (section 3.2): `rank` among `members`, in a room of `capacity` seats.
+
+    `returned` tells whether it is the seat that was kept, and `keep_ms` for how long it is kept, None where no keep was
+    asked for. An observer has no seat: its ticket is 0, its rank 0xFFFFFFFF (section 8).
+    """
 
     instance: int
     ticket: int
@@ -140,6 +151,64 @@ class MembersPage:
 
 
 @dataclass(frozen=True, slots=True)
+class LineChanged:
+    """An event of the line (section 8), for those that watch: `what` happened to the member `ticket`.
+
+    `rank` is the member's before any departure of that turn, a newcomer's its own; `members` is the number after it.
+    """
+
+    seq: int
+    what: Change
+    ticket: int
+    rank: int
+    members: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    """This client stepped back (section 10), and has the last place under a new ticket."""
+
+    id: int
+    seq: int
+    ticket: int
+    rank: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsForgotten:
+    """The commands `ids` of this client have no further answers, as it stepped back (section 10)."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeatAbsent:
+    """The connection is lost, or silent for too long, and the seat is kept (section 9): no rank until it is back."""
+
+    error: RankmuxError | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatReturned:
+    """This client is back in its seat (section 9)."""
+
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeatLost:
+    """The seat of `ticket` that was kept is gone (section 9), and with it all that it owed."""
+
+    ticket: int
+
+
+SeatEvent = SeatAbsent | SeatReturned | SeatLost
+"""An event of a seat that is kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerErrorReceived:
     """The server sent ERROR and closes (section 7); `Ended` follows."""
 
@@ -149,9 +218,13 @@ class ServerErrorReceived:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event. `error` is the reason: a ConnectionLost, ServerError or ProtocolViolation; None after LEAVE."""
+    """The last event. `error` is the reason: a ConnectionLost, ServerError or ProtocolViolation; None after LEAVE.
+
+    `kept` tells whether the seat outlives the connection (section 9).
+    """
 
     error: RankmuxError | None
+    kept: bool = False
 
 
 ClientEvent = (
@@ -164,7 +237,11 @@ ClientEvent = (
     | RefusalReceived
     | ResultRouted
     | CommandDone
+    | CommandsForgotten
     | MembersPage
+    | LineChanged
+    | Yielded
+    | SeatEvent
     | ServerErrorReceived
     | Ended
 )

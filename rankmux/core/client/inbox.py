@@ -10,21 +10,29 @@ from collections import OrderedDict, deque
 from typing import TypeVar
 from weakref import ref
 
-from ...errors import CommandRefused, ConnectionLost, RankmuxError, ResultsLost
+from ...errors import CommandRefused, ConnectionLost, RankmuxError, ResultsLost, StateError
 from ..wire.codes import RefusedCode, Status, Target
 from .arguments import CommandArguments
 from .events import (
     ClientEvent,
     CommandAccepted,
     CommandDone,
+    CommandsForgotten,
     Ended,
     ExecuteReceived,
     ExecutionCancelled,
+    LineChanged,
     MembersPage,
     Promoted,
     RefusalReceived,
     ResultRouted,
+    SeatAbsent,
+    SeatEvent,
+    SeatLost,
+    SeatReturned,
+    Yielded,
 )
+from .line import Line
 from .received import ExecutedCommand
 from .sent import PageRequest, Progress
 from .session import ClientSession
@@ -50,16 +58,18 @@ class Inbox:
     `commands` are the EXECUTEs that nobody has run yet, by seq, each with the time it came; `running` are those that
     the driver has begun and not ended, for the server to cancel. Over the soft limit reading should stop; a driver that
     reads all the same has commands over the hard limit turned away: answered FAILED, so that their senders do not wait,
-    and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands without results,
-    which nobody waits for. `turned_away` counts until `take_turned_away`.
+    and counted. `promotions` keeps the last 1,024, and so do `seat_events`, of a seat that is kept, and `refusals`,
+    those of QUIET commands without results, which nobody waits for. `turned_away` counts until `take_turned_away`.
     """
 
     def __init__(self, session: ClientSession) -> None:
         self.commands: OrderedDict[int, tuple[ExecuteReceived, float]] = OrderedDict()
         self.running: dict[int, ExecutedCommand] = {}
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
+        self.seat_events: deque[SeatEvent] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
         self.turned_away = 0
+        self._lines: list[ref[Line]] = []
         self._session = session
         self._commands_size = 0
         # Weak, so that a receipt that its user has dropped takes its unread results with it. Not of `weakref`'s own
@@ -115,6 +125,27 @@ class Inbox:
         self._pages[request.id] = ref(request)
         return request
 
+    def send_yield(self) -> Progress:
+        """Step back; the answer comes to the returned progress, as to a command. Raises StateError."""
+        return self.expect(self._session.send_yield(), False)
+
+    def send_baton(self, payload: bytes) -> Progress:
+        """Write the baton; the answer comes as to a command. Raises StateError or PayloadTooBig."""
+        return self.expect(self._session.send_baton(payload), False)
+
+    def watch(self, line: Line) -> None:
+        """Feed `line` with the changes from now on, for as long as the caller holds it. Raises StateError."""
+        if not self._session.watches:
+            raise StateError("watching", "this client was made without watch=True")
+        self._lines = [weak for weak in self._lines if weak() is not None]
+        self._lines.append(ref(line))
+
+    def adopt(self, before: Inbox) -> None:
+        """Take over the commands of the connection before: this client is back in its seat, and still owes them."""
+        before.commands.update(self.commands)
+        self.commands, self._commands_size = before.commands, before._commands_size + self._commands_size
+        self.running = before.running
+
     def expect(self, id_: int, wants_results: bool, forgiving: bool = False) -> Progress:
         """Follow the command `id_`, for as long as the caller holds the returned progress."""
         progress = Progress(id_, wants_results, forgiving)
@@ -153,8 +184,19 @@ class Inbox:
                     request.page = event
             case Promoted():
                 self.promotions.append(event)
+            case LineChanged():
+                for line in filter(None, map(_alive, self._lines)):
+                    line.feed(event)
+            case Yielded():
+                self._step_back(event)
+            case CommandsForgotten():
+                for id_ in event.ids:
+                    if (progress := _alive(self._by_id.pop(id_, None))) is not None:
+                        progress.error = ResultsLost("this client stepped back")
+            case SeatAbsent() | SeatReturned() | SeatLost():
+                self.seat_events.append(event)
             case Ended():
-                self._lose(event.error)
+                self._lose(event.error, event.kept)
             case _:
                 pass
 
@@ -188,7 +230,17 @@ class Inbox:
             text = f"{len(self.commands)} commands wait here already"
             self._session.try_result(command.seq, Status.FAILED, text.encode())
 
-    def _lose(self, error: RankmuxError | None) -> None:
+    def _step_back(self, event: Yielded) -> None:
+        if (progress := _alive(self._by_id.pop(event.id, None))) is not None:
+            progress.accept(CommandAccepted(event.id, event.seq, 0, 0))
+        self._drop_commands()
+
+    def _drop_commands(self) -> None:
+        # The server has answered LEFT to their senders; nothing could be answered.
+        self.commands.clear()
+        self._commands_size = 0
+
+    def _lose(self, error: RankmuxError | None, kept: bool) -> None:
         reason = error.reason if isinstance(error, ConnectionLost) else str(error or "this client left")
         for progress in filter(None, map(_alive, self._by_id.values())):
             progress.error = (ResultsLost if progress.wants_results else ConnectionLost)(reason)
@@ -197,8 +249,12 @@ class Inbox:
             request.error = ConnectionLost("it ended before the members were listed")
             request.error.__cause__ = error
         self._by_id.clear()
+        for line in filter(None, map(_alive, self._lines)):
+            line.lose(ConnectionLost(reason))
         self._pages.clear()
-        self.commands.clear()  # the server has answered LEFT to their senders; nothing could be answered
+        self._lines.clear()
+        if not kept:
+            self._drop_commands()
 
 
 def _alive(weak: ref[_T] | None) -> _T | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...errors import StateError
-from .session import ClientSession, ClientState
+from .session import ClientSession
 
 __all__ = ["Keepalive"]
 
@@ -36,14 +36,32 @@ class Keepalive:
 
     def patience_s(self) -> float | None:
         """Seconds until `check`, or `show_life` while nobody listens, has something to do; None: for ever."""
-        if self._session.state is not ClientState.JOINED or not self._session.ping_ms:
+        if not self._session.state.open:
+            return None
+        kept = self._session.kept
+        waits_s = (self._silence_s(), None if kept is None else kept.patience_s())
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
+
+    def _silence_s(self) -> float | None:
+        """Seconds until the server has been silent for long."""
+        if not self._session.state.open or not self._session.ping_ms:
             return None
         return max(0.0, self._heard_at + self._interval_s() - self._clock())
 
+    def check_keep(self) -> None:
+        """Send the PING that a kept seat needs, and notice its deadline. To be called often, bytes or none."""
+        kept = self._session.kept
+        if kept is None or not self._session.state.open:
+            return
+        if kept.ping_due():
+            with suppress(StateError):
+                self._session.send_ping()
+        self._session.check_deadline()
+
     def check(self) -> None:
         """Send a PING if one is due, or end the session if two have brought nothing."""
-        patience_s = self.patience_s()
-        if patience_s is None or patience_s > 0:
+        self.check_keep()
+        if self._silence_s() != 0.0:
             return
         self._heard_at = self._clock()
         if self._silent_pings >= _SILENT_PINGS_MAX:
@@ -59,9 +77,12 @@ class Keepalive:
 
         A client that does not read answers no PING of the server's. Its own, each `ping_ms`, is its sign of life.
         """
-        if self.patience_s() == 0.0:
+        kept = self._session.kept
+        due = kept is not None and self._session.state.open and kept.ping_due()
+        if due or self._silence_s() == 0.0:
             self.heard()
             self._session.try_ping()
+        self._session.check_deadline()
 
     def _interval_s(self) -> float:
         return min(max((self._session.ping_ms or 0) / 1000, _INTERVAL_MIN_S), _INTERVAL_MAX_S)

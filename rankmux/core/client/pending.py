@@ -12,22 +12,24 @@ from collections import deque
 from ...errors import StateError
 from ..wire.codes import U32_MAX, Status
 from ..wire.fields import violation
-from ..wire.frames import Accepted, Done, Members, Refused, Routed
+from ..wire.frames import Accepted, Done, Members, Refused, Routed, Yielded
 
 __all__ = ["SILENT_ID", "Pending"]
 
 SILENT_ID = 0x8000_0000
 """The bit in the ids of commands that only a REFUSED answers: QUIET ones without results."""
 _OPEN_PINGS_MAX = 16  # one is enough to find a dead server; many open ones mean that it does not read
+_OPEN_BATONS_MAX = 16
 _ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT, Status.CANCELLED)
 
 
 class _Command:
     """An open command: the answers it asks for, and how many executors ended in which way."""
 
-    __slots__ = ("accepted", "ends", "executors", "quiet", "results")
+    __slots__ = ("accepted", "ends", "executors", "number", "quiet", "results")
 
-    def __init__(self, results: bool, quiet: bool) -> None:
+    def __init__(self, results: bool, quiet: bool, number: int) -> None:
+        self.number = number
         self.results = results
         self.quiet = quiet
         self.accepted = False
@@ -39,20 +41,26 @@ class Pending:
     """The open requests of one connection: at most `limit` commands and as many WHOs at a time."""
 
     __slots__ = (
+        "_batons",
         "_commands",
         "_last_id",
+        "_number",
         "_open_pings",
         "_pings",
         "_silent_last_id",
         "_silent_open",
         "_who",
+        "_yields",
         "limit",
     )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._commands: dict[int, _Command] = {}
+        self._number = 0  # of the latest command
         self._who: dict[int, int] = {}
+        self._batons: dict[int, bytes] = {}
+        self._yields: dict[int, int] = {}  # the number of the latest command before each
         self._pings: deque[tuple[bytes, int]] = deque()  # runs of equal payloads, each with its length
         self._open_pings = 0
         self._last_id = 0
@@ -60,9 +68,10 @@ class Pending:
         self._silent_open = 0
 
     def _next_id(self) -> int:
-        while True:  # ends: fewer than `limit` ids are taken
+        taken = (self._commands, self._who, self._batons, self._yields)
+        while True:  # ends: at most `limit` ids are taken in each
             self._last_id = self._last_id % (SILENT_ID - 1) + 1
-            if self._last_id not in self._commands and self._last_id not in self._who:
+            if not any(self._last_id in ids for ids in taken):
                 return self._last_id
 
     def add_command(self, results: bool, quiet: bool) -> int:
@@ -74,7 +83,8 @@ class Pending:
         if len(self._commands) >= self.limit:
             raise StateError("sending one more command", f"{self.limit} commands wait for their answers")
         id_ = self._next_id()
-        self._commands[id_] = _Command(results, quiet)
+        self._number += 1
+        self._commands[id_] = _Command(results, quiet, self._number)
         return id_
 
     def waits_for_results(self, id_: int) -> bool:
@@ -88,6 +98,22 @@ class Pending:
             raise StateError("sending one more WHO", f"{self.limit} of them wait for their answers")
         id_ = self._next_id()
         self._who[id_] = count
+        return id_
+
+    def add_baton(self, payload: bytes) -> int:
+        """The id for a new BATON; raises StateError when too many are open already."""
+        if len(self._batons) >= _OPEN_BATONS_MAX:
+            raise StateError("writing one more baton", f"{len(self._batons)} of them wait for their answers")
+        id_ = self._next_id()
+        self._batons[id_] = payload
+        return id_
+
+    def add_yield(self) -> int:
+        """The id for a new YIELD; raises StateError when one is open already."""
+        if self._yields:
+            raise StateError("stepping back", "this client steps back already")
+        id_ = self._next_id()
+        self._yields[id_] = self._number
         return id_
 
     def add_ping(self, payload: bytes, *, unread: bool = False) -> None:
@@ -106,8 +132,12 @@ class Pending:
             raise violation(f"{frame} came for the command {id_}, which waits for nothing")
         return command
 
-    def accept(self, frame: Accepted) -> None:
-        """Check ACCEPTED; it settles a command that wants no results."""
+    def accept(self, frame: Accepted) -> bytes | None:
+        """Check ACCEPTED; it settles a command that wants no results, and a baton, whose payload is returned."""
+        if frame.id in self._batons:
+            if any(frame[2:]):
+                raise violation(f"ACCEPTED of the baton {frame.id} counts {list(frame[2:])} members")
+            return self._batons.pop(frame.id)
         command = self._command(frame.id, "ACCEPTED")
         if command.quiet:
             raise violation(f"ACCEPTED came for the command {frame.id}, which is QUIET")
@@ -115,9 +145,10 @@ class Pending:
             raise violation(f"ACCEPTED came twice for the command {frame.id}")
         if not command.results:
             del self._commands[frame.id]
-            return
+            return None
         command.accepted = True
         command.executors = frame.executors
+        return None
 
     def refuse(self, frame: Refused) -> None:
         """Check REFUSED; it settles every kind of command."""
@@ -125,6 +156,12 @@ class Pending:
             if not self._silent_open:
                 raise violation(f"REFUSED came for the command {frame.id}, which was never sent")
             self._silent_open -= 1
+            return
+        if frame.id in self._batons:
+            del self._batons[frame.id]
+            return
+        if frame.id in self._yields:
+            del self._yields[frame.id]
             return
         command = self._command(frame.id, "REFUSED")
         if command.accepted or any(command.ends):
@@ -160,6 +197,16 @@ class Pending:
                 f"DONE of the command {frame.id} counts {sum(counts)} executors of {command.executors}"
             )
         del self._commands[frame.id]
+
+    def step_back(self, frame: Yielded) -> tuple[int, ...]:
+        """Check YIELDED; the commands from before the YIELD, which have no further answers now."""
+        number = self._yields.pop(frame.id, None)
+        if number is None:
+            raise violation(f"YIELDED came for the YIELD {frame.id}, which was not sent")
+        forgotten = tuple(id_ for id_, command in self._commands.items() if command.number <= number)
+        for id_ in forgotten:
+            del self._commands[id_]
+        return forgotten
 
     def list_members(self, frame: Members) -> None:
         """Check MEMBERS; it answers its WHO."""
