@@ -19,20 +19,19 @@ _LINE_MAX_BYTES = 64 * 1024  # a longer line is shown in pieces
 
 
 class Results:
-    """Writes results to standard output as they come; raises Unwritable. `single`: there is only one executor."""
+    """Writes results to standard output as they come; raises Unwritable."""
 
-    def __init__(self, as_json: bool, single: bool) -> None:
+    def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._single = single
         self._output_fd = sys.stdout.fileno()
         self._escapes = os.isatty(self._output_fd)  # so that nobody else writes on the terminal
-        self._started: dict[tuple[object, int], tuple[int, bytes]] = {}
-        """The rank of each executor that has begun a line of output for a command, and that line."""
+        self._started: dict[tuple[object, int], tuple[bytes, bytes]] = {}
+        """The front and the beginning of a line of output, by command and executor."""
         self._split: dict[tuple[object, int], bytes] = {}
         """The first bytes of a character, by command and executor; the rest comes with the next part."""
 
-    def result(self, header: Header, payload: bytes, command: bytes) -> None:
-        """Write one result of `command`."""
+    def result(self, header: Header, payload: bytes, command: bytes, single: bool) -> None:
+        """Write one result of `command`. `single`: there is only one executor."""
         status, rank, ticket = header["status"], header["rank"], header["ticket"]
         assert isinstance(rank, int)
         assert isinstance(ticket, int)
@@ -50,26 +49,27 @@ class Results:
             return
         if status not in {"ok", "part"}:
             payload = b""  # the text of such an end goes to standard error
-        if self._single and not self._escapes:
+        if single and not self._escapes:
             self._write(payload)
             return
-        _, begun = self._started.pop(key, (rank, b""))
+        front = b"" if single else b"%d: " % rank
+        _, begun = self._started.pop(key, (front, b""))
         *lines, rest = (begun + payload).split(b"\n")
         if rest and (status != "part" or len(rest) > _LINE_MAX_BYTES):
             lines.append(rest)
         elif rest:
-            self._started[key] = rank, rest
+            self._started[key] = front, rest
         for line in lines:
-            self._line(rank, line)
+            self._line(front, line)
 
     def end(self, header: Header) -> None:
         """A command is done: write the unfinished lines of executors that left or were too late."""
         for key in [key for key in self._started if key[0] == header["id"]]:
             self._line(*self._started.pop(key))
 
-    def _line(self, rank: int, line: bytes) -> None:
+    def _line(self, front: bytes, line: bytes) -> None:
         text = shown(line).encode() if self._escapes else line
-        self._write((b"" if self._single else b"%d: " % rank) + text + b"\n")
+        self._write(front + text + b"\n")
 
     def _write(self, data: bytes) -> None:
         write_all(self._output_fd, data)

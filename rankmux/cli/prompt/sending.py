@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from ...aio import Counts, Receipt, RoutedResult
-from ...core.client.arguments import To
 from ...errors import ArgumentError, CommandRefused, LocalError, StateError
 from ..seat.seat import Answer, Seat
 from ..shared.event_lines import parse_line
 from ..shared.exit_codes import Exit
+from ..shared.targets import Target
 from ..shared.wording import counted, escaped
 from .folding import Gathering
 from .screen import Line, Screen
@@ -34,7 +34,7 @@ class Sending:
         self._screen = screen
         self._note = note
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[To, bytes]] = deque()
+        self._queue: deque[tuple[Target, bytes]] = deque()
         self._open: dict[asyncio.Task[None], Gathering] = {}
         self._due: set[Gathering] = set()
 
@@ -96,7 +96,7 @@ class Sending:
 
     # what comes back
 
-    async def _send(self, gathering: Gathering, to: To, payload: bytes) -> None:
+    async def _send(self, gathering: Gathering, to: Target, payload: bytes) -> None:
         async for answer in self._seat.answers(payload, to, results=True):
             self._tell(gathering, answer)
             self._screen.refresh()

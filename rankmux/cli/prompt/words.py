@@ -34,6 +34,7 @@ __all__ = [
 HELP = """\
 COMMAND          for all below you
 @next COMMAND    for the member directly below; @least: the least loaded one; @2: the one with rank 2
+@NAME COMMAND    for the one with that name; @web-*, @1-5,8, @!db-*, @ticket:N: those
 @@..., //...     a command that begins with @ or /
 /who             list the members
 /quit, Ctrl-D    leave
@@ -51,6 +52,7 @@ _CAUSES = {
     Cause.LEFT: "a member above you left",
     Cause.LOST: "a member above you was lost",
     Cause.EVICTED: "a member above you was evicted",
+    Cause.YIELDED: "a member above you stepped back",
 }
 _ENDS = {
     Status.FAILED: ("bad", "failed"),

@@ -26,7 +26,7 @@ __all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 _READ_BYTES = 256 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
-_FIELDS = {"rank", "ticket", "load", "name", "address"}
+_FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 
 
@@ -61,24 +61,39 @@ class HeldSeat:
         """The descriptor to wait on before `receive`."""
         return self._socket.fileno()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `receive` has something to give without reading."""
+        return bool(self._replies)
+
     def command(
-        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
-        """Send a command; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
+        """Send a command to `to` or those tickets; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
         ttl_ms = 0 if timeout_s is None else -int(-timeout_s * 1000 // 1)
-        self._send({"do": "command", "id": id_, "to": to, "results": results, "ttl_ms": ttl_ms}, payload)
+        if not isinstance(to, str):
+            payload = protocol.tickets_before(payload, to)
+        whom = to if isinstance(to, str) else len(to)
+        self._send({"do": "command", "id": id_, "to": whom, "results": results, "ttl_ms": ttl_ms}, payload)
 
     def who(self) -> list[dict[str, object]]:
         """All members. Raises ConnectionLost, TimeoutError."""
         self._send({"do": "who", "id": 0})
         self._socket.settimeout(_ANSWER_S)
-        while True:
-            for header, payload in self.receive():
-                match header.get("is"):
-                    case "members":
-                        return _members(payload)
-                    case "lost" | "unsent":
+        others, self._replies = self._replies, []
+        try:
+            while True:
+                replies = self.receive()
+                for number, (header, payload) in enumerate(replies):
+                    kind = header.get("is")
+                    if kind == "members" or (kind in {"lost", "unsent"} and header.get("id") == 0):
+                        others += replies[number + 1 :]
+                        if kind == "members":
+                            return _members(payload)
                         raise ConnectionLost(payload.decode(errors="replace"))
+                    others.append((header, payload))
+        finally:
+            self._replies = others
 
     def receive(self) -> list[tuple[Header, bytes]]:
         """The replies that one read completes. Raises ConnectionLost, ControlError, TimeoutError."""
@@ -152,12 +167,20 @@ class JoinedSeat:
         """The descriptor to wait on before `receive`."""
         return self._client.fileno()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `receive` has something to give without reading."""
+        return bool(self._replies)
+
     def command(
-        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
-        """Send a command; its replies carry `id_`. Raises TimeoutError."""
+        """Send a command to `to` or those tickets; its replies carry `id_`. Raises TimeoutError."""
+        keyword, tickets = (to, None) if isinstance(to, str) else ("all", to)
         try:
-            receipt = self._client.command(payload, to, results=results, timeout=timeout_s, required=True)
+            receipt = self._client.command(
+                payload, keyword, tickets=tickets, results=results, timeout=timeout_s, required=True
+            )
         except RankmuxError as error:
             self._replies.append(protocol.ended(id_, error, sent=True))
             return

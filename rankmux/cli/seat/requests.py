@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...aio import Counts, Receipt, RoutedResult
-from ...core.client.arguments import To
 from ...core.wire.codes import U32_MAX, RefusedCode
 from ...errors import LocalError, RankmuxError, StateError
+from ..shared.targets import Target, target_of
 from . import protocol
 from .protocol import ControlError, Header
 from .seat import Seat
@@ -26,11 +26,11 @@ def _number(header: Header, key: str) -> int:
     return value
 
 
-def _target(header: Header) -> To:
+def _target(header: Header, payload: bytes) -> tuple[Target | tuple[int, ...], bytes]:
     to = header.get("to")
     if isinstance(to, str) and to in {"all", "next", "least"}:
-        return to
-    return _number(header, "to")
+        return target_of(to), payload
+    return protocol.tickets_and_payload(_number(header, "to"), payload)
 
 
 class Requests:
@@ -69,7 +69,8 @@ class Requests:
         task.add_done_callback(self._tasks.discard)
 
     def _command(self, id_: int, header: Header, payload: bytes) -> None:
-        to, ttl_ms, results = _target(header), _number(header, "ttl_ms"), header.get("results")
+        to, payload = _target(header, payload)
+        ttl_ms, results = _number(header, "ttl_ms"), header.get("results")
         if id_ in self._open:
             raise ControlError(f"the id {id_} belongs to a command under way")
         if not isinstance(results, bool):
@@ -81,7 +82,9 @@ class Requests:
         self._open.add(id_)
         self._begin(self._answers(id_, to, results, ttl_ms, payload))
 
-    async def _answers(self, id_: int, to: To, results: bool, ttl_ms: int, payload: bytes) -> None:
+    async def _answers(
+        self, id_: int, to: Target | tuple[int, ...], results: bool, ttl_ms: int, payload: bytes
+    ) -> None:
         timeout_s = ttl_ms / 1000 if ttl_ms else None
         async for answer in self._seat.answers(payload, to, results=results, timeout_s=timeout_s):
             if self._closed:

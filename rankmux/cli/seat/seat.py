@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from ...aio import Client, Counts, Ended, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
-from ...core.client.arguments import To
 from ...core.client.backoff import Backoff
 from ...core.client.events import ExecuteRejected
-from ...errors import ConfigError, ConnectionLost, RankmuxError, StateError
+from ...core.wire.codes import RefusedCode
+from ...errors import CommandRefused, ConfigError, ConnectionLost, RankmuxError, StateError
 from ..shared.connection_flags import client_options
+from ..shared.targets import Target
 
 __all__ = ["Answer", "Incident", "Lost", "Seat"]
 
@@ -56,6 +57,7 @@ class Seat:
         self._handler = handler
         self._executing = asyncio.Event()
         self._entrance = asyncio.Lock()
+        self._exit = asyncio.Lock()
         self._timeout_s: float = arguments.connect_timeout
         self._backoff = Backoff() if reconnect else None
         self._step: asyncio.Task[None] | None = None
@@ -95,9 +97,16 @@ class Seat:
             await self._unless_left(asyncio.sleep(again_s))
 
     async def answers(
-        self, payload: bytes, to: To, *, results: bool, timeout_s: float | None = None
+        self,
+        payload: bytes,
+        to: Target | tuple[int, ...],
+        *,
+        results: bool,
+        timeout_s: float | None = None,
     ) -> AsyncIterator[Answer]:
         """Send a command: its receipt, then, with `results`, each result and the counts. An error is the last answer.
+
+        `to` may be the tickets of the executors, looked up before.
 
         A LocalError means that nothing was sent. Commands go out in the order in which this is first awaited.
         """
@@ -111,7 +120,16 @@ class Seat:
         try:
             self._unsent_size += len(payload)
             try:
-                receipt = await client.command(payload, to, results=results, timeout=timeout_s, required=True)
+                async with self._exit:  # no command overtakes one that is being looked up
+                    tickets = to if isinstance(to, tuple) else await self._looked_up(to)
+                receipt = await client.command(
+                    payload,
+                    to.keyword or "all" if isinstance(to, Target) else "all",
+                    tickets=tickets,
+                    results=results,
+                    timeout=timeout_s,
+                    required=True,
+                )
             finally:
                 self._unsent_size -= len(payload)
             yield receipt
@@ -122,6 +140,16 @@ class Seat:
                 yield receipt.counts
         except RankmuxError as error:
             yield error
+
+    async def _looked_up(self, to: Target) -> tuple[int, ...] | None:
+        """The tickets of a target; None for one that the server knows. Raises CommandRefused, ConnectionLost."""
+        if to.keyword is not None:
+            return None
+        members = await self.client.who()
+        found = to.find(((member.rank, member.ticket, member.name) for member in members), self.client.ticket)
+        if not found.below:
+            raise CommandRefused(0, RefusedCode.NO_TARGET, to.nobody)
+        return found.tickets
 
     async def leave(self) -> None:
         """Give the seat back. `incidents` ends."""

@@ -21,13 +21,13 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
     @classmethod
-    def of(cls, *, failed: int, rejected: int, expired: int, left: int) -> Exit:
+    def of(cls, *, failed: int, rejected: int, expired: int, left: int, cancelled: int = 0) -> Exit:
         """The code for a command, from the numbers of executors that ended in these ways; the others succeeded."""
         if rejected:
             return cls.REFUSED
         if expired:
             return cls.TIMED_OUT
-        return cls.FAILED if failed or left else cls.OK
+        return cls.FAILED if failed or left or cancelled else cls.OK
 
     @classmethod
     def without_connection(cls, error: Exception) -> Exit:

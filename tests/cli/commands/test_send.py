@@ -26,7 +26,7 @@ def test_all_six_exit_codes(scene):
     scene.work("exec sleep 100", "--grace", "0.1")
     assert scene.run("send", *to, 1, "print")[0] == 0
     assert scene.run("send", *to, 2, "print")[0] == 1
-    assert scene.run("send", *to, "nobody", "print")[0] == 2
+    assert scene.run("send", *to, "1,,2", "print")[0] == 2
     assert scene.run("send", *to, 3, "--timeout", "0.2", "print")[0] == 3
     assert scene.run("send", *to, 0, "print")[0] == 4
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -137,7 +137,9 @@ def test_json(scene):
     assert code == 1
     rows = json_lines(out)
     assert [row["status"] for row in rows] == ["part", "failed"]
-    assert {(row["command"], row["rank"], row["ticket"]) for row in rows} == {("print", 1, 2)}
+    assert {(row["command"], row["rank"]) for row in rows} == {("print", 1)}
+    [member] = json_lines(scene.run("who", "--seat", seat, "--json")[1])[0]["members"][1:]
+    assert {row["ticket"] for row in rows} == {member["ticket"]}
     assert base64.b64decode(rows[0]["output_base64"]) == b"\xff"
     assert rows[1]["output"] == "exit code 1"
 
@@ -211,8 +213,11 @@ def test_what_is_too_large_is_not_sent(scene):
     [
         [],
         ["--to", "all"],
-        ["--to", "-1", "x"],
         ["--to", "4294967296", "x"],
+        ["--to", "5-1", "x"],
+        ["--to", "1,", "x"],
+        ["--to", "ticket:x", "x"],
+        ["--to", "", "x"],
         ["--timeout", "0", "x"],
         ["--wai", "x"],
         ["--timeout", "x", "y"],
