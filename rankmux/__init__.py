@@ -10,21 +10,26 @@ if TYPE_CHECKING:
     from . import aio, codes, errors, wire
     from .client.callbacks import Handler
     from .client.client import Client
+    from .client.leading import Term
     from .client.receipt import Receipt, ReceivedCommand
-    from .core.client.events import Promoted
+    from .client.watching import Watch
+    from .core.client.events import LineChanged, Promoted
     from .core.client.received import Rejected, reject
     from .core.client.sent import Counts, RoutedResult
-    from .core.wire.codes import Cause, ErrorCode, RefusedCode, Status, Target
-    from .core.wire.frames import MemberInfo
+    from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
+    from .core.wire.frames import Baton, MemberInfo
     from .errors import RankmuxError
     from .server.server import Server
 
 __all__ = [
+    "Baton",
     "Cause",
+    "Change",
     "Client",
     "Counts",
     "ErrorCode",
     "Handler",
+    "LineChanged",
     "MemberInfo",
     "Promoted",
     "RankmuxError",
@@ -36,6 +41,8 @@ __all__ = [
     "Server",
     "Status",
     "Target",
+    "Term",
+    "Watch",
     "__version__",
     "aio",
     "codes",
@@ -47,11 +54,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Baton": "wire",
     "Cause": "codes",
+    "Change": "codes",
     "Client": "client.client",
     "Counts": "core.client.sent",
     "ErrorCode": "codes",
     "Handler": "client.callbacks",
+    "LineChanged": "core.client.events",
     "MemberInfo": "wire",
     "Promoted": "core.client.events",
     "RankmuxError": "errors",
@@ -63,6 +73,8 @@ _MODULES = {
     "Server": "server.server",
     "Status": "codes",
     "Target": "codes",
+    "Term": "client.leading",
+    "Watch": "client.watching",
     "reject": "core.client.received",
 }
 

@@ -1,17 +1,30 @@
 """The asyncio client, `rankmux.aio.Client`, and the names that programs with it need."""
 
-from ..core.client.events import Ended, ExecuteRejected, Promoted, Welcomed
+from ..core.client.events import (
+    Ended,
+    ExecuteRejected,
+    LineChanged,
+    Promoted,
+    SeatAbsent,
+    SeatLost,
+    SeatReturned,
+    Welcomed,
+)
 from ..core.client.received import Rejected, reject
 from ..core.client.sent import Counts, RoutedResult
-from ..core.wire.codes import Cause, ErrorCode, RefusedCode, Status, Target
-from ..core.wire.frames import MemberInfo
+from ..core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
+from ..core.wire.frames import Baton, MemberInfo
 from .client import Client
 from .events import Events
 from .handlers import Handler
+from .leading import Term
 from .receipt import Receipt, ReceivedCommand
+from .watching import Watch
 
 __all__ = [
+    "Baton",
     "Cause",
+    "Change",
     "Client",
     "Counts",
     "Ended",
@@ -19,6 +32,7 @@ __all__ = [
     "Events",
     "ExecuteRejected",
     "Handler",
+    "LineChanged",
     "MemberInfo",
     "Promoted",
     "Receipt",
@@ -26,8 +40,13 @@ __all__ = [
     "RefusedCode",
     "Rejected",
     "RoutedResult",
+    "SeatAbsent",
+    "SeatLost",
+    "SeatReturned",
     "Status",
     "Target",
+    "Term",
+    "Watch",
     "Welcomed",
     "reject",
 ]

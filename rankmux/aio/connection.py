@@ -383,6 +383,7 @@ class ClientConnection:
         self._failure = ConnectionLost("this client was closed")
         if self.link is not None:
             if stay:
+                self.link.send(lambda: None)
                 self.link.abort()
             else:
                 with suppress(StateError):

@@ -54,8 +54,16 @@ class Client(Membership):
     does something else.
 
     With `reconnect`, the next call that waits restores a lost connection: after 0.1 s to 5 s with full jitter, until
-    the token is wrong twice in a row. Commands that were under way raise ConnectionLost and are never sent again; the
-    new rank is the last in line.
+    the token is wrong twice in a row. Commands that were under way raise ResultsLost and are never sent again; without
+    a keep, the new rank is the last in line.
+
+    `keep_s` asks that the seat outlive a lost connection for that long (section 9); it implies `reconnect`, and brings
+    the client back to its rank. `keep_file` is a private file for the seat's secret, so that a program that was started
+    anew comes back, too; one program at a time may use it. `on_absent(error)`, `on_back(rank)` and
+    `on_seat_lost(ticket)` tell of the seat; without them, `on_lost` and `on_joined` are called for the first two.
+
+    With `observe` the client looks on without a seat (section 8): it has no rank, and only lists members and watches.
+    `watch` has each change of the line told, for `watch()`.
 
     Raises ConnectionLost when no server can be reached, ServerError (AuthError) when it refuses, ArgumentError.
     """

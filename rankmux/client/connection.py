@@ -111,8 +111,10 @@ class KeptConnection:
         self._bell.ring()
 
     def _take_seat_events(self) -> list[SeatEvent]:
-        events = list(self.inbox.seat_events)
-        self.inbox.seat_events.clear()
+        kept = self._options.kept
+        events = [] if kept is None else list(kept.news)
+        if kept is not None:
+            kept.news.clear()
         self.changes.extend(events)
         return events
 

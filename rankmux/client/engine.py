@@ -227,6 +227,7 @@ class Engine(KeptConnection):
             self._mend()
             if isinstance(opened, RankmuxError):
                 self._failure = opened
+                self._take_seat_events()
                 self._plan_retry()
             elif self.closed:
                 opened[0].close()

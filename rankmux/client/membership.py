@@ -98,7 +98,9 @@ class Membership(ABC):
         """Whether `close` has been called."""
 
     def __repr__(self) -> str:
-        state = "not connected" if self.rank is None else f"rank {self.rank} of {self.members}"
+        rank, state = self.rank, "not connected" if self.state == "none" else self.state
+        if rank is not None:
+            state = f"rank {rank} of {self.members}"
         return f"<{self._kind} {self.name!r} at {self.address}: {state}>"
 
     @property

@@ -158,7 +158,7 @@ def test_a_refused_command_in_a_task_group(run, server):
 
             async def together() -> None:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(ada.command("x"))
+                    group.create_task(ada.command("x", required=True))
                     group.create_task(ada.serve(shout))
                     group.create_task(everything(ada.events()))
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-ALL, ONE, NEXT = 0, 1, 2
+ALL, ONE, NEXT, SET = 0, 1, 2, 4
 
 
 @dataclass
@@ -231,11 +231,17 @@ class History:
                 )
 
     def _check_single(self, by_ticket: dict[int, Life]) -> None:
-        """A command to one member reaches exactly one member, the right one where that is known."""
+        """A command to one member reaches exactly one member, the right one if that is known; to SET, each once."""
         for seq, tickets in self.seen_by.items():
+            sender, _, target, arg, rank, _ = self.commands[seq]
+            if target == SET:
+                if len(set(tickets)) < len(tickets) or len(tickets) > arg or min(tickets) <= sender:
+                    self.violate(
+                        f"seq {seq}, which is for {arg} juniors of ticket {sender}, reached {tickets}"
+                    )
+                continue
             if len(tickets) > 1:
                 self.violate(f"seq {seq}, which is for one, reached {tickets}")
-            _, _, target, arg, rank, _ = self.commands[seq]
             wanted = {ONE: arg, NEXT: rank + 1}.get(target)
             life = by_ticket[tickets[0]]
             if wanted is not None and life.rank_at(seq) != wanted:

@@ -83,6 +83,7 @@ class Rig(Server):
         self.rss_slack = RSS_SLACK
         self._told_to_end = False
         self._peers: list[Peer] = []
+        self._secrets: list[bytes] = []
         self._paused = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         command = [

@@ -22,7 +22,9 @@ from ..protocol.frames import (
     MAX_PAYLOAD,
     QUIET,
     RESULTS,
+    TIED,
     Accepted,
+    Cancel,
     Command,
     Done,
     Error,
@@ -45,6 +47,7 @@ from ..protocol.frames import (
     encode,
 )
 
+TICKET = struct.Struct(">Q")
 HEAD = struct.Struct(">QIBI")  # sender's ticket, command number, target, arg
 REJOIN_S = (0.05, 1.0)
 SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
@@ -109,17 +112,24 @@ class Member:
         self.watch()
 
     def command(self, size: int | None = None) -> None:
-        """Send one command to a random target."""
+        """Send one command to a random target; some end early, by CANCEL or with this connection."""
         draw = self.crew.random
-        target = draw.choice((Target.ALL, Target.ALL, Target.ALL, Target.NEXT, Target.LEAST, Target.ONE))
+        target = draw.choice((*[Target.ALL] * 3, Target.NEXT, Target.LEAST, Target.ONE, Target.SET))
         arg = draw.randrange(60) if target == Target.ONE else 0
+        named = b""
+        if target == Target.SET:
+            arg = draw.randint(1, 6)
+            named = b"".join(TICKET.pack(self.ticket + n) for n in sorted(draw.sample(range(-3, 60), arg)))
         head = HEAD.pack(self.ticket, self.number, target, arg)
         size = draw.choice(SIZES) if size is None else size
         flags = draw.choice((0, 0, QUIET, RESULTS, RESULTS | QUIET)) if len(self.waiting) < 200 else 0
-        self.send(
-            Command(self.number, target, arg, flags, draw.randrange(500, 3000), head + filler(head, size))
-        )
+        if flags & RESULTS and draw.random() < 0.3:
+            flags |= TIED
+        ttl_ms = draw.randrange(500, 3000)
+        self.send(Command(self.number, target, arg, flags, ttl_ms, named + head + filler(head, size)))
         self.log("S", self.number, int(target), flags)
+        if draw.random() < 0.2:  # whether it waits or not
+            self.send(Cancel(max(0, self.number - draw.choice((0, 0, 1, 3)))))
         self.number += 1
 
     def read(self) -> None:
@@ -170,7 +180,7 @@ class Member:
                 if frame.status != Status.PART:
                     self.log("O", frame.id, frame.ticket, frame.status)
             case Done():
-                ends = (frame.ok, frame.failed, frame.rejected, frame.expired, frame.left)
+                ends = (frame.ok, frame.failed, frame.rejected, frame.expired, frame.left, frame.cancelled)
                 self.log("D", frame.id, *ends)
             case Members():
                 self.log("M", frame.seq, frame.total, *(seat.ticket for seat in frame.seats))

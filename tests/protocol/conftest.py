@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from .frames import WATCH
+from .peer import Peer
 from .process import Server, end_all, has_extension
 
 Serve = Callable[..., Server]
@@ -82,3 +84,9 @@ def serve(twin: str) -> Iterator[Serve]:
 
     yield start
     end_all(servers, Server.stop)
+
+
+@pytest.fixture(params=["observer", "member"])
+def watcher(request: pytest.FixtureRequest, room: Server) -> Peer:
+    """A watcher of either kind, the first in the room."""
+    return room.watch() if request.param == "observer" else room.join("eye", flags=WATCH)

@@ -355,23 +355,28 @@ class Model:
 
     def _return(self, turn: Turn) -> None:
         for connection, hello in turn.hellos:
-            secret = hello.resume[12:]
-            member = next((m for m in self.line if secret and m.secret == secret), None)
-            if member is None:
-                continue
-            self._forget([member.ticket])
-            if member.connection is not None:
-                self._out[member.connection].taken_over = True
-            member.connection, member.name = connection, hello.name
-            member.watches = bool(hello.flags & WATCH)
-            self.seq += 1
-            self._change(What.BACK, member, self._ranks_before[member.ticket], len(self.line))
-            last_seq = int.from_bytes(hello.resume[4:12])
-            for command in list(self._open.values()):
-                if member.ticket in command.owing and command.seq > last_seq:
-                    self._end(command, member.ticket, Status.LEFT)
-            rank = self.line.index(member)
-            self._out[connection].welcome = Greeting(1, member.ticket, self.seq, rank, len(self.line))
+            self._return_one(connection, hello)
+
+    def _return_one(self, connection: Hashable, hello: Hello) -> bool:
+        """Give a HELLO the seat that is held for its secret, if there is one."""
+        secret = hello.resume[12:]
+        member = next((m for m in self.line if secret and m.secret == secret), None)
+        if member is None:
+            return False
+        self._forget([member.ticket])
+        if member.connection is not None:
+            self._out[member.connection].taken_over = True
+        member.connection, member.name = connection, hello.name
+        member.watches = bool(hello.flags & WATCH)
+        self.seq += 1
+        rank = self.line.index(member)
+        self._change(What.BACK, member, self._ranks_before.get(member.ticket, rank), len(self.line))
+        last_seq = int.from_bytes(hello.resume[4:12])
+        for command in list(self._open.values()):
+            if member.ticket in command.owing and command.seq > last_seq:
+                self._end(command, member.ticket, Status.LEFT)
+        self._out[connection].welcome = Greeting(1, member.ticket, self.seq, rank, len(self.line))
+        return True
 
     def _come_back(self, yielding: dict[int, Yield], members: dict[int, Member]) -> None:
         for old, member in members.items():
@@ -386,6 +391,8 @@ class Model:
     def _join(self, turn: Turn) -> None:
         for connection, hello in turn.hellos:
             if self._out[connection].welcome is not None:
+                continue
+            if self._return_one(connection, hello):  # to the seat that another HELLO got just now
                 continue
             if len(self.line) == self.seats:
                 self._out[connection].full = True

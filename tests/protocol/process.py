@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .frames import OBSERVE, WATCH, Hello, Leave, resume
+from .frames import OBSERVE, WATCH, Hello, Leave, Write, resume
 from .peer import DEADLINE_S, Peer
 
 if TYPE_CHECKING:
@@ -84,10 +84,12 @@ class Server:
         self._peers.append(peer)
         return peer
 
-    def join(self, name: str = "", *, receive_buffer: int = 0, answers_pings: bool = True) -> Peer:
+    def join(
+        self, name: str = "", *, flags: int = 0, receive_buffer: int = 0, answers_pings: bool = True
+    ) -> Peer:
         """A new member."""
         peer = self.connect(receive_buffer=receive_buffer, answers_pings=answers_pings)
-        peer.hello(name)
+        peer.hello(name, flags=flags)
         return peer
 
     def keep(
@@ -133,7 +135,7 @@ class Server:
         self._peers.clear()
 
     def vacate(self) -> None:
-        """Wait until all seats are free."""
+        """Wait until all seats are free, and delete the baton."""
         self.release()
         for secret in self._secrets:
             keeper = self.connect()
@@ -143,6 +145,8 @@ class Server:
         self._secrets.clear()
         probe = self.join()
         probe.wait_for_total(1)
+        probe.send(Write(0))
+        probe.settle()
         probe.leave()
         probe.expect_close()
         self.release()

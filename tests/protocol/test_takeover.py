@@ -111,7 +111,7 @@ def test_what_the_old_one_sent_whole_counts(room: Server, first: str) -> None:
     seen = old.drain()
     assert isinstance(seen[-1], Error)
     assert seen[-1].code == Code.TAKEN_OVER
-    assert [type(frame) for frame in seen[:-1]] in ([Accepted, Members, Pong], [Accepted], [])
+    assert [type(frame) for frame in seen[:-1]] == [Accepted, Members, Pong]
 
 
 def test_commands_of_the_turn_reach_the_old_one(room: Server) -> None:
@@ -198,7 +198,7 @@ def test_two_hellos_with_the_secret_of_an_absent_one(room: Server) -> None:
     seen = first.drain()
     assert isinstance(seen[-1], Error)
     assert seen[-1].code == Code.TAKEN_OVER
-    assert all(isinstance(frame, Welcome) and frame.ticket == kept.ticket for frame in seen[:-1])
+    assert [frame.ticket for frame in seen[:-1] if isinstance(frame, Welcome)] == [kept.ticket]
     assert witness.who().total == 2
 
 
@@ -357,7 +357,7 @@ def test_the_keep_is_that_of_the_new_one(room: Server) -> None:
 
 
 def test_a_refused_command_of_the_old_one(room: Server) -> None:
-    """Section 9: what it is owed in that turn comes before TAKEN_OVER, if it comes."""
+    """Section 9: what is due to it in that turn comes before TAKEN_OVER."""
     old = room.keep(SECRET)
     witness = room.join()
     (new,) = door(room, witness)
@@ -367,7 +367,6 @@ def test_a_refused_command_of_the_old_one(room: Server) -> None:
     new.expect(Welcome)
     seen = old.drain()
     assert isinstance(seen[-1], Error)
-    assert [(frame.id, frame.code) for frame in seen if isinstance(frame, Refused)] in (
-        [(1, Refusal.NO_SUCH_RANK)],
-        [],
-    )
+    assert [(frame.id, frame.code) for frame in seen if isinstance(frame, Refused)] == [
+        (1, Refusal.NO_SUCH_RANK)
+    ]

@@ -41,14 +41,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_joins(event_log, caplog):
-    event_log.joined([Joined(7, 21, 0, 1, "ada"), Joined(8, 22, 1, 2, "")])
+    event_log.joined([Joined(7, 21, 0, 1, "ada", 1), Joined(8, 22, 1, 2, "", 2)])
     first, second = lines(caplog)
     assert [word in first for word in ("ada", "rank 0", "ticket 21")] == [True] * 3
     assert [word in second for word in ("(no name)", "rank 1", "ticket 22")] == [True] * 3
 
 
 def test_departures_with_their_own_reasons_then_the_ranking(event_log, caplog):
-    gone = [Departed(1, 5, 9, "bob", Cause.LEFT), Departed(3, 8, 9, "dan", Cause.LOST)]
+    gone = [Departed(1, 5, 9, "bob", Cause.LEFT, "a:1"), Departed(3, 8, 9, "dan", Cause.LOST, "a:1")]
     event_log.departed(gone, {8: "reset", 5: "left"})
     bob, dan, ranking = lines(caplog)
     assert ("bob" in bob, "rank 1" in bob, bob.endswith("left")) == (True, True, True)
@@ -63,10 +63,10 @@ def test_a_long_ranking_is_a_number(ranks, caplog):
     for members, shown in ((20, "19 x19"), (21, "21 members")):
         while len(ranks) < members:
             ranks.append(1000 + len(ranks), 1, f"x{len(ranks)}", "")
-        EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
+        EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT, "a:1")], {})
         assert lines(caplog)[-1].endswith(shown)
     ranks.remove(range(len(ranks)))
-    EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT)], {})
+    EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT, "a:1")], {})
     assert lines(caplog)[-1] == "ranking: no members"
 
 
@@ -94,7 +94,7 @@ def test_refusals_and_who_was_no_member(event_log, caplog):
 def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
     for now in (100.1, 100.2):
         event_log.tick(now)
-        event_log.joined([Joined(1, 1, 0, 1, "ada")] * 4)
+        event_log.joined([Joined(1, 1, 0, 1, "ada", 1)] * 4)
         event_log.refused([(1, RefusedCode.BUSY)])
     assert sum("joined" in line for line in lines(caplog)) == 3
     assert not event_log.left("joined")
@@ -104,7 +104,7 @@ def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
     told = lines(caplog)
     assert sorted(told) == ["command: 4 more in the last second", "joined: 5 more in the last second"]
     assert event_log.left("joined")
-    event_log.joined([Joined(1, 1, 0, 1, "ada")])
+    event_log.joined([Joined(1, 1, 0, 1, "ada", 1)])
     assert len(lines(caplog)) == 1
     event_log.tick(102.0)
     assert lines(caplog) == []

@@ -24,7 +24,7 @@ from ..support.embedded import Client, embedded, open_descriptors, to_all
 
 def test_step_by_step():
     before = open_descriptors()
-    server = Server(port=0, seats=3)
+    server = Server(port=0, seats=3, first_ticket=1)
     host, port = server.address
     assert (host, port > 0) == ("127.0.0.1", True)
     server.step(0)

@@ -47,6 +47,8 @@ HUGE: dict[str, Any] = {
     "turn_budget_frames": 1 << 22,
     "accept_budget": 100_000,
     "tls_handshake_budget": 100_000,
+    "keep_max_s": 86_400.0,
+    "observers_max": 100_000,
     "waiting_max": 1_000_000,
     "waiting_total_max": 1 << 40,
     "result_ttl_ms": 0xFFFF_FFFF,
@@ -55,7 +57,11 @@ HUGE: dict[str, Any] = {
     "log_lines_per_s": 1_000_000,
     "log_excerpt_bytes": 65_536,
 }
-NO_LIMIT = {"port": "a number that names something", "user_timeout_s": "the kernel judges; see the last test"}
+NO_LIMIT = {
+    "port": "a number that names something",
+    "first_ticket": "a number that names something",
+    "user_timeout_s": "the kernel judges; see the last test",
+}
 
 
 Probe = Callable[[Scene, Any], str]
@@ -118,6 +124,8 @@ LIMITS = [
     Limit("turn_budget_frames", 64, 64, 72, 640, "next turn", scenes.frames_in_a_turn),
     Limit("accept_budget", 3, 3, 4, 30, "next turn", scenes.connections_in_a_turn),
     Limit("tls_handshake_budget", 3, 3, 4, 9, "next turn", scenes.connections_in_a_turn, tls=True),
+    Limit("observers_max", 3, 3, 4, 30, "FULL", scenes.observers),
+    Limit("keep_max_s", 2.0, 1.9, 2.2, 30, "LOST", scenes.is_absent),
     Limit("waiting_max", 3, 3, 4, 30, "BUSY", scenes.commands_that_wait),
     Limit("waiting_total_max", 3, 3, 4, 30, "BUSY", scenes.commands_that_wait),
     Limit("result_ttl_ms", 2000, 1.9, 2.2, 30, "EXPIRED", scenes.result_stays_out),

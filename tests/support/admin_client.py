@@ -29,7 +29,7 @@ def turns_until(server: Server, done: Callable[[], Any]) -> None:
 @contextmanager
 def watched(**settings: object) -> Iterator[Server]:
     """A server on free ports, with an admin endpoint."""
-    server = Server(**{"port": 0, "admin": "0", "log_level": "error", **settings})
+    server = Server(**{"port": 0, "admin": "0", "first_ticket": 1, "log_level": "error", **settings})
     try:
         yield server
     finally:

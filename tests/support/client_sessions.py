@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rankmux.codes import NO_RANK
 from rankmux.core.client.events import Ended
 from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.errors import ProtocolViolation
@@ -19,6 +20,14 @@ def joined(rank: int = 2, members: int = 3, max_payload: int = 65536, **options:
         WELCOME._replace(rank=rank, members=members, max_payload=max_payload, capacity=1000).encode()
     )
     assert session.state is ClientState.JOINED
+    session.events()
+    return session
+
+
+def observing(**options: bool) -> ClientSession:
+    session = ClientSession("ada", observe=True, **options)
+    session.data_to_send()
+    session.receive_data(WELCOME._replace(ticket=0, rank=NO_RANK).encode())
     session.events()
     return session
 

@@ -122,6 +122,33 @@ class AioCommand:
         self._loop.run(self._command.finish(*result))
 
 
+class AioWatch:
+    def __init__(self, loop: Loop, watch: Any) -> None:
+        self._loop = loop
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.changes()
+
+    def changes(self, timeout: float | None = None) -> Iterator[Any]:
+        yield from _iterated(self._loop, self._watch.changes(timeout))
+
+
+class AioTerm:
+    def __init__(self, loop: Loop, term: Any) -> None:
+        self._loop = loop
+        self._term = term
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._term, name)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._loop.run(self._term.wait(timeout))
+
+
 class AioClient:
     def __init__(
         self,
@@ -160,6 +187,19 @@ class AioClient:
     def who(self) -> Any:
         return self._loop.run(self.aio.who())
 
+    def watch(self) -> AioWatch:
+        return AioWatch(self._loop, self._loop.run(self.aio.watch()))
+
+    def set_baton(self, note: Any) -> int:
+        return self._loop.run(self.aio.set_baton(note))
+
+    def step_down(self, drain_s: float = 0.0) -> int | None:
+        return self._loop.run(self.aio.step_down(drain_s))
+
+    @contextmanager
+    def lead(self, timeout: float | None = None) -> Iterator[AioTerm]:
+        yield AioTerm(self._loop, self._loop.run(self.aio.lead(timeout).__aenter__()))
+
     def serve(self, handler: Callable[..., Any] | None = None) -> None:
         self._loop.run(self.aio.serve(None if handler is None else self._threaded(handler)))
 
@@ -185,8 +225,8 @@ class AioClient:
     def wait_for_rank(self, *what: Any, **how: Any) -> bool:
         return self._loop.run(self.aio.wait_for_rank(*what, **how))
 
-    def close(self) -> None:
-        self._loop.run(self.aio.close())
+    def close(self, **how: Any) -> None:
+        self._loop.run(self.aio.close(**how))
 
 
 @contextmanager

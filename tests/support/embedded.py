@@ -20,12 +20,26 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from rankmux.codes import Target
+from rankmux.core.room.batch import BATON_WRITE
 from rankmux.core.room.dispatch import Observe
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Outcome, Turn
+from rankmux.server.connections.registry import Connections
 from rankmux.server.kernel.fanout import Ring
 from rankmux.server.server import Server
-from rankmux.wire import Command, ErrorFrame, Execute, Frame, Hello, Ping, Pong, Refused, Result, Welcome
+from rankmux.wire import (
+    Command,
+    ErrorFrame,
+    Execute,
+    Frame,
+    Hello,
+    Ping,
+    Pong,
+    Refused,
+    Result,
+    SetBaton,
+    Welcome,
+)
 
 from .history import History, split
 from .room_model import ModelTurn, RoomModel
@@ -47,31 +61,51 @@ class ModelledRoom(Room):
         self.owed: dict[int, list[Frame]] = defaultdict(list)
         self.arrived: dict[int, list[Command | Result]] = defaultdict(list)
         self.turns = 0
+        self.connections: Connections
 
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
         entry = turn.entry
         commands, results = entry.batch.entries()
         model_turn = ModelTurn(
             entry.clock_ms / 1000,
-            [(ticket, Command(*rest)) for ticket, *rest in commands],
+            [(ticket, _as_frame(*rest)) for ticket, *rest in commands],
             [(ticket, Result(*rest)) for ticket, *rest in results],
+            list(entry.cancels),
             {departure.ticket: departure.cause for departure in entry.departures},
+            list(entry.absences),
+            list(entry.yields),
             list(entry.joins),
             list(turn.queries),
             list(turn.pings),
             entry.judge,
             set(entry.slow),
+            set(self.connections.watchers),
         )
         for kind in (model_turn.commands, model_turn.results):
             for ticket, frame in kind:
                 self.arrived[ticket].append(frame)
         outcome = super().apply(turn, observe)
         self.model.apply(model_turn)
-        for ticket, frames in self.model.owed.items():
+        for ticket, frames in (self.model.owed | self.model.observed).items():
             self.owed[ticket] += frames
+        for joined in outcome.joined:
+            conn = self.connections.at(joined.handle)
+            if conn is not None and conn.watches:
+                self.owed[joined.ticket] += [c for c in self.model.changes if c.seq > joined.seq]
+        for key, conn in self.connections.observers.items():
+            if conn.watches:
+                answers = len(self.model.observed.get(key, []))
+                place = len(self.owed[key]) - answers
+                self.owed[key][place:place] = self.model.changes
         assert list(self.ranks.tickets) == [member.ticket for member in self.model.members]
         self.turns += 1
         return outcome
+
+
+def _as_frame(id_: int, target: int, arg: int, flags: int, ttl_ms: int, payload: bytes) -> Command | SetBaton:
+    return (
+        SetBaton(id_, payload) if target == BATON_WRITE else Command(id_, target, arg, flags, ttl_ms, payload)
+    )
 
 
 def out_of_the_way(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
@@ -200,7 +234,7 @@ class Client:
 
 
 class Embedded:
-    """A server and its clients, all in this thread."""
+    """A server and its clients, all in this thread. Tickets are counted from 1 unless `first_ticket` is set."""
 
     def __init__(
         self,
@@ -215,9 +249,10 @@ class Embedded:
                 "rankmux.server.server.Ring", partial(Ring, members_min=0)
             ),  # so that small rooms use it too
         ):
-            self.server = Server(port=0, selector=selector, **settings)
+            self.server = Server(port=0, selector=selector, **{"first_ticket": 1, **settings})
         assert isinstance(self.server.room, ModelledRoom)
         self.room = self.server.room
+        self.room.connections = self.server.connections
         self.clients: list[Client] = []
         self._pings = 0
 

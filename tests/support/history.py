@@ -79,8 +79,10 @@ class History:
         self.executed[frame.seq] = frame
 
     def _accepted(self, frame: Accepted) -> None:
+        if not frame.executors:  # a baton
+            assert (frame.rejected, frame.absent) == (0, 0)
+            return
         assert frame.seq > max(self.accepted, default=0)
-        assert frame.executors
         self.accepted[frame.seq] = frame
         if self.wants.pop(frame.id, False):
             assert frame.id not in self.open, "an id that still waits was taken twice"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rankmux._twin import TWIN
-from rankmux.codes import CommandFlag, RefusedCode, Status, Target
+from rankmux.codes import CommandFlag, HelloFlag, RefusedCode, Status, Target
 from rankmux.core.outbox import _PIECE_BYTES as PIECE_BYTES
 from rankmux.core.outbox import Outbox
-from rankmux.wire import Command, ErrorFrame, Hello, Leave, Ping, Pong, Refused, Routed
+from rankmux.wire import Command, ErrorFrame, Hello, Keep, Leave, Ping, Pong, Refused, Routed
 
 from .embedded import Client, Embedded
 
@@ -81,6 +81,25 @@ def seats(scene: Scene, amount: int) -> str:
         scene.rig.connect().send(Hello())
     scene.turns()
     return scene.closed()
+
+
+def observers(scene: Scene, amount: int) -> str:
+    for _ in range(amount):
+        scene.rig.connect().send(Hello(flags=HelloFlag.OBSERVE))
+    scene.turns()
+    return scene.closed()
+
+
+def is_absent(scene: Scene, amount: float) -> str:
+    """A member that asked for a keep of an hour is reset; the room gives its seat up when the limit is over."""
+    keeper = scene.rig.connect()
+    keeper.send(Hello("keeper", keep=Keep(3_600_000, 0, bytes(16))))
+    scene.rig.until(lambda: keeper.welcome, keeper)
+    keeper.reset()
+    scene.rig.until(lambda: "RESET" in scene.closed())
+    assert len(scene.rig.room) == 2
+    scene.wait(amount)
+    return "" if len(scene.rig.room) == 2 else "LOST"
 
 
 def payload(scene: Scene, amount: int) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rankmux.codes import FRAME_OVERHEAD, Cause, Change, CommandFlag, RefusedCode, Status, Target
-from rankmux.core.room.turn import Join
+from rankmux.core.room.turn import Join, Joined
 from rankmux.wire import (
     Accepted,
+    Baton,
     Changed,
     Command,
     Done,
@@ -28,17 +29,20 @@ from rankmux.wire import (
     SetBaton,
     Stop,
     Who,
+    Yielded,
 )
 
 ORDER = (
     Execute,
     Stop,
     Rank,
+    Baton,
     Changed,
     Accepted,
     Refused,
     Routed,
     Done,
+    Yielded,
     Members,
     Pong,
 )  # the kinds of frames that a member receives in a turn
@@ -53,6 +57,10 @@ class Member:
     name: str
     address: str
     absent: bool = False
+    secret: bytes = b""  # of a seat that is kept
+    keep_ms: int = 0
+    identity: str = ""
+    until_ms: int = 0  # when the keep of an absent one is over
 
 
 @dataclass
@@ -85,6 +93,8 @@ class ModelTurn:
     results: list[tuple[int, Result]] = field(default_factory=list)
     cancels: list[tuple[int, int]] = field(default_factory=list)
     departures: dict[int, Cause] = field(default_factory=dict)
+    absences: list[int] = field(default_factory=list)
+    yields: list[tuple[int, int]] = field(default_factory=list)
     joins: list[Join] = field(default_factory=list)
     queries: list[tuple[int, Who]] = field(default_factory=list)
     pings: list[tuple[int, bytes]] = field(default_factory=list)
@@ -107,6 +117,7 @@ class RoomModel:
         result_ttl_ms: int,
         waiting_total_max: int = 1 << 40,
         told_max_bytes: int = 1 << 20,
+        first_ticket: int = 1,
     ) -> None:
         self.seats = seats
         self.max_payload = max_payload
@@ -118,13 +129,18 @@ class RoomModel:
         self.waiting: list[Waiting] = []
         self.finished: list[Waiting] = []
         self.seq = 0
-        self.last_ticket = 0
+        self.last_ticket = first_ticket - 1
         self.owed: dict[int, list[Frame]] = {}
         self.observed: dict[int, list[Frame]] = {}
         self.changes: list[Changed] = []
         self.batons: list[tuple[int, int, bytes]] = []  # written in the last turn: (seq, writer, payload)
         self.departed: list[Member] = []
-        self.joined: list[Member] = []
+        self.places: list[Joined] = []  # of those that returned or joined
+        self.yielded: list[tuple[int, Joined]] = []
+        self.absent: list[int] = []
+        self.barred: list[Join] = []
+        self.baton: tuple[int, int, bytes] | None = None
+        self.clock_ms = 0
         self.full: list[Join] = []
         self.refused: list[tuple[int, int]] = []
         self.dropped = 0
@@ -135,7 +151,14 @@ class RoomModel:
 
     def deadline_ms(self) -> int | None:
         """When the next command expires."""
-        return min((waiting.deadline_ms for waiting in self.waiting if not waiting.expired), default=None)
+        moments = [waiting.deadline_ms for waiting in self.waiting if not waiting.expired]
+        moments += [member.until_ms for member in self.members if member.absent]
+        return min(moments, default=None)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a command or a keep is over."""
+        clock_ms = round(now * 1000)
+        return bool(self.due(now)) or any(m.absent and m.until_ms <= clock_ms for m in self.members)
 
     def due(self, now: float) -> list[int]:
         """The seqs that expire by `now`."""
@@ -152,6 +175,7 @@ class RoomModel:
         self.owed = {member.ticket: [] for member in self.members}
         self.observed, self.changes, self.batons = {}, [], []
         self.finished, self.refused, self.dropped = [], [], 0
+        self.clock_ms = max(self.clock_ms, round(turn.now * 1000))
         for ticket, result in turn.results:
             self._result(ticket, result)
         for waiting in [self._find(seq) for seq in (self.due(turn.now) if turn.judge else ())]:
@@ -170,10 +194,11 @@ class RoomModel:
             for sender, id_ in turn.cancels
             if sender == member.ticket
         ]
-        self._depart(turn.departures)
-        if self.departed or any(cancelled):
+        if any(cancelled):
             self._tell(turn.slow)
-        self._join(turn.joins)
+        self._move(turn)
+        if self.departed or self.places:
+            self._tell(turn.slow)
         for ticket in self.owed:
             if ticket in turn.watchers:
                 self.owed[ticket] += self.changes
@@ -187,6 +212,10 @@ class RoomModel:
             self._answers(ticket).append(Pong(payload))
         for frames in self.owed.values():
             frames.sort(key=lambda frame: ORDER.index(type(frame)))
+        for ticket, place in self.yielded:
+            if self.baton is not None and not place.rank:
+                at = [type(frame) for frame in self.owed[ticket]].index(Yielded)
+                self.owed[ticket].insert(at + 1, Baton(*self.baton))
 
     def _answers(self, ticket: int) -> list[Frame]:
         return self.owed[ticket] if ticket in self.owed else self.observed.setdefault(ticket, [])
@@ -311,6 +340,7 @@ class RoomModel:
             return
         self.seq += 1
         self.batons.append((self.seq, sender, baton.payload))
+        self.baton = self.batons[-1] if baton.payload else None
         self.owed[sender].append(Accepted(baton.id, self.seq, 0, 0, 0))
 
     def _stop(self, waiting: Waiting) -> list[int]:
@@ -330,7 +360,7 @@ class RoomModel:
         return False
 
     def _depart(self, causes: dict[int, Cause]) -> None:
-        before = list(self.members)
+        before, self.causes = self.before, causes
         self.departed = [member for member in before if member.ticket in causes]
         self.members = [member for member in before if member.ticket not in causes]
         for rank, member in enumerate(before):
@@ -351,17 +381,113 @@ class RoomModel:
             if ahead:
                 self.owed[member.ticket].append(Rank(self.seq, rank, len(self.members), ahead[-1]))
 
-    def _join(self, joins: list[Join]) -> None:
-        self.joined, self.full = [], []
-        for join in joins:
-            if len(self.members) == self.seats:
-                self.full.append(join)
+    def _move(self, turn: ModelTurn) -> None:
+        """Departures, absences, returns, yields, joins; then the baton."""
+        self.before = list(self.members)
+        self.places, self.yielded, self.absent, self.barred, self.full = [], [], [], [], []
+        tickets = [member.ticket for member in self.before]
+        returning = [m.ticket for m in self.before for join in turn.joins if self._is_that_of(m, join)]
+        causes = {ticket: cause for ticket, cause in turn.departures.items() if ticket in tickets}
+        for member in self.before:
+            over = turn.judge and member.absent and member.until_ms <= self.clock_ms
+            if over and member.ticket not in returning:
+                causes.setdefault(member.ticket, Cause.LOST)
+        yields = self._judge_yields(turn, {*causes, *returning, *turn.absences})
+        lost = [m for m in self.before if m.ticket in turn.absences and m.ticket not in causes]
+        causes |= {member.ticket: Cause.LOST for member in lost if not member.secret}
+        self._depart(causes | dict.fromkeys(yields, Cause.YIELDED))
+        for member in lost:
+            if member.secret:
+                self._disconnect(member)
+                member.absent, member.until_ms = True, self.clock_ms + member.keep_ms
+                member.handle = -1
+                self.absent.append(member.ticket)
+                self._event(Change.ABSENT, member)
+        held = [member.secret for member in self.members]
+        for join in turn.joins:
+            if join.secret and join.secret in held:
+                self._return(join)
+        for member in self.departed:
+            if member.ticket in yields:
+                place = replace(self._seat(replace(member)), keep_ms=0)  # YIELDED does not tell
+                self.yielded.append((member.ticket, place))
+                answer = Yielded(yields[member.ticket], place.seq, place.ticket, place.rank, place.members)
+                self.owed[member.ticket].append(answer)
+        for join in turn.joins:
+            if join.secret and join.secret in held:
                 continue
-            self.seq += 1
-            self.last_ticket += 1
-            self.members.append(Member(self.last_ticket, join.handle, join.name, join.address))
-            self.joined.append(self.members[-1])
-            self._change(Change.JOINED, self.members[-1], len(self.members) - 1)
+            if join.secret and join.secret in [member.secret for member in self.members]:
+                self._return(join)
+            elif len(self.members) == self.seats:
+                self.full.append(join)
+            else:
+                keep = (join.secret, join.keep_ms, join.identity) if join.secret else ()
+                member = Member(0, join.handle, join.name, join.address, False, *keep)
+                self.places.append(self._seat(member))
+        first = tickets[:1] != [member.ticket for member in self.members[:1]]
+        if self.baton is not None and self.members and first:
+            leader = self.members[0].ticket
+            if leader in tickets and leader not in [place.ticket for place in self.places]:
+                self.owed[leader].append(Baton(*self.baton))
+
+    def _is_that_of(self, member: Member, join: Join) -> bool:
+        return bool(join.secret) and (member.secret, member.identity) == (join.secret, join.identity)
+
+    def _judge_yields(self, turn: ModelTurn, void: Container[int]) -> dict[int, int]:
+        yields = {}
+        for rank, member in enumerate(self.before):
+            for ticket, id_ in turn.yields:
+                if ticket != member.ticket or ticket in void:
+                    continue
+                if all(junior.absent for junior in self.before[rank + 1 :]):
+                    self.owed[ticket].append(Refused(id_, RefusedCode.NO_TARGET, ""))
+                    self.refused.append((ticket, RefusedCode.NO_TARGET))
+                else:
+                    yields[ticket] = id_
+        return yields
+
+    def _disconnect(self, member: Member) -> None:
+        """Nothing waits for its connection any more."""
+        for waiting in [waiting for waiting in self.waiting if waiting.sender == member.ticket]:
+            if waiting.tied:
+                self._stop(waiting)
+            self.waiting.remove(waiting)
+
+    def _return(self, join: Join) -> None:
+        (member,) = [member for member in self.members if member.secret == join.secret]
+        if not self._is_that_of(member, join):
+            self.barred.append(join)
+            return
+        if not member.absent:
+            self._disconnect(member)
+        for waiting in self.waiting:
+            if waiting.seq > join.last_seq and waiting.owes(member.ticket):
+                waiting.untold[member.ticket] = Status.LEFT
+        member.handle, member.name, member.address = join.handle, join.name, join.address
+        member.keep_ms, member.absent = join.keep_ms, False
+        self._event(Change.BACK, member)
+        self.places.append(self._place(member, returned=True))
+
+    def _seat(self, member: Member) -> Joined:
+        self.seq += 1
+        self.last_ticket += 1
+        member.ticket = self.last_ticket
+        self.members.append(member)
+        self._change(Change.JOINED, member, len(self.members) - 1)
+        return self._place(member)
+
+    def _place(self, member: Member, *, returned: bool = False) -> Joined:
+        rank, members = self.members.index(member), len(self.members)
+        baton = b"" if rank or self.baton is None else Baton(*self.baton).encode()
+        keep_ms = member.keep_ms if member.secret else 0
+        facts = (member.handle, member.ticket, rank, self.seq, member.name, members)
+        return Joined(*facts, keep_ms, returned, baton)
+
+    def _event(self, what: Change, member: Member) -> None:
+        """It has the rank before any departure; of a newcomer, its own."""
+        self.seq += 1
+        line = self.before if member in self.before else self.members
+        self._change(what, member, line.index(member))
 
     def _change(self, what: Change, member: Member, rank: int) -> None:
         self.changes.append(Changed(self.seq, what, member.ticket, rank, len(self.members), member.name))

@@ -25,6 +25,8 @@ def as_turn(model_turn: ModelTurn, max_payload: int) -> Turn:
         assert entry.batch.feed(ticket, octets) == (len(octets), [])
     entry.cancels = list(model_turn.cancels)
     entry.departures = [Departure(ticket, cause) for ticket, cause in model_turn.departures.items()]
+    entry.absences = list(model_turn.absences)
+    entry.yields = list(model_turn.yields)
     entry.joins = list(model_turn.joins)
     return Turn(entry, list(model_turn.queries), list(model_turn.pings), watched=bool(model_turn.watchers))
 

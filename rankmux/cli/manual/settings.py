@@ -95,6 +95,16 @@ WHY: dict[str, dict[str, str]] = {
         "waiting_total_max": "One byte each, for all senders together.",
         "result_ttl_ms": "A sender that sets no limit must not wait forever for an executor that never answers.",
     },
+    "Seats": {
+        "keep_max_s": "A client asks for its own keep; a minute outlasts the restart of a program or a change of"
+        " network. While rank 0 is absent nobody leads, and an absent member takes a seat.",
+        "state": "Written by a clean stop, read and deleted by the next start: kept seats, tickets and the baton go on."
+        " It holds names, addresses and hashes of secrets, and is readable by its owner only.",
+        "observers_max": "Observers are in no count and pace nobody, but each costs a descriptor and, if it watches, a"
+        " frame for each event.",
+        "first_ticket": "Tickets serve as fencing tokens, so they must keep growing over restarts. Set it in tests, or"
+        " where the clock may have gone back.",
+    },
     "Closing and shutdown": {
         "drain_s": "The last frames should arrive, but a departing client must not hold a descriptor for long.",
         "shutdown_drain_s": "Queued data should arrive before a restart. A service manager must wait longer than"

@@ -26,10 +26,6 @@ from .events import (
     Promoted,
     RefusalReceived,
     ResultRouted,
-    SeatAbsent,
-    SeatEvent,
-    SeatLost,
-    SeatReturned,
     Yielded,
 )
 from .line import Line
@@ -58,15 +54,14 @@ class Inbox:
     `commands` are the EXECUTEs that nobody has run yet, by seq, each with the time it came; `running` are those that
     the driver has begun and not ended, for the server to cancel. Over the soft limit reading should stop; a driver that
     reads all the same has commands over the hard limit turned away: answered FAILED, so that their senders do not wait,
-    and counted. `promotions` keeps the last 1,024, and so do `seat_events`, of a seat that is kept, and `refusals`,
-    those of QUIET commands without results, which nobody waits for. `turned_away` counts until `take_turned_away`.
+    and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands without results,
+    which nobody waits for. `turned_away` counts until `take_turned_away`.
     """
 
     def __init__(self, session: ClientSession) -> None:
         self.commands: OrderedDict[int, tuple[ExecuteReceived, float]] = OrderedDict()
         self.running: dict[int, ExecutedCommand] = {}
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
-        self.seat_events: deque[SeatEvent] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
         self.turned_away = 0
         self._lines: list[ref[Line]] = []
@@ -193,8 +188,6 @@ class Inbox:
                 for id_ in event.ids:
                     if (progress := _alive(self._by_id.pop(id_, None))) is not None:
                         progress.error = ResultsLost("this client stepped back")
-            case SeatAbsent() | SeatReturned() | SeatLost():
-                self.seat_events.append(event)
             case Ended():
                 self._lose(event.error, event.kept)
             case _:

@@ -22,6 +22,8 @@ __all__ = ["KeptSeat", "SeatState"]
 _RESULTS_MAX = 1024
 _RESULTS_MAX_BYTES = 4 * 1024 * 1024
 _MARKS_MAX = 16
+_NEWS_MAX = 64
+_PING_MIN_S = 0.01  # whatever the server grants
 
 
 class SeatState(Enum):
@@ -45,7 +47,8 @@ class KeptSeat:
 
     `keep_s` is what the server has granted, 0.0 before WELCOME and where it keeps nothing: then all is as without a
     keep. `deadline_s` is when this client last showed a sign of life that the server has answered, plus the keep: the
-    server keeps the seat for longer than that. `generation` changes whenever what the seat owed has ended.
+    server keeps the seat for longer than that. `generation` changes whenever what the seat owed has ended. `news` holds
+    its last events, for a driver that takes them here.
     """
 
     def __init__(self, ms: int, secret: bytes, clock: Callable[[], float]) -> None:
@@ -54,6 +57,7 @@ class KeptSeat:
         self.ticket: int | None = None
         self.state = SeatState.NONE
         self.generation = 0
+        self.news: deque[SeatEvent] = deque(maxlen=_NEWS_MAX)
         self._ms = ms
         self._secret = secret
         self._clock = clock
@@ -105,7 +109,7 @@ class KeptSeat:
         self.ticket, self.state = frame.ticket, SeatState.PRESENT
         self.keep_s = min(frame.keep_ms, self._ms) / 1000
         self.deadline_s = self._begun_s + self.keep_s if self.keep_s else None
-        self._next_ping_s = self._begun_s + self.keep_s / 3
+        self._next_ping_s = self._begun_s + max(self.keep_s / 3, _PING_MIN_S)
         return event
 
     def yielded(self, ticket: int) -> None:
@@ -146,7 +150,7 @@ class KeptSeat:
         now_s = self._clock()
         if not self.keep_s or now_s < self._next_ping_s:
             return False
-        self._next_ping_s = now_s + self.keep_s / 3
+        self._next_ping_s = now_s + max(self.keep_s / 3, _PING_MIN_S)
         return True
 
     def overdue(self) -> SeatAbsent | None:

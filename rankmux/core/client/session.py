@@ -217,5 +217,6 @@ class ClientSession(Requests):
         self._events.append(Ended(error, self.kept.state is SeatState.ABSENT))
 
     def _tell(self, event: SeatEvent | None) -> None:
-        if event is not None:
+        if event is not None and self.kept is not None:
             self._events.append(event)
+            self.kept.news.append(event)

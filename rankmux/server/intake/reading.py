@@ -118,9 +118,23 @@ class Intake:
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
                     self._receive(conn, turn, now)
+        if self._descriptors.yielding:
+            self._look_behind_yields(turn, now)
         if self._outbox.full and self._descriptors.backlog:
             self._brake(now)
         return foreign
+
+    def _look_behind_yields(self, turn: Turn, now: float) -> None:
+        """A stream that has ended behind a YIELD ends in the same turn, and makes it void."""
+        for fd in self._descriptors.yielding:
+            conn = self._connections.at(fd)
+            if (
+                conn is not None
+                and conn.alive
+                and fd not in self._descriptors.partials
+                and conn.transport.at_end()
+            ):
+                self._on_event(conn, 0, turn, now)
 
     def _take_backlog(self, turn: Turn, now: float) -> None:
         """Give the members in the backlog their share, those that have waited longest first."""

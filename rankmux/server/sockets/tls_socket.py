@@ -144,6 +144,10 @@ class TlsSocket:
             self.read_on = WRITABLE
         return (b"".join(parts) if parts else None), work
 
+    def at_end(self) -> bool:
+        """As of Transport."""
+        return False
+
     def pending(self) -> int:
         """As of Transport."""
         if self._tls is None:

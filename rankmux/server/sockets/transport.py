@@ -58,6 +58,9 @@ class Transport(Protocol):
         The bytes are None when there are none yet, and empty at the end of the stream.
         """
 
+    def at_end(self) -> bool:
+        """Whether nothing but the end of the stream is left to read. Over TLS it is not known before reading."""
+
     def pending(self) -> int:
         """More than 0 if bytes that no selector tells of were received and not yet read."""
 
@@ -110,6 +113,13 @@ class PlainSocket(socket.socket):
             return self.recv(size), 0
         except (BlockingIOError, InterruptedError):
             return None, 0
+
+    def at_end(self) -> bool:
+        """As of Transport."""
+        try:
+            return not self.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
 
     def pending(self) -> int:
         """The selector tells of all of them."""

@@ -14,7 +14,7 @@ from rankmux.codes import FRAME_OVERHEAD, Cause, Change, Status, Target
 from rankmux.core.room.batch import OBSERVERS
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join
-from rankmux.wire import Changed, Command, Execute, Result, Who
+from rankmux.wire import Changed, Command, Execute, Result, SetBaton, Who
 
 from ...support.history import History, parse
 from ...support.room_model import ModelTurn, RoomModel
@@ -53,8 +53,13 @@ ANSWERS = choices(
     [False, False, False, True],
 )
 CANCELS = choices(INDEXES, [0, 1, 2, 3])
-DEPARTURES = choices(INDEXES, list(Cause))
-JOINS = choices(["", "ada", "x" * 64], ["", "[::1]:7117"])
+DEPARTURES = choices(INDEXES, [Cause.LEFT, Cause.LOST, Cause.EVICTED])
+YIELDS = choices(INDEXES, [0, 1, 2])
+BATONS = choices([0, 0, 0, 1], [0, 1], [0, 2, 41])
+SECRETS = [b"", b"", b"a" * 32, b"b" * 32, b"c" * 32, b"d" * 32]
+JOINS = choices(
+    ["", "ada", "x" * 64], ["", "[::1]:7117"], SECRETS, [1000, 2500], [0, 2, 5, 1000], ["", "", "", "cn"]
+)
 QUERIES = choices(INDEXES, range(8), [0, 1, 2, 100, 0xFFFF_FFFF])
 PINGS = choices(INDEXES, [b"", b"p"])
 
@@ -83,22 +88,39 @@ class RoomMachine(RuleBasedStateMachine):
         self.handles = 0
         self.histories: dict[int, History] = {}
         self.asked: list[tuple[int, int]] = []  # (executor's ticket, seq) that may be answered
-        self.apply(ModelTurn(joins=[self.join("", "") for _ in range(seats)]))
+        self.apply(ModelTurn(joins=[self.join("", "", SECRETS[i % 6]) for i in range(seats)]))
 
     def member(self, index: int) -> int:
-        """The ticket of a member."""
+        """The ticket of a member, present or absent."""
         return self.model.members[index % len(self.model.members)].ticket
 
-    def join(self, name: str, address: str) -> Join:
+    def present(self, index: int) -> int:
+        """The ticket of a member that has a connection, if there is one."""
+        tickets = [member.ticket for member in self.model.members if not member.absent]
+        return tickets[index % len(tickets)] if tickets else 10**9
+
+    def join(
+        self,
+        name: str,
+        address: str,
+        secret: bytes = b"",
+        keep_ms: int = 1000,
+        back: int = 0,
+        identity: str = "",
+    ) -> Join:
+        """With a secret it returns, or asks for a keep; `back` events before now it received its last EXECUTE."""
         self.handles += 1
-        return Join(self.handles, name, address)
+        if not secret:
+            return Join(self.handles, name, address)
+        last_seq = max(0, self.model.seq - back)
+        return Join(self.handles, name, address, secret, keep_ms, last_seq, identity)
 
     def result(self, index: int, which: int, status: Status, stray: bool) -> tuple[int, Result]:
         """Mostly an answer to a received command; otherwise to one that went to other members, or to none."""
-        members = [member.ticket for member in self.model.members]
+        members = [member.ticket for member in self.model.members if not member.absent]
         asked = [(ticket, seq) for ticket, seq in self.asked if ticket in members]
         if stray or not asked:
-            return self.member(index), Result(max(1, self.model.seq - which), status, b"")
+            return self.present(index), Result(max(1, self.model.seq - which), status, b"")
         ticket, seq = asked[-1 - which % len(asked)]
         if status != Status.PART:
             self.asked.remove((ticket, seq))
@@ -109,7 +131,10 @@ class RoomMachine(RuleBasedStateMachine):
         commands=st.lists(COMMANDS, max_size=5),
         answers=st.lists(ANSWERS, max_size=5),
         cancels=few(CANCELS),
+        batons=few(BATONS),
         departures=few(DEPARTURES),
+        absences=few(st.sampled_from(INDEXES)),
+        yields=few(YIELDS),
         joins=few(JOINS),
         queries=few(QUERIES),
         pings=few(PINGS),
@@ -119,17 +144,37 @@ class RoomMachine(RuleBasedStateMachine):
         observed=st.booleans(),
     )
     def turn(
-        self, commands, answers, cancels, departures, joins, queries, pings, later, slow, watchers, observed
+        self,
+        commands,
+        answers,
+        cancels,
+        batons,
+        departures,
+        absences,
+        yields,
+        joins,
+        queries,
+        pings,
+        later,
+        slow,
+        watchers,
+        observed,
     ):
         self.now += later
         turn = ModelTurn(self.now)
-        turn.commands = [(self.member(index), self.command(*command)) for index, *command in commands]
+        turn.commands = [(self.present(index), self.command(*command)) for index, *command in commands]
+        turn.commands += [(self.present(index), SetBaton(id_, bytes(size))) for index, id_, size in batons]
         turn.results = [self.result(*answer) for answer in answers]
-        turn.cancels = [(self.member(index), id_) for index, id_ in cancels]
+        turn.cancels = [(self.present(index), id_) for index, id_ in cancels]
         turn.departures = {self.member(index): cause for index, cause in departures}
+        turn.absences = list({self.present(index) for index in absences} - {10**9})
+        turn.yields = list({self.present(index): id_ for index, id_ in yields}.items())
         turn.joins = [self.join(*join) for join in joins]
-        turn.queries = [(self.member(index), Who(index, first, count)) for index, first, count in queries]
-        turn.pings = [(self.member(index), payload) for index, payload in pings]
+        tickets = [member.ticket for member in self.model.members]
+        turn.queries = [(self.present(index), Who(index, first, count)) for index, first, count in queries]
+        turn.pings = [(self.present(index), payload) for index, payload in pings]
+        for asked in (turn.queries, turn.pings, turn.results, turn.commands):
+            asked[:] = [entry for entry in asked if entry[0] in tickets]
         turn.slow = {self.member(index) for index in slow}
         turn.watchers = {self.member(index) for index in watchers}
         if observed:
@@ -158,11 +203,32 @@ class RoomMachine(RuleBasedStateMachine):
         other.load(self.room.dump())
         assert other.dump() == self.room.dump()
         self.room = other
+        self.elsewhere()
+
+    @rule()
+    def restart(self):
+        """The server stops and starts again: kept seats are absent from now on, nothing waits."""
+        other = Room(*self.limits)
+        other.load(self.room.retire(set()))
+        other.wake(round(self.now * 1000))
+        self.room = other
+        model = self.model
+        staying = [member for member in model.members if member.secret]
+        model.seq += len(model.members) - len(staying)
+        model.members, model.waiting = staying, []
+        model.clock_ms = round(self.now * 1000)
+        for member in staying:
+            member.absent, member.until_ms = True, model.clock_ms + member.keep_ms
+        self.histories = {member.ticket: self.histories[member.ticket] for member in staying}
+        self.elsewhere()
+
+    def elsewhere(self) -> None:
+        """No member is connected here; of commands that no executor owes anything to, none is left to expire."""
         for member in self.model.members:
             member.handle = -1
         for waiting in self.model.waiting:
             if not any(waiting.owes(ticket) for ticket in waiting.ranks):
-                waiting.expired = True  # nothing is left to expire
+                waiting.expired = True
 
     @precondition(lambda self: not self.model.members)
     @rule()
@@ -173,15 +239,18 @@ class RoomMachine(RuleBasedStateMachine):
         self.whole = False
         told: list[int] = []
         real_turn = as_turn(turn, self.model.max_payload)
-        due = turn.judge and bool(self.model.due(turn.now))
+        due = turn.judge and self.model.is_due(turn.now)
         assert self.room.is_due(real_turn.entry) == (due or self.model.has_news(turn.slow))
         before = self.model.seq
+        absent = [member.ticket for member in self.model.members if member.absent]
         self.line = [member.ticket for member in self.model.members]
         outcome = self.room.apply(real_turn, lambda *args: told.append(args[3]))
         self.model.apply(turn)
         model = self.model
         # the output for each member, byte by byte
         got = owed(outcome, turn.watchers)
+        for ticket in absent:  # nothing is sent to them: what is shared is theirs too
+            del got[ticket], model.owed[ticket]
         assert got == model.owed
         observed = outcome.deliveries.observed
         assert {key: parse(bytes(frames)) for key, frames in observed.items()} == model.observed
@@ -193,21 +262,18 @@ class RoomMachine(RuleBasedStateMachine):
                 assert changes == [change for change in model.changes if change.seq > joined.seq]
         # the outcome that the server receives
         assert [(d.ticket, d.cause) for d in outcome.departed] == [
-            (m.ticket, turn.departures[m.ticket]) for m in model.departed
+            (m.ticket, model.causes[m.ticket]) for m in model.departed
         ]
-        assert [(j.handle, j.ticket, j.name) for j in outcome.joined] == [
-            (m.handle, m.ticket, m.name) for m in model.joined
-        ]
-        firsts = len(model.members) - len(model.joined), model.seq - len(model.joined) + 1
-        assert [(j.rank, j.seq) for j in outcome.joined] == [
-            (firsts[0] + i, firsts[1] + i) for i in range(len(model.joined))
-        ]
+        assert outcome.joined == model.places
+        assert outcome.yielded == model.yielded
+        assert (outcome.absent, outcome.barred) == (model.absent, model.barred)
         assert outcome.full == model.full
         assert outcome.refused == model.refused
         assert outcome.dropped_results == model.dropped
         assert outcome.settled == len(model.finished)
         assert outcome.commands == len(told)
-        assert told == list(range(before + 1, before + 1 + len(told)))
+        dispatched = sorted(told + [seq for seq, _, _ in model.batons])
+        assert dispatched == list(range(before + 1, before + 1 + len(dispatched)))
         # each ALL command is stored once in the shared frames
         everybody = {f for frames in got.values() for f in frames if isinstance(f, Execute)}
         shared = outcome.deliveries.executes
@@ -224,8 +290,11 @@ class RoomMachine(RuleBasedStateMachine):
             self.asked += [(ticket, f.seq) for f in frames if isinstance(f, Execute) and f.flags]
         for member in model.departed:
             del self.histories[member.ticket]
-        for joined in outcome.joined:
-            self.histories[joined.ticket] = History(joined.ticket, joined.rank, unique_ids=False)
+        for joined in [*outcome.joined, *(place for _, place in outcome.yielded)]:
+            if joined.returned and joined.ticket in self.histories:
+                self.histories[joined.ticket].rank = joined.rank
+            else:
+                self.histories[joined.ticket] = History(joined.ticket, joined.rank, unique_ids=False)
         self.whole = True
 
     def follow(self, frames: Sequence[Any], before: int) -> None:
@@ -236,7 +305,10 @@ class RoomMachine(RuleBasedStateMachine):
         known = self.line
         for change in changes:
             assert before < change.seq <= self.model.seq
-            if change.what == Change.JOINED:
+            if change.what in (Change.ABSENT, Change.BACK):
+                assert change.ticket in known
+                assert change.ticket not in self.line or self.line[change.rank] == change.ticket
+            elif change.what == Change.JOINED:
                 known = [*known, change.ticket]
                 assert (change.rank, change.members) == (len(known) - 1, len(known))
             else:
@@ -255,7 +327,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert (len(room), room.seq, room.waiting) == (len(model.members), model.seq, len(model.waiting))
         assert room.next_deadline_ms() == model.deadline_ms()
         for rank, member in enumerate(model.members):
-            assert self.histories[member.ticket].rank == rank
+            assert member.absent or self.histories[member.ticket].rank == rank
 
     def teardown(self):
         """All remaining members depart: the room must hold nothing after that."""

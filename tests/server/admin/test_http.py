@@ -11,7 +11,7 @@ def test_a_request_is_given_out_once_it_is_whole():
     exchange = Exchange(True)
     said = [exchange.receive_data(GET[i : i + 1]) for i in range(len(GET))]
     assert said[:-1] == [None] * (len(GET) - 1)
-    assert said[-1] == Request("/room.json", {"first": "3", "sort": "load"})
+    assert said[-1] == Request("GET", "/room.json", {"first": "3", "sort": "load"})
 
 
 def test_the_connection_goes_on_after_an_answer():
@@ -28,7 +28,7 @@ def test_what_came_behind_a_request_is_given_out_after_its_answer():
     exchange = Exchange(True)
     assert isinstance(exchange.receive_data(GET + GET.replace(b"room", b"live")), Request)
     exchange.send(text_answer(200, "ok"))
-    assert exchange.next_request() == Request("/live.json", {"first": "3", "sort": "load"})
+    assert exchange.next_request() == Request("GET", "/live.json", {"first": "3", "sort": "load"})
     exchange.send(text_answer(200, "ok"))
     assert exchange.next_request() is None
 
@@ -38,7 +38,7 @@ def test_what_came_behind_a_request_is_given_out_after_its_answer():
     [
         (b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
-        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 403),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n", 413),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -80,3 +80,17 @@ def test_who_wants_no_more_gets_no_more(head):
     assert isinstance(exchange.receive_data(head), Request)
     exchange.send(text_answer(200, "ok"))
     assert exchange.closing
+
+
+def test_who_may_act_may_post():
+    exchange = Exchange(True, may_act=True)
+    post = b"POST /kick?ticket=3 HTTP/1.1\r\nHost: localhost\r\n"
+    assert exchange.receive_data(post + b"Content-Length: 0\r\n\r\n") == Request(
+        "POST", "/kick", {"ticket": "3"}
+    )
+    sent = exchange.send(Answer(204, "text/plain", b""))
+    assert sent.startswith(b"HTTP/1.1 204")
+    assert not exchange.closing, "and it goes on"
+    refused = exchange.receive_data(post + b"Content-Length: 3\r\n\r\nabc")
+    assert isinstance(refused, Answer)
+    assert (refused.status, exchange.closing) == (413, True)

@@ -8,12 +8,20 @@ from rankmux.codes import Cause, ErrorCode
 from rankmux.server.connections.closes import Close, CloseReason, Closes
 
 LEFT = {CloseReason.LEFT, CloseReason.END_OF_STREAM}
+KEEPING = {"END_OF_STREAM", "CUT", "RESET", "SILENT", "TLS"}
 LOST = {CloseReason.CUT, CloseReason.RESET, CloseReason.SILENT}
 
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
 def test_the_cause_that_juniors_are_told(reason):
     assert reason.cause == (Cause.LEFT if reason in LEFT else Cause.LOST if reason in LOST else Cause.EVICTED)
+
+
+@pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
+def test_what_a_kept_seat_outlives(reason):
+    """No LEAVE, and no ERROR."""
+    assert reason.keeps == (reason.name in KEEPING)
+    assert not (reason.keeps and reason.code)
 
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)

@@ -16,6 +16,7 @@ ROADS: dict[State, tuple[Step, ...]] = {
     State.GREETING: (Step.SECURE,),
     State.JOINING: (Step.SECURE, Step.HELLO),
     State.MEMBER: (Step.SECURE, Step.HELLO, Step.SEAT),
+    State.OBSERVER: (Step.SECURE, Step.HELLO, Step.OBSERVE),
     State.BROKEN: (Step.SECURE, Step.HELLO, Step.SEAT, Step.BREAK),
     State.ENDED: (Step.END,),
     State.ENDING: (Step.END, Step.FAREWELL),
@@ -26,10 +27,11 @@ LEGAL = {
     (State.HANDSHAKE, Step.SECURE): State.GREETING,
     (State.GREETING, Step.HELLO): State.JOINING,
     (State.JOINING, Step.SEAT): State.MEMBER,
+    (State.JOINING, Step.OBSERVE): State.OBSERVER,
     (State.MEMBER, Step.BREAK): State.BROKEN,
     (State.ENDED, Step.FAREWELL): State.ENDING,
     (State.ENDING, Step.FLUSH): State.LINGERING,
-    **{(state, Step.END): State.ENDED for state in list(State)[:5]},
+    **{(state, Step.END): State.ENDED for state in list(State)[:6]},
     **{(state, Step.DROP): State.DEAD for state in (State.ENDED, State.ENDING, State.LINGERING)},
 }
 
@@ -73,7 +75,7 @@ def test_every_state_can_be_reached_and_ends_dead() -> None:
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 def test_it_lives_until_it_ends(state: State) -> None:
-    assert connection(state).alive == (state in list(State)[:5])
+    assert connection(state).alive == (state in list(State)[:6])
 
 
 def test_its_key_is_nobody_elses() -> None:
