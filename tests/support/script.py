@@ -134,7 +134,10 @@ class Stage:
         self.port = self.server.address[1]
 
     def start(self, subcommand: str, *arguments: object, **options: object) -> Script:
-        return self._stack.enter_context(Script(subcommand, "--port", self.port, *arguments, **options))
+        whose = () if "--name" in arguments else ("--name", "")
+        return self._stack.enter_context(
+            Script(subcommand, "--port", self.port, *whose, *arguments, **options)
+        )
 
     def joined(self, subcommand: str, *arguments: object, **options: object) -> Script:
         """A script that has its rank."""

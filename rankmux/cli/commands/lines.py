@@ -178,14 +178,16 @@ class Lines:
                     self._say(f"Sent to {counted(answer.executors)}: {text}")
                     if answer.rejected:
                         self._say(f"Rejected for {counted(answer.rejected)} above you: {text}")
+                    if answer.absent:
+                        self._say(f"Passed over, absent: {counted(answer.absent)}: {text}")
                 case RoutedResult():
                     if line := result_text(answer):
                         self._say(line)
-                case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
+                case Counts():
                     assert receipt is not None
                     self._receipts[receipt] = f"Done, {counts_text(answer)}: {text}"
                     self._say_done()
-                    self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
+                    self._note(Exit.of_counts(answer))
                 case CommandRefused():
                     self._say(f"Refused, {shown(answer.text.encode())}: {text}")
                     self._note(Exit.REFUSED)

@@ -11,7 +11,7 @@ from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
 from ..shared.flags import add_seat_flag, seconds, subcommand_parser
-from ..shared.signals import interrupt
+from ..shared.signals import Interrupts, interrupt
 from ..shared.streams import Unwritable, put
 from ..shared.targets import EXPECTED, Target, target_of
 from ..shared.wording import complain, counted, escaped, unwritten, why
@@ -28,6 +28,7 @@ _EXAMPLES = """\
   rankmux-client send --wait --timeout 5 status        # and prints results as they come
   rankmux-client send --to next --wait backup now      # to the one directly below
   rankmux-client send --to 'web-*' --dry-run           # who would get it
+  rankmux-client send --fold uname -r                  # equal outputs once
   printf 'drain\\nrestart\\n' | rankmux-client send --wait -
 """
 _EXIT_CODES = """\
@@ -35,9 +36,11 @@ _EXIT_CODES = """\
   1  an executor failed, or left before it answered; or standard output cannot be written
   2  wrong usage, or a payload that is too large
   3  an executor did not answer in time
-  4  refused: nobody is below, or none of those that --to names; or an executor rejected it
+  4  refused: nobody is below, or none of those that --to names; or an executor rejected it; with --strict: some of
+     those that --to names were passed over
   5  no connection: not reachable, server full, wrong token, or lost
-  130  ended by Ctrl-C or SIGTERM
+  130  ended by Ctrl-C or SIGTERM; with --wait, the first one cancels the commands, waits up to 2 s for the end of
+       their executors and shows what has come, and the second ends at once
 With several commands, the largest.
 """
 
@@ -56,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "Sends a command to members below the seat. The words of COMMAND are joined by a space; where COMMAND is -,"
         " each line of standard input is a command, and up to 64 are under way at a time. With --wait, results go to"
         " standard output as they come: those of a single executor unchanged, those of several line by line, each line"
-        " after the executor's rank. Everything else goes to standard error.",
+        " after the executor's rank and name. Everything else goes to standard error.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -85,8 +88,21 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="results as JSON, one object per line: command, rank, ticket, status (part, ok, failed, rejected,"
-        " expired, left), output (output_base64 where it is not UTF-8)",
+        help="results as JSON, one object per line: command, id, seq, status (part, ok, failed, rejected, expired,"
+        " left, cancelled), rank, ticket, name; for part and ok, output (output_base64 where it is not UTF-8); for an"
+        " end, exit_code and error. The last line of a command has the status done (or refused, unsent, lost; sent"
+        " without --wait), counts, executors, and rejected and absent, the members that were passed over",
+    )
+    parser.add_argument(
+        "--fold",
+        action="store_true",
+        help="wait for the results, and print equal outputs once, with the ranks and names of their executors",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 4 also when members that --to names do not get it, as they are above the seat, absent, or not"
+        " there; they are reported in any case",
     )
     add_seat_flag(parser)
     add_connection_flags(parser)
@@ -100,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = own.parse_args(argv)
     if not arguments.command and not arguments.dry_run:
         own.error("the following arguments are required: COMMAND")
+    if arguments.fold and arguments.json:
+        own.error("--fold is for people, --json for programs: give one of them")
+    arguments.wait = arguments.wait or arguments.fold
     interrupt()
     try:
         channel = open_channel(arguments)
@@ -110,10 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("the seat is not connected to its server now")
         return Exit.NOT_CONNECTED
     try:
+        interrupts = Interrupts()
         if arguments.dry_run:
             code = _dry_run(arguments.to, channel, as_json=arguments.json)
         else:
-            code = Sending(arguments, channel, channel.max_payload, sys.stdin.fileno()).run()
+            code = Sending(arguments, channel, channel.max_payload, sys.stdin.fileno(), interrupts).run()
     except Unwritable as error:
         unwritten(error)
         code = Exit.FAILED

@@ -44,11 +44,12 @@ def parser() -> argparse.ArgumentParser:
     parser = subcommand_parser(
         "work",
         "Joins, and runs PROGRAM for each command from a member above. PROGRAM reads the command's payload from its"
-        " standard input; no shell sees it. Its standard output goes back as partial results, its exit code as OK (0)"
+        " standard input; no shell sees it. Its output and errors go back as partial results, its exit code as OK (0)"
         " or FAILED. Its environment has RANKMUX_RANK, RANKMUX_SENDER_RANK, RANKMUX_SEQ, RANKMUX_DEADLINE (seconds"
         " left; unset when there is no limit), and RANKMUX_SEAT, so that `send` and `who` in it use this seat. At the"
-        " deadline its process group gets SIGTERM, and SIGKILL after --grace. When --reconnect replaces a lost"
-        " connection, running programs continue to their deadlines; their senders were told LEFT.",
+        " deadline, and when its sender cancels the command, its process group gets SIGTERM, and SIGKILL after --grace."
+        " When --reconnect replaces a lost connection, running programs continue to their deadlines; their senders"
+        " were told LEFT.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -67,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
         " file names. May be given several times; other commands are answered REJECTED",
     )
     parser.add_argument(
-        "--with-errors",
+        "--local-errors",
         action="store_true",
-        help="send back PROGRAM's standard error too (default: it goes to the standard error of `work`)",
+        help="leave PROGRAM's standard error on that of `work` (default: it goes back with the output)",
     )
     parser.add_argument(
         "--max-output",
@@ -132,9 +133,9 @@ class _Work(Holding):
         try:
             await self._places.acquire()
         except asyncio.CancelledError:
-            self.say(
-                f"Expired, command {command.seq} of rank {command.sender_rank}: {brief(command.payload)}"
-            )
+            end = "Cancelled" if command.cancelled else "Expired"
+            text = brief(command.payload)
+            self.say(f"{end}, command {command.seq} of rank {command.sender_rank}: {text}")
             raise
         finally:
             self._waiting -= 1
@@ -172,7 +173,7 @@ class _Work(Holding):
                 self.environment(**about),
                 payload=command.payload,
                 with_output=True,
-                with_errors=self._arguments.with_errors,
+                with_errors=not self._arguments.local_errors,
             )
         except OSError as error:
             reason = escaped(f"cannot run {program[0]}: {error.strerror}")  # an argument need not be UTF-8
@@ -183,7 +184,7 @@ class _Work(Holding):
         try:
             ended = await finish_command(child, command, self._arguments.max_output)
         finally:
-            self.say(f"Command {command.seq}, {ended}: {text}")
+            self.say(f"Command {command.seq}, {'cancelled' if command.cancelled else ended}: {text}")
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         self._promoted_hook.run(**({"rank_before": event.before} if isinstance(event, Promoted) else {}))

@@ -8,18 +8,23 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
     sender:  {"do": "command", "id": 1, "to": "all", "results": true, "ttl_ms": 5000, "size": 5}  and 5 bytes
              `to` is "all", "next", "least", or the number n of executors, whose tickets are the first 8 * n bytes;
              the sender chooses `id`, one that none of its open commands has
+             {"do": "cancel", "id": 1}  end that command for the executors that have not ended; its `done` follows
              {"do": "who", "id": 2}
+             {"do": "watch", "id": 3}  the list, and each change of it from then on
     seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0, "absent": 0}
              {"is": "result", "id": 1, "rank": 1, "ticket": 8, "status": "part", "size": 4}  and 4 bytes
-             `status` is "part", or the end of that executor: "ok", "failed", "rejected", "expired", "left"
+             `status` is "part", or the end of that executor: "ok", "failed", "rejected", "expired", "left", "cancelled"
              {"is": "done", "id": 1, "ok": 2, "failed": 0, "rejected": 0, "expired": 0, "left": 0, "cancelled": 0}
              {"is": "refused", "id": 1, "code": 1, "size": 23}  and a text: nobody got it
              {"is": "unsent", "id": 1, "size": 9}  and a text: the seat could not send it, nobody got it
              {"is": "lost", "id": 1, "size": 9}  and a text: the connection ended first, the outcome is not known
              {"is": "members", "id": 2, "size": 99}  and a JSON list of objects, the fields of MEMBERS
+             {"is": "changed", "id": 3, "seq": 43, "what": "joined", "ticket": 9, "rank": 2, "members": 3, "name": "x"}
+             `what` is "joined", "left", "lost", "evicted", "absent", "back" or "yielded"
              {"is": "error", "size": 9}  and a text: the sender broke a rule; the seat closes
 
-A command without results ends with `accepted`, one with results with `done`, both with `refused`, `unsent` or `lost`.
+A command without results ends with `accepted` and cannot be cancelled, one with results with `done`, both with
+`refused`, `unsent` or `lost`.
 A sender that closes its connection gets no more replies. This module knows no socket.
 """
 
@@ -32,6 +37,7 @@ from ...errors import CommandRefused, RankmuxError
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
+    from ...core.client.events import LineChanged
     from ...core.client.sent import Counts, RoutedResult, SentCommand
     from ...core.wire.frames import MemberInfo
 
@@ -44,6 +50,7 @@ __all__ = [
     "FrameReader",
     "Header",
     "accepted",
+    "changed",
     "done",
     "encoded",
     "ended",
@@ -102,6 +109,13 @@ def ended(id_: int, error: Exception, *, sent: bool) -> tuple[Header, bytes]:
 def listed(id_: int, members: list[MemberInfo]) -> tuple[Header, bytes]:
     """The list of members."""
     return {"is": "members", "id": id_}, json.dumps([member._asdict() for member in members]).encode()
+
+
+def changed(id_: int, change: LineChanged) -> Header:
+    """The line of members has changed."""
+    fields = ("seq", "ticket", "rank", "members", "name")
+    about = {field: getattr(change, field) for field in fields}
+    return {"is": "changed", "id": id_, "what": change.what.name.lower(), **about}
 
 
 # executors by ticket

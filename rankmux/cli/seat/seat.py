@@ -48,8 +48,9 @@ class Seat:
         *,
         reconnect: bool,
     ) -> None:
+        self._options = client_options(arguments)
         self.client = Client(
-            **client_options(arguments),
+            **self._options,
             timeout=_ANSWER_S,
             handler=self._execute,
             parallel=_COMMANDS_AT_A_TIME,
@@ -150,6 +151,10 @@ class Seat:
         if not found.below:
             raise CommandRefused(0, RefusedCode.NO_TARGET, to.nobody)
         return found.tickets
+
+    def observer(self) -> Client:
+        """A client that looks on at the same server, and takes no seat; to be connected."""
+        return Client(**self._options, timeout=self._timeout_s, observe=True, watch=True)
 
     async def leave(self) -> None:
         """Give the seat back. `incidents` ends."""

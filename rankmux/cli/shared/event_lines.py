@@ -25,6 +25,7 @@ _ENDS = {
     Status.REJECTED: "rejected it",
     Status.EXPIRED: "did not answer in time",
     Status.LEFT: "left before it answered",
+    Status.CANCELLED: "was told to stop",
 }
 
 
@@ -49,7 +50,7 @@ def result_text(result: RoutedResult) -> str:
 
 def counts_text(counts: Counts) -> str:
     """`2 ok, 1 left`."""
-    names = ("ok", "failed", "rejected", "expired", "left")
+    names = ("ok", "failed", "rejected", "expired", "left", "cancelled")
     return ", ".join(f"{number} {name}" for name in names if (number := getattr(counts, name))) or "nobody"
 
 

@@ -6,6 +6,10 @@ from enum import IntEnum
 
 from ...errors import LocalError
 
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from ...core.client.sent import Counts
+
 __all__ = ["Exit"]
 
 
@@ -28,6 +32,17 @@ class Exit(IntEnum):
         if expired:
             return cls.TIMED_OUT
         return cls.FAILED if failed or left or cancelled else cls.OK
+
+    @classmethod
+    def of_counts(cls, counts: Counts) -> Exit:
+        """The code for a command that is done."""
+        return cls.of(
+            failed=counts.failed,
+            rejected=counts.rejected,
+            expired=counts.expired,
+            left=counts.left,
+            cancelled=counts.cancelled,
+        )
 
     @classmethod
     def without_connection(cls, error: Exception) -> Exit:

