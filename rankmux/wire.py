@@ -1,4 +1,4 @@
-"""The frames of the protocol, version 1 (PROTOCOL sections 2 to 7), for programs that speak it without a client."""
+"""The frames of the protocol, version 1 (PROTOCOL sections 2 to 10), for programs that speak it without a client."""
 
 from __future__ import annotations
 

@@ -42,14 +42,15 @@ LIVE = {
     State.JOINING: (324, 24),
     State.MEMBER: (476, 24),
     State.BROKEN: (628, 24),
+    State.OBSERVER: (400, 112),  # between the lines that go down from its neighbours
 }
 OVER = {
-    State.ENDED: (172, 216),
-    State.ENDING: (324, 216),
-    State.LINGERING: (476, 216),
-    State.DEAD: (324, 320),
+    State.ENDED: (172, 268),
+    State.ENDING: (324, 268),
+    State.LINGERING: (476, 268),
+    State.DEAD: (324, 372),
 }
-BUS = 140  # where the arrows of one step, from several states to one, run together
+BUS = 192  # where the arrows of one step, from several states to one, run together
 
 
 def drawing(title: str, description: str, width: int, height: int, parts: list[str]) -> str:
@@ -109,7 +110,10 @@ def states() -> str:
         x, y = places[following]
         if len(legal) == 1:
             from_x, from_y = places[legal[0]]
-            assert from_y == y, "drawn as an arrow to the right"
+            if from_y != y:
+                at = from_x + WIDTH - 12
+                parts.append(arrow(f"M{at} {from_y + HEIGHT}V{y - 2}", step.name.lower(), (at + 34, y - 14)))
+                continue
             middle = (from_x + WIDTH + x) // 2
             parts.append(
                 arrow(f"M{from_x + WIDTH} {y + 26}L{x - 2} {y + 26}", step.name.lower(), (middle, y - 6))
@@ -128,7 +132,7 @@ def states() -> str:
         f"{step.name}: {', '.join(state.name for state in legal)} to {following.name}"
         for step, (legal, following) in STEPS.items()
     )
-    return drawing("The life of a connection", text, 776, 392, parts)
+    return drawing("The life of a connection", text, 776, 444, parts)
 
 
 DRAWINGS = {"design-turn.svg": turn, "design-states.svg": states}

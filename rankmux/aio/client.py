@@ -299,15 +299,17 @@ class Client(Membership):
 
     async def _begin_term(self, timeout_s: float | None) -> Term:
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-            if not await self.wait_for_rank(0, left_s):
-                raise no_rank(0, timeout_s)
+        left_s = timeout_s
+        while await self.wait_for_rank(0, left_s):
             with suppress(ConnectionLost, TimeoutError):
                 session = self._session
                 await self._page(0, 0)  # the baton, if there is one, has come by then
                 if session is not None and session is self._session and self.rank == 0 and self.ticket:
                     return Term(self, self._connection, self.ticket, self.baton)
+            left_s = None if until_s is None else until_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                break
+        raise no_rank(0, timeout_s)
 
     async def set_baton(self, note: Payload) -> int:
         """Leave a note for the next member with rank 0, in place of the last one (section 10); returns its version.

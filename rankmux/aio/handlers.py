@@ -87,8 +87,8 @@ class Handlers:
         self._draining = True
 
         def idle() -> bool:
-            tasks = set() if self._service is None else self._service.tasks
-            return tasks <= {asyncio.current_task()} or handling.get() is connection
+            running = 0 if self._service is None else len(self._service.tasks)
+            return running <= (handling.get() is connection)  # the handler that asks may run on
 
         if drain_s > 0:
             await connection.until(self, idle, drain_s)

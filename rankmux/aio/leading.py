@@ -21,8 +21,8 @@ class _Leader(Protocol):
     def deadline(self) -> float | None:
         """The time from which on a kept seat may be gone."""
 
-    def _leads(self, ticket: int) -> bool:
-        """Whether the term goes on."""
+    def _term_of(self, ticket: int) -> Callable[[], bool]:
+        """Tells whether the term that begins now goes on."""
 
 
 class Term(LedTerm):
@@ -31,7 +31,7 @@ class Term(LedTerm):
     def __init__(
         self, client: _Leader, connection: ClientConnection, ticket: int, baton: Baton | None
     ) -> None:
-        super().__init__(ticket, baton, client._leads)
+        super().__init__(ticket, baton, client._term_of(ticket))
         self._client = client
         self._connection = connection
 

@@ -1,4 +1,4 @@
-"""`rankmux-server`: answers --version at once and hands everything else to `serving`, which takes longer to import."""
+"""`rankmux-server`: answers --version at once and leaves the rest to `kick` or `serving`, which import more."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def _main(arguments: list[str]) -> int:
     from .shared.inherited import set_right
 
     set_right()
+    if arguments[:1] == ["kick"]:
+        from .kick import main as kick
+
+        return kick(arguments[1:])
     from .serving import main as serve
 
     return serve(arguments)

@@ -23,6 +23,7 @@ from ..config import Config, Setting, load, settings
 from ..errors import AddressInUse, ConfigError
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
+from ..server.state_file import state_trouble
 from ..system.json_lines import JsonFormatter, tagged
 from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
@@ -57,8 +58,10 @@ def main(argv: list[str] | None = None) -> int:
         tokens = read_tokens(config, os.environ)
         _raise_file_limit(config)
         if check_only:
+            trouble = state_trouble(config) if config.state else ""
             in_use = _try(config, tokens)
             _complain(*(f"{where} is in use, perhaps by a running server" for where in in_use))
+            _complain(*filter(None, (trouble,)))
             _show(config, sources)
             return 0
         _log_to_stderr(config)
@@ -134,6 +137,7 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
+  rankmux-server kick TICKET    (throws a member out of a running server; see rankmux-server kick --help)
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
@@ -202,6 +206,7 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
     Returns the addresses in use, which are no error: the check may run beside the server.
     """
     in_use: list[str] = []
+    config = replace(config, state="")  # a start would take up what is in it
     while True:
         try:
             Server(config, tokens=tokens).close()

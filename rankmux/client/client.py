@@ -265,17 +265,21 @@ class Client(Membership):
         `close`. Raises TimeoutError when `timeout` seconds passed first, and the reason when the connection is lost for
         good.
         """
-        until_s = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-            if not self.wait_for_rank(0, left_s):
-                raise no_rank(0, timeout)
+        yield self._begin_term(timeout)
+
+    def _begin_term(self, timeout_s: float | None) -> Term:
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        left_s = timeout_s
+        while self.wait_for_rank(0, left_s):
             with suppress(ConnectionLost, TimeoutError):
                 session = self._session
                 self._page(0, 0)  # the baton, if there is one, has come by then
                 if session is not None and session is self._session and self.rank == 0 and self.ticket:
-                    break
-        yield Term(self, self.ticket, self.baton)
+                    return Term(self, self.ticket, self.baton)
+            left_s = None if until_s is None else until_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                break
+        raise no_rank(0, timeout_s)
 
     def set_baton(self, note: Payload) -> int:
         """Leave a note for the next member with rank 0, in place of the last one (section 10); returns its version.

@@ -23,15 +23,15 @@ class _Leading(Protocol):
     def wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Run the client until `done()`; False when `timeout` passed first."""
 
-    def _leads(self, ticket: int) -> bool:
-        """Whether the term goes on."""
+    def _term_of(self, ticket: int) -> Callable[[], bool]:
+        """Tells whether the term that begins now goes on."""
 
 
 class Term(LedTerm):
     """The time in which this client leads: `ticket`, `baton`, `over`, and waiting for its end."""
 
     def __init__(self, client: _Leading, ticket: int, baton: Baton | None) -> None:
-        super().__init__(ticket, baton, client._leads)
+        super().__init__(ticket, baton, client._term_of(ticket))
         self._client = client
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 
@@ -160,14 +161,13 @@ class Membership(ABC):
         """
         return self._seat.baton
 
-    def _leads(self, ticket: int) -> bool:
-        """Whether a term that began with this ticket goes on."""
-        kept = self._options.kept
-        if self.closed:
-            return False
+    def _term_of(self, ticket: int) -> Callable[[], bool]:
+        """Tells whether the term that begins now goes on: in the same seat, be its ticket that of another one, too."""
+        session, kept = self._session, self._options.kept
         if kept is not None and kept.keep_s:
-            return kept.holds_ticket(ticket)
-        return self._seat.rank == 0 and self._seat.ticket == ticket
+            generation = kept.generation
+            return lambda: not self.closed and kept.generation == generation and kept.holds_ticket(ticket)
+        return lambda: self._session is session and (self.rank, self.ticket) == (0, ticket)
 
     def _check_seat(self, step: str) -> None:
         if self._options.observe:

@@ -1,5 +1,6 @@
-"""The server's log of joins, departures with their reasons, rankings and commands.
+"""The server's log of joins, departures and absences with their reasons, returns, yields, rankings and commands.
 
+The moves of a turn are written in the order of their seqs.
 Lines of one kind are limited per second; the rest are counted, and the count is logged. Data from peers is escaped and
 cut. With INFO disabled, all of it costs one comparison.
 """
@@ -7,16 +8,19 @@ cut. With INFO disabled, all of it costs one comparison.
 from __future__ import annotations
 
 import logging
+from operator import attrgetter
 
 from ..core.room.ranks import Ranks, has_seat
 from ..core.room.turn import Departed, Joined
-from ..core.wire.codes import RefusedCode, Target
+from ..core.wire.codes import Cause, RefusedCode, Target
 from ..system.json_lines import tagged
-from .connections.closes import Close
+from .connections.closes import Close, CloseReason
 
 __all__ = ["EventLog", "excerpt"]
 
 _RANKING_MAX = 20
+_WITHOUT_CONNECTION = {Cause.LOST: "its keep ran out", Cause.EVICTED: CloseReason.KICKED.value}
+"""Why an absent member departs, by the cause that others are told."""
 _EXCERPT_BYTES = 128
 
 log = logging.getLogger("rankmux.server")
@@ -63,21 +67,57 @@ class EventLog:
         """Count `count` lines of `kind` that were suppressed before they were built."""
         self._used[kind] = self._used.get(kind, 0) + count
 
-    def joined(self, joined: list[Joined]) -> None:
-        """Log the members that joined or returned, with their ranks."""
-        for one in joined:
-            event = "returned" if one.returned else "joined"
+    def placed(self, joined: list[Joined], yielded: list[tuple[int, Joined]], taken: dict[int, str]) -> None:
+        """Log the members that returned, yielded and joined, with their ranks, in the order of their seqs.
+
+        `yielded` has the ticket before. `taken`: the address of the connection that a returned one took its seat from,
+        by its handle.
+        """
+        before = {place.ticket: ticket for ticket, place in yielded}
+        places = [*joined, *(place for _, place in yielded)]
+        for one in sorted(places, key=attrgetter("seq")):
+            if one.ticket in before:
+                event = "yielded"
+            elif one.returned:
+                event = "taken_over" if one.handle in taken else "returned"
+            else:
+                event = "joined"
             if self._may(event):
-                facts = tagged(
-                    event,
-                    name=excerpt(one.name),
-                    rank=one.rank,
-                    ticket=one.ticket,
-                    seq=one.seq,
-                    address=self._ranks.addresses[one.rank],
-                )
-                text = "%s: %s has rank %d, ticket %d"
-                log.info(text, event, _who(one.name), one.rank, one.ticket, extra=facts)
+                self._placed(event, one, before.get(one.ticket, 0), taken.get(one.handle, ""))
+
+    def _placed(self, event: str, one: Joined, ticket_before: int, address_before: str) -> None:
+        name, rank, ticket, seq = excerpt(one.name), one.rank, one.ticket, one.seq
+        address = self._ranks.addresses[rank] if rank < len(self._ranks) else ""
+        place = f"{_who(one.name)} has rank {rank}, ticket {ticket}"
+        if event == "yielded":
+            facts = tagged(
+                "yielded",
+                name=name,
+                rank=rank,
+                ticket=ticket,
+                seq=seq,
+                address=address,
+                ticket_before=ticket_before,
+            )
+            text = f"yielded: {place}; its ticket was {ticket_before}"
+        elif event == "taken_over":
+            facts = tagged(
+                "taken_over",
+                name=name,
+                rank=rank,
+                ticket=ticket,
+                seq=seq,
+                address=address,
+                address_before=address_before,
+            )
+            text = f"taken over: {place}; its connection from {address_before} is closed"
+        elif event == "returned":
+            facts = tagged("returned", name=name, rank=rank, ticket=ticket, seq=seq, address=address)
+            text = f"returned: {place}"
+        else:
+            facts = tagged("joined", name=name, rank=rank, ticket=ticket, seq=seq, address=address)
+            text = f"joined: {place}"
+        log.info("%s", text, extra=facts)
 
     def absent(self, tickets: list[int], why: dict[int, str]) -> None:
         """Log the members whose seats have no connection any more, and why (by ticket)."""
@@ -90,13 +130,26 @@ class EventLog:
                 log.info("absent: %s keeps rank %d: %s", _who(name), rank, reason, extra=facts)
 
     def departed(self, departed: list[Departed], reasons: dict[int, str]) -> None:
-        """Log the members that left with their reasons (by ticket), then the new ranking."""
+        """Log the members that left or were thrown out, with their reasons (by ticket), in the order of their ranks."""
         for one in departed:
-            if self._may("left"):
-                why = reasons.get(one.ticket, "unknown")
-                facts = tagged("left", name=excerpt(one.name), rank=one.rank, ticket=one.ticket, reason=why)
-                log.info("left: %s had rank %d: %s", _who(one.name), one.rank, why, extra=facts)
-        if departed and self._may("ranking"):
+            if one.cause == Cause.YIELDED:
+                continue  # `placed` has both halves
+            why = reasons.get(one.ticket) or _WITHOUT_CONNECTION.get(one.cause, "unknown")
+            kicked = why.startswith(CloseReason.KICKED.value)
+            if not self._may("kicked" if kicked else "left"):
+                continue
+            name, rank, ticket = excerpt(one.name), one.rank, one.ticket
+            if kicked:
+                facts = tagged("kicked", name=name, rank=rank, ticket=ticket)
+                text = f"kicked: an operator has thrown out {_who(one.name)}, rank {rank}, ticket {ticket}"
+            else:
+                facts = tagged("left", name=name, rank=rank, ticket=ticket, reason=why)
+                text = f"left: {_who(one.name)} had rank {rank}: {why}"
+            log.info("%s", text, extra=facts)
+
+    def ranking(self) -> None:
+        """Log the ranking."""
+        if self._may("ranking"):
             log.info("ranking: %s", self._ranking(), extra=tagged("ranking", members=len(self._ranks)))
 
     def command(
@@ -104,7 +157,7 @@ class EventLog:
     ) -> None:
         """Log a command with the number of its executors and of the members it was rejected for."""
         if self._may("command"):
-            to = f"rank {arg}" if target == Target.ONE else Target(target).name.lower()
+            to = _to(target, arg)
             name = _who(self._ranks.names[rank])
             shown = excerpt(payload, self._excerpt_bytes)
             log.info(
@@ -160,6 +213,12 @@ class EventLog:
         return (
             ", ".join(f"{rank} {_who(name)}" for rank, name in enumerate(self._ranks.names)) or "no members"
         )
+
+
+def _to(target: int, arg: int) -> str:
+    if target == Target.ONE:
+        return f"rank {arg}"
+    return f"{arg} named" if target == Target.SET else Target(target).name.lower()
 
 
 def _who(name: str) -> str:

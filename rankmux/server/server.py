@@ -17,6 +17,7 @@ from typing import Self
 from ..config import Config
 from ..core.room.batch import Batch
 from ..core.room.room import Room
+from ..errors import ConfigError
 from ..system.json_lines import tagged
 from ..system.memory import give_back
 from ..system.reactor import Reactor
@@ -34,7 +35,7 @@ from .kernel.fanout import Ring
 from .sequencer import LocalSequencer
 from .shutdown import Shutdown
 from .sockets.listener import Listener
-from .state_file import restore, store
+from .state_file import StateFile
 from .thread import ServerThread
 from .turn import Turns
 
@@ -65,7 +66,27 @@ class Server:
         self.config = config = config or Config(**settings)  # type: ignore[arg-type]
         self.stopped = False
         self._auth = Auth(config, tokens)
-        self._reactor = Reactor(selector, clock)
+        self._state = StateFile(config.state) if config.state else None
+        try:
+            self._reactor = Reactor(selector, clock)
+            self._set_up(config, clock, listener, admin_listener)
+        except BaseException:
+            self._close_state()
+            raise
+        try:
+            if self._state is not None:
+                self._state.remove()  # not before: a start that fails must not cost the seats
+        except ConfigError:
+            self.close()
+            raise
+
+    def _set_up(
+        self,
+        config: Config,
+        clock: Callable[[], float],
+        listener: socket.socket | None,
+        admin_listener: socket.socket | None,
+    ) -> None:
         self.room = Room(
             config.seats,
             config.max_payload,
@@ -75,8 +96,8 @@ class Server:
             told_max_bytes=config.outbox_soft_bytes,
             first_ticket=config.first_ticket or time.time_ns() // 1_000_000 * 1000,
         )
-        restored = restore(config.state, self.room, int(clock() * 1000)) if config.state else None
-        self.instance = secrets.randbits(64) if restored is None else restored
+        kept = None if self._state is None else self._state.load(self.room, int(clock() * 1000))
+        self.instance = secrets.randbits(64) if kept is None else kept
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)
         self._reaper = Reaper(config, self._reactor, self.connections)
@@ -156,7 +177,10 @@ class Server:
         return self._turns.kick(ticket, self._reactor.clock())
 
     def close(self) -> None:
-        """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open."""
+        """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open.
+
+        The seats are not stored in the file of `state`, as they are by `stop`.
+        """
         if self.stopped:
             return
         now = self._reactor.clock()
@@ -210,16 +234,12 @@ class Server:
         return wait if timeout is None else min(timeout, wait)
 
     def _shut_down(self, now: float) -> None:
-        left = {
-            ticket
-            for ticket, conn in self.connections.departing.items()
-            if conn.reason is not None and not conn.reason.keeps
-        }
+        leaving = self._turns.leaving()
         if self._shutdown.begin(now):
             self._status.close_doors()
             self._turns.freeze(now)
-            if self.config.state:
-                store(self.config.state, self.instance, self.room, left)
+            if self._state is not None:
+                self._state.store(self.instance, self.room, leaving)
         if self._shutdown.is_over(now):
             self._shutdown.drop_all()
             self._reaper.reap(now)
@@ -231,7 +251,12 @@ class Server:
         self._endpoint.close()
         self._reactor.close()
         self._ring.close()
+        self._close_state()
         self.stopped = True
+
+    def _close_state(self) -> None:
+        if self._state is not None:
+            self._state.close()
 
     def _start_over(self) -> None:
         """Memory ran out in the middle of a turn, and not in the work for one connection, which would end that one.

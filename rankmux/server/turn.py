@@ -18,13 +18,12 @@ from operator import attrgetter
 
 from ..config import Config
 from ..core.room.batch import Batch
-from ..core.room.deliveries import Deliveries
 from ..core.room.ranks import has_seat
 from ..core.room.room import Room
-from ..core.room.turn import Departure, Entry, Join, Joined, Outcome, Turn
-from ..core.wire.codes import NO_RANK, Cause
-from ..core.wire.frames import Welcome
+from ..core.room.turn import Departure, Entry, Join, Outcome, Turn
+from ..core.wire.codes import Cause
 from .admin.stats import Stats
+from .admission import Admission
 from .connections.closes import CloseReason
 from .connections.connection import JOINING, Connection
 from .connections.deadlines import Deadlines
@@ -60,7 +59,7 @@ class Turns:
         ring: Ring,
     ) -> None:
         self._config = config
-        self._instance = instance
+        self._admission = Admission(config, instance, room, connections)
         self._room = room
         self._batch = batch
         self._intake = intake
@@ -81,11 +80,11 @@ class Turns:
         applied = []
         for ordered in self._order(turn):
             outcome = self._apply(ordered)
-            applied.append((outcome, self._deliver(ordered, outcome, now)))
+            applied.append((outcome, *self._deliver(ordered, outcome, now)))
         self._judge(now)
         self._close(now)
-        for outcome, reasons in applied:
-            self._record(outcome, reasons, now)
+        for outcome, reasons, taken in applied:
+            self._record(outcome, reasons, taken, now)
         return foreign
 
     def freeze(self, now: float) -> None:
@@ -118,6 +117,12 @@ class Turns:
             self._kicked.append(ticket)
         return True
 
+    def leaving(self) -> set[int]:
+        """The members that the next turn would take out, with their kept seats."""
+        departing = self._connections.departing.items()
+        ended = {ticket for ticket, conn in departing if conn.reason is not None and not conn.reason.keeps}
+        return ended.union(self._kicked)
+
     def start_over(self) -> None:
         """Drop the gathered input and empty the room."""
         self._batch.clear()
@@ -143,23 +148,20 @@ class Turns:
             entry.cancels = self._cancels()
         if connections.departing or self._kicked:
             self._depart(entry)
+        turn.watched = bool(connections.watchers)
         if intake.joining:
             for conn in sorted(intake.joining, key=attrgetter("serial")):
                 if conn.state is not JOINING:
                     continue
                 if conn.observes:
                     turn.observers.append(conn.fd)
-                else:
-                    entry.joins.append(self._join(conn))
+                    continue
+                entry.joins.append(self._join(conn))
+                turn.watched = turn.watched or conn.watches
             intake.joining.clear()
-        turn.watched = bool(connections.watchers) or any(self._watches(join.handle) for join in entry.joins)
         if not (entry or turn.is_asked() or self._room.is_due(entry)):
             return ()
         return self._sequencer.order(turn)
-
-    def _watches(self, fd: int) -> bool:
-        conn = self._connections.at(fd)
-        return conn is not None and conn.watches
 
     def _cancels(self) -> list[tuple[int, int]]:
         """The cancels of the turn: the first ones, as many as one turn can end results."""
@@ -217,43 +219,17 @@ class Turns:
 
     # 4. deliver
 
-    def _deliver(self, turn: Turn, outcome: Outcome, now: float) -> dict[int, str]:
-        """Send it; newcomers get their seats, departed ones lose theirs. Returns why each of these went, by ticket."""
+    def _deliver(self, turn: Turn, outcome: Outcome, now: float) -> tuple[dict[int, str], dict[int, str]]:
+        """Send it; newcomers get their seats, departed ones lose theirs.
+
+        Returns why each of these went, by ticket, and the address that a returned connection took its seat from, by its
+        handle.
+        """
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
             self._queue(outcome, behind, now)
-        if connections.observers or deliveries.observed:
-            self._tell_observers(deliveries, now)
-        for ticket, place in outcome.yielded:
-            connections.rename(ticket, place.ticket)
-        reasons = {}
-        for ticket in outcome.absent:
-            if (lost := connections.seats.get(ticket)) is not None:
-                reasons[ticket] = lost.why
-                connections.detach(lost)
-        for joined in outcome.joined:
-            self._seat(joined, deliveries, now)
-        for barred in outcome.barred:
-            if (conn := connections.at(barred.handle)) is not None:
-                text = "the name in the certificate is not the one that took this seat"
-                connections.end(conn, CloseReason.AUTH, text, now)
-        for full in outcome.full:
-            if (conn := connections.at(full.handle)) is not None:
-                connections.end(conn, CloseReason.FULL, "no seat is free", now)
-        for fd in turn.observers:
-            self._observe(fd, now)
-        return reasons | connections.unseat([gone.ticket for gone in outcome.departed])
-
-    def _take_over(self, ticket: int, now: float) -> None:
-        """Another connection has returned to that seat: if one still holds it here, it ends."""
-        connections = self._connections
-        if (conn := connections.seats.get(ticket)) is not None:
-            with connections.guard(conn, now):
-                connections.detach(conn)
-                connections.end(
-                    conn, CloseReason.TAKEN_OVER, "another connection has returned to your seat", now
-                )
+        return self._admission.settle(turn, outcome, now)
 
     def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
         """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
@@ -273,71 +249,6 @@ class Turns:
         if filled:
             filled.sort()
             connections.pace(connections.pacing.judge(filled, deliveries, tickets), now)
-
-    def _tell_observers(self, deliveries: Deliveries, now: float) -> None:
-        connections = self._connections
-        changes = deliveries.executes[slice(*deliveries.changes_after(0))]
-        for conn in list(connections.observers.values()) if changes else ():
-            if conn.watches:
-                with connections.guard(conn, now):
-                    connections.send(conn, bytes(changes), now)
-        for key, frames in deliveries.observed.items():
-            if (asker := connections.owner(key)) is not None:  # one that has just ended gets its answers too
-                with connections.guard(asker, now):
-                    connections.send(asker, bytes(frames), now)
-
-    def _observe(self, fd: int, now: float) -> None:
-        connections, config, room = self._connections, self._config, self._room
-        conn = connections.at(fd)
-        if conn is None or conn.state is not JOINING:
-            return
-        if len(connections.observers) >= config.observers_max:
-            text = f"{config.observers_max} observers look on already"
-            connections.end(conn, CloseReason.FULL, text, now)
-            return
-        with connections.guard(conn, now):
-            connections.observe(conn)
-            welcome = self._welcome(0, room.seq, NO_RANK, len(room))
-            connections.send(conn, welcome.encode(), now)
-
-    def _seat(self, joined: Joined, deliveries: Deliveries, now: float) -> None:
-        connections = self._connections
-        if joined.returned:
-            self._take_over(joined.ticket, now)
-        conn = connections.at(joined.handle)
-        if conn is None:
-            return  # connected elsewhere
-        try:
-            connections.seat(conn, joined.ticket)
-            connections.send(conn, self._welcome_to(joined, conn) + joined.baton, now)
-            changes = (
-                deliveries.executes[slice(*deliveries.changes_after(joined.seq))] if conn.watches else b""
-            )
-            if changes:
-                connections.send(conn, bytes(changes), now)
-        except Exception as error:
-            if conn.state is JOINING:
-                raise  # the room has a seat for it that nobody would ever give up
-            connections.blame(conn, error, now)
-
-    def _welcome_to(self, joined: Joined, conn: Connection) -> bytes:
-        welcome = self._welcome(joined.ticket, joined.seq, joined.rank, joined.members)
-        if conn.keep is not None:
-            welcome = welcome._replace(returned=joined.returned, keep_ms=joined.keep_ms)
-        return welcome.encode()
-
-    def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> Welcome:
-        config = self._config
-        return Welcome(
-            self._instance,
-            ticket,
-            seq,
-            rank,
-            members,
-            config.seats,
-            config.max_payload,
-            config.ping_ms,
-        )
 
     # 5. judge
 
@@ -360,10 +271,13 @@ class Turns:
 
     # statistics and the event log
 
-    def _record(self, outcome: Outcome, reasons: dict[int, str], now: float) -> None:
+    def _record(self, outcome: Outcome, reasons: dict[int, str], taken: dict[int, str], now: float) -> None:
         self._stats.count(outcome, self._room.ranks, now)
-        if self._event_log.listens():
-            self._event_log.departed(outcome.departed, reasons)
-            self._event_log.absent(outcome.absent, reasons)
-            self._event_log.joined([*outcome.joined, *(place for _, place in outcome.yielded)])
-            self._event_log.refused(outcome.refused)
+        log = self._event_log
+        if log.listens():
+            log.departed(outcome.departed, reasons)
+            log.absent(outcome.absent, reasons)
+            log.placed(outcome.joined, outcome.yielded, taken)
+            if outcome.departed:
+                log.ranking()
+            log.refused(outcome.refused)

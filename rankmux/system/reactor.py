@@ -31,6 +31,8 @@ _EVENTS = {
     READABLE | WRITABLE: selectors.EVENT_READ | selectors.EVENT_WRITE,
 }
 
+_LATE_S = 0.01
+
 
 class EpollSelector(selectors.BaseSelector):
     """A selector whose `ready` returns epoll's (fd, mask) pairs, without an object per event.
@@ -176,8 +178,12 @@ class Reactor:
         if self._timers:
             until = max(0.0, self._timers[0][0] - self.clock())
             timeout = until if timeout is None else min(timeout, until)
-        # A process that was stopped, for longer than the timeout, comes back without having looked.
-        return self._ready(timeout) or (self._ready(0.0) if timeout else [])
+        began = self.clock()
+        ready = self._ready(timeout)
+        if not ready and timeout is not None and self.clock() - began > timeout + _LATE_S:
+            # The process was stopped: such a wait ends without a look at what has become ready meanwhile.
+            ready = self._ready(0.0)
+        return ready
 
     def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
         if isinstance(self._selector, EpollSelector):

@@ -8,7 +8,7 @@ import pytest
 
 from rankmux import Counts, ReceivedCommand
 from rankmux.codes import RefusedCode, Status
-from rankmux.errors import CommandRefused, PayloadTooBig, ResultsLost
+from rankmux.errors import CommandRefused, ConnectionLost, PayloadTooBig, ResultsLost
 from rankmux.wire import Baton, Rank
 
 from ..support.drivers import PATIENCE_S, serving
@@ -37,6 +37,35 @@ def test_a_term_begins_with_rank_0_and_ends_with_it(join):
     with ada.lead(PATIENCE_S) as last:
         assert last.ticket > following.ticket > term.ticket
         assert last.baton.payload == b"checkpoint 7"
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("of the block"), TimeoutError("of the block"), ValueError])
+def test_errors_of_the_block_come_out(join, error):
+    ada = join("ada")
+    with pytest.raises(type(error) if isinstance(error, Exception) else error), ada.lead():
+        raise error
+
+
+def test_a_term_ends_with_its_connection_though_the_next_has_the_same_ticket(connect, at_once):
+    """Without a keep: another room may count its tickets anew."""
+
+    def script(connection: Connection) -> None:
+        connection.welcome(rank=0, members=1)
+        connection.send(b"\0\0\0\x13\x88" + connection.read_until(0x05)[:4] + bytes(14))
+        connection.read_until(0x05)
+
+    def welcome_again(connection: Connection) -> None:
+        connection.welcome(rank=0, members=1)
+        connection.until_gone()
+
+    with FakeServer(script, welcome_again) as fake:
+        client = connect(fake.host, fake.port, reconnect=True)
+        with client.lead(PATIENCE_S) as term:
+            assert not term.over
+            with pytest.raises(ConnectionLost):
+                client.who()
+            assert term.wait(PATIENCE_S)
+        client.close()
 
 
 def test_the_baton_is_written_by_rank_0_alone(join):

@@ -262,8 +262,7 @@ async def _table(arguments: argparse.Namespace) -> bool:
         measured = await asyncio.gather(*(measure(fault, n, ping_s, stubborn=stubborn) for n in shares))
         found = [each for share in measured for each in share]
         print(row(fault, found), flush=True)
-        if fault != "server":  # tickets start again with the server
-            good = good and all(each.rising and each.fenced for each in found)
+        good = good and all(each.rising and each.fenced for each in found)
     print("tickets rose, and the fence held" if good else "TICKETS DID NOT RISE, OR THE FENCE DID NOT HOLD")
     return good
 

@@ -41,9 +41,8 @@ def test_the_next_one_leads_and_two_do_not_for_long(fault: str, stubborn: bool) 
         print(fault, each)
         assert each.nobody_s <= each.next_s <= LEADS_WITHIN_S[fault] + SLACK_S
         assert each.two_s <= TWO_WITHIN_S[fault]
-        if fault != "server":  # tickets start again with the server
-            assert each.rising
-            assert each.fenced
+        assert each.rising
+        assert each.fenced
         if fault == "stop":
             assert each.refused, "the program of a stopped `wait` goes on, and only the fence holds it up"
 

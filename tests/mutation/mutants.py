@@ -21,14 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 600
 SHOWN = 4
-SERVER = "server server_turns server_slow_readers server_clock"
+SERVER = "server server_turns server_slow_readers server_clock server_cancels"
 TESTS = {
-    "room": f"room room_results room_at_random dispatch deliveries ledger ranks snapshot {SERVER} server_at_random",
+    "room": f"room room_results room_scenes room_at_random dispatch deliveries ledger ranks kept snapshot {SERVER}"
+    " server_at_random",
     "framing": f"batch receive dispatch fanout fanout_pieces ledger {SERVER} server_at_random",
     "streams": f"batch receive greeting {SERVER} server_at_random",
     "outbox": f"outbox backlog {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
-    "server": f"{SERVER} server_at_random server_limits connection server_memory",
+    "server": f"{SERVER} server_at_random server_limits server_observers connection server_memory",
 }
 
 FILES = {

@@ -41,7 +41,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_joins(event_log, caplog):
-    event_log.joined([Joined(7, 21, 0, 1, "ada", 1), Joined(8, 22, 1, 2, "", 2)])
+    event_log.placed([Joined(7, 21, 0, 1, "ada", 1), Joined(8, 22, 1, 2, "", 2)], [], {})
     first, second = lines(caplog)
     assert [word in first for word in ("ada", "rank 0", "ticket 21")] == [True] * 3
     assert [word in second for word in ("(no name)", "rank 1", "ticket 22")] == [True] * 3
@@ -50,6 +50,7 @@ def test_joins(event_log, caplog):
 def test_departures_with_their_own_reasons_then_the_ranking(event_log, caplog):
     gone = [Departed(1, 5, 9, "bob", Cause.LEFT, "a:1"), Departed(3, 8, 9, "dan", Cause.LOST, "a:1")]
     event_log.departed(gone, {8: "reset", 5: "left"})
+    event_log.ranking()
     bob, dan, ranking = lines(caplog)
     assert ("bob" in bob, "rank 1" in bob, bob.endswith("left")) == (True, True, True)
     assert ("dan" in dan, "rank 3" in dan, dan.endswith("reset")) == (True, True, True)
@@ -58,15 +59,41 @@ def test_departures_with_their_own_reasons_then_the_ranking(event_log, caplog):
     assert lines(caplog) == []
 
 
+def test_departures_without_a_connection(event_log, caplog):
+    gone = [Departed(0, 1, -1, "ada", Cause.LOST, ""), Departed(1, 2, -1, "", Cause.EVICTED, "")]
+    event_log.departed([*gone, Departed(2, 3, 5, "yields", Cause.YIELDED, "")], {})
+    assert lines(caplog) == [
+        "left: ada had rank 0: its keep ran out",
+        "kicked: an operator has thrown out (no name), rank 1, ticket 2",
+    ]
+
+
+def test_places_are_told_in_the_order_of_their_seqs(event_log, caplog):
+    back, taker = (Joined(handle, handle, 0, seq, "ada", 3, 5, True) for handle, seq in ((7, 4), (8, 5)))
+    yielder, newcomer = Joined(9, 22, 1, 6, "bob", 2), Joined(10, 23, 2, 7, "", 3)
+    event_log.placed([back, newcomer, taker], [(2, yielder)], {8: "10.0.0.1:5"})
+    assert lines(caplog) == [
+        "returned: ada has rank 0, ticket 7",
+        "taken over: ada has rank 0, ticket 8; its connection from 10.0.0.1:5 is closed",
+        "yielded: bob has rank 1, ticket 22; its ticket was 2",
+        "joined: (no name) has rank 2, ticket 23",
+    ]
+
+
+def test_a_command_to_named_members(event_log, caplog):
+    event_log.command(0, Target.SET, 3, 17, 2, 1, b"go")
+    assert lines(caplog) == ['command 17: rank 0 ada to 3 named: "go": 2 executors, 1 rejected']
+
+
 def test_a_long_ranking_is_a_number(ranks, caplog):
     caplog.set_level(logging.INFO, LOGGER)
     for members, shown in ((20, "19 x19"), (21, "21 members")):
         while len(ranks) < members:
             ranks.append(1000 + len(ranks), 1, f"x{len(ranks)}", "")
-        EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT, "a:1")], {})
+        EventLog(ranks, 3).ranking()
         assert lines(caplog)[-1].endswith(shown)
     ranks.remove(range(len(ranks)))
-    EventLog(ranks, 3).departed([Departed(0, 1, 1, "", Cause.LEFT, "a:1")], {})
+    EventLog(ranks, 3).ranking()
     assert lines(caplog)[-1] == "ranking: no members"
 
 
@@ -94,7 +121,7 @@ def test_refusals_and_who_was_no_member(event_log, caplog):
 def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
     for now in (100.1, 100.2):
         event_log.tick(now)
-        event_log.joined([Joined(1, 1, 0, 1, "ada", 1)] * 4)
+        event_log.placed([Joined(1, 1, 0, 1, "ada", 1)] * 4, [], {})
         event_log.refused([(1, RefusedCode.BUSY)])
     assert sum("joined" in line for line in lines(caplog)) == 3
     assert not event_log.left("joined")
@@ -104,7 +131,7 @@ def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
     told = lines(caplog)
     assert sorted(told) == ["command: 4 more in the last second", "joined: 5 more in the last second"]
     assert event_log.left("joined")
-    event_log.joined([Joined(1, 1, 0, 1, "ada", 1)])
+    event_log.placed([Joined(1, 1, 0, 1, "ada", 1)], [], {})
     assert len(lines(caplog)) == 1
     event_log.tick(102.0)
     assert lines(caplog) == []

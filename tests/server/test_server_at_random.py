@@ -25,11 +25,24 @@ from hypothesis.stateful import (
 
 from rankmux.codes import Status, Target
 from rankmux.server.connections.closes import CloseReason
-from rankmux.wire import Command, ErrorFrame, Execute, Hello, Leave, Ping, Rank, Result, Who
+from rankmux.wire import (
+    Cancel,
+    Command,
+    ErrorFrame,
+    Execute,
+    Hello,
+    Leave,
+    Ping,
+    Rank,
+    Result,
+    SetBaton,
+    Who,
+)
 
 from ..faults.certificates import Certificates
 from ..support.embedded import FIRST_OF_CLIENTS, Client, Embedded, embedded, to_all
 from ..support.history import check_together
+from ..support.strategies import to_set
 
 SELECTORS = [None, selectors.SelectSelector, selectors.PollSelector]
 INDEX = st.integers(0, 7)
@@ -153,8 +166,8 @@ class ServerMachine(RuleBasedStateMachine):
     @rule(
         index=INDEX,
         to=st.sampled_from(Target),
-        rank=st.integers(0, 5),
-        flags=st.sampled_from([0, 1, 1, 2]),
+        rank=st.integers(0, 15),
+        flags=st.sampled_from([0, 1, 1, 2, 5]),
         size=st.sampled_from([0, 10, 3000]),
         count=st.integers(1, 4),
         cut=st.sampled_from([0, 0, 1, 3, 9, 20]),
@@ -164,7 +177,12 @@ class ServerMachine(RuleBasedStateMachine):
         for left in reversed(range(count)):
             self.ids += 1
             arg = rank if to == Target.ONE else 0
-            frame = Command(self.ids, to, arg, flags, 0, b"%d." % self.ids + bytes(size))
+            payload = b"%d." % self.ids + bytes(size)
+            frame = Command(self.ids, to, arg, flags, 0, payload)
+            if to == Target.SET:  # some by the bits of `rank`, and one that is not there yet
+                tickets = [client.ticket for client in self.members if client.welcome]
+                named = [ticket for bit, ticket in enumerate(tickets) if rank >> bit & 1]
+                frame = to_set(self.ids, [*named, 10**6], flags, 0, payload)
             self.member(index).begin(frame, len(frame.encode()) - (0 if left else cut))
 
     @precondition(lambda self: self.members)
@@ -174,6 +192,20 @@ class ServerMachine(RuleBasedStateMachine):
         for frame in client.news():
             if isinstance(frame, Execute) and frame.flags:
                 client.send(Result(frame.seq, status, b"result"))
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX, back=st.integers(0, 6))
+    def cancel(self, index, back):
+        """A command of its own, most often, that waits or does not."""
+        client = self.member(index)
+        ids = [frame.id for frame in client.sent if isinstance(frame, Command)]
+        client.send(Cancel(ids[-1 - back % len(ids)] if ids else back))
+
+    @precondition(lambda self: self.members)
+    @rule(index=INDEX, size=st.sampled_from([0, 4]))
+    def baton(self, index, size):
+        self.ids += 1
+        self.member(index).send(SetBaton(self.ids, bytes(size)))
 
     @precondition(lambda self: self.members)
     @rule(index=INDEX)

@@ -41,7 +41,7 @@ from rankmux.wire import (
     Welcome,
 )
 
-from .history import History, split
+from .history import History, parse, split
 from .room_model import ModelTurn, RoomModel
 from .sockets import DEADLINE_S, reset
 
@@ -89,6 +89,8 @@ class ModelledRoom(Room):
         for ticket, frames in (self.model.owed | self.model.observed).items():
             self.owed[ticket] += frames
         for joined in outcome.joined:
+            if joined.baton:
+                self.owed[joined.ticket] += parse(joined.baton)
             conn = self.connections.at(joined.handle)
             if conn is not None and conn.watches:
                 self.owed[joined.ticket] += [c for c in self.model.changes if c.seq > joined.seq]

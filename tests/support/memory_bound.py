@@ -10,6 +10,7 @@ _CONNECTION_BYTES = 1024
 _FRAME_HEAD_BYTES = 64
 _RESULT_BYTES = 9
 _COMMAND_BYTES = 500
+_KEEP_BYTES = 400
 
 
 def most_bytes(config: Config, single: int) -> int:
@@ -19,10 +20,12 @@ def most_bytes(config: Config, single: int) -> int:
     """
     c = config
     return (
-        (c.seats + c.greeting_max) * _CONNECTION_BYTES
+        (c.seats + c.greeting_max + c.observers_max) * _CONNECTION_BYTES
         + c.seats * (c.max_payload + _FRAME_HEAD_BYTES + c.read_budget_bytes)
         + min(c.outboxes_total_bytes, c.outbox_hard_bytes + single)
         + 4 * (c.turn_budget_bytes + c.max_payload)
         + _RESULT_BYTES * c.waiting_total_max
         + c.seats * c.waiting_max * _COMMAND_BYTES
+        + c.seats * _KEEP_BYTES
+        + c.max_payload
     )

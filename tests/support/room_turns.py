@@ -8,7 +8,7 @@ from rankmux.codes import CommandFlag, Target
 from rankmux.core.room.batch import Batch
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Departure, Entry, Join, Outcome, Turn
-from rankmux.wire import Command, Frame, Refused, Result
+from rankmux.wire import Command, Frame, Refused, Result, SetBaton
 
 from .history import parse
 from .laid import joined
@@ -50,10 +50,10 @@ def room_of_five() -> Room:
     return room
 
 
-def play(room: Room, *frames: tuple[int, Command | Result], **parts) -> dict[int, list[Frame]]:
+def play(room: Room, *frames: tuple[int, Command | SetBaton | Result], **parts) -> dict[int, list[Frame]]:
     """Apply a turn; returns the frames by ticket, for the members that receive any."""
     turn = ModelTurn(parts.pop("now", 0.0), **parts)
-    turn.commands = [(ticket, f) for ticket, f in frames if isinstance(f, Command)]
+    turn.commands = [(ticket, f) for ticket, f in frames if not isinstance(f, Result)]
     turn.results = [(ticket, f) for ticket, f in frames if isinstance(f, Result)]
     outcome = room.apply(as_turn(turn, 100))
     return {ticket: got for ticket, got in owed(outcome, turn.watchers).items() if got}

@@ -13,6 +13,9 @@
     ada pings "x"
     bob watches                      from this turn on, or `cyd joins watching`
     eve observes                     without a seat: she may ask and ping
+    dan joins keeping                with a keep of a second; then `dan is lost`, `dan returns last_seq=5`
+    ada yields id=3
+    ada writes "note" id=4           the baton
     ----
     bob: EXECUTE seq=4 sender_rank=0 "hello"        frame by frame, in the order of ranks when the turn began
     ranks: ada, seq 5                               the room after the turn
@@ -31,7 +34,7 @@ from rankmux.codes import Cause, Change, CommandFlag, RefusedCode, Status, Targe
 from rankmux.core.room.batch import OBSERVERS
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join, Outcome
-from rankmux.wire import Command, Frame, Members, Result, Who
+from rankmux.wire import Command, Frame, Members, Result, SetBaton, Who
 
 from .history import parse
 from .room_model import ModelTurn
@@ -87,13 +90,15 @@ class _Stage:
         turn.watchers = {self._tickets[name] for name in self._watchers if name in self._tickets}
         real_turn = as_turn(turn, self._max_payload)
         real_turn.watched = bool(self._watchers)
-        return self._rendered(self._room.apply(real_turn), turn.watchers)
+        absent = {self._room.ranks.tickets[rank] for rank in self._room.line.kept.away()}
+        return self._rendered(self._room.apply(real_turn), turn.watchers, absent)
 
     def _add(self, turn: ModelTurn, name: str, verb: str, *words: str) -> None:
         """One line of input into `turn`."""
         if verb == "joins":
-            turn.joins.append(Join(next(self._handles), name, ""))
-            self._watchers |= {name} if words else set()
+            keep = (name.encode(), 1000) if "keeping" in words else ()
+            turn.joins.append(Join(next(self._handles), name, "", *keep))
+            self._watchers |= {name} if "watching" in words else set()
             return
         if verb == "observes":
             self._tickets[name] = OBSERVERS + next(self._handles)
@@ -115,6 +120,16 @@ class _Stage:
                 turn.results.append((ticket, Result(numbers["seq"], Status[status], payload.encode())))
             case ("cancels",):
                 turn.cancels.append((ticket, numbers["id"]))
+            case "is", "lost":
+                turn.absences.append(ticket)
+            case ("returns",):
+                turn.joins.append(
+                    Join(next(self._handles), name, "", name.encode(), 1000, numbers["last_seq"])
+                )
+            case ("yields",):
+                turn.yields.append((ticket, numbers["id"]))
+            case "writes", payload:
+                turn.commands.append((ticket, SetBaton(numbers["id"], payload.encode())))
             case ("watches",):
                 self._watchers.add(name)
             case "departs", cause:
@@ -126,21 +141,28 @@ class _Stage:
             case _:
                 raise ValueError(f"not understood: {verb} {' '.join(words)}")
 
-    def _rendered(self, outcome: Outcome, watchers: Container[int]) -> Iterator[str]:
+    def _rendered(self, outcome: Outcome, watchers: Container[int], absent: Container[int]) -> Iterator[str]:
         names = {ticket: name for name, ticket in self._tickets.items()}
         for ticket, frames in owed(outcome, watchers).items():
-            yield from (f"{names[ticket]}: {_shown(frame)}" for frame in frames)
+            if ticket not in absent:
+                yield from (f"{names[ticket]}: {_shown(frame)}" for frame in frames)
         for key, octets in outcome.deliveries.observed.items():
             yield from (f"{names[key]}: {_shown(frame)}" for frame in parse(bytes(octets)))
         if outcome.dropped_results:
             yield f"results dropped: {outcome.dropped_results}"
         for newcomer in outcome.joined:
             self._tickets[newcomer.name] = newcomer.ticket
-            yield f"{newcomer.name} joined: ticket={newcomer.ticket} rank={newcomer.rank} seq={newcomer.seq}"
+            came = "returned" if newcomer.returned else "joined"
+            yield f"{newcomer.name} {came}: ticket={newcomer.ticket} rank={newcomer.rank} seq={newcomer.seq}"
+            yield from (f"{newcomer.name}: {_shown(frame)}" for frame in parse(newcomer.baton))
             if newcomer.name in self._watchers:
                 start, end = outcome.deliveries.changes_after(newcomer.seq)
                 changes = parse(bytes(outcome.deliveries.executes[start:end]))
                 yield from (f"{newcomer.name}: {_shown(frame)}" for frame in changes)
+        for _, place in outcome.yielded:
+            self._tickets[place.name] = place.ticket
+        for ticket in outcome.absent:
+            yield f"{names[ticket]} is absent"
         for join in outcome.full:
             yield f"{join.name} did not join: the room is full"
         yield f"ranks: {' '.join(self._room.ranks.names) or 'nobody'}, seq {self._room.seq}"

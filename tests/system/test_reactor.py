@@ -231,6 +231,34 @@ def test_a_poll_waits_no_longer_than_to_the_next_timer():
 # The wake-up.
 
 
+class Stopped(EpollSelector):
+    """The process is stopped in the first wait, for longer than it takes; `ready` is what came meanwhile."""
+
+    def __init__(self, stopped_s: float) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._stopped_s = stopped_s
+        self.timeouts: list[float | None] = []
+
+    def ready(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        if len(self.timeouts) > 1:
+            return [(7, READABLE)]
+        self.now += self._stopped_s
+        return []
+
+
+@pytest.mark.parametrize(("stopped_s", "found"), [(0.2, []), (30.0, [(7, READABLE)])])
+def test_a_wait_that_ends_late_looks_again(stopped_s, found):
+    selector = Stopped(stopped_s)
+    reactor = Reactor(selector, lambda: selector.now)
+    try:
+        assert reactor.poll(0.2) == found
+        assert selector.timeouts == [0.2, 0.0][: 1 + len(found)]
+    finally:
+        reactor.close()
+
+
 def test_a_wake_from_another_thread_ends_the_wait(reactor):
     thread = threading.Thread(target=reactor.wake)
     thread.start()

@@ -236,6 +236,10 @@ def test_the_units_fit_together(tmp_path):
         "ProtectSystem=strict",
         "LimitNOFILE=65536",
         "MemoryMax=2G",
+        "StateDirectory=rankmux-server",
+        "Environment=RANKMUX_STATE=%S/rankmux-server/seats",
+        "RuntimeDirectory=rankmux-server",
+        "Environment=RANKMUX_ADMIN_UNIX=%t/rankmux-server/admin",
     ):
         assert re.search(f"^{line}$", service, re.MULTILINE), line
     verify = (

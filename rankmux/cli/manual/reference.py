@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...config import settings
-from .. import serving
+from .. import kick, serving
 from ..top import program as top
 from .pages import Page, pages, program_page
 from .settings import settings_page
@@ -62,6 +62,8 @@ def _server() -> Iterator[str]:
     yield from ("# rankmux-server: reference", "", f"{_MADE} {more}", "")
     left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
     yield from _program(program_page(serving.parser), left_out)
+    yield ""
+    yield from _program(program_page(kick.parser), frozenset())
 
 
 def _top() -> Iterator[str]:

@@ -38,7 +38,8 @@ WHY: dict[str, dict[str, str]] = {
     "Admin endpoint and log": {
         "admin": "Off by default, because it asks for no password and shows names and addresses of members to anyone"
         " who can connect. For the same reason it listens on loopback addresses only, unless `insecure` is set.",
-        "admin_unix": "Access is controlled by the file's permissions.",
+        "admin_unix": "Access is controlled by the file's permissions. Only here can a member be thrown out"
+        " (`rankmux-server kick`).",
         "log_format": "One event per line in both formats; the names in the JSON are stable.",
         "log_level": "`info` includes joins, departures and commands; `warning` only includes events that need"
         " attention.",
@@ -99,9 +100,10 @@ WHY: dict[str, dict[str, str]] = {
         "keep_max_s": "A client asks for its own keep; a minute outlasts the restart of a program or a change of"
         " network. While rank 0 is absent nobody leads, and an absent member takes a seat.",
         "state": "Written by a clean stop, read and deleted by the next start: kept seats, tickets and the baton go on."
-        " It holds names, addresses and hashes of secrets, and is readable by its owner only.",
+        " It holds names, addresses and hashes of secrets, and is readable by its owner only. One server uses it at a"
+        " time; a killed server leaves none, and the next start is a new instance.",
         "observers_max": "Observers are in no count and pace nobody, but each costs a descriptor and, if it watches, a"
-        " frame for each event.",
+        " copy of each event. One that does not read is disconnected at `outbox_soft_bytes`.",
         "first_ticket": "Tickets serve as fencing tokens, so they must keep growing over restarts. Set it in tests, or"
         " where the clock may have gone back.",
     },

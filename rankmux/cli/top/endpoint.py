@@ -1,32 +1,33 @@
-"""Queries of rankmux-top to the admin endpoint of a server: `live.json`, over TCP or a Unix socket."""
+"""Requests of rankmux-top to the admin endpoint: `live.json` over TCP or a Unix socket, kicks over the latter."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import ArgumentError
+from ..shared.admin_socket import ANSWER_TIMEOUT_S, UnixConnection, request_kick
 from ..shared.wording import escaped
 
 __all__ = ["Endpoint", "NoAnswer"]
 
-_TIMEOUT_S = 5.0
 _BODY_MAX = 64 * 1024 * 1024
 _TEXT_MAX = 200  # names and addresses have less than 256 bytes
 _NUMBER_MAX = 1e18
 _NUMBER = int | float
 _TOTALS = ["at", "uptime_s", "members", "seats", "waiting", "joins", "commands", "deliveries", "refused"]
-_TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s"]
+_TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s", "absent", "observers"]
 _ANSWER = {
     "first": int,
     "totals": dict.fromkeys(_TOTALS, _NUMBER)
     | {"instance": str, "version": str, "ready": bool, "results": [_NUMBER], "closed": [_NUMBER]},
     "members": [
-        dict.fromkeys(("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s"), _NUMBER)
-        | {"name": str, "address": str, "paced": bool}
+        dict.fromkeys(
+            ("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s", "absent_s", "kept_s"), _NUMBER
+        )
+        | {"name": str, "address": str, "paced": bool, "state": str}
     ],
 }
 """What is read of `live.json`: types, objects with these fields, lists or objects with values of one type."""
@@ -35,17 +36,6 @@ _FAR = 10**12  # `live.json` lists events after a number; nothing comes after th
 
 class NoAnswer(Exception):
     """The endpoint cannot be reached, or gives no answer that makes sense."""
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_TIMEOUT_S)
-        self.sock.connect(self._path)
 
 
 class Endpoint:
@@ -58,6 +48,21 @@ class Endpoint:
     def close(self) -> None:
         """Hang up."""
         self._connection.close()
+
+    @property
+    def may_kick(self) -> bool:
+        """Whether it is a Unix socket: the only one that takes more than questions."""
+        return isinstance(self._connection, UnixConnection)
+
+    def kick(self, ticket: int) -> str:
+        """Throw out the member with `ticket`; empty, or why nobody was. Never sent twice. Raises NoAnswer."""
+        self._connection.close()  # one that the server has closed meanwhile would cost the request
+        try:
+            status, text = request_kick(self._connection, ticket)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise NoAnswer(escaped(str(error)) or type(error).__name__) from None
+        return "" if status == 204 else escaped(text) or str(status)
 
     def ask(self, first: int, count: int, sort: str) -> dict[str, Any]:
         """The members from `first` on in that order, and the totals. Raises NoAnswer."""
@@ -120,12 +125,12 @@ def _harmless(value: Any) -> Any:
 
 def _connection(where: str) -> http.client.HTTPConnection:
     if where.startswith(("unix:", "/")):
-        return _UnixConnection(where.removeprefix("unix:"))
+        return UnixConnection(where.removeprefix("unix:"))
     try:
         parts = urlsplit(where if "//" in where else f"//{where}" if ":" in where else f"//127.0.0.1:{where}")
         if parts.scheme not in ("", "http") or not parts.hostname:
             raise ValueError
-        return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_S)
+        return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=ANSWER_TIMEOUT_S)
     except ValueError:
         expected = "expected http://HOST:PORT/, HOST:PORT, a PORT of this machine, or unix:PATH"
         raise ArgumentError("WHERE", where, expected) from None

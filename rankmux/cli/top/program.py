@@ -41,6 +41,7 @@ keys:
   r, l, u, a, t  sort by rank, load, queue, age, activity
   arrows, j, k, page keys, space, b  scroll
   g, Home  back to the beginning
+  x  throw a member out, after a confirmation; only over the Unix socket of --admin-unix
   q  quit
 
 examples:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 __all__ = ["Screen"]
 
-_KEYS = "r rank  l load  u queue  a age  t activity   ↑ ↓ PgUp PgDn g   q quit"
+_KEYS = "r rank  l load  u queue  a age  t activity   ↑ ↓ PgUp PgDn g   x throw out   q quit"
 _COLUMNS = (
     ("rank", "rank"),
     ("name", ""),
@@ -32,15 +32,21 @@ _NARROW = 60  # with fewer columns, age and silence are shown only when sorted b
 
 
 class Screen:
-    """Draws the last answer; `members` is the number of members in it."""
+    """Draws the last answer.
+
+    `members`  how many there are
+    `rows`     those in the answer
+    `note`     what to show instead of the keys
+    """
 
     def __init__(self, where: str) -> None:
         self.members = 0
+        self.rows: list[dict[str, Any]] = []
+        self.note = ""
         self._where = where
         self._console = Console(highlight=False)
         self._now: dict[str, Any] | None = None
         self._before: dict[str, Any] | None = None
-        self._rows: list[dict[str, Any]] = []
         self._first = 0
         self._trouble = ""
 
@@ -49,7 +55,7 @@ class Screen:
         totals = news["totals"]
         same = self._now is not None and self._now["instance"] == totals["instance"]
         self._before = self._now if same and not self._trouble else None
-        self._now, self._rows, self._first = totals, news["members"], news["first"]
+        self._now, self.rows, self._first = totals, news["members"], news["first"]
         self.members = totals["members"]
         self._trouble = ""
 
@@ -59,7 +65,7 @@ class Screen:
 
     def print(self, sort: str) -> None:
         """Print the members once, to a terminal or a file."""
-        self._console.print(self._head(), self._table(sort, len(self._rows)))
+        self._console.print(self._head(), self._table(sort, len(self.rows)))
 
     @contextmanager
     def live(self) -> Iterator[Callable[[RenderableType], None]]:
@@ -69,9 +75,8 @@ class Screen:
 
     def draw(self, sort: str, rows: int) -> RenderableType:
         """The whole screen, with at most `rows` members."""
-        return Group(
-            self._head(), self._table(sort, rows), Text(_KEYS, "dim", no_wrap=True, overflow="ellipsis")
-        )
+        bottom = Text(self.note or _KEYS, "bold" if self.note else "dim", no_wrap=True, overflow="ellipsis")
+        return Group(self._head(), self._table(sort, rows), bottom)
 
     def _head(self) -> Text:
         now = self._now
@@ -101,6 +106,10 @@ class Screen:
         head.append(
             f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
         )
+        if now["absent"]:
+            head.append(f"   absent {now['absent']}", "yellow")
+        if now["observers"]:
+            head.append(f"   observers {now['observers']}")
         head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
         head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
@@ -132,13 +141,20 @@ class Screen:
                 table.add_column("ticket", header_style="dim", justify="right", no_wrap=True)
         if self._now is not None and not self.members:
             table.add_row("", Text("no members", "dim"))
-        for row in self._rows[:rows]:
+        for row in self.rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
             queue = _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-"
-            times = {"age": _span(row["age_s"]), "activity": _span(row["idle_s"])}
+            absent = row["state"] == "absent"
+            times = {
+                "age": "-" if absent else _span(row["age_s"]),
+                "activity": _span(row["absent_s"] if absent else row["idle_s"]),
+            }
+            name = Text(row["name"] or "(no name)", "dim" if absent else "", overflow="ellipsis")
+            if absent:
+                name.append(f"  absent, kept for {_span(row['kept_s'])}", "yellow")
             table.add_row(
                 Text(str(row["rank"]), "bold"),
-                Text(row["name"] or "(no name)", overflow="ellipsis"),
+                name,
                 *more,
                 Text(str(row["load"])),
                 Text(queue, "yellow" if row["paced"] else ""),

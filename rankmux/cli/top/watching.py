@@ -17,6 +17,7 @@ from typing import Any
 
 from ...errors import ArgumentError
 from .endpoint import Endpoint, NoAnswer
+from .kicking import Kicking
 
 __all__ = ["run"]
 
@@ -34,6 +35,7 @@ _STEPS = {  # lines and pages to move by; terminals write the arrow keys in two 
     "\x1b[5~": (0, -1),
 }
 _BEGINNING = ("g", "\x1b[H", "\x1bOH", "\x1b[1~")
+_NO_KICK = "to throw a member out, connect to the Unix socket of --admin-unix: rankmux-top unix:PATH"
 _OTHER_LINES = 8  # what stands above and below the rows
 _TYPED = re.compile(
     r"\x1b(?:\[[0-9;]*[ -/]*[@-~]|O.)|.", re.DOTALL
@@ -76,6 +78,7 @@ def _once(endpoint: Endpoint, screen: Any, arguments: argparse.Namespace) -> int
 
 def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: argparse.Namespace) -> int:
     sort, first, following = arguments.sort, 0, 0.0
+    kicking: Kicking | None = None
     while True:
         rows = max(1, os.get_terminal_size().lines - _OTHER_LINES)
         if time.monotonic() >= following:
@@ -86,6 +89,8 @@ def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: arg
                 first = max(0, min(first, news["totals"]["members"] - 1))
             except NoAnswer as error:
                 screen.lost(str(error))
+        if kicking is not None:
+            screen.note = kicking.line
         show(screen.draw(sort, rows))
         if not select.select([keys], [], [], max(0.0, following - time.monotonic()))[0]:
             continue
@@ -93,6 +98,20 @@ def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: arg
         if not typed:
             return 0
         for key in typed:
+            if kicking is not None:
+                kicking.type(key, screen.rows)
+                screen.note = ""
+                if kicking.over:
+                    screen.note = _kick(endpoint, kicking.ticket) if kicking.ticket else ""
+                    kicking, following = None, 0.0
+                continue
+            screen.note = ""
+            if key == "x":
+                if endpoint.may_kick:
+                    kicking = Kicking()
+                else:
+                    screen.note = _NO_KICK
+                continue
             if key in ("q", "\x03", "\x04"):
                 return 0
             if key in _BY_KEY:
@@ -105,6 +124,14 @@ def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: arg
             else:
                 continue
             following = 0.0
+
+
+def _kick(endpoint: Endpoint, ticket: int) -> str:
+    """Throw the member out; a line about it."""
+    try:
+        return endpoint.kick(ticket) or f"thrown out: ticket {ticket}"
+    except NoAnswer as error:
+        return f"no answer, so ticket {ticket} may be thrown out or not: {error}"
 
 
 @contextmanager

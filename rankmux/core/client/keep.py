@@ -102,7 +102,7 @@ class KeptSeat:
             event = SeatReturned(frame.rank)
         elif before is not None and known:
             event = SeatLost(before)
-        if frame.ticket != before:
+        if not frame.returned or frame.ticket != before:
             self._settle()
         if not frame.returned:
             self._last_seq = 0

@@ -23,6 +23,7 @@ from .events import (
     RefusalReceived,
     ResultRouted,
     SeatEvent,
+    SeatLost,
     ServerErrorReceived,
     Welcomed,
     Yielded,
@@ -154,18 +155,21 @@ class ClientSession(Requests):
             self.seat.look_on(frame)
         else:
             self.seat.take(frame)
-        if self.kept is None:
-            if frame.keep_ms is not None:
-                raise violation("WELCOME has a keep that was not asked for")
-        else:
-            self._tell(self.kept.welcomed(frame))
+        event: SeatEvent | None = None
+        if self.kept is not None:
+            event = self.kept.welcomed(frame)
             self.generation = self.kept.generation
+        elif frame.keep_ms is not None:
+            raise violation("WELCOME has a keep that was not asked for")
         self.max_payload, self.ping_ms = frame.max_payload, frame.ping_ms
         self.state = ClientState.OBSERVING if self.observes else ClientState.JOINED
         self._decoder.max_length = min(frame.max_payload, self._max_payload_limit) + FRAME_OVERHEAD
         self._baton_due = frame.rank == 0
+        if isinstance(event, SeatLost):
+            self._tell(event)
         self._events.append(Welcomed(*frame))
         if self.kept is not None and frame.returned:
+            self._tell(event)
             for result in self.kept.results():
                 self._output += frames.Result(*result).encode()
 

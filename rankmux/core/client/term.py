@@ -19,7 +19,7 @@ class LedTerm:
     leader before has left, None where there is none: `payload`, the `ticket` of the writer, and `seq`, its version.
     """
 
-    def __init__(self, ticket: int, baton: Baton | None, leads: Callable[[int], bool]) -> None:
+    def __init__(self, ticket: int, baton: Baton | None, leads: Callable[[], bool]) -> None:
         self.ticket = ticket
         self.baton = baton
         self._leads = leads
@@ -34,5 +34,5 @@ class LedTerm:
 
         With a keep, a lost connection does not end the term, but the deadline does (section 13).
         """
-        self._over = self._over or not self._leads(self.ticket)
+        self._over = self._over or not self._leads()
         return self._over

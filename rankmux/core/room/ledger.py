@@ -242,7 +242,7 @@ class Ledger:
     def cancel(
         self, sender: int, id_: int, tickets: Sequence[int], loads: array[int]
     ) -> tuple[int, array[int]]:
-        """`sender` wants no more of its command `id_`: what is owed to it is CANCELLED (section 7).
+        """`sender` wants no more of its command `id_`: what is owed to it is CANCELLED (section 6).
 
         Returns the command's seq and the present ranks of the executors that had not ended; seq 0 if nothing waits.
         """

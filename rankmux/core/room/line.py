@@ -104,7 +104,7 @@ class Line:
                 self._lose(ticket, before, ledger, deliveries, moves, clock_ms)
         newcomers = []
         for join in entry.joins:
-            if kept.ticket_of(join.secret):
+            if join.secret and kept.ticket_of(join.secret):
                 self._return(join, before, ledger, deliveries, moves)
             else:
                 newcomers.append(join)
@@ -112,7 +112,7 @@ class Line:
             if gone.ticket in yields:
                 self._come_back(gone, yields[gone.ticket], deliveries, moves)
         for join in newcomers:
-            if kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
+            if join.secret and kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
                 self._return(join, before, ledger, deliveries, moves)
             else:
                 self._join(join, moves)
@@ -274,7 +274,10 @@ class Line:
         rank = self.ranks.append(ticket, handle, name, address)
         moves.events.append(LineEvent(self.seq, Change.JOINED, ticket, rank, name))
         moves.came += 1
-        return Joined(handle, ticket, rank, self.seq, name, rank + 1, baton=self._baton_for(rank))
+        place = Joined(handle, ticket, rank, self.seq, name, rank + 1)
+        if not rank:
+            place.baton = self._baton_for(rank)
+        return place
 
     def _baton_for(self, rank: int) -> bytes:
         """The BATON frame, for the member that gets rank 0 (section 10)."""

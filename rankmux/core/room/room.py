@@ -1,4 +1,4 @@
-"""The room: members, gating, results, departures and joins, turn by turn (PROTOCOL sections 4 to 6).
+"""The room: members, gating, results, and the moves of the line, turn by turn (PROTOCOL sections 4 to 6, 8 to 10).
 
 `apply` is a pure function of the entries: the same entries give the same room and the same frames on every server that
 applies them. No I/O, no clock (times come in with the entry), no randomness.

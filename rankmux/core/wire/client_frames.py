@@ -54,7 +54,7 @@ def valid_name(name: str) -> bool:
 
 
 class Keep(NamedTuple):
-    """The resume of HELLO: keep my seat when my connection is lost (section 8). Its secret is not shown by `repr`.
+    """The resume of HELLO: keep my seat when my connection is lost (section 9). Its secret is not shown by `repr`.
 
     `ms`        for how long, in milliseconds
     `last_seq`  the largest seq of an EXECUTE that this program has seen, 0 when it has just started
@@ -208,7 +208,7 @@ class _Id(NamedTuple):
 
 
 class Cancel(_Id):
-    """Client to server: end my command `id` for all that have not ended (section 7)."""
+    """Client to server: end my command `id` for all that have not ended (section 6)."""
 
     __slots__ = ()
 
@@ -221,7 +221,7 @@ class Cancel(_Id):
 
 
 class Yield(_Id):
-    """Client to server: I take the last place (section 9)."""
+    """Client to server: I take the last place (section 10)."""
 
     __slots__ = ()
 
@@ -234,7 +234,7 @@ class Yield(_Id):
 
 
 class SetBaton(NamedTuple):
-    """Client to server: a note for whoever holds rank 0 after me (section 9)."""
+    """Client to server: a note for whoever holds rank 0 after me (section 10)."""
 
     id: int
     payload: bytes

@@ -1,4 +1,4 @@
-"""The numbers of the wire: frame types, codes, flags and limits (PROTOCOL sections 2 to 7). Nothing but numbers."""
+"""The numbers of the wire: frame types, codes, flags and limits (PROTOCOL sections 2 to 10). Nothing but numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire of rankmux, version 1: every frame by its type (PROTOCOL sections 2 to 7).
+"""The wire of rankmux, version 1: every frame by its type (PROTOCOL sections 2 to 10).
 
 The frames are defined in `client_frames` and `server_frames`; here they come together. Nothing here knows a socket, a
 clock, a member or how a stream is cut into frames.

@@ -31,7 +31,7 @@ _WELCOME = int(FrameType.WELCOME)
 class Welcome(NamedTuple):
     """Server to client: you hold a seat, or may look on (section 3.2).
 
-    `returned` says whether it is the seat that was kept (section 8), `keep_ms` for how long it is kept; None when no
+    `returned` says whether it is the seat that was kept (section 9), `keep_ms` for how long it is kept; None when no
     keep was asked for.
     """
 
@@ -253,7 +253,7 @@ class ErrorFrame(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Server to client, on the wire CANCEL: stop what you run for the EXECUTE `seq`, answer nothing (section 7)."""
+    """Server to client, on the wire CANCEL: stop what you run for the EXECUTE `seq`, answer nothing (section 6)."""
 
     seq: int
 
@@ -266,7 +266,7 @@ class Stop(NamedTuple):
 
 
 class Yielded(NamedTuple):
-    """Server to client: you have the last place now, under a new ticket (section 9)."""
+    """Server to client: you have the last place now, under a new ticket (section 10)."""
 
     id: int
     seq: int
@@ -283,7 +283,7 @@ class Yielded(NamedTuple):
 
 
 class Baton(NamedTuple):
-    """Server to client: the note that the member `ticket` left in the write `seq` (section 9)."""
+    """Server to client: the note that the member `ticket` left in the write `seq` (section 10)."""
 
     seq: int
     ticket: int
@@ -299,7 +299,7 @@ class Baton(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """Server to client: an event of the line, for those that watch (section 10)."""
+    """Server to client: an event of the line, for those that watch (section 8)."""
 
     seq: int
     what: int

@@ -35,7 +35,7 @@ def member_frame(type_: int, body: bytes, max_payload: int) -> Frame:
 
 
 def observer_frame(type_: int, body: bytes, max_payload: int) -> Frame:
-    """The frame that an observer sent; raises the breach (section 11)."""
+    """The frame that an observer sent; raises the breach (section 8)."""
     if type_ not in _OBSERVERS_MAY:
         text = f"an observer may send WHO, PING, PONG and LEAVE, this frame is of type {type_:#04x}"
         raise ProtocolViolation(ErrorCode.PROTOCOL, text)

@@ -60,6 +60,9 @@ class _StatusCollector(Collector):
         yield InfoMetricFamily("rankmux_build", "Versions of the server and of Python", value=build)
         yield _gauge("ready", "1 while new members are admitted, 0 during shutdown", status.ready)
         yield _gauge("members", "Members", len(status.room))
+        yield _gauge("members_absent", "Members without a connection, whose seats are kept", status.absent)
+        yield _gauge("observers", "Connections that look on without a seat", len(connections.observers))
+        yield _gauge("watchers", "Members and observers that watch the line", len(connections.watchers))
         yield _gauge("seats", "Maximum number of members", status.config.seats)
         yield _gauge("connections", "Open connections, with or without a seat", len(connections))
         yield _gauge(
@@ -72,6 +75,11 @@ class _StatusCollector(Collector):
             status.listener.pauses,
         )
         yield _counter("joins", "Members that have joined", stats.joins)
+        yield _counter(
+            "returns", "Members that have returned to their seat, takeovers included", stats.returns
+        )
+        yield _counter("takeovers", "Connections that lost their seat to another one", status.takeovers)
+        yield _counter("yields", "Members that have stepped back to the last place", stats.yields)
         closed = CounterMetricFamily("rankmux_closes", "Connections closed, by reason", labels=("reason",))
         for reason in CloseReason:  # all of them, so that even the first close gives a rate
             closed.add_metric((reason.value,), connections.closes.counts[reason])

@@ -71,7 +71,9 @@ class Routes:
         return text_answer(405, f"only {allowed.decode()} is supported here", (b"Allow", allowed))
 
     def _throw_out(self, query: dict[str, str]) -> Answer:
-        ticket = _number(query, "ticket", 0)
+        ticket = _number(query, "ticket", 0, digits=20)
+        if not self._status.ready:
+            return text_answer(503, "shutting down; nobody is thrown out any more")
         if self._kick(ticket):
             return Answer(204, "text/plain; charset=utf-8", b"")
         return text_answer(404, f"no member has ticket {ticket}")
@@ -157,9 +159,9 @@ def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
     return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
 
 
-def _number(query: dict[str, str], key: str, default: int) -> int:
+def _number(query: dict[str, str], key: str, default: int, digits: int = 15) -> int:
     text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise _BadQuery(f"{key}: expected a whole number")
     return int(text)
 

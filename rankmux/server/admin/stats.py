@@ -9,11 +9,12 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping
 from itertools import islice
-from operator import add, itemgetter
+from operator import add, attrgetter, itemgetter
 from typing import NamedTuple
 
 from ...core.room.ranks import Ranks, has_seat
 from ...core.room.turn import Outcome
+from ...core.wire.codes import Cause
 from ...core.wire.layouts import DONE_FRAME
 
 __all__ = ["BOUNDS_S", "EVENTS_MAX", "Histogram", "RoomEvent", "Stats"]
@@ -45,7 +46,7 @@ class RoomEvent(NamedTuple):
     """A change of the room.
 
     `number`: counts changes from 1.
-    `what`: joined, left, absent, back or promoted.
+    `what`: joined, left, yielded, absent, back or promoted; after yielded comes joined, with the new ticket.
     `rank`: the rank taken or given up; for a promotion, the highest rank from which members moved up.
     `name`: of the member; for a promotion, of the new rank 0, if it changed.
     `moved`: the number of members that moved up.
@@ -84,13 +85,17 @@ class Stats:
         "recent",
         "refused",
         "results",
+        "returns",
         "turns",
         "watched",
+        "yields",
     )
 
     def __init__(self, watched: bool = False) -> None:
         self.watched = watched
         self.joins = 0
+        self.returns = 0
+        self.yields = 0
         self.commands = 0
         self.deliveries = 0
         self.done = 0
@@ -111,7 +116,10 @@ class Stats:
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
         self.done += outcome.settled
-        self.joins += sum(not one.returned for one in outcome.joined)
+        returned = len([one for one in outcome.joined if one.returned])
+        self.joins += len(outcome.joined) - returned
+        self.returns += returned
+        self.yields += len(outcome.yielded)
         if outcome.refused:
             self.refused.update(map(itemgetter(1), outcome.refused))
         if not self.watched:
@@ -144,7 +152,8 @@ class Stats:
         departed, joined = outcome.departed, outcome.joined
         self.happened += max(0, len(departed) - EVENTS_MAX)  # these would fall out of `recent` at once
         for gone in departed[-EVENTS_MAX:]:
-            self._add(now, "left", gone.rank, gone.ticket, gone.name, gone.cause.name.lower(), 0)
+            what = "yielded" if gone.cause == Cause.YIELDED else "left"
+            self._add(now, what, gone.rank, gone.ticket, gone.name, gone.cause.name.lower(), 0)
         if departed:
             first = departed[0].rank
             moved = len(outcome.tickets) - len(departed) - first
@@ -156,6 +165,7 @@ class Stats:
                 rank = ranks.rank_of(ticket)
                 self._add(now, "absent", rank, ticket, ranks.names[rank], "", 0)
         places = [*joined, *(place for _, place in outcome.yielded)]
+        places.sort(key=attrgetter("seq"))
         self.happened += max(0, len(places) - EVENTS_MAX)
         for one in places[-EVENTS_MAX:]:
             self._add(now, "back" if one.returned else "joined", one.rank, one.ticket, one.name, "", 0)

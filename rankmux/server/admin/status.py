@@ -1,4 +1,4 @@
-"""A read-only view of the server as plain data: members, closes and totals.
+"""A read-only view of the server as plain data: members, present or absent, closes and totals.
 
 A list of members is a snapshot, built in slices, so that a turn pays for one slice only. Text from peers is not
 escaped here. Knows no HTTP.
@@ -13,6 +13,7 @@ from typing import Any
 
 from ...config import Config
 from ...core.room.room import Room
+from ..connections.closes import CloseReason
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
 from .stats import BOUNDS_S, RoomEvent, Stats
@@ -57,6 +58,16 @@ class ServerStatus:
         """The server takes no more members."""
         self.ready = False
 
+    @property
+    def absent(self) -> int:
+        """How many members have no connection."""
+        return self.room.line.kept.absent
+
+    @property
+    def takeovers(self) -> int:
+        """How many connections have lost their seat to another one with its secret."""
+        return self.connections.closes.counts[CloseReason.TAKEN_OVER]
+
     def queued_max(self) -> int:
         """The size of the longest queue of a member, in bytes."""
         return max((queue.size for queue in self.connections.outbox.queues.values()), default=0)
@@ -74,12 +85,18 @@ class ServerStatus:
             "uptime_s": now - self.started_at,
             "members": len(self.room),
             "seats": self.config.seats,
+            "absent": self.absent,
+            "observers": len(connections.observers),
+            "watchers": len(connections.watchers),
             "connections": len(connections),
             "greeting": len(connections.greeting),
             "accepted": connections.accepted,
             "seq": self.room.seq,
             "waiting": self.room.waiting,
             "joins": stats.joins,
+            "returns": stats.returns,
+            "takeovers": self.takeovers,
+            "yields": stats.yields,
             "commands": stats.commands,
             "deliveries": stats.deliveries,
             "refused": stats.refused.total(),
@@ -108,21 +125,32 @@ class ServerStatus:
                 ranks.names[rank],
                 ranks.addresses[rank],
                 seats.get(ranks.tickets[rank]),
+                self._away(ranks.tickets[rank], now),
             )
             for rank in self._order(sort, now)[first : first + min(count, COUNT_MAX)]
         ]
         for start in range(0, len(taken), SLICE):
             rows = []
-            for rank, ticket, load, name, address, conn in taken[start : start + SLICE]:
+            for rank, ticket, load, name, address, conn, away in taken[start : start + SLICE]:
                 here = conn is not None and ticket in seats  # a later slice may find it gone
                 queue = queues.get(ticket) if here else None
                 row: Row = {"rank": rank, "ticket": ticket, "name": name, "address": address, "load": load}
+                row["state"] = "present" if away is None else "absent"
+                row["absent_s"], row["kept_s"] = away or (0.0, 0.0)
                 row["age_s"] = round(now - conn.opened_at, 3) if conn is not None else 0.0
                 row["idle_s"] = round(max(0.0, now - heard[conn.fd]), 3) if here and conn is not None else 0.0
                 row["queued_bytes"] = queue.size if queue is not None else 0
                 row["paced"] = conn is not None and conn.paced
                 rows.append(row)
             yield rows
+
+    def _away(self, ticket: int, now: float) -> tuple[float, float] | None:
+        """For how long the member has been absent, and for how much longer its seat is kept; None when present."""
+        keep = self.room.line.kept.get(ticket)
+        if keep is None or keep.until_ms is None:
+            return None
+        left = keep.until_ms / 1000 - now
+        return round(max(0.0, keep.keep_ms / 1000 - left), 3), round(max(0.0, left), 3)
 
     def closes(self, count: int) -> list[Row]:
         """The last `count` closes, latest first."""

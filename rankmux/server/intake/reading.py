@@ -28,6 +28,8 @@ from .handshakes import Handshakes
 
 __all__ = ["Intake"]
 
+# Plain numbers: to combine members of a flag is Python code.
+_OBSERVE, _WATCH = int(HelloFlag.OBSERVE), int(HelloFlag.WATCH)
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
 _READ = frozenset((MEMBER, OBSERVER, BROKEN))  # their bytes go into the turn
@@ -270,8 +272,8 @@ class Intake:
     def _on_hello(self, conn: Connection, hello: Hello) -> Verdict:
         conn.name = hello.name
         conn.keep = hello.keep
-        conn.observes = bool(hello.flags & HelloFlag.OBSERVE)
-        conn.watches = bool(hello.flags & HelloFlag.WATCH)
+        conn.observes = bool(hello.flags & _OBSERVE)
+        conn.watches = bool(hello.flags & _WATCH)
         if not self._auth.admits(hello.token):
             return End(CloseReason.AUTH, "wrong token")
         self._connections.step(conn, Step.HELLO)

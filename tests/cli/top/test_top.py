@@ -76,6 +76,21 @@ def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
         assert word in "".join(head)
 
 
+def test_absent_members_and_observers(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 0, "idle_s": 0, "paced": False}
+    row |= {"name": "ada", "address": "127.0.0.1:1"}
+    rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
+    rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
+    assert shown_of(total(members=2, absent=1, observers=3)(live()) | {"members": rows}) == 0
+    said = capsys.readouterr().out
+    assert "absent 1   observers 3" in said
+    away, there = (line for line in said.splitlines() if "ada" in line)
+    assert "absent, kept for 48 s" in away
+    assert away.split()[-3:] == ["-", "12", "s"]
+    assert "absent" not in there
+
+
 @pytest.mark.parametrize(("sort", "column"), [("rank", ""), ("age", "age ▾"), ("activity", "silent ▾")])
 def test_names_are_in_sight_in_40_columns(where, capsys, monkeypatch, sort, column):
     monkeypatch.setenv("COLUMNS", "40")
@@ -170,6 +185,7 @@ def test_nothing_in_an_answer_writes_on_the_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     hostile = "\x1b]0;owned\x07\x9b2J"
     row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 1, "idle_s": 1, "paced": False}
+    row |= {"state": "present", "absent_s": 0, "kept_s": 0}
     answer = total(version=hostile, closed={hostile: 1})(live())
     assert shown_of(answer | {"members": [row | {"name": hostile + "x" * 1000, "address": hostile}]}) == 0
     said = capsys.readouterr().out
@@ -244,6 +260,55 @@ def test_keys_at_a_terminal(where):
         top.until("load ▾")
         top.type(b"t")
         top.until("silent ▾")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+@pytest.fixture
+def by_unix(tmp_path):
+    """The same four members, seen over a Unix socket."""
+    path = str(tmp_path / "admin")
+    with watched(seats=4, admin="", admin_unix=path) as prepared:
+        socks = [join(prepared, name) for name in NAMES]
+        running = ServerThread(prepared.serve_forever)
+        yield prepared
+        prepared.stop(0.0)
+        running.join()
+        for sock in socks:
+            sock.close()
+
+
+def test_a_member_is_thrown_out_after_a_confirmation(by_unix):
+    with AtTerminal(by_unix.admin_where[0]) as top:
+        top.until("ada")
+        top.type(b"x")
+        top.until("rank: _")
+        top.type(b"9\n")
+        top.until("no rank 9 in sight")
+        top.type(b"\x7f0\n")
+        top.until("throw out ada, rank 0, ticket 1?")
+        top.type(b"y")
+        top.until("thrown out: ticket 1")
+        top.until("3 of 4 seats")
+        top.until("[bold]bob")  # the only row in sight
+        top.type(b"x0\n")
+        top.until("throw out [bold]bob[/bold], rank 0, ticket 2?")
+        top.type(b"n")  # anything but y
+        top.until("q quit")
+        top.type(b"xq")  # ends the dialog, not the program
+        top.until("q quit")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+    assert list(by_unix.room.ranks.tickets) == [2, 3, 4]
+
+
+def test_nobody_is_thrown_out_over_tcp(where):
+    with AtTerminal(where) as top:
+        top.until("ada")
+        top.type(b"x")
+        top.until("connect to the Unix socket of --admin-unix")
+        top.type(b"0\ny")
+        top.until("4 of 4 seats")
         top.type(b"q")
         assert top.process.wait(DEADLINE_S) == 0
 

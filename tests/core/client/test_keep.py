@@ -183,9 +183,9 @@ def test_final_results_since_the_last_answered_ping_are_sent_again():
     assert scene.sent() == b""
 
 
-@pytest.mark.parametrize("welcome", [PLAIN._replace(ticket=9), BACK._replace(ticket=9)])
-def test_a_new_ticket_owes_nothing(welcome):
-    """A larger one after a return is that of a YIELD whose answer was lost."""
+@pytest.mark.parametrize("welcome", [PLAIN._replace(ticket=9), PLAIN, BACK._replace(ticket=9)])
+def test_a_new_seat_owes_nothing(welcome):
+    """A larger ticket after a return is that of a YIELD whose answer was lost; a new instance may give the same one."""
     scene = Scene()
     scene.session.send_result(12, Status.OK, b"of the seat before")
     generation = scene.kept.generation
@@ -251,3 +251,12 @@ def test_a_server_that_grants_next_to_nothing_does_not_keep_us_busy():
         scene.now_s += 0.001
         pings += scene.kept.ping_due()
     assert 50 <= pings <= 101
+
+
+def test_an_interrupted_connection_tells_of_its_end_alone():
+    scene = Scene()
+    scene.session.receive_data(Execute(12, 0, 1, 0, b"perhaps half taken").encode())
+    error = ConnectionLost("interrupted")
+    absent, ended = scene.session.interrupt(error)
+    assert (absent, ended) == (SeatAbsent(error), Ended(error, kept=True))
+    assert scene.session.interrupt(error) == [Ended(error, kept=True)]

@@ -7,7 +7,7 @@ from rankmux.core.client.term import LedTerm
 
 def test_it_is_over_once_and_for_ever():
     leads = True
-    term = LedTerm(7, None, lambda ticket: leads and ticket == 7)
+    term = LedTerm(7, None, lambda: leads)
     assert not term.over
     assert "over" not in repr(term)
     leads = False

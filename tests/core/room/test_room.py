@@ -7,7 +7,20 @@ import pytest
 from rankmux.codes import Cause, CommandFlag, RefusedCode, Status, Target
 from rankmux.core.room.room import Room
 from rankmux.core.room.turn import Join
-from rankmux.wire import Accepted, Command, Done, Execute, Members, Pong, Rank, Refused, Result, Routed, Who
+from rankmux.wire import (
+    Accepted,
+    Command,
+    Done,
+    Execute,
+    Members,
+    Pong,
+    Rank,
+    Refused,
+    Result,
+    Routed,
+    Who,
+    Yielded,
+)
 
 from ...support.room_model import ModelTurn
 from ...support.room_turns import as_turn, owed, play, room_of_five, to_all, to_one
@@ -219,3 +232,13 @@ def test_what_is_due_waits_for_an_entry_that_judges(room):
         Routed(7, 5, 4, Status.OK, b"was unread"),
         Done(7, 1, 0, 0, 0, 0),
     ]
+
+
+def test_nobody_yields_to_absent_members_only():
+    """Judged as a command is; with one present junior among them it is granted."""
+    room = Room(4, 100, 2, 1000)
+    keeps = [(), (b"b" * 32, 5000), (), (b"d" * 32, 5000)]
+    play(room, joins=[Join(i, "", "", *keep) for i, keep in enumerate(keeps)])
+    play(room, absences=[2, 4])
+    assert play(room, yields=[(3, 7)]) == {3: [Refused(7, RefusedCode.NO_TARGET, "")]}
+    assert play(room, yields=[(1, 8)])[1] == [Yielded(8, 8, 5, 3, 4)]

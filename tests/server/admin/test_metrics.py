@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from prometheus_client import parser
 
 from rankmux.server.connections.closes import CloseReason
-from rankmux.wire import Command, Result
+from rankmux.wire import Cancel, Command, Hello, Keep, Result, Yield
 
 from ...support.admin_client import get, join, turns_until, watched
 
@@ -68,6 +69,43 @@ def test_they_say_what_happened():
         assert found["rankmux_turn_seconds_count",] == found["rankmux_turn_seconds_bucket", "+Inf"] > 0
         assert found["process_open_fds",] > 3
         for sock in (ada, bob):
+            sock.close()
+
+
+def test_they_say_who_is_absent_who_looks_on_and_who_came_back():
+    with watched(seats=3) as server:
+        keep, opened = Keep(60_000, 0, b"s" * 16), []
+
+        def say(hello: Hello) -> socket.socket:
+            opened.append(socket.create_connection(server.address))
+            opened[-1].sendall(hello.encode())
+            return opened[-1]
+
+        stats, connections = server.stats, server.connections
+        lost = say(Hello("ada", keep=keep))
+        turns_until(server, lambda: stats.joins == 1)
+        lost.close()
+        turns_until(server, lambda: server.room.line.kept.absent)
+        say(Hello("", flags=1))  # OBSERVE
+        say(Hello("", flags=3))  # and WATCH
+        say(Hello("bob", flags=2))
+        turns_until(server, lambda: len(connections.observers) == 2 and stats.joins == 2)
+        found = samples(get(server, "/metrics")[1])
+        names = ("members", "members_absent", "observers", "watchers", "returns_total", "takeovers_total")
+        assert [found[f"rankmux_{name}",] for name in names] == [2, 1, 2, 2, 0, 0]
+        say(Hello("ada", keep=keep))
+        turns_until(server, lambda: stats.returns == 1)
+        ada = say(Hello("ada", keep=keep))
+        turns_until(server, lambda: stats.returns == 2)
+        ada.sendall(Command(1, 0, 0, 1, 60_000, b"").encode() + Cancel(1).encode() + Yield(1).encode())
+        turns_until(server, lambda: stats.yields)
+        turns_until(server, lambda: connections.closes.counts.total() == 2)
+        server._endpoint._routes._kept.clear()  # else the answer is that of a moment ago
+        found = samples(get(server, "/metrics")[1])
+        names += ("yields_total", "joins_total")
+        assert [found[f"rankmux_{name}",] for name in names] == [2, 0, 2, 2, 2, 1, 1, 2]
+        assert found["rankmux_results_total", "cancelled"] == 1
+        for sock in opened:
             sock.close()
 
 

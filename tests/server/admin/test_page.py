@@ -7,13 +7,14 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rankmux.server.server import Server
-from rankmux.wire import Command, Hello
+from rankmux.wire import Command, Hello, Keep, Yield
 
 from ...support.webdriver import Browser, browser
 
@@ -165,3 +166,41 @@ def test_it_says_when_nobody_answers():
         opened.wait_for("document.querySelector('#state').textContent === 'no answer'")
         with Server(port=0, admin=port, log_level="error"):  # another server: its counts start again
             opened.wait_for("document.querySelector('#state').textContent === 'live' && moves === 0")
+
+
+@pytest.mark.slow
+def test_who_is_absent_comes_back_and_steps_back():
+    with ExitStack() as stack:
+        opened = stack.enter_context(browser())
+        server = stack.enter_context(Server(port=0, seats=4, admin="0", log_level="error"))
+
+        def come(name: str, keep: Keep | None = None) -> socket.socket:
+            sock = stack.enter_context(socket.create_connection(server.address))
+            sock.sendall(Hello(name, keep=keep).encode())
+            assert sock.recv(4096)
+            return sock
+
+        def told(text: str) -> None:
+            opened.wait_for(
+                f"[...document.querySelectorAll('#events li')].some(n => n.textContent.includes({text!r}))"
+            )
+
+        keep = Keep(60_000, 0, b"s" * 16)
+        ada = come("ada", keep)
+        come("bob")
+        opened.resize(1400, 900)
+        opened.open(server.admin_where[0])
+        told("bob joined as rank 1")
+        ada.shutdown(socket.SHUT_WR)
+        told("ada is absent, and keeps rank 0")
+        opened.wait_for(
+            "document.querySelector('#space .row.absent small')?.textContent.includes('kept for')"
+        )
+        assert "1 absent" in text(opened, "#tile-members small")[0]
+        ada = come("ada", keep)
+        told("ada is back at rank 0")
+        opened.wait_for("document.querySelector('#space .row.absent') === null")
+        ada.sendall(Yield(1).encode())
+        told("ada stepped back from rank 0")
+        told("ada joined as rank 1")
+        assert opened.complaints() == []

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from rankmux.server.admin.stats import BOUNDS_S, EVENTS_MAX, Histogram
 from rankmux.server.admin.status import COUNT_MAX, SLICE, SORTS
-from rankmux.wire import Command, Leave
+from rankmux.wire import Command, Hello, Keep, Leave
 
 from ...support.admin_client import join, turns_until, watched
 
@@ -107,3 +109,24 @@ def test_nothing_is_kept_for_nobody():
         assert server.stats.joins == 1
         assert not server.stats.recent
         sock.close()
+
+
+def test_who_is_absent_shows():
+    """Since when, and until when its seat is kept, by the server's clock."""
+    now = [100.0]
+    with watched(seats=4, clock=lambda: now[0]) as server:
+        sock = socket.create_connection(server.address)
+        sock.sendall(Hello("ada", keep=Keep(30_000, 0, b"s" * 16)).encode())
+        turns_until(server, lambda: len(server.room))
+        bob = join(server, "bob")
+        sock.close()
+        turns_until(server, lambda: server.room.line.kept.absent)
+        now[0] += 12.5
+        ada, other = listed(server, 0, 2)
+        assert (ada["state"], ada["absent_s"], ada["kept_s"]) == ("absent", 12.5, 17.5)
+        assert (other["state"], other["absent_s"], other["kept_s"]) == ("present", 0.0, 0.0)
+        totals = server._status.totals()
+        assert (totals["members"], totals["absent"]) == (2, 1)
+        for sort in SORTS:
+            assert len(listed(server, 0, 9, sort)) == 2
+        bob.close()
