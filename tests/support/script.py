@@ -190,3 +190,8 @@ def json_lines(text: str) -> list[dict[str, object]]:
 
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def code_of(number: int) -> int:
+    """The exit code of a program that holds a seat, ended by that signal."""
+    return 0 if number == signal.SIGTERM else 130

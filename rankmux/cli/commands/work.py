@@ -13,10 +13,16 @@ from fnmatch import fnmatchcase
 
 from ...aio import Promoted, ReceivedCommand, Rejected, Status, Welcomed
 from ...errors import RankmuxError
-from ..programs.hook import Hook, program_of
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
+from ..shared.flags import (
+    add_keep_flags,
+    add_offer_flag,
+    add_reconnect_flag,
+    number_from,
+    seconds,
+    subcommand_parser,
+)
 from ..shared.wording import brief, escaped, line_breaks
 from .holding import Holding, held
 
@@ -28,10 +34,11 @@ _EXAMPLES = """\
   rankmux-client work --hook-promoted ./rank-changed.sh -- ./run.sh    # if [ "$RANKMUX_RANK" = 0 ]; then ...
 """
 _EXIT_CODES = """\
+  0  ended by SIGTERM
   1  a program had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
-  130  ended by Ctrl-C or SIGTERM
+  130  ended by Ctrl-C
 """
 
 _WAITING_MAX = 1024
@@ -99,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_offer_flag(parser)
     add_reconnect_flag(parser)
+    add_keep_flags(parser)
     add_connection_flags(parser)
     parser.add_argument(
         "program", nargs="+", metavar="PROGRAM", help="the program and its arguments, after --"
@@ -115,10 +123,8 @@ class _Work(Holding):
         self._places = asyncio.Semaphore(arguments.parallel)  # it is fair: first come, first served
         self._waiting = 0
         self._waiting_size = 0
-        hook_promoted = program_of("--hook-promoted", arguments.hook_promoted)
-        hook_lost = program_of("--hook-lost", arguments.hook_lost)
-        self._promoted_hook = Hook(self.children, hook_promoted, self.environment, self.complain)
-        self._lost_hook = Hook(self.children, hook_lost, self.environment, self.complain)
+        self._promoted_hook = self._hook("--hook-promoted", arguments.hook_promoted)
+        self._lost_hook = self._hook("--hook-lost", arguments.hook_lost)
 
     async def execute(self, command: ReceivedCommand) -> None:
         ticket, size = self.seat.client.ticket, len(command.payload)

@@ -15,7 +15,7 @@ from rankmux.server.server import Server
 from rankmux.wire import ErrorFrame, Execute
 
 from ...support.fake_server import Connection, FakeServer
-from ...support.script import ENDING, PATIENCE_S, Script, alive, eventually, run
+from ...support.script import ENDING, PATIENCE_S, Script, alive, code_of, eventually, run
 
 
 def test_the_program_gets_the_payload_and_its_circumstances(scene):
@@ -265,7 +265,7 @@ def test_a_hook_that_runs_on_is_stopped_with_the_connection(tmp_path):
         assert alive(pid)
     with worker:
         eventually(lambda: not alive(pid))
-        assert worker.end(signal.SIGTERM) == 130
+        assert worker.end(signal.SIGTERM) == 0
 
 
 def test_no_hook_begins_any_more_once_it_is_to_end(scene):
@@ -275,7 +275,7 @@ def test_no_hook_begins_any_more_once_it_is_to_end(scene):
     for client in (first, second):  # a new rank waits for the hook to end
         client.close()
     worker.until("New rank: 0 of 1")
-    assert worker.end(signal.SIGTERM) == 130
+    assert worker.end(signal.SIGTERM) == 0
     assert worker.out.count("began") == 1
 
 
@@ -315,7 +315,7 @@ def test_a_signal_ends_the_programs_and_leaves(scene, number):
     running = client.command("print", results=True)
     waiting = client.command("print", results=True)
     pids = [int(worker.until(rf"(?s)(?:pid \d+\n.*){{{n}}}pid (\d+)\n", "err")[1]) for n in range(2)]
-    assert worker.end(number) == 130
+    assert worker.end(number) == code_of(number)
     assert (running.wait().failed, waiting.wait().rejected) == (1, 1)
     eventually(lambda: not any(alive(pid) for pid in pids))
 
@@ -330,7 +330,7 @@ def test_it_reconnects_and_works_on(tmp_path):
         if client.rank == 0:
             [result] = client.command("print", results=True).gather()
             assert result.text == "print"
-        assert worker.end(signal.SIGTERM) == 130
+        assert worker.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(
