@@ -83,7 +83,10 @@ def test_absent_members_and_observers(capsys, monkeypatch, columns):
     row |= {"name": "ada", "address": "127.0.0.1:1"}
     rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
     rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
-    assert shown_of(total(members=2, absent=1, observers=3, closed={"left": 10**6})(live()) | {"members": rows}) == 0
+    assert (
+        shown_of(total(members=2, absent=1, observers=3, closed={"left": 10**6})(live()) | {"members": rows})
+        == 0
+    )
     said = capsys.readouterr().out
     assert "absent 1   observers 3" in said
     away, there = (line for line in said.splitlines() if "ada" in line)
