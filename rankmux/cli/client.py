@@ -26,7 +26,8 @@ _EPILOG = """\
 A line is a command, executed by all members below you. A target in front of it narrows that down:
   @next CMD    for the member directly below
   @least CMD   for the least loaded member below
-  @2 CMD       for the member with rank 2
+  @2 CMD       for the member with rank 2; @1-5,8 for those
+  @NAME CMD    for the member with that name; @web-* and @!db-* for those with names like that, and not like that
   @all CMD     for all members below, as without a target; @@CMD is a command that begins with @
 At a terminal there is a prompt (with `pip install 'rankmux[cli]'`); /help explains it.
 

@@ -138,7 +138,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _play(stage: ExitStack) -> None:
     _say("A server with three seats.")
     server = stage.enter_context(
-        _Actor("server", "server", "--port", "0", "--seats", "3", stop_signal=signal.SIGTERM)
+        _Actor(
+            "server",
+            "server",
+            "--port",
+            "0",
+            "--seats",
+            "3",
+            "--first-ticket",
+            "1",
+            stop_signal=signal.SIGTERM,
+        )
     )
     port = server.until(r"listening on .*:(\d+) ")[1]
 

@@ -18,13 +18,12 @@ from operator import attrgetter
 
 from ..config import Config
 from ..core.room.batch import Batch
-from ..core.room.deliveries import Deliveries
 from ..core.room.ranks import has_seat
 from ..core.room.room import Room
-from ..core.room.turn import Departure, Entry, Join, Joined, Outcome, Turn
-from ..core.wire.codes import NO_RANK, Cause
-from ..core.wire.frames import Welcome
+from ..core.room.turn import Departure, Entry, Join, Outcome, Turn
+from ..core.wire.codes import Cause
 from .admin.stats import Stats
+from .admission import Admission
 from .connections.closes import CloseReason
 from .connections.connection import JOINING, Connection
 from .connections.deadlines import Deadlines
@@ -60,7 +59,7 @@ class Turns:
         ring: Ring,
     ) -> None:
         self._config = config
-        self._instance = instance
+        self._admission = Admission(config, instance, room, connections)
         self._room = room
         self._batch = batch
         self._intake = intake
@@ -230,40 +229,7 @@ class Turns:
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
         if behind:
             self._queue(outcome, behind, now)
-        if connections.observers or deliveries.observed:
-            self._tell_observers(deliveries, now)
-        for ticket, place in outcome.yielded:
-            connections.rename(ticket, place.ticket)
-        reasons: dict[int, str] = {}
-        taken: dict[int, str] = {}
-        for ticket in outcome.absent:
-            if (lost := connections.seats.get(ticket)) is not None:
-                reasons[ticket] = lost.why
-                connections.detach(lost)
-        for joined in outcome.joined:
-            if joined.returned and (old := connections.seats.get(joined.ticket)) is not None:
-                taken[joined.handle] = old.address
-            self._seat(joined, deliveries, now)
-        for barred in outcome.barred:
-            if (conn := connections.at(barred.handle)) is not None:
-                text = "the name in the certificate is not the one that took this seat"
-                connections.end(conn, CloseReason.AUTH, text, now)
-        for full in outcome.full:
-            if (conn := connections.at(full.handle)) is not None:
-                connections.end(conn, CloseReason.FULL, "no seat is free", now)
-        for fd in turn.observers:
-            self._observe(fd, now)
-        return reasons | connections.unseat([gone.ticket for gone in outcome.departed]), taken
-
-    def _take_over(self, ticket: int, now: float) -> None:
-        """Another connection has returned to that seat: if one still holds it here, it ends."""
-        connections = self._connections
-        if (conn := connections.seats.get(ticket)) is not None:
-            with connections.guard(conn, now):
-                connections.detach(conn)
-                connections.end(
-                    conn, CloseReason.TAKEN_OVER, "another connection has returned to your seat", now
-                )
+        return self._admission.settle(turn, outcome, now)
 
     def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
         """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
@@ -283,71 +249,6 @@ class Turns:
         if filled:
             filled.sort()
             connections.pace(connections.pacing.judge(filled, deliveries, tickets), now)
-
-    def _tell_observers(self, deliveries: Deliveries, now: float) -> None:
-        connections = self._connections
-        changes = deliveries.executes[slice(*deliveries.changes_after(0))]
-        for conn in list(connections.observers.values()) if changes else ():
-            if conn.watches:
-                with connections.guard(conn, now):
-                    connections.send(conn, bytes(changes), now)
-        for key, frames in deliveries.observed.items():
-            if (asker := connections.owner(key)) is not None:  # one that has just ended gets its answers too
-                with connections.guard(asker, now):
-                    connections.send(asker, bytes(frames), now)
-
-    def _observe(self, fd: int, now: float) -> None:
-        connections, config, room = self._connections, self._config, self._room
-        conn = connections.at(fd)
-        if conn is None or conn.state is not JOINING:
-            return
-        if len(connections.observers) >= config.observers_max:
-            text = f"{config.observers_max} observers look on already"
-            connections.end(conn, CloseReason.FULL, text, now)
-            return
-        with connections.guard(conn, now):
-            connections.observe(conn)
-            welcome = self._welcome(0, room.seq, NO_RANK, len(room))
-            connections.send(conn, welcome.encode(), now)
-
-    def _seat(self, joined: Joined, deliveries: Deliveries, now: float) -> None:
-        connections = self._connections
-        if joined.returned:
-            self._take_over(joined.ticket, now)
-        conn = connections.at(joined.handle)
-        if conn is None:
-            return  # connected elsewhere
-        try:
-            connections.seat(conn, joined.ticket)
-            connections.send(conn, self._welcome_to(joined, conn) + joined.baton, now)
-            changes = (
-                deliveries.executes[slice(*deliveries.changes_after(joined.seq))] if conn.watches else b""
-            )
-            if changes:
-                connections.send(conn, bytes(changes), now)
-        except Exception as error:
-            if conn.state is JOINING:
-                raise  # the room has a seat for it that nobody would ever give up
-            connections.blame(conn, error, now)
-
-    def _welcome_to(self, joined: Joined, conn: Connection) -> bytes:
-        welcome = self._welcome(joined.ticket, joined.seq, joined.rank, joined.members)
-        if conn.keep is not None:
-            welcome = welcome._replace(returned=joined.returned, keep_ms=joined.keep_ms)
-        return welcome.encode()
-
-    def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> Welcome:
-        config = self._config
-        return Welcome(
-            self._instance,
-            ticket,
-            seq,
-            rank,
-            members,
-            config.seats,
-            config.max_payload,
-            config.ping_ms,
-        )
 
     # 5. judge
 

@@ -39,13 +39,14 @@ def test_the_task_of_the_handler_is_cancelled(run, server):
 def test_a_handler_that_ends_all_the_same_answers_nothing(run, server, caplog):
     async def main() -> None:
         host, port = server.address
-        began = asyncio.Event()
+        began, ended = asyncio.Event(), asyncio.Event()
 
         async def handler(_: ReceivedCommand) -> str:
             began.set()
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
+                ended.set()
                 return "anyway"
             return ""
 
@@ -55,6 +56,8 @@ def test_a_handler_that_ends_all_the_same_answers_nothing(run, server, caplog):
             receipt.cancel()
             assert (await receipt.wait()).cancelled == 1
             assert [result.payload async for result in receipt] == [b""]
+            await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.sleep(0)  # what it returned is looked at
 
     run(main())
     assert caplog.records == []

@@ -204,6 +204,21 @@ def test_targets(joined):
     assert ada.end()[0] == 0
 
 
+def test_targets_by_name(joined):
+    ada = joined()
+    members = [joined("--name", name) for name in ("web-1", "db-1", "web-2")]
+    ada.type("@web-* one\n@db-1 two\n@!web-2 three\n@1,3 four\n@mail-* five\n")
+    ada.until("Done, 2 ok: four")
+    for member, last in zip(members, ("four", "three", "four"), strict=True):
+        member.until(f"Executed: {last}\n")
+    assert [re.findall("Executed: (.*)", member.seen) for member in members] == [
+        ["one", "three", "four"],
+        ["two", "three"],
+        ["one", "four"],
+    ]
+    assert "Refused, nobody below you is 'mail-*': five" in ada.end()[1]
+
+
 def test_rejections_and_refusals_are_told(joined):
     joined()
     bob = joined()
@@ -214,14 +229,14 @@ def test_rejections_and_refusals_are_told(joined):
     assert code == 4
     assert "Rejected for 1 member above you: to whom it may concern" in out
     assert [line for line in out.splitlines() if line.startswith("Refused")] == [
-        "Refused, rank 0 is not below you: obey",
-        "Refused, rank 1 is not below you: me",
-        "Refused, there is no rank 3, the last one is 2: nobody",
+        "Refused, nobody below you is '0': obey",
+        "Refused, nobody below you is '1': me",
+        "Refused, nobody below you is '3': nobody",
     ]
 
 
 def test_what_is_not_understood(server):
-    code, out, _ = run("@nobody x\n@next\n\n", "--port", server.address[1])
+    code, out, _ = run("@5-1 x\n@next\n\n", "--port", server.address[1])
     assert code == 2
     assert out.count("Not understood: ") == 2
 

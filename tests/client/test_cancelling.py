@@ -133,3 +133,24 @@ def test_waiting_for_the_cancel(server):
             assert receipt.wait(PATIENCE_S).cancelled == 1
             until(lambda: len(ended) == 2)
     assert ended == [False, True]
+
+
+def test_nothing_is_answered_for_a_command_that_was_stopped(connect):
+    """Neither what the handler returns, nor that its task was cancelled."""
+    worker, results = Worker(), []
+
+    def script(connection: Connection) -> None:
+        connection.welcome()
+        connection.send(Execute(12, 0, 1, 0, b"long"))
+        assert worker.began.wait(PATIENCE_S)
+        connection.send(Stop(12), Execute(13, 0, 1, 0, b"short"))
+        results.append(connection.read_until(0x03))
+        connection.until_gone()
+
+    with FakeServer(script) as fake:
+        client = connect(fake.host, fake.port)
+        with serving(client, worker):
+            until(lambda: bool(results))
+            assert worker.ended.wait(PATIENCE_S)
+    assert results == [(13).to_bytes(8) + b"\0done"]
+    assert worker.failures == []

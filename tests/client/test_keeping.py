@@ -326,3 +326,16 @@ def test_a_seat_that_is_lost_again_in_the_same_moment(connect, at_once):
         until(lambda: not client.poll(0.01) and "back" in news.names)
         client.close()
     assert [name for name in news.names if name != "joined"][:4] == ["absent", "seat_lost", "absent", "back"]
+
+
+def test_a_server_that_is_restarted_with_its_room(connect, at_once, tmp_path):
+    news, state = News(), str(tmp_path / "room")
+    with Server(port=0, seats=4, state=state) as server:
+        host, port = server.address
+        client = connect(host, port, keep_s=30, **news.callbacks())
+        ticket = client.ticket
+    with Server(host=host, port=port, seats=4, state=state):
+        until(lambda: not client.poll(0.01) and "back" in news.names)
+        assert (client.ticket, client.rank) == (ticket, 0)
+        client.close()
+    assert news.names == ["joined", "absent", "back"]

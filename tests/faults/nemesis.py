@@ -24,8 +24,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..protocol.admin import kick, socket_path
 from ..protocol.frames import Hello, encode
-from ..protocol.process import ROOT
+from ..protocol.process import ROOT, end_all
 from ..support.patience import until
 from .checker import History
 from .rig import Rig
@@ -49,6 +50,11 @@ FAULTS = {
     "stop_server": 1,
     "emfile": 1,
     "reset": 8,
+    "takeover": 6,
+    "yield": 6,
+    "baton": 3,
+    "kick": 4,
+    "restart": 1,
     "slow": 6,
     "trickle": 3,
     "half-close": 4,
@@ -63,12 +69,15 @@ FAULTS = {
 class CrewProcess:
     """A crew's process."""
 
-    def __init__(self, server: Rig, folder: Path, seed: str, name: str, *, calm: bool) -> None:
+    def __init__(
+        self, server: Rig, folder: Path, seed: str, name: str, mood: str, size: int, before: str
+    ) -> None:
         self.path = folder / f"{name}.log"
+        self.path.touch()
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.faults.workload", server.host, str(server.port)),
-                *(f"{seed}/{name}", name, str(self.path), str(MEMBERS), "calm" if calm else "tried"),
+                *(f"{seed}/{name}", name, str(self.path), str(size), mood, before),
             ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -108,20 +117,23 @@ class CrewProcess:
 class Run:
     """A server, its crews, and their faults for `seconds`."""
 
-    def __init__(self, server: Rig, folder: Path, seed: int, churn_per_s: int = 0) -> None:
+    def __init__(self, server: Rig, admin: str, folder: Path, seed: int, churn_per_s: int = 0) -> None:
         self.befell: Counter[str] = Counter()
         self.joined_and_left = 0
-        self._server, self._folder, self._seed = server, folder, seed
+        self._server, self._admin, self._folder, self._seed = server, admin, folder, seed
         self._random = random.Random(seed)
         self._generation = 0
-        self._crews = [self._crew(calm=n == 0) for n in range(CREWS)]
+        self._watch = CrewProcess(server, folder, str(seed), "c0", "watch", 1, "-")
+        until(lambda: " M " in self._watch.path.read_text(), 10, "the watcher gets no list")
+        self._crews = [self._crew("tried" if n else "calm") for n in range(CREWS)]
         self._later: list[tuple[float, int, str]] = []  # time, crew, the fault to undo
         self._churn_per_s = churn_per_s
         self._over = threading.Event()
 
-    def _crew(self, *, calm: bool = False) -> CrewProcess:
+    def _crew(self, mood: str, before: str = "-") -> CrewProcess:
         self._generation += 1
-        return CrewProcess(self._server, self._folder, str(self._seed), f"c{self._generation}", calm=calm)
+        name = f"c{self._generation}"
+        return CrewProcess(self._server, self._folder, str(self._seed), name, mood, MEMBERS, before)
 
     def go(self, seconds: float, *, faults: bool = True) -> None:
         """Run the crews with their faults, then settle."""
@@ -143,8 +155,7 @@ class Run:
 
     def close(self) -> None:
         self._undo(float("inf"))
-        for crew in self._crews:
-            crew.end()
+        end_all([*self._crews, self._watch], CrewProcess.end)
 
     def _strike(self) -> None:
         what = self._random.choices(list(FAULTS), list(FAULTS.values()))[0]
@@ -156,7 +167,7 @@ class Run:
             self._crews[crew].signal(signal.SIGKILL)
             self._crews[crew].end()
             self._later = [(at, n, undo) for at, n, undo in self._later if undo != "go on" or n != crew]
-            self._crews[crew] = self._crew()
+            self._crews[crew] = self._crew("tried", str(self._crews[crew].path))
         elif what == "stop":
             self._crews[crew].signal(signal.SIGSTOP)
             self._later.append((now + self._random.choice((0.1, 0.5, 1.5, 5.0)), crew, "go on"))
@@ -171,6 +182,11 @@ class Run:
                 self._later.append((now + self._random.uniform(0.2, 2.0), 0, "descriptors"))
         elif what == "strangers":
             self._strangers()
+        elif what == "restart":
+            self._undo(float("inf"))  # it gets its descriptors back, and peers that read to the end
+            self._server.restart()
+        elif what == "kick":
+            self._kick()
         elif what == "churn":
             for _ in range(self._random.randrange(1, 40)):
                 self._come_and_go()
@@ -201,6 +217,17 @@ class Run:
                     )
                 )
 
+    def _kick(self) -> None:
+        """Throw out a member, present or absent, that the watcher knows of."""
+        lists = [line.split() for line in self._watch.path.read_text().splitlines() if " M " in line]
+        tickets = lists[-1][4::2]
+        if tickets:
+            ticket = self._random.choice(tickets)
+            with suppress(OSError):  # no descriptor is left for it
+                status = kick(self._admin, ticket)
+                with (self._folder / "c.log").open("a") as log:
+                    log.write(f"operator P {ticket} {status}\n")
+
     def _come_and_go(self) -> None:
         """A connection that joins and ends at once, in a random way."""
         sock = socket.create_connection(("127.0.0.1", self._server.port))
@@ -224,10 +251,10 @@ class Run:
 
     def _settle(self) -> None:
         """Wait until no member sends, all results are in, and all queues are empty."""
-        for crew in self._crews:
+        for crew in [*self._crews, self._watch]:
             crew.tell("quiet")
         time.sleep(6.0)  # the longest time to live, and the time to detect a silent member
-        for crew in self._crews:
+        for crew in [*self._crews, self._watch]:
             crew.tell("settle")
 
         def settled() -> bool:
@@ -254,11 +281,11 @@ def check(
 ) -> History:
     """Run, then check the logs and U1, U2, U4, U5 and U6 of the server. Raises AssertionError on a violation."""
     print(f"seed {seed}, {seconds:g} s", flush=True)
-    server = Rig(200, *FLAGS)
     history = History()
-    with folder_for(logs) as folder:
+    with folder_for(logs) as folder, contextmanager(socket_path)() as admin:
+        server = Rig(200, *FLAGS, "--admin-unix", admin, "--state", str(folder / "state"))
         try:
-            run = Run(server, folder, seed, churn_per_s)
+            run = Run(server, admin, folder, seed, churn_per_s)
             try:
                 run.go(seconds, faults=faults)
             finally:
@@ -272,11 +299,12 @@ def check(
             history.check()
         finally:
             server.finish()
-    lives = len([life for life in history.lives.values() if life.ticket])
+    lives = len([life for life in history.lives.values() if life.stints])
     print(f"befell: {dict(run.befell.most_common())}, churn {run.joined_and_left}")
+    print(f"events: {dict(history.events.most_common())}")
     print(f"ends: {dict(history.ends.most_common())}")
     print(
-        f"{history.deliveries} deliveries of {len(history.commands)} commands to {lives} members, "
+        f"{history.deliveries} deliveries of {len(history.commands)} commands to {lives} connections, "
         f"{len(history.rank_frames)} changes of ranks, {len(history.snapshots)} lists of members: "
         f"{len(history.violations)} violations",
         flush=True,

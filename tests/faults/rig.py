@@ -86,28 +86,15 @@ class Rig(Server):
         self._secrets: list[bytes] = []
         self._paused = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
-        command = [
-            sys.executable,
-            "-m",
-            module,
-            "server",
-            "-n",
-            str(seats),
-            "--port",
-            "0",
-            *self._transport(),
-            *flags,
-        ]
-        self._process = subprocess.Popen(
-            [*wrap, *command],
-            cwd=ROOT,
-            env={**environment(ground.extension), "RANKMUX_SELECTOR": ground.selector, **(extra or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            preexec_fn=preexec,  # noqa: PLW1509 - it only sets limits
-        )
-        self.pid = self._process.pid
+        command = [*wrap, sys.executable, "-m", module, "server", "-n", str(seats)]
+        self._command = [*command, *self._transport(), *flags]
+        self._environment = {
+            **environment(ground.extension),
+            "RANKMUX_SELECTOR": ground.selector,
+            **(extra or {}),
+        }
+        self._preexec = preexec
+        self._start(0)
         try:
             self.host, self.port = self._listening()
             if list(wrap):
@@ -119,6 +106,31 @@ class Rig(Server):
             self.exit_code = None
             self.stop()
             raise
+
+    def _start(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [*self._command, "--port", str(port)],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            preexec_fn=self._preexec,  # noqa: PLW1509 - it only sets limits
+        )
+        self.pid = self._process.pid
+
+    def restart(self) -> None:
+        """Stop it cleanly, check its counts, and start it again on the same port; not for a wrapped one."""
+        os.kill(self.pid, signal.SIGTERM)
+        assert self.wait() == 0
+        self._check_log()
+        self._check_closes()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log.close()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        self._start(self.port)
+        self.host, self.port = self._listening()
 
     def _transport(self) -> list[str]:
         if self.ground.transport == "plain":

@@ -25,7 +25,8 @@ BAD = [
     (encode(Command(1, 9)), Code.PROTOCOL),  # F8: unknown target, flag, status, type
     (encode(Command(1, 0, 0, 4)), Code.PROTOCOL),
     (encode(Result(1, 7)), Code.PROTOCOL),
-    (envelope(0x04), Code.UNSUPPORTED),
+    (envelope(0x04), Code.PROTOCOL),
+    (envelope(0x0B), Code.UNSUPPORTED),
     (envelope(0x81, bytes(10)), Code.UNSUPPORTED),
     (envelope(0xFF), Code.UNSUPPORTED),
     (b"GET / HTTP/1.1\r\n\r\n", Code.TOO_BIG),  # F9

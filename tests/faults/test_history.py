@@ -44,6 +44,8 @@ def edited(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> li
     ]
     if kind == "E":  # to all, and not among the last ones that a member saw
         places = [(n, at) for n, at in places if logs[n][at].split()[7] == "0"]
+    if kind == "M":  # not of an empty room
+        places = [(n, at) for n, at in places if len(logs[n][at].split()) > 4]
     for part in sorted(range(1, 32), key=lambda part: abs(part - 16)):
         n, at = places[len(places) * part // 32]
         copy = [list(lines) for lines in logs]
@@ -91,11 +93,18 @@ def test_nothing_is_violated(logs: Lines) -> None:
         ("E", changed(5, 1)),  # its sender
         ("E", changed(6, 1)),  # its number
         ("E", changed(9, 1)),  # its bytes
+        ("G", changed(4, 1)),  # another baton
+        ("U", changed(3, -5)),  # a ticket that was used
+        ("W", lost),
+        ("W", changed(4, 1)),  # its ticket
+        ("J", changed(6, 1)),  # returned or not
         ("R", changed(3, 1)),  # a rank that another member has
         ("J", changed(2, 1000)),  # a ticket that does not increase
         ("M", changed(4, 1)),  # rank 0 is another member
         ("D", changed(3, 1)),  # one executor too many
         ("A", changed(3, 1)),  # another seq
+        ("A", changed(5, 1)),  # another is rejected
+        ("A", changed(6, 1)),  # another is absent
     ],
     ids=lambda value: (
         value if isinstance(value, str) else getattr(value, "__qualname__", "edit").split(".")[0]

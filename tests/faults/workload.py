@@ -15,16 +15,21 @@ import struct
 import sys
 import time
 import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..protocol.frames import (
     HEADROOM,
     MAX_PAYLOAD,
+    OBSERVE,
     QUIET,
     RESULTS,
     TIED,
+    WATCH,
     Accepted,
+    Baton,
     Cancel,
+    Changed,
     Command,
     Done,
     Error,
@@ -43,8 +48,12 @@ from ..protocol.frames import (
     Target,
     Welcome,
     Who,
+    Write,
+    Yield,
+    Yielded,
     decode,
     encode,
+    resume,
 )
 
 TICKET = struct.Struct(">Q")
@@ -52,6 +61,12 @@ HEAD = struct.Struct(">QIBI")  # sender's ticket, command number, target, arg
 REJOIN_S = (0.05, 1.0)
 SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
 RATE_S = 0.35
+KEEPS_MS = (200, 1000, 4000, 10_000)
+
+
+def clock_ms() -> int:
+    """A time that all processes of a run share."""
+    return int(time.monotonic() * 1000)
 
 
 def filler(head: bytes, size: int) -> bytes:
@@ -60,13 +75,36 @@ def filler(head: bytes, size: int) -> bytes:
     return (pattern * (size // 64 + 1))[:size]
 
 
-class Member:
-    """One connection. `kind` of the lines: Join Send Accepted Refused Execute Rank Members Done eXit Z (settled)."""
+@dataclass(eq=False)
+class Kept:
+    """A seat that outlives its connections: its secret, and what the next connection has to know."""
 
-    def __init__(self, crew: Crew, ident: str) -> None:
-        self.crew, self.ident = crew, ident
+    secret: bytes
+    keep_ms: int
+    last_seq: int = 0
+    number: int = 0  # the next command's
+    owed: list[int] = field(default_factory=list)  # answered by the next connection
+    holder: Member | None = None  # the newest connection
+
+
+class Member:
+    """One connection. The kinds of its lines are in `checker.py`."""
+
+    def __init__(self, crew: Crew, ident: str, kept: Kept | None, flags: int) -> None:
+        self.crew, self.ident, self.kept = crew, ident, kept
         self.ticket = self.rank = self.number = 0
-        self.outgoing = bytearray(encode(Hello(name=ident)))
+        block = b""
+        if kept is not None:
+            block = resume(kept.secret, kept.keep_ms, kept.last_seq)
+            secret = int.from_bytes(kept.secret)
+            self.log("H", secret, kept.keep_ms, kept.last_seq, clock_ms(), kept.number)
+            kept.holder, self.number = self, kept.number
+            kept.number += 10_000  # a connection that is taken over may still send
+        self.watches = bool(flags & WATCH)
+        if self.watches:
+            self.log("w")
+        self.yielding = False
+        self.outgoing = bytearray(encode(Hello(name=ident, flags=flags, resume=block)))
         self.held = bytearray()
         self.waiting: dict[int, tuple[int, set[int]]] = {}
         self.deaf_until = self.trickle_until = 0.0
@@ -113,6 +151,8 @@ class Member:
 
     def command(self, size: int | None = None) -> None:
         """Send one command to a random target; some end early, by CANCEL or with this connection."""
+        if self.yielding:
+            return  # its ticket is about to change, and the payload carries it
         draw = self.crew.random
         target = draw.choice((*[Target.ALL] * 3, Target.NEXT, Target.LEAST, Target.ONE, Target.SET))
         arg = draw.randrange(60) if target == Target.ONE else 0
@@ -127,9 +167,26 @@ class Member:
             flags |= TIED
         ttl_ms = draw.randrange(500, 3000)
         self.send(Command(self.number, target, arg, flags, ttl_ms, named + head + filler(head, size)))
-        self.log("S", self.number, int(target), flags)
+        self.log("S", self.number, int(target), flags, arg, ttl_ms, clock_ms())
         if draw.random() < 0.2:  # whether it waits or not
             self.send(Cancel(max(0, self.number - draw.choice((0, 0, 1, 3)))))
+        self.number += 1
+
+    def give_up(self) -> None:
+        """Take the last place; no command until the new ticket is known."""
+        if not self.yielding:
+            self.yielding = True
+            self.send(Yield(self.number))
+            self.log("Y", self.number)
+            self.number += 1
+
+    def write_baton(self) -> None:
+        """Write a note for the next leader, at any rank. Only the calm delete it: none of them is killed."""
+        draw = self.crew.random
+        delete = self.crew.calm and draw.random() < 0.3
+        note = b"" if delete else draw.randbytes(draw.choice((8, 300)))
+        self.send(Write(self.number, note))
+        self.log("N", self.number, zlib.crc32(note))
         self.number += 1
 
     def read(self) -> None:
@@ -171,11 +228,12 @@ class Member:
                 self.rank = frame.rank
             case Welcome():
                 self.ticket, self.rank = frame.ticket, frame.rank
-                self.log("J", frame.ticket, frame.seq, frame.rank, frame.members)
+                self.welcomed(frame)
             case Accepted():
-                self.log("A", frame.id, frame.seq, frame.executors, frame.rejected)
+                self.log("A", frame.id, frame.seq, frame.executors, frame.rejected, frame.absent)
             case Refused():
                 self.log("F", frame.id, frame.code)
+                self.yielding = False
             case Routed():
                 if frame.status != Status.PART:
                     self.log("O", frame.id, frame.ticket, frame.status)
@@ -183,15 +241,37 @@ class Member:
                 ends = (frame.ok, frame.failed, frame.rejected, frame.expired, frame.left, frame.cancelled)
                 self.log("D", frame.id, *ends)
             case Members():
-                self.log("M", frame.seq, frame.total, *(seat.ticket for seat in frame.seats))
+                states = (value for seat in frame.seats for value in (seat.ticket, seat.state))
+                self.log("M", frame.seq, frame.total, *states)
+            case Changed():
+                self.log("W", frame.seq, frame.what, frame.ticket, frame.rank, frame.members)
+            case Yielded():
+                self.yielding = False
+                self.ticket, self.rank = frame.ticket, frame.rank
+                self.log("U", frame.seq, frame.ticket, frame.rank, frame.members)
+            case Baton():
+                self.log("G", frame.seq, frame.ticket, zlib.crc32(frame.payload))
             case Ping():
                 self.send(Pong(frame.opaque))
             case Pong(opaque):
-                if opaque == b"settled" and not self.settled:
+                if opaque == b"settled" and not self.settled and self.ticket:
                     self.settled = True
                     self.log("Z", self.ticket, self.rank)
             case Error():
                 self.log("C", frame.code)
+
+    def welcomed(self, frame: Welcome) -> None:
+        if frame.ticket == 0:  # an observer
+            self.log("B", frame.seq, frame.instance)
+            self.send(Who(1, 0, 2000))
+            return
+        how, keep_ms = (frame.how, frame.keep_ms) if frame.resume else (0, 0)
+        where = frame.ticket, frame.seq, frame.rank, frame.members
+        self.log("J", *where, int(how), keep_ms, clock_ms(), frame.instance)
+        if self.kept is not None:
+            if how:
+                self.send(*(Result(seq, Status.OK, b"late") for seq in self.kept.owed))
+            self.kept.owed.clear()
 
     def execute(self, frame: Execute, wire: bytes) -> None:
         head = frame.payload[: HEAD.size]
@@ -199,20 +279,29 @@ class Member:
         if frame.payload[HEAD.size :] != filler(head, len(frame.payload) - HEAD.size):
             self.log("V", f"a torn payload in seq {frame.seq}")
         self.log("E", frame.seq, frame.sender_rank, self.rank, sender, number, target, arg, zlib.crc32(wire))
+        if self.kept is not None:
+            self.kept.last_seq = frame.seq
         if frame.flags and not self.leaving:
             draw = self.crew.random.random()
             if draw < 0.05:
                 return  # it will expire
+            if self.kept is not None and draw > 0.85:
+                self.kept.owed.append(frame.seq)  # unless it returns, this one expires too
+                return
             if draw < 0.1:
                 self.send(Result(frame.seq, Status.PART, b"some"))
             self.send(Result(frame.seq, Status.FAILED if draw > 0.95 else Status.OK, b"done"))
 
     def end(self, how: str) -> None:
-        self.log("X", how, len(self.held))
+        self.log("X", how.replace(" ", "-"), len(self.held), clock_ms())
         if self.interest:
             self.crew.selector.unregister(self.sock)
         self.sock.close()
         self.crew.members.remove(self)
+        if self.kept is not None:
+            if self.kept.holder is not self:
+                return  # the newer connection is there in its place
+            self.crew.seats.append(self.kept)
         self.crew.rejoin_at.append(self.crew.now + self.crew.random.uniform(*REJOIN_S))
 
 
@@ -220,9 +309,11 @@ class Crew:
     """The process: its members and its faults."""
 
     def __init__(
-        self, address: tuple[str, int], seed: str, name: str, path: str, size: int, calm: bool
+        self, address: tuple[str, int], seed: str, name: str, path: str, size: int, mood: str, before: str
     ) -> None:
-        self.address, self.name, self.calm = address, name, calm
+        """`before` is the log of a crew that was killed: its secrets are used again."""
+        self.address, self.name, self.calm, self.mood = address, name, mood == "calm", mood
+        self.seats = inherited(before)
         self.random = random.Random(seed)
         self.selector = selectors.DefaultSelector()
         self.members: list[Member] = []
@@ -231,7 +322,7 @@ class Crew:
         self.rejoin_at = [self.now + n / 20 for n in range(size)]
         self.quiet = False
         self.number = 0
-        self.who_at = self.leave_at = self.now + 1.0
+        self.who_at = self.leave_at = self.yield_at = self.now + 1.0
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.set_blocking(0, False)
         self.selector.register(0, selectors.EVENT_READ, None)
@@ -260,17 +351,25 @@ class Crew:
         if due and not self.quiet:
             self.rejoin_at = [at for at in self.rejoin_at if at > self.now]
             for _ in due:
-                self.members.append(Member(self, f"{self.name}.{self.number}"))
-                self.number += 1
+                self.connect(self.seat())
         joined = [m for m in self.members if m.ticket and not m.leaving]
+        if self.mood == "watch" and not self.quiet and self.now >= self.who_at:
+            self.who_at = self.now + 0.1
+            for member in self.members:
+                member.send(Who(1, 0, 2000))
         for member in joined:
             while not self.quiet and self.now >= member.next_at and len(member.outgoing) < 1 << 20:
                 member.next_at = max(member.next_at, self.now - 1) + self.random.expovariate(1 / RATE_S)
                 member.command()
+            if not self.quiet and member.rank == 0 and self.random.random() < 0.06:
+                self.random.choice((member.write_baton, member.write_baton, member.give_up))()
         if self.calm and joined and not self.quiet:
             if self.now >= self.who_at:
                 self.who_at = self.now + 0.2
                 self.random.choice(joined).send(Who(1, 0, 2000))
+            if self.now >= self.yield_at:
+                self.yield_at = self.now + 1.0
+                self.random.choice(joined).give_up()
             if self.now >= self.leave_at:
                 self.leave_at = self.now + self.random.uniform(2, 6)
                 self.leave(self.random.choice(joined))
@@ -278,6 +377,20 @@ class Crew:
             if member.outgoing:
                 member.push()
             member.watch()
+
+    def seat(self) -> Kept | None:
+        """Draw the seat for a new connection: one to return to, a new one with a keep, or one without."""
+        draw = self.random
+        if self.mood == "watch":
+            return None
+        if self.seats and draw.random() < 0.8:
+            return self.seats.pop(draw.randrange(len(self.seats)))
+        return Kept(draw.randbytes(16), draw.choice(KEEPS_MS)) if draw.random() < 0.6 else None
+
+    def connect(self, kept: Kept | None) -> None:
+        flags = OBSERVE | WATCH if self.mood == "watch" else WATCH if self.random.random() < 0.2 else 0
+        self.members.append(Member(self, f"{self.name}.{self.number}", kept, flags))
+        self.number += 1
 
     def leave(self, member: Member) -> None:
         member.send(Leave())
@@ -299,7 +412,7 @@ class Crew:
         elif what == "settle":
             for member in self.members:
                 member.send(Ping(b"settled"))
-            if self.calm and self.members:
+            if self.mood != "tried" and self.members:
                 self.members[0].send(Who(1, 0, 2000))
         elif what == "count":
             os.write(1, b"%d %d\n" % (len(self.members), sum(m.settled for m in self.members)))
@@ -312,6 +425,13 @@ class Crew:
         if what == "reset":
             member.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             member.end("our reset")
+        elif what == "yield":
+            member.give_up()
+        elif what == "baton":
+            member.write_baton()
+        elif what == "takeover":
+            if member.kept is not None and member.kept.holder is member:
+                self.connect(member.kept)
         elif what == "slow":
             member.deaf_until = self.now + seconds
         elif what == "trickle":
@@ -341,10 +461,24 @@ class Crew:
             raise AssertionError(what)
 
 
+def inherited(log: str) -> list[Kept]:
+    """The latest seats of the crew that wrote this log; "-" is none."""
+    kept: dict[str, Kept] = {}
+    lines = Path(log).read_text().splitlines(keepends=True) if log != "-" else []
+    for line in lines:
+        ident, kind, *values = line.split()
+        if line.endswith("\n") and kind == "H":
+            kept[ident] = Kept(int(values[0]).to_bytes(16), int(values[1]), number=int(values[4]) + 100_000)
+        elif line.endswith("\n") and kind == "S" and ident in kept:
+            kept[ident].number = int(values[0]) + 100_000  # the last ones are not in the log
+    latest = {seat.secret: seat for seat in kept.values()}
+    return list(latest.values())[-4:]
+
+
 def main() -> None:
-    host, port, seed, name, path, size, calm = sys.argv[1:]
+    host, port, seed, name, path, size, mood, before = sys.argv[1:]
     Path(path).touch()
-    Crew((host, int(port)), seed, name, path, int(size), calm == "calm").run()
+    Crew((host, int(port)), seed, name, path, int(size), mood, before).run()
 
 
 if __name__ == "__main__":

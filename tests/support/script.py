@@ -134,7 +134,10 @@ class Stage:
         self.port = self.server.address[1]
 
     def start(self, subcommand: str, *arguments: object, **options: object) -> Script:
-        return self._stack.enter_context(Script(subcommand, "--port", self.port, *arguments, **options))
+        whose = () if "--name" in arguments else ("--name", "")
+        return self._stack.enter_context(
+            Script(subcommand, "--port", self.port, *whose, *arguments, **options)
+        )
 
     def joined(self, subcommand: str, *arguments: object, **options: object) -> Script:
         """A script that has its rank."""
@@ -187,3 +190,8 @@ def json_lines(text: str) -> list[dict[str, object]]:
 
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def code_of(number: int) -> int:
+    """The exit code of a program that holds a seat, ended by that signal."""
+    return 0 if number == signal.SIGTERM else 130

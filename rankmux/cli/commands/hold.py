@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import add_offer_flag, add_reconnect_flag, subcommand_parser
+from ..shared.flags import add_keep_flags, add_offer_flag, add_reconnect_flag, subcommand_parser
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]
@@ -17,9 +17,10 @@ _EXAMPLES = """\
   rankmux-client send --seat /run/user/1000/rankmux --wait status
 """
 _EXIT_CODES = """\
+  0  ended by SIGTERM
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
-  130  ended by Ctrl-C or SIGTERM
+  130  ended by Ctrl-C
 """
 
 
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_offer_flag(parser)
     add_reconnect_flag(parser)
+    add_keep_flags(parser)
     add_connection_flags(parser)
     return parser
 

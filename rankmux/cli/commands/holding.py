@@ -19,7 +19,8 @@ from ...aio import Promoted, ReceivedCommand, Rejected, Welcomed
 from ...core.client.events import ExecuteRejected
 from ...errors import LocalError, RankmuxError
 from ..programs.children import Children
-from ..seat.seat import Incident, Lost, Seat
+from ..programs.hook import Hook, program_of
+from ..seat.seat import Absent, Incident, Lost, Returned, Seat
 from ..seat.socket import SeatSocket, offered
 from ..shared.event_lines import promotion_text, rejection_text
 from ..shared.event_loop import run
@@ -66,11 +67,16 @@ class Holding:
         self.children = Children(grace_s, self.complain)
         self.seat = Seat(arguments, self._handle, reconnect=reconnect)
         self.ending = False
+        self._keep_file: str | None = arguments.keep_file
+        self._stays = False
+        self._absent_hook = self._hook("--hook-absent", arguments.hook_absent)
+        self._back_hook = self._hook("--hook-back", arguments.hook_back)
         self._path: str | None = arguments.seat
         self._output = LineWriter(output)
         self._errors = LineWriter(sys.stderr, f"{PROGRAM}: ")
         self._offer: SeatSocket | None = None
         self._joined = False
+        self._last_rank = -1
         self._handlers: set[asyncio.Task[object]] = set()
         self._end: asyncio.Task[int] | None = None
         self._ended = asyncio.Event()
@@ -79,7 +85,7 @@ class Holding:
         """Hold the seat until it is given up or lost; the exit code."""
         loop = asyncio.get_running_loop()
         for number in ending():
-            loop.add_signal_handler(number, self._interrupted)
+            loop.add_signal_handler(number, self._interrupted, number)
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGTSTP, self.children.suspend_with_us)
         try:
@@ -94,10 +100,20 @@ class Holding:
             if self._offer is not None:
                 self._offer.close()
 
+    def _hook(self, flag: str, text: str | None) -> Hook:
+        return Hook(self.children, program_of(flag, text), self.environment, self.complain)
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether SIGTERM is as good an end as any, with exit code 0: it is how a service is stopped."""
+        return True
+
     def finish(self, code: int) -> None:
         """End with `code`: stop the programs, leave, return. The first code stays."""
         if self._end is None:
             self.ending = True
+            self._absent_hook.clear()
+            self._back_hook.clear()
             self.closing()
             self._end = asyncio.get_running_loop().create_task(self._finish(code))
             self._end.add_done_callback(lambda _: self._ended.set())
@@ -107,13 +123,15 @@ class Holding:
             code = Exit.FAILED
         if self._handlers:
             await asyncio.wait(self._handlers, timeout=_LAST_RESULTS_S)
-        await self.seat.leave()
+        await self.seat.leave(stay=self._stays)
         return code
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, number: int) -> None:
         if self.ending:
             self.children.kill_all()
-        self.finish(Exit.INTERRUPTED)
+        asked = number == signal.SIGTERM
+        self._stays = self._stays or (asked and self._keep_file is not None and not self.ending)
+        self.finish(Exit.OK if asked and self.may_be_ended else Exit.INTERRUPTED)
 
     def say(self, line: str) -> None:
         """Write a line about what happens. Ends when its reader has gone; a full disk is no reason to."""
@@ -148,6 +166,9 @@ class Holding:
         """Run a command and send its results. This one executes nothing."""
         raise Rejected("this seat executes nothing")
 
+    def absent(self) -> None:
+        """The connection was lost, and the seat is kept."""
+
     def lost(self, error: RankmuxError) -> None:
         """The connection was lost; not called again when it cannot be made again."""
 
@@ -168,19 +189,33 @@ class Holding:
 
     async def _happened(self, incident: Incident) -> None:
         match incident:
+            case Welcomed(returned=True) if self._joined:
+                before, self._last_rank = self._last_rank, incident.rank
+                if incident.rank != before:  # seniors went meanwhile
+                    self.ranked(incident)
             case Welcomed():
                 if self._offer is None and not await self._offered():
                     return
                 self.say(f"Assigned rank: {incident.rank}")
+                self._last_rank = incident.rank
                 self.ranked(incident)
                 self._joined = True
                 self.seat.execute()
             case Promoted():
                 self.say(promotion_text(incident))
+                self._last_rank = incident.rank
                 if not self.ending:
                     self.ranked(incident)
             case ExecuteRejected():
                 self.say(rejection_text(incident))
+            case Absent(error):
+                reason = "it is silent" if error is None else why(error)
+                self.complain(f"{reason}; the seat is kept for {self.seat.client.keep:g} s")
+                self._absent_hook.run(reason=reason)
+                self.absent()
+            case Returned(rank):
+                self.say(f"Back at rank: {rank}")
+                self._back_hook.run()
             case Lost():
                 await self._lost(incident)
 

@@ -14,7 +14,6 @@ import sys
 from typing import TextIO
 
 from ...aio import Counts, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
-from ...core.client.arguments import To
 from ...core.client.events import ExecuteRejected
 from ...errors import (
     ArgumentError,
@@ -33,6 +32,7 @@ from ..shared.exit_codes import Exit
 from ..shared.line_cutter import LineCutter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable, put
+from ..shared.targets import Target
 from ..shared.wording import (
     complain,
     counted,
@@ -46,7 +46,7 @@ __all__ = ["Lines", "run"]
 
 _OPEN_MAX = 64  # commands under way; more lines wait in the pipe, and a server allows 1,024
 _READ_BYTES = 64 * 1024
-_HINT = "A line is a command for all below you; @next, @least or @RANK in front of it narrows that down. Ctrl-D leaves."
+_HINT = "A line is a command for all below you; @next, @2 or @NAME in front of it narrows that down. Ctrl-D leaves."
 
 
 class Lines:
@@ -167,7 +167,7 @@ class Lines:
             task.add_done_callback(self._open.discard)
             task.add_done_callback(lambda _: self._places.release())
 
-    async def _command(self, to: To, payload: bytes) -> None:
+    async def _command(self, to: Target, payload: bytes) -> None:
         text = shown(payload)
         receipt: Receipt | None = None
         async for answer in self._seat.answers(payload, to, results=True):
@@ -178,14 +178,16 @@ class Lines:
                     self._say(f"Sent to {counted(answer.executors)}: {text}")
                     if answer.rejected:
                         self._say(f"Rejected for {counted(answer.rejected)} above you: {text}")
+                    if answer.absent:
+                        self._say(f"Passed over, absent: {counted(answer.absent)}: {text}")
                 case RoutedResult():
                     if line := result_text(answer):
                         self._say(line)
-                case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
+                case Counts():
                     assert receipt is not None
                     self._receipts[receipt] = f"Done, {counts_text(answer)}: {text}"
                     self._say_done()
-                    self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
+                    self._note(Exit.of_counts(answer))
                 case CommandRefused():
                     self._say(f"Refused, {shown(answer.text.encode())}: {text}")
                     self._note(Exit.REFUSED)

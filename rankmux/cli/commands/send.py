@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
-import select
+import json
 import sys
-import time
-from collections import deque
 
-from ...core.wire.limits import U32_MAX
-from ...errors import PayloadTooBig, RankmuxError
+from ...errors import ArgumentError, RankmuxError
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
-from ..seat.protocol import Header
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
 from ..shared.flags import add_seat_flag, seconds, subcommand_parser
-from ..shared.line_cutter import LineCutter
-from ..shared.signals import interrupt
-from ..shared.streams import Unwritable
-from ..shared.wording import brief, complain, counted, shown, unwritten, why
-from .results import Results
+from ..shared.signals import Interrupts, interrupt
+from ..shared.streams import Unwritable, put
+from ..shared.targets import EXPECTED, Target, target_of
+from ..shared.wording import complain, counted, escaped, unwritten, why
+from .sending import Sending, rows
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
@@ -32,6 +27,8 @@ _EXAMPLES = """\
   rankmux-client send --seat PATH reload               # to all below; returns once dispatched
   rankmux-client send --wait --timeout 5 status        # and prints results as they come
   rankmux-client send --to next --wait backup now      # to the one directly below
+  rankmux-client send --to 'web-*' --dry-run           # who would get it
+  rankmux-client send --fold uname -r                  # equal outputs once
   printf 'drain\\nrestart\\n' | rankmux-client send --wait -
 """
 _EXIT_CODES = """\
@@ -39,33 +36,20 @@ _EXIT_CODES = """\
   1  an executor failed, or left before it answered; or standard output cannot be written
   2  wrong usage, or a payload that is too large
   3  an executor did not answer in time
-  4  refused: nobody is below, or no such rank; or an executor rejected it
+  4  refused: nobody is below, or none of those that --to names; or an executor rejected it; with --strict: some of
+     those that --to names were passed over
   5  no connection: not reachable, server full, wrong token, or lost
-  130  ended by Ctrl-C or SIGTERM
+  130  ended by Ctrl-C or SIGTERM; with --wait, the first one cancels the commands, waits up to 2 s for the end of
+       their executors and shows what has come, and the second ends at once
 With several commands, the largest.
 """
 
-_OPEN_MAX = 64  # commands under way; more lines wait in the pipe
-_READ_BYTES = 64 * 1024
-_ANSWER_S = 10.0  # for the server's answer to a command, and for a DONE that is overdue
-_ALONE = (
-    "nobody is below a seat that was joined just for this run, it is always the last in line: "
-    "send through a held one (--seat or RANKMUX_SEAT; see hold, work and wait)"
-)
-_ENDS = {
-    "failed": "failed",
-    "rejected": "rejected it",
-    "expired": "did not answer in time",
-    "left": "left before it answered",
-}
 
-
-def _to(text: str) -> str | int:
-    if text in {"all", "next", "least"}:
-        return text
-    if text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= U32_MAX:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: expected all, next, least or a rank")
+def _to(text: str) -> Target:
+    try:
+        return target_of(text)
+    except ArgumentError:
+        raise argparse.ArgumentTypeError(f"{text!r}: {EXPECTED}") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,16 +59,24 @@ def parser() -> argparse.ArgumentParser:
         "Sends a command to members below the seat. The words of COMMAND are joined by a space; where COMMAND is -,"
         " each line of standard input is a command, and up to 64 are under way at a time. With --wait, results go to"
         " standard output as they come: those of a single executor unchanged, those of several line by line, each line"
-        " after the executor's rank. Everything else goes to standard error.",
+        " after the executor's rank and name. Everything else goes to standard error.",
         _EXAMPLES,
         _EXIT_CODES,
     )
     parser.add_argument(
         "--to",
         type=_to,
-        default="all",
-        metavar="{all,next,least,RANK}",
-        help="all below (default), the one directly below, the least loaded one below, or the one with that rank",
+        default=target_of("all"),
+        metavar="{all,next,least,MEMBERS}",
+        help="all below (default), the one directly below, the least loaded one below, or MEMBERS: ranks such as 2 or"
+        " 1-5,8; ticket:N; a name, or a pattern of names such as 'web-*' (name:2 for a name that looks like a rank);"
+        " with ! in front, all but those: '!db-*'. Several are separated by commas. They are looked up in one list of"
+        " the members and addressed by ticket",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="send nothing, and print rank, ticket and name of each member that would execute it",
     )
     parser.add_argument("--wait", action="store_true", help="wait for the results")
     parser.add_argument(
@@ -96,147 +88,37 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="results as JSON, one object per line: command, rank, ticket, status (part, ok, failed, rejected,"
-        " expired, left), output (output_base64 where it is not UTF-8)",
+        help="results as JSON, one object per line: command, id, seq, status (part, ok, failed, rejected, expired,"
+        " left, cancelled), rank, ticket, name; for part and ok, output (output_base64 where it is not UTF-8); for an"
+        " end, exit_code and error. The last line of a command has the status done (or refused, unsent, lost; sent"
+        " without --wait), counts, executors, and rejected and absent, the members that were passed over",
+    )
+    parser.add_argument(
+        "--fold",
+        action="store_true",
+        help="wait for the results, and print equal outputs once, with the ranks and names of their executors",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 4 also when members that --to names do not get it, as they are above the seat, absent, or not"
+        " there; they are reported in any case",
     )
     add_seat_flag(parser)
     add_connection_flags(parser)
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the command, or - for standard input")
+    parser.add_argument("command", nargs="*", metavar="COMMAND", help="the command, or - for standard input")
     return parser
-
-
-class _Sending:
-    """One run of `send`, through `channel`, which can send payloads of at most `limit` bytes."""
-
-    def __init__(
-        self, arguments: argparse.Namespace, channel: HeldSeat | JoinedSeat, limit: int, input_fd: int
-    ) -> None:
-        self._arguments = arguments
-        self._channel = channel
-        self._limit = limit
-        self._input_fd = input_fd
-        self._at_end = arguments.command != ["-"]
-        self._cutter = LineCutter(limit)
-        self._lines: deque[bytes] = deque()
-        if self._at_end:
-            self._lines.append(" ".join(arguments.command).encode(errors="surrogateescape"))
-        self._open: dict[
-            int, tuple[bytes, float | None]
-        ] = {}  # payload and deadline of each command under way
-        self._last_id = 0
-        self._code = Exit.OK
-        self._results = Results(arguments.json, single=arguments.to != "all")
-
-    def run(self) -> int:
-        """Send all and wait for the answers; the exit code. Raises Unwritable."""
-        try:
-            while True:
-                while self._lines and len(self._open) < _OPEN_MAX:
-                    self._send(self._lines.popleft())
-                if self._at_end and not self._lines and not self._open:
-                    return self._code
-                self._turn()
-        except RankmuxError as error:
-            for command, _ in self._open.values():
-                complain(f"the outcome is not known: {brief(command)}")
-            self._note(Exit.NOT_CONNECTED, why(error))
-        except TimeoutError:
-            self._note(Exit.TIMED_OUT, "no answer came in time")
-        return self._code
-
-    def _turn(self) -> None:
-        poll = select.poll()
-        poll.register(self._channel, select.POLLIN)
-        if not self._at_end and not self._lines:
-            poll.register(self._input_fd, select.POLLIN)
-        ready = dict(poll.poll(self._patience_ms()))
-        if self._channel.fileno() in ready or self._channel.look_s is not None:
-            for header, payload in self._channel.receive():
-                self._replied(header, payload)
-        if self._input_fd in ready:
-            self._fill()
-        now_s = time.monotonic()
-        for id_, (_, deadline_s) in list(self._open.items()):
-            if deadline_s is not None and deadline_s <= now_s:
-                del self._open[id_]
-                self._note(Exit.TIMED_OUT, "no answer came in time")
-
-    def _patience_ms(self) -> float | None:
-        waits = [
-            deadline_s - time.monotonic() for _, deadline_s in self._open.values() if deadline_s is not None
-        ]
-        if self._channel.look_s is not None:
-            waits.append(self._channel.look_s)
-        return max(0.0, min(waits)) * 1000 + 1 if waits else None
-
-    def _send(self, payload: bytes) -> None:
-        if len(payload) > self._limit:
-            self._note(Exit.USAGE, f"not sent: {PayloadTooBig(len(payload), self._limit)}")
-            return
-        self._last_id += 1
-        wait, timeout_s = self._arguments.wait, self._arguments.timeout
-        deadline_s = time.monotonic() + _ANSWER_S + (timeout_s or 0.0) if timeout_s or not wait else None
-        self._open[self._last_id] = payload, deadline_s
-        self._channel.command(self._last_id, self._arguments.to, payload, results=wait, timeout_s=timeout_s)
-
-    def _fill(self) -> None:
-        try:
-            data = os.read(self._input_fd, _READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:  # the terminal has gone
-            data = b""
-        self._at_end = not data
-        self._lines += filter(None, map(bytes.strip, self._cutter.feed(data)))
-
-    def _replied(self, header: Header, payload: bytes) -> None:
-        kind, id_ = header.get("is"), header.get("id")
-        if not isinstance(id_, int) or id_ not in self._open:
-            return
-        self._tell(kind, header, payload, self._open[id_][0])
-        if kind in {"done", "refused", "unsent", "lost"} or (kind == "accepted" and not self._arguments.wait):
-            del self._open[id_]
-
-    def _tell(self, kind: object, header: Header, payload: bytes, command: bytes) -> None:
-        match kind:
-            case "result":
-                self._results.result(header, payload, command)
-                if (status := str(header["status"])) in _ENDS:
-                    text = shown(payload.removesuffix(b"\n"))
-                    complain(f"rank {header['rank']} {_ENDS[status]}" + (f": {text}" if text else ""))
-            case "accepted":
-                if not self._arguments.wait:
-                    complain(f"sent to {counted(header['executors'])}: {brief(command)}")
-            case "done":
-                self._done(header, command)
-            case "refused":
-                self._note(Exit.REFUSED, f"refused, {shown(payload)}: {brief(command)}")
-                if header["code"] == 1 and self._channel.joined:
-                    complain(_ALONE)
-            case "unsent":
-                self._note(Exit.NOT_CONNECTED, f"not sent, {shown(payload)}: {brief(command)}")
-            case "lost":
-                text = f"{shown(payload)}; the outcome is not known: {brief(command)}"
-                self._note(Exit.NOT_CONNECTED, text)
-            case _:
-                pass
-
-    def _done(self, header: Header, command: bytes) -> None:
-        self._results.end(header)
-        numbers = {end: header.get(end) for end in ("ok", "failed", "rejected", "expired", "left")}
-        worst = {end: int(str(number)) for end, number in numbers.items() if end != "ok"}
-        self._code = max(self._code, Exit.of(**worst))
-        counts = ", ".join(f"{number} {end}" for end, number in numbers.items() if number)
-        complain(f"{counts}: {brief(command)}")
-
-    def _note(self, code: Exit, text: str) -> None:
-        self._code = max(self._code, code)
-        complain(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Send; the exit code."""
-    arguments = parser().parse_args(argv)
+    own = parser()
+    arguments = own.parse_args(argv)
+    if not arguments.command and not arguments.dry_run:
+        own.error("the following arguments are required: COMMAND")
+    if arguments.fold and arguments.json:
+        own.error("--fold is for people, --json for programs: give one of them")
+    arguments.wait = arguments.wait or arguments.fold
     interrupt()
     try:
         channel = open_channel(arguments)
@@ -247,10 +129,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("the seat is not connected to its server now")
         return Exit.NOT_CONNECTED
     try:
-        code = _Sending(arguments, channel, channel.max_payload, sys.stdin.fileno()).run()
+        interrupts = Interrupts()
+        if arguments.dry_run:
+            code = _dry_run(arguments.to, channel, as_json=arguments.json)
+        else:
+            code = Sending(arguments, channel, channel.max_payload, sys.stdin.fileno(), interrupts).run()
     except Unwritable as error:
         unwritten(error)
         code = Exit.FAILED
+    except TimeoutError:
+        complain("no answer came in time")
+        code = Exit.TIMED_OUT
+    except RankmuxError as error:
+        complain(why(error))
+        code = Exit.NOT_CONNECTED
     # Not when it was interrupted: to leave in order would first send what may have been sent already.
     channel.close()
     return code
+
+
+def _dry_run(target: Target, channel: HeldSeat | JoinedSeat, *, as_json: bool) -> int:
+    """Print the members that would execute a command now; the exit code. Raises as `who`, and Unwritable."""
+    members = channel.who()
+    own = next((row["rank"] for row in members if row["ticket"] == channel.ticket), -1)
+    below = [row for row in members if int(str(row["rank"])) > int(str(own))]
+    if target.keyword == "next":
+        below = below[:1]
+    elif target.keyword is None:
+        found = target.find(rows(members), channel.ticket)
+        for text in found.unknown:
+            complain(f"nobody is {text!r}")
+        below = [row for row in below if row["ticket"] in found.tickets]
+    present = [row for row in below if not row["absent"]]
+    absent = len(below) - len(present)
+    if target.keyword == "least":
+        present = sorted(present, key=lambda row: int(str(row["load"])))[:1]  # the most senior one of equals
+    if absent:
+        complain(f"passed over, absent: {counted(absent)}")
+    elif not present:
+        complain(target.nobody)
+    fields = ("rank", "ticket", "name")
+    if as_json:
+        lines = [json.dumps({field: row[field] for field in fields}) for row in present]
+    else:
+        lines = ["\t".join(escaped(str(row[field])) for field in fields) for row in present]
+    put(sys.stdout, "".join(f"{line}\n" for line in lines))
+    return Exit.OK if present else Exit.REFUSED

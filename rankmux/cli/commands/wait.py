@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 
 from ...aio import Promoted, Welcomed
@@ -12,7 +13,7 @@ from ...errors import RankmuxError
 from ..programs.child import Child, exit_code_of
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_offer_flag, number_from, seconds, subcommand_parser
+from ..shared.flags import add_keep_flags, add_offer_flag, number_from, seconds, subcommand_parser
 from ..shared.wording import why
 from .holding import Holding, held
 
@@ -24,14 +25,19 @@ _EXAMPLES = """\
   while :; do rankmux-client wait -- ./leader.sh; sleep 1; done
 """
 _EXIT_CODES = """\
-  0  the rank was reached, if no PROGRAM was given; else that of PROGRAM (128 and the signal if one ended it)
+  0  the rank was reached, if no PROGRAM was given; else that of PROGRAM (128 and the signal if one ended it), or
+     `wait` was ended by SIGTERM
   1  PROGRAM had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   3  the rank was not reached within --timeout
   5  no connection: not reachable, server full, wrong token, or lost; PROGRAM, if it ran, was stopped
   126, 127  PROGRAM cannot be run, is not found
-  130  ended by Ctrl-C or SIGTERM; PROGRAM, if it ran, was stopped
+  130  ended by Ctrl-C, or, without PROGRAM, by SIGTERM; PROGRAM, if it ran, was stopped
 """
+
+
+_SPARE = 0.1
+"""The part of the keep by which PROGRAM is gone before the deadline."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
         " the seat until PROGRAM has ended: a lock that passes to the next in line when its holder goes. If the"
         " connection is lost while PROGRAM runs, it is stopped, since another member may hold the rank by then: SIGTERM"
         " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
-        " ends, and all of it when `wait` itself is killed. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
+        " ends, and all of it when `wait` itself is killed. With --keep, it goes on while the seat is kept, and is gone"
+        " before the server gives the seat up. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
         " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who`"
         " in it use this seat. PROGRAM has our standard streams, but as it runs in a session of its own, no controlling"
         " terminal: it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",
@@ -67,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         help="seconds from SIGTERM to SIGKILL when PROGRAM is stopped (default: %(default)g)",
     )
     add_offer_flag(parser)
+    add_keep_flags(parser)
     add_connection_flags(parser)
     parser.add_argument(
         "program", nargs="*", metavar="PROGRAM", help="the program and its arguments, after --"
@@ -81,8 +89,10 @@ class _Wait(Holding):
         super().__init__(arguments, sys.stderr, reconnect=False, grace_s=arguments.grace)
         self._rank: int = arguments.rank
         self._program: list[str] = arguments.program
+        self._grace_s: float = arguments.grace
         self._reached = False
         self._running: asyncio.Task[None] | None = None
+        self._guarding: asyncio.Task[None] | None = None
         if arguments.timeout is not None:
             asyncio.get_running_loop().call_later(arguments.timeout, self._overdue)
 
@@ -103,10 +113,30 @@ class _Wait(Holding):
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)
         else:
-            self._running = asyncio.get_running_loop().create_task(self._end_with(child))
+            loop = asyncio.get_running_loop()
+            self._running = loop.create_task(self._end_with(child))
+            self._guarding = loop.create_task(self._end_in_time())
 
     async def _end_with(self, child: Child) -> None:
         self.finish(exit_code_of(await child.wait()))
+
+    async def _end_in_time(self) -> None:
+        """Have PROGRAM ended by the deadline of a kept seat, from which on another member may hold the rank."""
+        client = self.seat.client
+        while client.keep and (deadline_s := client.deadline) is not None and not self.ending:
+            grace_s = min(self._grace_s, client.keep / 3)
+            left_s = deadline_s - _SPARE * client.keep - grace_s - time.monotonic()
+            if left_s > 0:
+                await asyncio.sleep(left_s)  # until then, an answered PING may have moved the deadline
+                continue
+            self.complain("stopping the program, the seat is kept no longer than that")
+            self.finish(Exit.NOT_CONNECTED)
+            await asyncio.sleep(grace_s)
+            self.children.kill_all()
+
+    @property
+    def may_be_ended(self) -> bool:
+        return bool(self._program)
 
     def lost(self, error: RankmuxError) -> None:
         if self._reached and self._program:

@@ -13,10 +13,16 @@ from fnmatch import fnmatchcase
 
 from ...aio import Promoted, ReceivedCommand, Rejected, Status, Welcomed
 from ...errors import RankmuxError
-from ..programs.hook import Hook, program_of
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import add_offer_flag, add_reconnect_flag, number_from, seconds, subcommand_parser
+from ..shared.flags import (
+    add_keep_flags,
+    add_offer_flag,
+    add_reconnect_flag,
+    number_from,
+    seconds,
+    subcommand_parser,
+)
 from ..shared.wording import brief, escaped, line_breaks
 from .holding import Holding, held
 
@@ -28,10 +34,11 @@ _EXAMPLES = """\
   rankmux-client work --hook-promoted ./rank-changed.sh -- ./run.sh    # if [ "$RANKMUX_RANK" = 0 ]; then ...
 """
 _EXIT_CODES = """\
+  0  ended by SIGTERM
   1  a program had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
-  130  ended by Ctrl-C or SIGTERM
+  130  ended by Ctrl-C
 """
 
 _WAITING_MAX = 1024
@@ -44,11 +51,12 @@ def parser() -> argparse.ArgumentParser:
     parser = subcommand_parser(
         "work",
         "Joins, and runs PROGRAM for each command from a member above. PROGRAM reads the command's payload from its"
-        " standard input; no shell sees it. Its standard output goes back as partial results, its exit code as OK (0)"
+        " standard input; no shell sees it. Its output and errors go back as partial results, its exit code as OK (0)"
         " or FAILED. Its environment has RANKMUX_RANK, RANKMUX_SENDER_RANK, RANKMUX_SEQ, RANKMUX_DEADLINE (seconds"
         " left; unset when there is no limit), and RANKMUX_SEAT, so that `send` and `who` in it use this seat. At the"
-        " deadline its process group gets SIGTERM, and SIGKILL after --grace. When --reconnect replaces a lost"
-        " connection, running programs continue to their deadlines; their senders were told LEFT.",
+        " deadline, and when its sender cancels the command, its process group gets SIGTERM, and SIGKILL after --grace."
+        " When --reconnect replaces a lost connection, running programs continue to their deadlines; their senders"
+        " were told LEFT.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -67,9 +75,9 @@ def parser() -> argparse.ArgumentParser:
         " file names. May be given several times; other commands are answered REJECTED",
     )
     parser.add_argument(
-        "--with-errors",
+        "--local-errors",
         action="store_true",
-        help="send back PROGRAM's standard error too (default: it goes to the standard error of `work`)",
+        help="leave PROGRAM's standard error on that of `work` (default: it goes back with the output)",
     )
     parser.add_argument(
         "--max-output",
@@ -98,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_offer_flag(parser)
     add_reconnect_flag(parser)
+    add_keep_flags(parser)
     add_connection_flags(parser)
     parser.add_argument(
         "program", nargs="+", metavar="PROGRAM", help="the program and its arguments, after --"
@@ -114,10 +123,8 @@ class _Work(Holding):
         self._places = asyncio.Semaphore(arguments.parallel)  # it is fair: first come, first served
         self._waiting = 0
         self._waiting_size = 0
-        hook_promoted = program_of("--hook-promoted", arguments.hook_promoted)
-        hook_lost = program_of("--hook-lost", arguments.hook_lost)
-        self._promoted_hook = Hook(self.children, hook_promoted, self.environment, self.complain)
-        self._lost_hook = Hook(self.children, hook_lost, self.environment, self.complain)
+        self._promoted_hook = self._hook("--hook-promoted", arguments.hook_promoted)
+        self._lost_hook = self._hook("--hook-lost", arguments.hook_lost)
 
     async def execute(self, command: ReceivedCommand) -> None:
         ticket, size = self.seat.client.ticket, len(command.payload)
@@ -132,9 +139,9 @@ class _Work(Holding):
         try:
             await self._places.acquire()
         except asyncio.CancelledError:
-            self.say(
-                f"Expired, command {command.seq} of rank {command.sender_rank}: {brief(command.payload)}"
-            )
+            end = "Cancelled" if command.cancelled else "Expired"
+            text = brief(command.payload)
+            self.say(f"{end}, command {command.seq} of rank {command.sender_rank}: {text}")
             raise
         finally:
             self._waiting -= 1
@@ -172,7 +179,7 @@ class _Work(Holding):
                 self.environment(**about),
                 payload=command.payload,
                 with_output=True,
-                with_errors=self._arguments.with_errors,
+                with_errors=not self._arguments.local_errors,
             )
         except OSError as error:
             reason = escaped(f"cannot run {program[0]}: {error.strerror}")  # an argument need not be UTF-8
@@ -183,7 +190,7 @@ class _Work(Holding):
         try:
             ended = await finish_command(child, command, self._arguments.max_output)
         finally:
-            self.say(f"Command {command.seq}, {ended}: {text}")
+            self.say(f"Command {command.seq}, {'cancelled' if command.cancelled else ended}: {text}")
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         self._promoted_hook.run(**({"rank_before": event.before} if isinstance(event, Promoted) else {}))

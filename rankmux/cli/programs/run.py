@@ -20,7 +20,7 @@ __all__ = ["finish_command"]
 async def finish_command(child: Child, command: ReceivedCommand, output_max: int) -> str:
     """Send the output of `child` and its end as the results of `command`; how it ended, in words.
 
-    Cancelled at the command's deadline, it stops the program and sends nothing more.
+    Cancelled at the command's deadline, or by its sender, it stops the program and sends nothing more.
     """
     left, note = output_max, ""
     try:

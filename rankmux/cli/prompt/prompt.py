@@ -29,11 +29,12 @@ from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
 from ..shared import event_loop
 from ..shared.exit_codes import Exit
+from ..shared.group_lines import Line
 from ..shared.signals import ending
 from ..shared.wording import complain, escaped, why
 from .editing import SLASH, Completing, history
 from .members import Members
-from .screen import STYLE, Line, Screen
+from .screen import STYLE, Screen
 from .sending import Sending
 from .words import HELP, fitted, promoted, received, rejected, welcomed
 

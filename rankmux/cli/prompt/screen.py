@@ -17,12 +17,10 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
+from ..shared.group_lines import Line
 from .terminal import Terminal
 
-__all__ = ["STYLE", "Line", "Screen"]
-
-Line = list[tuple[str, str]]
-"""Pieces of a line: a class of STYLE or "", and printable text."""
+__all__ = ["STYLE", "Screen"]
 
 STYLE = Style.from_dict(
     {

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from ...aio import Counts, Receipt, RoutedResult
-from ...core.client.arguments import To
 from ...errors import ArgumentError, CommandRefused, LocalError, StateError
 from ..seat.seat import Answer, Seat
 from ..shared.event_lines import parse_line
 from ..shared.exit_codes import Exit
+from ..shared.folding import Gathering
+from ..shared.group_lines import Line, group_lines, outline
+from ..shared.targets import Target
 from ..shared.wording import counted, escaped
-from .folding import Gathering
-from .screen import Line, Screen
-from .words import done, group_lines, outline
+from .screen import Screen
+from .words import done
 
 __all__ = ["Sending"]
 
@@ -34,7 +35,7 @@ class Sending:
         self._screen = screen
         self._note = note
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[To, bytes]] = deque()
+        self._queue: deque[tuple[Target, bytes]] = deque()
         self._open: dict[asyncio.Task[None], Gathering] = {}
         self._due: set[Gathering] = set()
 
@@ -96,7 +97,7 @@ class Sending:
 
     # what comes back
 
-    async def _send(self, gathering: Gathering, to: To, payload: bytes) -> None:
+    async def _send(self, gathering: Gathering, to: Target, payload: bytes) -> None:
         async for answer in self._seat.answers(payload, to, results=True):
             self._tell(gathering, answer)
             self._screen.refresh()
@@ -109,15 +110,18 @@ class Sending:
                 if answer.rejected:
                     text = f"Rejected for {counted(answer.rejected)} above you: "
                     self._screen.say([("warn", text), command])
+                if answer.absent:
+                    text = f"Passed over, absent: {counted(answer.absent)}: "
+                    self._screen.say([("warn", text), command])
             case RoutedResult():
                 gathering.add(answer)
                 if gathering not in self._due:
                     self._due.add(gathering)
                     self._loop.call_later(_INTERVAL_S, self._show_again, gathering)
-            case Counts(failed=failed, rejected=rejected, expired=expired, left=left):
+            case Counts():
                 self._show(gathering, all_of_it=True)
                 self._screen.say(done(answer, gathering.command))
-                self._note(Exit.of(failed=failed, rejected=rejected, expired=expired, left=left))
+                self._note(Exit.of_counts(answer))
             case CommandRefused():
                 self._screen.say([("warn", f"Refused, {escaped(answer.text)}: "), command])
                 self._note(Exit.REFUSED)

@@ -1,4 +1,4 @@
-"""Channels from `send` and `who` to a seat: a held one, or one that they join for themselves.
+"""Channels from `send` and `who` to a seat: a held one, or one that `send` joins for itself.
 
 Both block, and give replies as `protocol` has them. A seat of one's own is the last in line; it executes nothing.
 """
@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import socket
-import time
 
 from ...errors import ConnectionLost, RankmuxError
 from ..shared.flags import SEAT_VARIABLE
@@ -18,6 +17,8 @@ from .protocol import ControlError, FrameReader, Header
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ...client.client import Client
     from ...client.receipt import Receipt
 
@@ -26,7 +27,8 @@ __all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 _READ_BYTES = 256 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
-_FIELDS = {"rank", "ticket", "load", "name", "address"}
+_FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
+_CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "members", "name"}
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 
 
@@ -61,24 +63,43 @@ class HeldSeat:
         """The descriptor to wait on before `receive`."""
         return self._socket.fileno()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `receive` has something to give without reading."""
+        return bool(self._replies)
+
     def command(
-        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
-        """Send a command; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
+        """Send a command to `to` or those tickets; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
         ttl_ms = 0 if timeout_s is None else -int(-timeout_s * 1000 // 1)
-        self._send({"do": "command", "id": id_, "to": to, "results": results, "ttl_ms": ttl_ms}, payload)
+        if not isinstance(to, str):
+            payload = protocol.tickets_before(payload, to)
+        whom = to if isinstance(to, str) else len(to)
+        self._send({"do": "command", "id": id_, "to": whom, "results": results, "ttl_ms": ttl_ms}, payload)
+
+    def cancel(self, id_: int) -> None:
+        """End a command with results early; DONE follows. Raises ConnectionLost, TimeoutError."""
+        self._send({"do": "cancel", "id": id_})
 
     def who(self) -> list[dict[str, object]]:
         """All members. Raises ConnectionLost, TimeoutError."""
         self._send({"do": "who", "id": 0})
         self._socket.settimeout(_ANSWER_S)
-        while True:
-            for header, payload in self.receive():
-                match header.get("is"):
-                    case "members":
-                        return _members(payload)
-                    case "lost" | "unsent":
+        others: list[tuple[Header, bytes]] = []
+        try:
+            while True:
+                replies = self.receive()
+                for number, (header, payload) in enumerate(replies):
+                    kind = header.get("is")
+                    if kind == "members" or (kind in {"lost", "unsent"} and header.get("id") == 0):
+                        others += replies[number + 1 :]
+                        if kind == "members":
+                            return _members(payload)
                         raise ConnectionLost(payload.decode(errors="replace"))
+                    others.append((header, payload))
+        finally:
+            self._replies = others
 
     def receive(self) -> list[tuple[Header, bytes]]:
         """The replies that one read completes. Raises ConnectionLost, ControlError, TimeoutError."""
@@ -98,9 +119,24 @@ class HeldSeat:
             replies.append((header, payload))
         return replies
 
-    def pause(self, seconds: float) -> None:
-        """Do nothing for that time."""
-        time.sleep(seconds)
+    def watch(self) -> Iterator[list[dict[str, object]] | Header | None]:
+        """All members, then each change as it comes; None after each second without one. Raises as `who`."""
+        self._send({"do": "watch", "id": 0})
+        self._socket.settimeout(_LOOK_S)
+        while True:
+            try:
+                replies = self.receive()
+            except TimeoutError:
+                yield None
+                continue
+            for header, payload in replies:
+                match header.get("is"):
+                    case "members":
+                        yield _members(payload)
+                    case "changed" if header.keys() >= _CHANGE_FIELDS:
+                        yield header
+                    case "lost" | "unsent":
+                        raise ConnectionLost(payload.decode(errors="replace"))
 
     def close(self) -> None:
         """Close the connection to the holder."""
@@ -145,6 +181,7 @@ class JoinedSeat:
         self._receipts: dict[int, Receipt] = {}
         self._replies: list[tuple[Header, bytes]] = []
         self._error: RankmuxError | None = None
+        self._has_read = False  # answers that `receive` has not looked at
         self.ticket: object = self._client.ticket
         self.max_payload = self._client.max_payload
 
@@ -152,12 +189,21 @@ class JoinedSeat:
         """The descriptor to wait on before `receive`."""
         return self._client.fileno()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `receive` may have something to give without reading."""
+        return self._has_read or bool(self._replies)
+
     def command(
-        self, id_: int, to: str | int, payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
-        """Send a command; its replies carry `id_`. Raises TimeoutError."""
+        """Send a command to `to` or those tickets; its replies carry `id_`. Raises TimeoutError."""
+        self._has_read = True
+        keyword, tickets = (to, None) if isinstance(to, str) else ("all", to)
         try:
-            receipt = self._client.command(payload, to, results=results, timeout=timeout_s, required=True)
+            receipt = self._client.command(
+                payload, keyword, tickets=tickets, results=results, timeout=timeout_s, required=True
+            )
         except RankmuxError as error:
             self._replies.append(protocol.ended(id_, error, sent=True))
             return
@@ -165,14 +211,22 @@ class JoinedSeat:
         if results:
             self._receipts[id_] = receipt
 
+    def cancel(self, id_: int) -> None:
+        """End a command with results early; DONE follows."""
+        if id_ in self._receipts:
+            self._has_read = True
+            self._receipts[id_].cancel()
+
     def who(self) -> list[dict[str, object]]:
         """All members. Raises ConnectionLost, TimeoutError."""
+        self._has_read = True
         return [member._asdict() for member in self._client.who()]
 
     def receive(self) -> list[tuple[Header, bytes]]:
         """The replies that have come. Raises ConnectionLost, ServerError."""
         if self._error is not None:
             raise self._error
+        self._has_read = False
         try:
             self._client.poll(0.0)
         except RankmuxError as error:
@@ -195,10 +249,6 @@ class JoinedSeat:
             assert receipt.counts is not None
             self._replies.append((protocol.done(id_, receipt.counts), b""))
         del self._receipts[id_]
-
-    def pause(self, seconds: float) -> None:
-        """Do nothing for that time but to answer the server. Raises ConnectionLost, ServerError."""
-        self._client.wait(lambda: False, seconds)
 
     def close(self) -> None:
         """Leave the room."""

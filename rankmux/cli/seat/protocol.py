@@ -6,19 +6,25 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
     seat:    {"is": "seat", "version": 1, "rank": 0, "ticket": 7, "members": 3, "max_payload": 65536}
              first of all; rank and the rest are null while the seat is not connected to its server
     sender:  {"do": "command", "id": 1, "to": "all", "results": true, "ttl_ms": 5000, "size": 5}  and 5 bytes
-             `to` is "all", "next", "least" or a rank; the sender chooses `id`, one that none of its open commands has
+             `to` is "all", "next", "least", or the number n of executors, whose tickets are the first 8 * n bytes;
+             the sender chooses `id`, one that none of its open commands has
+             {"do": "cancel", "id": 1}  end that command for the executors that have not ended; its `done` follows
              {"do": "who", "id": 2}
-    seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0}
+             {"do": "watch", "id": 3}  the list, and each change of it from then on
+    seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0, "absent": 0}
              {"is": "result", "id": 1, "rank": 1, "ticket": 8, "status": "part", "size": 4}  and 4 bytes
-             `status` is "part", or the end of that executor: "ok", "failed", "rejected", "expired", "left"
-             {"is": "done", "id": 1, "ok": 2, "failed": 0, "rejected": 0, "expired": 0, "left": 0}
+             `status` is "part", or the end of that executor: "ok", "failed", "rejected", "expired", "left", "cancelled"
+             {"is": "done", "id": 1, "ok": 2, "failed": 0, "rejected": 0, "expired": 0, "left": 0, "cancelled": 0}
              {"is": "refused", "id": 1, "code": 1, "size": 23}  and a text: nobody got it
              {"is": "unsent", "id": 1, "size": 9}  and a text: the seat could not send it, nobody got it
              {"is": "lost", "id": 1, "size": 9}  and a text: the connection ended first, the outcome is not known
-             {"is": "members", "id": 2, "size": 99}  and a JSON list of objects with rank, ticket, load, name, address
+             {"is": "members", "id": 2, "size": 99}  and a JSON list of objects, the fields of MEMBERS
+             {"is": "changed", "id": 3, "seq": 43, "what": "joined", "ticket": 9, "rank": 2, "members": 3, "name": "x"}
+             `what` is "joined", "left", "lost", "evicted", "absent", "back" or "yielded"
              {"is": "error", "size": 9}  and a text: the sender broke a rule; the seat closes
 
-A command without results ends with `accepted`, one with results with `done`, both with `refused`, `unsent` or `lost`.
+A command without results ends with `accepted` and cannot be cancelled, one with results with `done`, both with
+`refused`, `unsent` or `lost`.
 A sender that closes its connection gets no more replies. This module knows no socket.
 """
 
@@ -31,25 +37,34 @@ from ...errors import CommandRefused, RankmuxError
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
+    from ...core.client.events import LineChanged
     from ...core.client.sent import Counts, RoutedResult, SentCommand
     from ...core.wire.frames import MemberInfo
 
 __all__ = [
+    "ENDS",
     "HEADER_MAX_BYTES",
+    "TICKET_BYTES",
     "VERSION",
     "ControlError",
     "FrameReader",
     "Header",
     "accepted",
+    "changed",
     "done",
     "encoded",
     "ended",
     "listed",
     "result",
+    "tickets_and_payload",
+    "tickets_before",
 ]
 
 VERSION = 1
 HEADER_MAX_BYTES = 4096
+ENDS = ("ok", "failed", "rejected", "expired", "left", "cancelled")
+"""The ways in which an executor ends."""
+TICKET_BYTES = 8
 
 Header = Mapping[str, object]
 
@@ -64,6 +79,7 @@ def accepted(id_: int, command: SentCommand) -> Header:
         "seq": command.seq,
         "executors": command.executors,
         "rejected": command.rejected,
+        "absent": command.absent,
     }
 
 
@@ -80,8 +96,7 @@ def result(id_: int, result: RoutedResult) -> Header:
 
 def done(id_: int, counts: Counts) -> Header:
     """All executors have ended."""
-    ends = ("ok", "failed", "rejected", "expired", "left")
-    return {"is": "done", "id": id_, **{end: getattr(counts, end) for end in ends}}
+    return {"is": "done", "id": id_, **{end: getattr(counts, end) for end in ENDS}}
 
 
 def ended(id_: int, error: Exception, *, sent: bool) -> tuple[Header, bytes]:
@@ -94,6 +109,30 @@ def ended(id_: int, error: Exception, *, sent: bool) -> tuple[Header, bytes]:
 def listed(id_: int, members: list[MemberInfo]) -> tuple[Header, bytes]:
     """The list of members."""
     return {"is": "members", "id": id_}, json.dumps([member._asdict() for member in members]).encode()
+
+
+def changed(id_: int, change: LineChanged) -> Header:
+    """The line of members has changed."""
+    fields = ("seq", "ticket", "rank", "members", "name")
+    about = {field: getattr(change, field) for field in fields}
+    return {"is": "changed", "id": id_, "what": change.what.name.lower(), **about}
+
+
+# executors by ticket
+
+
+def tickets_before(payload: bytes, tickets: tuple[int, ...]) -> bytes:
+    """The payload of a command to members by ticket."""
+    return b"".join(ticket.to_bytes(TICKET_BYTES) for ticket in tickets) + payload
+
+
+def tickets_and_payload(count: int, data: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The `count` tickets and the rest of such a payload. Raises ControlError."""
+    size = count * TICKET_BYTES
+    if not 0 < size <= len(data):
+        raise ControlError(f"to is {count}: expected as many tickets in front of the payload")
+    starts = range(0, size, TICKET_BYTES)
+    return tuple(int.from_bytes(data[at : at + TICKET_BYTES]) for at in starts), data[size:]
 
 
 # frames

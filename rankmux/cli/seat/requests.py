@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...aio import Counts, Receipt, RoutedResult
-from ...core.client.arguments import To
 from ...core.wire.codes import U32_MAX, RefusedCode
 from ...errors import LocalError, RankmuxError, StateError
+from ..shared.targets import Target, target_of
 from . import protocol
 from .protocol import ControlError, Header
 from .seat import Seat
@@ -26,11 +26,11 @@ def _number(header: Header, key: str) -> int:
     return value
 
 
-def _target(header: Header) -> To:
+def _target(header: Header, payload: bytes) -> tuple[Target | tuple[int, ...], bytes]:
     to = header.get("to")
     if isinstance(to, str) and to in {"all", "next", "least"}:
-        return to
-    return _number(header, "to")
+        return target_of(to), payload
+    return protocol.tickets_and_payload(_number(header, "to"), payload)
 
 
 class Requests:
@@ -39,8 +39,10 @@ class Requests:
     def __init__(self, seat: Seat, reply: Callable[[Header, bytes], None]) -> None:
         self._seat = seat
         self._reply = reply
-        self._open: set[int] = set()
+        self._open: dict[int, Receipt | None] = {}
+        self._cancelled: set[int] = set()  # before the server has dispatched them
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watches: list[asyncio.Task[None]] = []
         self._closed = False
 
     def greet(self) -> None:
@@ -54,22 +56,30 @@ class Requests:
         do, id_ = header.get("do"), _number(header, "id")
         if do == "command":
             self._command(id_, header, payload)
+        elif do == "cancel":
+            self._cancel(id_)
         elif do == "who":
             self._begin(self._who(id_))
+        elif do == "watch":
+            self._watches.append(self._begin(self._watch(id_)))
         else:
-            raise ControlError(f"do is {do!r}: expected 'command' or 'who'")
+            raise ControlError(f"do is {do!r}: expected 'command', 'cancel', 'who' or 'watch'")
 
     def close(self) -> None:
         """The sender has gone. Its requests are still carried out, without replies."""
         self._closed = True
+        for watch in self._watches:
+            watch.cancel()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _command(self, id_: int, header: Header, payload: bytes) -> None:
-        to, ttl_ms, results = _target(header), _number(header, "ttl_ms"), header.get("results")
+        to, payload = _target(header, payload)
+        ttl_ms, results = _number(header, "ttl_ms"), header.get("results")
         if id_ in self._open:
             raise ControlError(f"the id {id_} belongs to a command under way")
         if not isinstance(results, bool):
@@ -78,18 +88,34 @@ class Requests:
             text = f"{_OPEN_MAX} of your commands wait for results"
             self._reply({"is": "refused", "id": id_, "code": int(RefusedCode.BUSY)}, text.encode())
             return
-        self._open.add(id_)
+        self._open[id_] = None
         self._begin(self._answers(id_, to, results, ttl_ms, payload))
 
-    async def _answers(self, id_: int, to: To, results: bool, ttl_ms: int, payload: bytes) -> None:
+    def _cancel(self, id_: int) -> None:
+        if id_ not in self._open:
+            return  # it has ended meanwhile
+        receipt = self._open[id_]
+        if receipt is None:
+            self._cancelled.add(id_)
+        else:
+            receipt.cancel()  # a receipt is kept only for a command with results
+
+    async def _answers(
+        self, id_: int, to: Target | tuple[int, ...], results: bool, ttl_ms: int, payload: bytes
+    ) -> None:
         timeout_s = ttl_ms / 1000 if ttl_ms else None
         async for answer in self._seat.answers(payload, to, results=results, timeout_s=timeout_s):
+            if isinstance(answer, Receipt) and results and id_ in self._cancelled:
+                answer.cancel()
             if self._closed:
                 return
             if isinstance(answer, Counts | RankmuxError) or not results:
-                self._open.discard(id_)
+                self._open.pop(id_, None)
+                self._cancelled.discard(id_)
             match answer:
                 case Receipt():
+                    if id_ in self._open:
+                        self._open[id_] = answer
                     self._reply(protocol.accepted(id_, answer), b"")
                 case RoutedResult():
                     self._reply(protocol.result(id_, answer), answer.payload)
@@ -109,3 +135,14 @@ class Requests:
             reply = protocol.listed(id_, members)
         if not self._closed:
             self._reply(*reply)
+
+    async def _watch(self, id_: int) -> None:
+        """Look on by a connection of its own: the seat's is none of those that are told of each change."""
+        try:
+            async with self._seat.observer() as observer:
+                watch = await observer.watch()
+                self._reply(*protocol.listed(id_, watch.members))
+                async for change in watch:
+                    self._reply(protocol.changed(id_, change), b"")
+        except (RankmuxError, TimeoutError) as error:
+            self._reply(*protocol.ended(id_, error, sent=True))

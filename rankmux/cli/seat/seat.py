@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ...aio import Client, Counts, Ended, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
-from ...core.client.arguments import To
+from ...aio import connection as aio
+from ...aio.events import Events
 from ...core.client.backoff import Backoff
-from ...core.client.events import ExecuteRejected
-from ...errors import ConfigError, ConnectionLost, RankmuxError, StateError
+from ...core.client.events import ExecuteRejected, SeatAbsent, SeatLost, SeatReturned
+from ...core.wire.codes import RefusedCode
+from ...errors import CommandRefused, ConfigError, ConnectionLost, RankmuxError, StateError
 from ..shared.connection_flags import client_options
+from ..shared.targets import Target
 
-__all__ = ["Answer", "Incident", "Lost", "Seat"]
+__all__ = ["Absent", "Answer", "Incident", "Lost", "Returned", "Seat"]
 
 _TOKEN_RETRY_S = 2.0
 _ANSWER_S = 4_000_000.0  # that a server lives shows in its PONGs; an answer may take its time
@@ -33,8 +38,31 @@ class Lost:
     again_s: float | None
 
 
-Incident = Welcomed | Promoted | ExecuteRejected | Lost
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is no connection because of `error`, or it is silent; the seat is kept, and the client tries to return."""
+
+    error: RankmuxError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The seat is ours again, with this `rank`."""
+
+    rank: int
+
+
+Incident = Welcomed | Promoted | ExecuteRejected | Absent | Returned | Lost
 Answer = Receipt | RoutedResult | Counts | RankmuxError
+
+
+def _keep_options(arguments: argparse.Namespace, keep_s: float | None) -> dict[str, Any]:
+    """The keyword arguments of a seat that is kept. Raises ConfigError."""
+    for flag in ("keep_file", "hook_absent", "hook_back"):
+        value = getattr(arguments, flag, None)
+        if keep_s is None and value is not None:
+            raise ConfigError(f"--{flag.replace('_', '-')}", value, "it needs --keep S beside it")
+    return {} if keep_s is None else {"keep_s": keep_s, "keep_file": arguments.keep_file}
 
 
 class Seat:
@@ -47,8 +75,12 @@ class Seat:
         *,
         reconnect: bool,
     ) -> None:
+        self._options = client_options(arguments)
+        keep_s: float | None = getattr(arguments, "keep", None)
+        self._keeps = keep_s is not None
         self.client = Client(
-            **client_options(arguments),
+            **self._options,
+            **_keep_options(arguments, keep_s),
             timeout=_ANSWER_S,
             handler=self._execute,
             parallel=_COMMANDS_AT_A_TIME,
@@ -56,6 +88,7 @@ class Seat:
         self._handler = handler
         self._executing = asyncio.Event()
         self._entrance = asyncio.Lock()
+        self._exit = asyncio.Lock()
         self._timeout_s: float = arguments.connect_timeout
         self._backoff = Backoff() if reconnect else None
         self._step: asyncio.Task[None] | None = None
@@ -76,6 +109,10 @@ class Seat:
         events = self.client.events()
         while not self._left:
             error = await self._join()
+            if error is None and self._keeps:
+                async for incident in self._kept_incidents(events):
+                    yield incident
+                return
             if error is None:
                 async for event in events:
                     if isinstance(event, Ended):
@@ -94,10 +131,64 @@ class Seat:
                 return
             await self._unless_left(asyncio.sleep(again_s))
 
+    async def _kept_incidents(self, events: Events[aio.Incident]) -> AsyncIterator[Incident]:
+        """The same of a seat that is kept: the client itself comes back to it."""
+        absent = False
+        while not self._left:
+            try:
+                async with asyncio.timeout(self._patience_s() if absent else None):
+                    event = await anext(events)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                yield Lost(ConnectionLost("the seat was not kept any longer"), None)
+                return
+            except RankmuxError as failure:  # it was lost for good
+                yield Lost(failure, None)
+                return
+            match event:
+                case SeatAbsent():
+                    absent = True
+                    yield Absent(event.error)
+                case SeatReturned(rank):
+                    if absent:  # the connection was only silent
+                        absent = False
+                        yield Returned(rank)
+                case Welcomed(returned=True) if absent:
+                    absent = False
+                    yield event
+                    yield Returned(event.rank)
+                case SeatLost() | Ended(kept=False):
+                    absent = False
+                    self._executing.clear()
+                    reason = event.error if isinstance(event, Ended) else None
+                    reason = reason or ConnectionLost("the seat was not kept any longer")
+                    yield Lost(reason, None if self._backoff is None else 0.0)
+                    if self._backoff is None:
+                        return
+                case Welcomed() | Promoted() | ExecuteRejected():
+                    yield event
+
+    def _patience_s(self) -> float | None:
+        """Seconds until the server cannot hold the seat any longer; None where a new one would do as well."""
+        if self._backoff is not None:
+            return None
+        # A PING goes out at least each third of the keep, so the server has heard of us that long behind the last one.
+        deadline_s, keep_s = self.client.deadline, self.client.keep
+        until_s = time.monotonic() if deadline_s is None else deadline_s + keep_s / 3
+        return max(0.0, until_s - time.monotonic())
+
     async def answers(
-        self, payload: bytes, to: To, *, results: bool, timeout_s: float | None = None
+        self,
+        payload: bytes,
+        to: Target | tuple[int, ...],
+        *,
+        results: bool,
+        timeout_s: float | None = None,
     ) -> AsyncIterator[Answer]:
         """Send a command: its receipt, then, with `results`, each result and the counts. An error is the last answer.
+
+        `to` may be the tickets of the executors, looked up before.
 
         A LocalError means that nothing was sent. Commands go out in the order in which this is first awaited.
         """
@@ -111,7 +202,16 @@ class Seat:
         try:
             self._unsent_size += len(payload)
             try:
-                receipt = await client.command(payload, to, results=results, timeout=timeout_s, required=True)
+                async with self._exit:  # no command overtakes one that is being looked up
+                    tickets = to if isinstance(to, tuple) else await self._looked_up(to)
+                receipt = await client.command(
+                    payload,
+                    to.keyword or "all" if isinstance(to, Target) else "all",
+                    tickets=tickets,
+                    results=results,
+                    timeout=timeout_s,
+                    required=True,
+                )
             finally:
                 self._unsent_size -= len(payload)
             yield receipt
@@ -123,12 +223,26 @@ class Seat:
         except RankmuxError as error:
             yield error
 
-    async def leave(self) -> None:
-        """Give the seat back. `incidents` ends."""
+    async def _looked_up(self, to: Target) -> tuple[int, ...] | None:
+        """The tickets of a target; None for one that the server knows. Raises CommandRefused, ConnectionLost."""
+        if to.keyword is not None:
+            return None
+        members = await self.client.who()
+        found = to.find(((member.rank, member.ticket, member.name) for member in members), self.client.ticket)
+        if not found.below:
+            raise CommandRefused(0, RefusedCode.NO_TARGET, to.nobody)
+        return found.tickets
+
+    def observer(self) -> Client:
+        """A client that looks on at the same server, and takes no seat; to be connected."""
+        return Client(**self._options, timeout=self._timeout_s, observe=True, watch=True)
+
+    async def leave(self, *, stay: bool = False) -> None:
+        """Give the seat back, or, with `stay`, only end the connection of one that is kept. `incidents` ends."""
         self._left = True
         if self._step is not None:
             self._step.cancel()
-        await self.client.close()
+        await self.client.close(leave=not stay)
 
     async def _execute(self, command: ReceivedCommand) -> None:
         ticket = self.client.ticket

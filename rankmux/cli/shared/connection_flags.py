@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ...core.wire.limits import DEFAULT_PORT
+from ...core.wire.limits import DEFAULT_PORT, NAME_MAX_BYTES
 from ...errors import ConfigError
 from ...variables import value_of
 from .flags import seconds
@@ -36,7 +36,10 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
         help="the server's port (default: %(default)s; or RANKMUX_PORT)",
     )
     group.add_argument("--unix", metavar="PATH", help="connect to this Unix socket instead")
-    group.add_argument("--name", default="", help="name shown to the other members, at most 64 bytes")
+    group.add_argument(
+        "--name",
+        help="name shown to the other members, at most 64 bytes (default: USER@HOST, of this process)",
+    )
     group.add_argument(
         "--token-file",
         metavar="FILE",
@@ -104,9 +107,24 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "unix": arguments.unix,
         "ssl_context": context,
         "server_hostname": arguments.tls_name,
-        "name": arguments.name,
+        "name": _own_name() if arguments.name is None else arguments.name,
         "token": token_reader(arguments.token_file),
     }
+
+
+def _own_name() -> str:
+    """`USER@HOST`; empty where that is no name."""
+    import pwd
+
+    from ...core.wire.client_frames import valid_name
+
+    user = os.getuid()
+    try:
+        name = f"{pwd.getpwuid(user).pw_name}@{os.uname().nodename}"
+    except KeyError:  # a container may know nobody by name
+        name = f"{user}@{os.uname().nodename}"
+    name = name.encode(errors="replace")[:NAME_MAX_BYTES].decode(errors="ignore")
+    return name if valid_name(name) else ""
 
 
 def _tls_context(arguments: argparse.Namespace) -> SSLContext:

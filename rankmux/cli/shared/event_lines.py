@@ -5,21 +5,27 @@ It knows no connection.
 
 from __future__ import annotations
 
-from ...core.client.arguments import To
 from ...core.client.events import ExecuteRejected, Promoted
 from ...core.client.sent import Counts, RoutedResult
-from ...core.wire.codes import U32_MAX, Cause, Status
+from ...core.wire.codes import Cause, Status
 from ...errors import ArgumentError
+from .targets import Target, target_of
 from .wording import shown
 
 __all__ = ["counts_text", "parse_line", "promotion_text", "rejection_text", "result_text"]
 
-_CAUSES = {Cause.LEFT: "left", Cause.LOST: "was lost", Cause.EVICTED: "was evicted"}
+_CAUSES = {
+    Cause.LEFT: "left",
+    Cause.LOST: "was lost",
+    Cause.EVICTED: "was evicted",
+    Cause.YIELDED: "stepped back",
+}
 _ENDS = {
     Status.FAILED: "failed",
     Status.REJECTED: "rejected it",
     Status.EXPIRED: "did not answer in time",
     Status.LEFT: "left before it answered",
+    Status.CANCELLED: "was told to stop",
 }
 
 
@@ -44,28 +50,24 @@ def result_text(result: RoutedResult) -> str:
 
 def counts_text(counts: Counts) -> str:
     """`2 ok, 1 left`."""
-    names = ("ok", "failed", "rejected", "expired", "left")
+    names = ("ok", "failed", "rejected", "expired", "left", "cancelled")
     return ", ".join(f"{number} {name}" for name in names if (number := getattr(counts, name))) or "nobody"
 
 
-def parse_line(line: bytes) -> tuple[To, bytes] | None:
+def parse_line(line: bytes) -> tuple[Target, bytes] | None:
     """Target and command of a line; None for an empty one. Raises ArgumentError for a line that is not understood.
 
-    `@next`, `@least`, `@RANK` or `@all` in front names the target, else it is all; `@@` stands for one `@`.
+    `@` and a target in front (`@next`, `@2`, `@web-*`, see `targets`) name the executors, else it is all; `@@` stands
+    for one `@`.
     """
     line = line.strip()
     if not line.startswith(b"@"):
-        return ("all", line) if line else None
+        return (target_of("all"), line) if line else None
     if line.startswith(b"@@"):
-        return "all", line[1:]
+        return target_of("all"), line[1:]
     word, _, command = line[1:].partition(b" ")
     name, command = shown(word), command.strip()
-    if name in {"all", "next", "least"}:
-        to: To = name
-    elif name.isascii() and name.isdecimal() and len(name) <= 10 and int(name) <= U32_MAX:
-        to = int(name)
-    else:
-        raise ArgumentError("the target", f"@{name}", "expected @all, @next, @least or @ and a rank")
+    to = target_of(name)
     if not command:
         raise ArgumentError("the line", f"@{name}", f"expected a command after it, like '@{name} print'")
     return to, command

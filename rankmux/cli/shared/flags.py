@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SEAT_VARIABLE",
+    "add_keep_flags",
     "add_offer_flag",
     "add_reconnect_flag",
     "add_seat_flag",
@@ -98,6 +99,33 @@ def add_reconnect_flag(parser: argparse.ArgumentParser) -> None:
         "--reconnect",
         action="store_true",
         help="when the server cannot be reached or the connection is lost, keep trying; the new rank is the last one",
+    )
+
+
+def add_keep_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --keep and what goes with it."""
+    parser.add_argument(
+        "--keep",
+        type=seconds,
+        metavar="S",
+        help="have the server keep the seat, with its rank, for up to this many seconds after the connection is lost"
+        " (the server may grant less), and come back to it",
+    )
+    parser.add_argument(
+        "--keep-file",
+        metavar="FILE",
+        help="with --keep: keep the secret of the seat in this file (made if there is none; locked while in use), so"
+        " that a program that is started again comes back to the seat; SIGTERM then leaves the seat kept",
+    )
+    parser.add_argument(
+        "--hook-absent",
+        metavar="PROGRAM",
+        help="with --keep: run this when the connection is lost and the seat is kept, with RANKMUX_REASON",
+    )
+    parser.add_argument(
+        "--hook-back",
+        metavar="PROGRAM",
+        help="with --keep: run this when the connection is back in its seat, with RANKMUX_RANK",
     )
 
 

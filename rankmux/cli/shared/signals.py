@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import signal
 
-__all__ = ["ending", "interrupt", "suspend"]
+TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["Interrupts", "ending", "interrupt", "suspend"]
 
 
 def ending() -> list[signal.Signals]:
@@ -20,6 +25,37 @@ def interrupt() -> None:
     """Have each of them raise KeyboardInterrupt, as SIGINT does."""
     for number in ending():
         signal.signal(number, signal.default_int_handler)
+
+
+class Interrupts:
+    """Those signals, while a program also does what must not be cut short: they raise KeyboardInterrupt in `during`.
+
+    A first one that comes elsewhere is raised by the next `during`; a second one is raised where it comes. To be made
+    after `interrupt`.
+    """
+
+    def __init__(self) -> None:
+        self._open = False
+        self._come = self._told = False
+        for number in ending():
+            signal.signal(number, self._handle)
+
+    def _handle(self, *_: object) -> None:
+        raised, self._come = self._open or self._come, True
+        if raised:
+            self._open, self._told = False, True
+            raise KeyboardInterrupt
+
+    def during(self, step: Callable[..., Any], *arguments: object) -> Any:
+        """`step(*arguments)`, which may be cut short."""
+        self._open = True
+        try:
+            if self._come and not self._told:
+                self._told = True
+                raise KeyboardInterrupt
+            return step(*arguments)
+        finally:
+            self._open = False
 
 
 def suspend() -> None:

@@ -5,24 +5,41 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
+from rankmux import Client
 from rankmux.cli.commands.who import table
 from rankmux.server.server import Server
 
-from ...support.script import ENDING, Script, json_lines, run
+from ...support.script import ENDING, Script, eventually, json_lines, run
 
 
-def test_a_listing(scene):
+def test_a_listing_that_takes_no_seat(scene):
     scene.joined("hold", "--name", "ada")
     scene.joined("hold", "--name", "bob")
-    code, out, err = scene.run("who", "--name", "me")
+    code, out, err = scene.run("who")
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ["RANK", "TICKET", "LOAD", "ADDRESS", "NAME"]
-    assert [(row[-1], row[-5]) for row in rows[1:]] == [("ada", "0"), ("bob", "1"), ("me", "2")]
-    assert rows[3][0] == "*"
+    assert [(row[-1], row[0]) for row in rows[1:]] == [("ada", "0"), ("bob", "1")]
+    listing = json.loads(scene.run("who", "--json")[1])
+    assert (listing["rank"], listing["ticket"]) == (None, None)
+
+
+def test_a_full_room(tmp_path):
+    with Server(port=0, seats=1) as server, Client(*server.address, name="ada"):
+        code, out, _ = run("who", "--port", server.address[1])
+    assert (code, "ada" in out) == (0, True)
+
+
+def test_absent_members(scene):
+    Client(*scene.server.address, name="away", keep_s=60).close(leave=False)
+    with scene.client(observe=True) as observer:
+        eventually(lambda: observer.who()[0].absent)
+    assert scene.run("who")[1].splitlines()[1].split()[2::2] == ["absent", "away"]
+    assert json.loads(scene.run("who", "--json")[1])["members"][0]["absent"] is True
 
 
 def test_through_a_held_seat(scene):
@@ -34,25 +51,73 @@ def test_through_a_held_seat(scene):
     assert scene.run("who", env={"RANKMUX_SEAT": seat})[1].count("\n") == 2
 
 
-def test_watching(scene):
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("number", ENDING)
+def test_watching(scene, held, number):
     seat = scene.hold("--name", "ada")
-    script = scene.start("who", "--watch", "--interval", "0.05", "--json", "--seat", seat)
+    script = scene.start("who", "--watch", "--json", *(("--seat", seat) if held else ()))
     script.until(r"\n", "out")
     with scene.client(name="bob"):
-        script.until("bob", "out")
-    script.until(r"bob.*\n.*\n", "out")
-    assert script.end(ENDING[1]) == 130
-    names = [[member["name"] for member in line["members"]] for line in json_lines(script.out)]
-    assert names == [["ada"], ["ada", "bob"], ["ada"]]
+        script.until("joined", "out")
+    script.until("left", "out")
+    assert script.end(number) == 0
+    listing, joined, left = json_lines(script.out)
+    assert [member["name"] for member in listing["members"]] == ["ada"]
+    bob = {"ticket": joined["ticket"], "rank": 1, "name": "bob"}
+    assert joined == {"seq": joined["seq"], "what": "joined", "members": 2, **bob}
+    assert left == {"seq": left["seq"], "what": "left", "members": 1, **bob}
+    assert script.err == ""
 
 
-def test_watching_ends_when_nobody_reads_it(scene):
-    """It ends without new output; otherwise it would keep its seat until the next join or departure."""
-    script = scene.start("who", "--watch", "--interval", "0.05")
+def test_watching_in_words(scene):
+    script = scene.start("who", "--watch")
+    script.until(r"NAME\n", "out")
+    client = Client(*scene.server.address, name="bob", keep_s=60)
+    client.close(leave=False)
+    script.until(r"joined: rank 0, ticket \d+, bob; 1 member\n", "out")
+    script.until(r"absent: rank 0, ticket \d+, bob; 1 member\n", "out")
+    assert script.end(ENDING[0]) == 0
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_watching_until_the_server_ends(tmp_path, held):
+    path = tmp_path / "seat"
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(port=0, seats=2))
+        where = ("--port", server.address[1])
+        holder = stack.enter_context(Script("hold", *where, "--seat", path, "--reconnect"))
+        holder.until("Assigned rank")
+        script = stack.enter_context(Script("who", *where, "--watch", *(("--seat", path) if held else ())))
+        script.until(r"NAME\n.*\n", "out")
+        server.stop()
+        assert script.end() == 5
+        assert script.err.startswith("rankmux-client: ")
+        holder.end(ENDING[0])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_watching_ends_when_nobody_reads_it(scene, held):
+    """It ends without new output; otherwise it would look on until the next change."""
+    seat = scene.hold()
+    script = scene.start("who", "--watch", *(("--seat", seat) if held else ()))
     script.until(r"NAME\n.*\n", "out")
     script.stop_reading("out")
     assert script.end() == 1
     assert script.err == ""
+
+
+def test_the_holder_looks_on_only_as_long_as_somebody_watches(tmp_path):
+    path = tmp_path / "seat"
+    with (
+        Server(port=0, seats=2, observers_max=1) as server,
+        Script("hold", "--port", server.address[1], "--seat", path) as holder,
+    ):
+        holder.until("Assigned rank")
+        for _ in range(3):
+            with Script("who", "--watch", "--seat", path) as script:
+                script.until(r"NAME\n.*\n", "out")
+                assert script.end(ENDING[1]) == 0
+        holder.end(ENDING[0])
 
 
 def test_more_than_fit_into_a_frame(scene):
@@ -62,7 +127,7 @@ def test_more_than_fit_into_a_frame(scene):
         for script in scripts:
             script.until("Assigned rank")
         out = run("who", "--port", server.address[1])[1]
-        assert sorted(line.split()[-1] for line in out.splitlines()[1:-1]) == ["0", "1", "2", "3"]
+        assert sorted(line.split()[-1] for line in out.splitlines()[1:]) == ["0", "1", "2", "3"]
         for script in scripts:
             with script:
                 script.end(ENDING[0])
@@ -70,7 +135,7 @@ def test_more_than_fit_into_a_frame(scene):
 
 def test_nobody_to_ask(tmp_path):
     assert run("who", "--seat", tmp_path / "none")[0] == 5
-    assert run("who", "--interval", "0")[0] == 2
+    assert run("who", "--interval", "1")[0] == 2
 
 
 def test_an_encoding_that_lacks_a_letter(scene):

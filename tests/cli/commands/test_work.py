@@ -15,7 +15,7 @@ from rankmux.server.server import Server
 from rankmux.wire import ErrorFrame, Execute
 
 from ...support.fake_server import Connection, FakeServer
-from ...support.script import ENDING, PATIENCE_S, Script, alive, eventually, run
+from ...support.script import ENDING, PATIENCE_S, Script, alive, code_of, eventually, run
 
 
 def test_the_program_gets_the_payload_and_its_circumstances(scene):
@@ -78,10 +78,10 @@ def test_output_comes_while_it_runs(scene, tmp_path):
     ]
 
 
-def test_errors_go_back_when_asked(scene):
+def test_errors_go_back_unless_they_are_to_stay(scene):
     client = scene.client()
-    scene.work("echo oops >&2", "--with-errors")
-    worker = scene.work("echo oops >&2")
+    scene.work("echo oops >&2")
+    worker = scene.work("echo oops >&2", "--local-errors")
     assert [result.text for result in client.command("print", results=True).gather()] == ["oops\n", ""]
     worker.until("oops", "err")
 
@@ -222,7 +222,7 @@ def test_no_line_break_of_any_kind_passes_allow(scene):
 
 def test_its_programs_command_through_its_seat(scene):
     client = scene.client()
-    scene.work(f"{sys.executable} -m rankmux client send --wait --to next pass")
+    scene.work(f"{sys.executable} -m rankmux client send --wait --to next pass", "--local-errors")
     scene.work('cat; echo " from $RANKMUX_SENDER_RANK"')
     [result] = client.command("go", to=1, results=True).gather()
     assert (result.status, result.text.strip()) == (Status.OK, "pass from 1")
@@ -237,7 +237,7 @@ def test_hooks(tmp_path):
     hook.chmod(0o700)
     lost = tmp_path / "lost"
     gone = f"sh -c 'sleep 0.2; echo \"$RANKMUX_REASON\" > {lost}'"
-    with Server(port=0, seats=4) as server:
+    with Server(port=0, seats=4, first_ticket=1) as server:
         hooks = ("--hook-promoted", f"{hook} 'the rank'", "--hook-lost", gone)
         with Client(*server.address):
             worker = Script("work", "--port", server.address[1], *hooks, "--", "cat")
@@ -265,7 +265,7 @@ def test_a_hook_that_runs_on_is_stopped_with_the_connection(tmp_path):
         assert alive(pid)
     with worker:
         eventually(lambda: not alive(pid))
-        assert worker.end(signal.SIGTERM) == 130
+        assert worker.end(signal.SIGTERM) == 0
 
 
 def test_no_hook_begins_any_more_once_it_is_to_end(scene):
@@ -275,7 +275,7 @@ def test_no_hook_begins_any_more_once_it_is_to_end(scene):
     for client in (first, second):  # a new rank waits for the hook to end
         client.close()
     worker.until("New rank: 0 of 1")
-    assert worker.end(signal.SIGTERM) == 130
+    assert worker.end(signal.SIGTERM) == 0
     assert worker.out.count("began") == 1
 
 
@@ -311,11 +311,11 @@ def test_when_nobody_can_read_it_any_more_it_ends(scene):
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_the_programs_and_leaves(scene, number):
     client = scene.client()
-    worker = scene.work("echo pid $$ >&2; sleep 100 & echo pid $! >&2; wait")
+    worker = scene.work("echo pid $$ >&2; sleep 100 & echo pid $! >&2; wait", "--local-errors")
     running = client.command("print", results=True)
     waiting = client.command("print", results=True)
     pids = [int(worker.until(rf"(?s)(?:pid \d+\n.*){{{n}}}pid (\d+)\n", "err")[1]) for n in range(2)]
-    assert worker.end(number) == 130
+    assert worker.end(number) == code_of(number)
     assert (running.wait().failed, waiting.wait().rejected) == (1, 1)
     eventually(lambda: not any(alive(pid) for pid in pids))
 
@@ -330,7 +330,7 @@ def test_it_reconnects_and_works_on(tmp_path):
         if client.rank == 0:
             [result] = client.command("print", results=True).gather()
             assert result.text == "print"
-        assert worker.end(signal.SIGTERM) == 130
+        assert worker.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(

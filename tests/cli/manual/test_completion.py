@@ -93,7 +93,9 @@ def test_fish(scripts, line):
 
 
 @needs("fish")
-@pytest.mark.parametrize("front", ["wait", "wait --", "work --parallel 2 --grace 1 --", "work --with-errors"])
+@pytest.mark.parametrize(
+    "front", ["wait", "wait --", "work --parallel 2 --grace 1 --", "work --local-errors"]
+)
 def test_fish_completes_programs(scripts, front):
     ask = f"source {scripts}/fish; complete -C 'rankmux-client {front} printen'"
     assert said_by("fish", "--no-config", "-c", ask) == ["printenv"]

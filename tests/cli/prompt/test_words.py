@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from rankmux.cli.prompt.folding import Group
-from rankmux.cli.prompt.words import fitted, group_lines, outline, place, promoted, welcomed
+from rankmux.cli.prompt.words import fitted, place, promoted, welcomed
+from rankmux.cli.shared.folding import Group
+from rankmux.cli.shared.group_lines import group_lines, outline
 from rankmux.codes import Cause, Status
 from rankmux.core.client.events import Promoted, Welcomed
 

@@ -29,10 +29,12 @@ from rankmux.errors import ArgumentError
         (b"@all print", ("all", b"print")),
         (b"@next  reload now", ("next", b"reload now")),
         (b"@least build", ("least", b"build")),
-        (b"@2 debug", (2, b"debug")),
-        (b"@007 debug", (7, b"debug")),
-        (b"@4294967295 x", (4294967295, b"x")),
+        (b"@2 debug", ("2", b"debug")),
+        (b"@007 debug", ("007", b"debug")),
+        (b"@4294967295 x", ("4294967295", b"x")),
         (b"@@home", ("all", b"@home")),
+        (b"@ada@home x", ("ada@home", b"x")),
+        (b"@web-*,!web-3 x", ("web-*,!web-3", b"x")),
         (b"mail ada@home", ("all", b"mail ada@home")),
         (b"\xff\xfe", ("all", b"\xff\xfe")),
         (b"", None),
@@ -40,24 +42,24 @@ from rankmux.errors import ArgumentError
     ],
 )
 def test_lines(line, parsed):
-    assert parse_line(line) == parsed
+    found = parse_line(line)
+    assert (found and (found[0].text, found[1])) == parsed
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        b"@nobody x",
         b"@ x",
-        b"@-1 x",
         b"@4294967296 x",
         b"@99999999999 x",
-        b"@1.5 x",
-        "@² x".encode(),
-        b"@\xff x",
+        b"@5-1 x",
+        b"@1,,2 x",
+        b"@! x",
+        b"@ticket:x y",
     ],
 )
 def test_lines_whose_target_is_not_understood(line):
-    with pytest.raises(ArgumentError, match="expected @all, @next, @least or @ and a rank"):
+    with pytest.raises(ArgumentError, match="expected all, next, least, ranks"):
         parse_line(line)
 
 
@@ -94,5 +96,7 @@ def test_events():
     assert rejection_text(ExecuteRejected(5, 3, 1, True, b"x")) == "Rejected, rank 3 does not outrank you: x"
     line = "New rank: 1 of 4, was 2 (a member above you was lost)"
     assert promotion_text(Promoted(5, 2, 1, 4, Cause.LOST)) == line
+    line = "New rank: 1 of 4, was 2 (a member above you stepped back)"
+    assert promotion_text(Promoted(5, 2, 1, 4, Cause.YIELDED)) == line
     assert counts_text(Counts(2, 0, 0, 0, 1)) == "2 ok, 1 left"
     assert counts_text(Counts(0, 0, 0, 0, 0)) == "nobody"

@@ -251,3 +251,12 @@ def test_a_server_that_grants_next_to_nothing_does_not_keep_us_busy():
         scene.now_s += 0.001
         pings += scene.kept.ping_due()
     assert 50 <= pings <= 101
+
+
+def test_an_interrupted_connection_tells_of_its_end_alone():
+    scene = Scene()
+    scene.session.receive_data(Execute(12, 0, 1, 0, b"perhaps half taken").encode())
+    error = ConnectionLost("interrupted")
+    absent, ended = scene.session.interrupt(error)
+    assert (absent, ended) == (SeatAbsent(error), Ended(error, kept=True))
+    assert scene.session.interrupt(error) == [Ended(error, kept=True)]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.cli.prompt import folding
-from rankmux.cli.prompt.folding import Gathering, ranges
+from rankmux.cli.shared import folding
+from rankmux.cli.shared.folding import Gathering, ranges
 from rankmux.codes import Status
 from rankmux.core.client.sent import RoutedResult
 

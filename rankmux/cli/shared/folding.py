@@ -26,6 +26,7 @@ _WORDS = {
     Status.REJECTED: "rejected",
     Status.EXPIRED: "expired",
     Status.LEFT: "left",
+    Status.CANCELLED: "cancelled",
 }
 
 
@@ -40,12 +41,16 @@ def ranges(ranks: Iterable[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The same output of several `ranks`: `head` is the beginning of `size` bytes; PART while they have not ended."""
+    """The same output of several `ranks`: `head` is the beginning of `size` bytes; PART while they have not ended.
+
+    `names` are those of the members, as far as they are known and not empty, in rank order.
+    """
 
     ranks: tuple[int, ...]
     status: Status
     head: bytes
     size: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,6 +58,7 @@ class _Output:
     """Output of an executor since the last showing. Two are equal when head, size and the digest of the rest are."""
 
     rank: int
+    name: str
     head: bytearray = field(default_factory=bytearray)
     size: int = 0
     rest: blake2b | None = None
@@ -67,6 +73,13 @@ class _Output:
         return len(kept)
 
 
+def _group(status: Status, outputs: list[_Output]) -> Group:
+    outputs.sort(key=lambda output: output.rank)
+    first = outputs[0]
+    names = tuple(output.name for output in outputs if output.name)
+    return Group(tuple(output.rank for output in outputs), status, bytes(first.head), first.size, names)
+
+
 class Gathering:
     """The results of one command, whose text is `command`; `executors` is their number, once it is known."""
 
@@ -78,11 +91,11 @@ class Gathering:
         self._ended: list[tuple[Status, _Output]] = []
         self._kept = 0
 
-    def add(self, result: RoutedResult) -> None:
-        """Take a result."""
+    def add(self, result: RoutedResult, name: str = "") -> None:
+        """Take a result of the member `name`."""
         output = self._running.get(result.ticket)
         if output is None:
-            output = self._running[result.ticket] = _Output(result.rank)
+            output = self._running[result.ticket] = _Output(result.rank, name)
         self._kept += output.add(result.payload, _KEPT_BYTES - self._kept)
         if result.final:
             self._ends[result.status] += 1
@@ -102,15 +115,15 @@ class Gathering:
                 del output.head[end:]
                 output.size -= len(rest)
                 taken.append((Status.PART, output))
-                self._running[ticket] = _Output(output.rank, rest, len(rest))
+                self._running[ticket] = _Output(output.rank, output.name, rest, len(rest))
             elif output.rest and not output.head:  # nothing of it could be kept
                 taken.append((Status.PART, self._running.pop(ticket)))
         self._kept = sum(len(output.head) for output in self._running.values())
-        alike: dict[tuple[Status, bytes, int, bytes], list[int]] = {}
+        alike: dict[tuple[Status, bytes, int, bytes], list[_Output]] = {}
         for status, output in taken:
             digest = output.rest.digest() if output.rest else b""
-            alike.setdefault((status, bytes(output.head), output.size, digest), []).append(output.rank)
-        groups = [Group(tuple(sorted(ranks)), key[0], key[1], key[2]) for key, ranks in alike.items()]
+            alike.setdefault((status, bytes(output.head), output.size, digest), []).append(output)
+        groups = [_group(key[0], outputs) for key, outputs in alike.items()]
         return sorted(groups, key=lambda group: group.ranks)
 
     def __str__(self) -> str:
