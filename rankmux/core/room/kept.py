@@ -88,6 +88,9 @@ class KeptSeats:
         keep.until_ms = clock_ms + keep.keep_ms
         heappush(self._moments, (keep.until_ms, ticket))
         self._away = None
+        if len(self._moments) > 2 * len(self._keeps) + 64:  # most of them are of members that have returned
+            self._moments = [moment for moment in self._moments if self._is_current(*moment)]
+            heapify(self._moments)
 
     def find(self, ticket: int, keep_ms: int) -> None:
         """The seat `ticket` has a connection again, which asks for `keep_ms`."""

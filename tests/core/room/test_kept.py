@@ -71,3 +71,13 @@ def test_after_a_restart_all_are_absent(kept):
     kept.wake(50)
     assert (list(kept.away()), kept.next_ms()) == ([0, 1, 3], 250)
     assert [kept.pop_over(2000, set()) for _ in range(4)] == [9, 3, 5, 0]
+
+
+def test_losses_and_returns_leave_nothing_behind(kept):
+    """With an old keep that runs for long at their head."""
+    kept.lose(5, 0)
+    for moment_ms in range(1, 10_000):
+        kept.lose(9, moment_ms)
+        kept.find(9, 200)
+    assert len(kept._moments) <= 2 * 3 + 64 + 1
+    assert kept.next_ms() == 1000
