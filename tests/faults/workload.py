@@ -384,7 +384,11 @@ class Crew:
         if self.mood == "watch":
             return None
         if self.seats and draw.random() < 0.8:
-            return self.seats.pop(draw.randrange(len(self.seats)))
+            kept = self.seats.pop(draw.randrange(len(self.seats)))
+            if draw.random() < 0.3:  # as a program that was started anew: it knows the secret alone
+                kept.last_seq = 0
+                kept.owed.clear()
+            return kept
         return Kept(draw.randbytes(16), draw.choice(KEEPS_MS)) if draw.random() < 0.6 else None
 
     def connect(self, kept: Kept | None) -> None:

@@ -17,7 +17,7 @@ from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
-from rankmux.wire import Hello, Leave, Welcome
+from rankmux.wire import Hello, Leave, Welcome, Yield
 
 from ..support.twins import TWINS
 
@@ -95,10 +95,13 @@ def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             total += len(piece)
             continue
         held += piece
-        taken, found = batch.feed(TICKET, held)
-        assert 0 <= taken <= len(held)
-        events += map(_plain, found)
-        held, total = held[taken:], total + taken
+        yielded = True
+        while yielded:  # what follows YIELD is for the next turn
+            taken, found = batch.feed(TICKET, held)
+            assert 0 <= taken <= len(held)
+            events += map(_plain, found)
+            held, total = held[taken:], total + taken
+            yielded = bool(found) and isinstance(found[-1], Yield)
     commands, results = batch.entries()
     assert len(batch) == len(commands) + len(results)
     return [tuple(one) for one in commands], [tuple(one) for one in results], events, total
@@ -139,9 +142,12 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             greeted, tables.tickets[FD] = True, TICKET
         else:
             held = piece
-        for event in twin.take_in(batch, tables, FD, held, 1.0):
-            events.append(_plain(event))
-            over = isinstance(event, ProtocolViolation | Leave)
+        waits = True
+        while waits and not over:  # what follows YIELD is for the next turn
+            for event in twin.take_in(batch, tables, FD, held, 1.0):
+                events.append(_plain(event))
+                over = isinstance(event, ProtocolViolation | Leave)
+            held, waits = b"", FD in tables.backlog
         assert len(tables.partials.get(FD, b"")) < 4 + max_payload + FRAME_OVERHEAD, (
             "more is held than one frame"
         )
@@ -158,8 +164,8 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
 def client(data: bytes) -> None:
     """A client against a hostile server: nothing raises, any pieces give the same, memory stays within bounds.
 
-    The bits of the first byte: 1 it has a seat; 2 it answers an EXECUTE; 4 it watches, its seat is kept, and answers to a
-    BATON and a YIELD are due.
+    The bits of the first byte: 1 it has a seat; 2 it answers an EXECUTE; 4 it watches, its seat is kept, and
+    it has sent a BATON and a YIELD.
     """
     if len(data) < 4:
         return
