@@ -4,7 +4,7 @@ A line is the connection's name, a kind and integers:
 
     H secret keep_ms last_seq ms number  HELLO with a keep, and its first command (w: it watches)
     J ticket seq rank members how keep_ms ms instance    WELCOME (B seq instance: an observer's)
-    S number target flags arg ttl_ms ms  a command (N number crc: a BATON, Y number: a YIELD, K number: a CANCEL)
+    S number target flags arg ttl_ms ms  a command (N number crc: a BATON, Y number: a YIELD)
     A number seq executors rejected absent · F number code    ACCEPTED · REFUSED
     O number ticket status · D number and six counts    the final ROUTED · DONE
     E seq sender_rank rank sender number target arg crc    EXECUTE
