@@ -98,7 +98,7 @@ class Member:
         self.watches = bool(flags & WATCH)
         if self.watches:
             self.log("w")
-        self.yielding = False
+        self.yielding: int | None = None  # the id of a YIELD without an answer
         self.outgoing = bytearray(encode(Hello(name=ident, flags=flags, resume=block)))
         self.held = bytearray()
         self.waiting: dict[int, tuple[int, set[int]]] = {}
@@ -146,7 +146,7 @@ class Member:
 
     def command(self, size: int | None = None) -> None:
         """Send one command to a random target; some end early, by CANCEL or with this connection."""
-        if self.yielding:
+        if self.yielding is not None:
             return  # its ticket is about to change, and the payload carries it
         draw = self.crew.random
         target = draw.choice((*[Target.ALL] * 3, Target.NEXT, Target.LEAST, Target.ONE, Target.SET))
@@ -169,8 +169,8 @@ class Member:
 
     def give_up(self) -> None:
         """Take the last place; no command until the new ticket is known."""
-        if not self.yielding:
-            self.yielding = True
+        if self.yielding is None:
+            self.yielding = self.number
             self.send(Yield(self.number))
             self.log("Y", self.number)
             self.number += 1
@@ -228,7 +228,8 @@ class Member:
                 self.log("A", frame.id, frame.seq, frame.executors, frame.rejected, frame.absent)
             case Refused():
                 self.log("F", frame.id, frame.code)
-                self.yielding = False
+                if frame.id == self.yielding:
+                    self.yielding = None
             case Routed():
                 if frame.status != Status.PART:
                     self.log("O", frame.id, frame.ticket, frame.status)
@@ -241,9 +242,9 @@ class Member:
             case Changed():
                 self.log("W", frame.seq, frame.what, frame.ticket, frame.rank, frame.members)
             case Yielded():
-                self.yielding = False
+                self.yielding = None
                 self.ticket, self.rank = frame.ticket, frame.rank
-                self.log("U", frame.seq, frame.ticket, frame.rank, frame.members)
+                self.log("U", frame.id, frame.seq, frame.ticket, frame.rank, frame.members)
             case Baton():
                 self.log("G", frame.seq, frame.ticket, zlib.crc32(frame.payload))
             case Ping():
