@@ -4,11 +4,11 @@ A line is the connection's name, a kind and integers:
 
     H secret keep_ms last_seq ms number  HELLO with a keep, and its first command (w: it watches)
     J ticket seq rank members how keep_ms ms instance    WELCOME (B seq instance: an observer's)
-    S number target flags arg ttl_ms ms  a command (N number crc: a BATON, Y number: a YIELD, K number: a CANCEL)
+    S number target flags arg ttl_ms ms  a command (N number crc: a BATON, Y number: a YIELD)
     A number seq executors rejected absent · F number code    ACCEPTED · REFUSED
     O number ticket status · D number and six counts    the final ROUTED · DONE
     E seq sender_rank rank sender number target arg crc    EXECUTE
-    R seq rank members cause · U seq ticket rank members    RANK · YIELDED
+    R seq rank members cause · U number seq ticket rank members    RANK · YIELDED
     M seq total, then ticket and state of each · W seq what ticket rank members    MEMBERS · CHANGED
     G seq ticket crc                   BATON
     C code · L number · X how torn ms · Z ticket rank    ERROR · it left behind that command · the end · settled
@@ -181,11 +181,11 @@ class Logs:
             case "D":
                 life.done[values[0]] = values[1:]
             case "U":
-                seq, ticket, rank, members = values
+                number, seq, ticket, rank, members = values
+                life.loud.discard(number)
                 if members != rank + 1 or ticket <= life.stints[-1].ticket:
                     self.violate(f"{life.ident} yielded to rank {rank} of {members}, as {ticket}")
                 self._begin(life, ticket, seq, rank, False, 0)
-                life.loud.discard(life.yields[-1])
             case "G":
                 self._baton(life, *values)
             case "M":

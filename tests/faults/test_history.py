@@ -94,7 +94,7 @@ def test_nothing_is_violated(logs: Lines) -> None:
         ("E", changed(6, 1)),  # its number
         ("E", changed(9, 1)),  # its bytes
         ("G", changed(4, 1)),  # another baton
-        ("U", changed(3, -5)),  # a ticket that was used
+        ("U", changed(4, -5)),  # a ticket that was used
         ("W", lost),
         ("W", changed(4, 1)),  # its ticket
         ("J", changed(6, 1)),  # returned or not

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from rankmux.wire import (
     Accepted,
+    Baton,
+    Cancel,
+    Changed,
     Command,
     Done,
     ErrorFrame,
     Execute,
     Hello,
+    Keep,
     Leave,
     MemberInfo,
     Members,
@@ -18,12 +22,17 @@ from rankmux.wire import (
     Refused,
     Result,
     Routed,
+    SetBaton,
+    Stop,
     Welcome,
     Who,
+    Yield,
+    Yielded,
 )
 
 __all__ = ["SEEDS"]
 
+_TICKETS = b"".join(ticket.to_bytes(8) for ticket in (8, 9))
 _OF_CLIENTS = [
     frame.encode()
     for frame in (
@@ -31,6 +40,13 @@ _OF_CLIENTS = [
         Command(2, 1, 3, 0, 0, b""),
         Command(3, 2, 0, 2, 0, b"x" * 20),
         Command(4, 3, 0, 3, 0, b"least"),
+        Command(5, 4, 2, 0, 0, _TICKETS + b"set"),
+        Command(6, 4, 1, 5, 500, _TICKETS[:8] + b"tied"),
+        Command(7, 4, 2, 0, 0, _TICKETS[8:] + _TICKETS[:8] + b"falling"),
+        Cancel(1),
+        Yield(10),
+        SetBaton(11, b"v2"),
+        SetBaton(12, b""),
         Result(42, 0, b"done"),
         Result(43, 16, b"part"),
         Who(9, 0, 100),
@@ -38,20 +54,32 @@ _OF_CLIENTS = [
         Pong(b"hi"),
         Leave(),
         Hello("ada", b"secret"),
+        Hello("eye", flags=3),
+        Hello("ada", flags=2, keep=Keep(60_000, 42, bytes(range(16)))),
+        Hello("ada", keep=Keep(0, 0, bytes(32))),
     )
 ]
 _OF_SERVERS = [
     frame.encode()
     for frame in (
         Welcome(1, 5, 10, 2, 4, 8, 300, 1000),
+        Welcome(1, 5, 10, 2, 4, 8, 300, 1000, True, 60_000),
         Execute(11, 0, 1, 500, b"print"),
+        Stop(11),
         Execute(12, 3, 1, 0, b"from below"),
         Rank(13, 1, 3, 2),
-        Accepted(0, 14, 1, 2),
-        Refused(1, 2, "rank 2 is not below you"),
-        Routed(0, 6, 3, 0, b"done"),
-        Done(0, 1, 0, 0, 0, 0),
-        Members(0, 15, 1, (MemberInfo(0, 1, 0, "ada", "127.0.0.1:1"),)),
+        Rank(14, 0, 2, 4),
+        Baton(9, 3, b"v2"),
+        Changed(15, 1, 8, 3, 4, "bob"),
+        Changed(16, 5, 8, 3, 4, "bob"),
+        Changed(17, 7, 8, 3, 3, "bob"),
+        Accepted(1, 14, 1, 2),
+        Accepted(3, 19, 0, 0),
+        Refused(0x8000_0001, 2, "rank 2 is not below you"),
+        Routed(1, 6, 3, 0, b"done"),
+        Done(1, 1, 0, 0, 0, 0),
+        Yielded(4, 20, 9, 3, 4),
+        Members(2, 20, 1, (MemberInfo(0, 1, 0, "ada", "127.0.0.1:1"),)),
         Pong(b"p"),
         Ping(b""),
         ErrorFrame(8, "going away"),
@@ -78,5 +106,5 @@ def _seeds(frames: list[bytes], heads: tuple[bytes, ...]) -> list[bytes]:
 SEEDS = {
     "decoder": _seeds(_OF_CLIENTS, (b"",)),
     "session": _seeds(_OF_CLIENTS, (b"\0", b"\1")),
-    "client": _seeds(_OF_SERVERS, (b"\0", b"\1", b"\2", b"\3")),
+    "client": _seeds(_OF_SERVERS, tuple(map(bytes, zip(range(8), strict=True)))),
 }

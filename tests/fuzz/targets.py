@@ -12,11 +12,12 @@ from typing import Any
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
 from rankmux.core.client.decoder import FrameDecoder
 from rankmux.core.client.events import ClientEvent, Ended
+from rankmux.core.client.keep import KeptSeat
 from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
-from rankmux.wire import Hello, Leave, Welcome
+from rankmux.wire import Hello, Leave, Welcome, Yield
 
 from ..support.twins import TWINS
 
@@ -94,10 +95,13 @@ def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             total += len(piece)
             continue
         held += piece
-        taken, found = batch.feed(TICKET, held)
-        assert 0 <= taken <= len(held)
-        events += map(_plain, found)
-        held, total = held[taken:], total + taken
+        yielded = True
+        while yielded:  # what follows YIELD is for the next turn
+            taken, found = batch.feed(TICKET, held)
+            assert 0 <= taken <= len(held)
+            events += map(_plain, found)
+            held, total = held[taken:], total + taken
+            yielded = bool(found) and isinstance(found[-1], Yield)
     commands, results = batch.entries()
     assert len(batch) == len(commands) + len(results)
     return [tuple(one) for one in commands], [tuple(one) for one in results], events, total
@@ -138,9 +142,12 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             greeted, tables.tickets[FD] = True, TICKET
         else:
             held = piece
-        for event in twin.take_in(batch, tables, FD, held, 1.0):
-            events.append(_plain(event))
-            over = isinstance(event, ProtocolViolation | Leave)
+        waits = True
+        while waits and not over:  # what follows YIELD is for the next turn
+            for event in twin.take_in(batch, tables, FD, held, 1.0):
+                events.append(_plain(event))
+                over = isinstance(event, ProtocolViolation | Leave)
+            held, waits = b"", FD in tables.backlog
         assert len(tables.partials.get(FD, b"")) < 4 + max_payload + FRAME_OVERHEAD, (
             "more is held than one frame"
         )
@@ -155,20 +162,30 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
 
 
 def client(data: bytes) -> None:
-    """A client against a hostile server: nothing raises, any pieces give the same, memory stays within bounds."""
+    """A client against a hostile server: nothing raises, any pieces give the same, memory stays within bounds.
+
+    The bits of the first byte: 1 it has a seat; 2 it answers an EXECUTE; 4 it watches, its seat is kept, and
+    it has sent a BATON and a YIELD.
+    """
     if len(data) < 4:
         return
     _, choice, stream = _take_apart(data[1:])
     seen = []
     for pieces in ([stream], _chunks(stream, choice)):
-        one = ClientSession("fuzz", max_payload_limit=1000, pending_limit=8)
+        more = bool(data[0] & 4)
+        kept = KeptSeat(60_000, bytes(16), lambda: 0.0) if more else None
+        one = ClientSession("fuzz", watch=more, kept=kept, max_payload_limit=1000, pending_limit=8)
         if data[0] & 1:
-            one.receive_data(Welcome(1, 5, 10, 2, 4, 8, 300, 1000).encode())
+            keep_ms = 60_000 if more else None
+            one.receive_data(Welcome(1, 5, 10, 2, 4, 8, 300, 1000, False, keep_ms).encode())
             assert one.state is ClientState.JOINED
             one.send_command(b"a", Target.ALL, results=True)
             one.send_command(b"b", Target.ONE, 3, quiet=True)
             one.send_who()
             one.send_ping(b"p")
+            if more:
+                one.send_baton(b"note")
+                one.send_yield()
         for piece in pieces:
             one.receive_data(piece)
             assert one.output_size < 1 << 19
