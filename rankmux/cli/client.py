@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBCOMMANDS", "main", "parser", "subcommand_module"]
 
-SUBCOMMANDS = ("hold", "send", "work", "wait", "who", "completion", "man")
+SUBCOMMANDS = ("hold", "send", "work", "wait", "who", "yield", "baton", "completion", "man")
 """Each is a module with `parser()` and `main(argv)`."""
 
 _MANUAL = ("completion", "man")
@@ -36,7 +36,7 @@ examples:
   printf 'print\\n' | rankmux-client --port 7117
 
 subcommands, for scripts (each has --help):
-  hold, send, work, wait, who; completion, man
+  hold, send, work, wait, who, yield, baton; completion, man
 """
 
 
@@ -75,7 +75,8 @@ def _main(arguments: list[str]) -> int:
 
 def subcommand_module(name: str) -> str:
     """The module of a subcommand."""
-    return f"rankmux.cli.{'manual' if name in _MANUAL else 'commands'}.{name}"
+    module = "yielding" if name == "yield" else name  # a module cannot have the name of a keyword
+    return f"rankmux.cli.{'manual' if name in _MANUAL else 'commands'}.{module}"
 
 
 def _misplaced(words: list[str]) -> str:

@@ -16,10 +16,10 @@ from .pages import ROOT, Desk, blocks, patterns
 EXAMPLES = {block.section: block.text for block in blocks(ROOT / "docs" / "cli.md") if block.language == "sh"}
 SHOWS = {
     "At a terminal": "Refused, nobody is below you: print",
-    "Held seats": "1: done: reload",
+    "Held seats": "1 worker: done: reload",
     "send": "refused, or rejected",
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
-    "who": r"\* +0 .* me",
+    "who": "RANK  TICKET",
 }
 GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])

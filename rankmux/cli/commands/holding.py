@@ -45,6 +45,7 @@ _OF_A_SEAT = {
         "SEQ",
         "DEADLINE",
         "REASON",
+        "BATON_FILE",
     ]
 }
 """Variables about one seat: we may ourselves run in a program of another one."""
@@ -66,6 +67,7 @@ class Holding:
     ) -> None:
         self.children = Children(grace_s, self.complain)
         self.seat = Seat(arguments, self._handle, reconnect=reconnect)
+        self.seat.step_back = self.step_back
         self.ending = False
         self._keep_file: str | None = arguments.keep_file
         self._stays = False
@@ -162,9 +164,20 @@ class Holding:
     def ranked(self, event: Welcomed | Promoted) -> None:
         """The seat has a new rank."""
 
+    def returned(self, event: Welcomed) -> None:
+        """The connection is back in the seat, whose rank is the same."""
+
     async def execute(self, command: ReceivedCommand) -> None:  # noqa: ARG002
         """Run a command and send its results. This one executes nothing."""
         raise Rejected("this seat executes nothing")
+
+    async def step_back(self) -> int | None:
+        """Give up the rank, for a `yield`; the new one. Raises CommandRefused, ConnectionLost, TimeoutError."""
+        rank = await self.seat.client.step_down()
+        if rank is not None:
+            self._last_rank = rank
+            self.say(f"Stepped back to rank: {rank}")
+        return rank
 
     def absent(self) -> None:
         """The connection was lost, and the seat is kept."""
@@ -193,6 +206,8 @@ class Holding:
                 before, self._last_rank = self._last_rank, incident.rank
                 if incident.rank != before:  # seniors went meanwhile
                     self.ranked(incident)
+                else:
+                    self.returned(incident)
             case Welcomed():
                 if self._offer is None and not await self._offered():
                     return

@@ -108,6 +108,11 @@ class Results:
         if self._as_json:
             self._write(_row(command, status, id_, error=error))
 
+    def not_tried(self, command: Command, rank: int, ticket: int, name: str) -> None:
+        """A member of the list of `--batch` did not get the command, as too many failed before."""
+        if self._as_json:
+            self._write(_row(command, "not_tried", None, rank=rank, ticket=ticket, name=name))
+
     def _json_result(self, header: Header, payload: bytes, command: Command, name: str) -> None:
         status, ticket = str(header["status"]), int(str(header["ticket"]))
         about = {"rank": header["rank"], "ticket": ticket, "name": name}

@@ -10,7 +10,7 @@ from ...errors import ArgumentError, RankmuxError
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_seat_flag, seconds, subcommand_parser
+from ..shared.flags import add_seat_flag, number_from, seconds, subcommand_parser
 from ..shared.signals import Interrupts, interrupt
 from ..shared.streams import Unwritable, put
 from ..shared.targets import EXPECTED, Target, target_of
@@ -29,6 +29,7 @@ _EXAMPLES = """\
   rankmux-client send --to next --wait backup now      # to the one directly below
   rankmux-client send --to 'web-*' --dry-run           # who would get it
   rankmux-client send --fold uname -r                  # equal outputs once
+  rankmux-client send --batch 2 --max-failures 1 --to 'web-*' restart
   printf 'drain\\nrestart\\n' | rankmux-client send --wait -
 """
 _EXIT_CODES = """\
@@ -99,6 +100,20 @@ def parser() -> argparse.ArgumentParser:
         help="wait for the results, and print equal outputs once, with the ranks and names of their executors",
     )
     parser.add_argument(
+        "--batch",
+        type=number_from(1),
+        metavar="K",
+        help="wait for the results, and send to K members at a time, in rank order, the next ones when those before"
+        " have ended; the list of members is made at the start",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=number_from(0),
+        metavar="N",
+        help="with --batch: begin no further batch when more than N members have not succeeded, and report the rest as"
+        " not tried (default: 0)",
+    )
+    parser.add_argument(
         "--strict",
         action="store_true",
         help="exit code 4 also when members that --to names do not get it, as they are above the seat, absent, or not"
@@ -118,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         own.error("the following arguments are required: COMMAND")
     if arguments.fold and arguments.json:
         own.error("--fold is for people, --json for programs: give one of them")
-    arguments.wait = arguments.wait or arguments.fold
+    _check_batch(own, arguments)
+    arguments.wait = arguments.wait or arguments.fold or arguments.batch is not None
     interrupt()
     try:
         channel = open_channel(arguments)
@@ -146,6 +162,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not when it was interrupted: to leave in order would first send what may have been sent already.
     channel.close()
     return code
+
+
+def _check_batch(own: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.batch is None:
+        if arguments.max_failures is not None:
+            own.error("--max-failures needs --batch K beside it")
+        return
+    if arguments.command == ["-"] or arguments.to.keyword in {"next", "least"}:
+        own.error("--batch is for one command to several members: not for -, nor for --to next or least")
+    arguments.max_failures = arguments.max_failures or 0
 
 
 def _dry_run(target: Target, channel: HeldSeat | JoinedSeat, *, as_json: bool) -> int:

@@ -16,14 +16,14 @@ from ..seat.protocol import ENDS, TICKET_BYTES, Header
 from ..shared.exit_codes import Exit
 from ..shared.line_cutter import LineCutter
 from ..shared.signals import Interrupts
+from ..shared.targets import Found
 from ..shared.wording import brief, complain, counted, escaped, shown, why
+from .batches import Batches
 from .results import FAILURES, Command, Results
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
     import argparse
-
-    from ..shared.targets import Found
 
 __all__ = ["Sending", "rows"]
 
@@ -68,6 +68,8 @@ class Sending:
         self._code = Exit.OK
         self._results = Results(interrupts, as_json=arguments.json, fold=arguments.fold)
         self._names: dict[int, str] = {}
+        self._batches: Batches | None = None
+        self._batched = b""
 
     def run(self) -> int:
         """Send all and wait for the answers; the exit code. Raises Unwritable.
@@ -76,6 +78,7 @@ class Sending:
         """
         try:
             self._run()
+            self._tell_rest()
         except RankmuxError as error:
             for id_, command in self._open.items():
                 self._results.failed(id_, "lost", why(error), command)
@@ -145,6 +148,9 @@ class Sending:
 
     def _send_lines(self) -> None:
         """Send what may be sent now; those that are sent together are looked up together."""
+        if self._arguments.batch is not None:
+            self._send_batch(self._arguments.batch)
+            return
         found: Found | None = None
         target = self._arguments.to
         while self._lines and len(self._open) < _OPEN_MAX:
@@ -156,12 +162,36 @@ class Sending:
             elif self._arguments.wait and not self._names and target.keyword == "all":
                 self._listed()
             if found is not None and not found.below:
-                self._note(Exit.REFUSED, f"not sent, {target.nobody}: {brief(payload)}")
-                self._results.failed(None, "refused", target.nobody, Command(payload, None, False))
-                if self._channel.joined:
-                    complain(_ALONE)
+                self._nobody(payload)
             else:
                 self._send(payload, found)
+
+    def _nobody(self, payload: bytes) -> None:
+        nobody = self._arguments.to.nobody
+        self._note(Exit.REFUSED, f"not sent, {nobody}: {brief(payload)}")
+        self._results.failed(None, "refused", nobody, Command(payload, None, False))
+        if self._channel.joined:
+            complain(_ALONE)
+
+    def _send_batch(self, size: int) -> None:
+        """Send to the next members of the list when those before have ended."""
+        if self._open:
+            return
+        if self._batches is None:
+            self._batched = self._lines.popleft()
+            members = self._arguments.to.below(self._listed(), self._channel.ticket)
+            if not members:
+                self._nobody(self._batched)
+            self._batches = Batches(members, size, self._arguments.max_failures)
+        if tickets := self._batches.begin():
+            self._send(self._batched, Found(tickets, len(tickets), [], False))
+
+    def _tell_rest(self) -> None:
+        """Say which members of the list have not been tried."""
+        rest = [] if self._batches is None else self._batches.rest
+        for rank, ticket, name in rest:
+            self._results.not_tried(Command(self._batched, None, False), rank, ticket, name)
+            complain(f"not tried: rank {rank}" + (f" ({escaped(name)})" if name else ""))
 
     def _send(self, payload: bytes, found: Found | None) -> None:
         target, tickets = self._arguments.to, () if found is None else found.tickets
@@ -175,7 +205,11 @@ class Sending:
         single = target.keyword in {"next", "least"} if found is None else found.single
         self._open[self._last_id] = Command(payload, deadline_s, single)
         self._channel.command(
-            self._last_id, target.keyword or tickets, payload, results=wait, timeout_s=timeout_s
+            self._last_id,
+            tickets if found is not None else target.keyword or "all",
+            payload,
+            results=wait,
+            timeout_s=timeout_s,
         )
 
     def _listed(self) -> list[tuple[int, int, str]]:
@@ -252,6 +286,8 @@ class Sending:
         numbers = {end: int(str(header.get(end, 0))) for end in ENDS}
         worst = {end: number for end, number in numbers.items() if end != "ok"}
         self._code = max(self._code, Exit.of(**worst))
+        if self._batches is not None:
+            self._batches.ended(numbers["ok"])
         counts = ", ".join(f"{number} {end}" for end, number in numbers.items() if number)
         complain(f"{counts or 'nobody'}: {brief(command.payload)}")
 

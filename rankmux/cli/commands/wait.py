@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
 
 from ...aio import Promoted, Welcomed
-from ...errors import RankmuxError
+from ...core.wire.codes import RefusedCode
+from ...errors import CommandRefused, RankmuxError, StateError
 from ..programs.child import Child, exit_code_of
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
@@ -36,6 +40,7 @@ _EXIT_CODES = """\
 """
 
 
+_BATON_S = 1.0  # a server sends it right behind the rank
 _SPARE = 0.1
 """The part of the keep by which PROGRAM is gone before the deadline."""
 
@@ -50,9 +55,10 @@ def parser() -> argparse.ArgumentParser:
         " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
         " ends, and all of it when `wait` itself is killed. With --keep, it goes on while the seat is kept, and is gone"
         " before the server gives the seat up. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
-        " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, and RANKMUX_SEAT, so that `send` and `who`"
-        " in it use this seat. PROGRAM has our standard streams, but as it runs in a session of its own, no controlling"
-        " terminal: it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",
+        " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, RANKMUX_SEAT, so that `send` and `who`"
+        " in it use this seat, and with rank 0 RANKMUX_BATON_FILE, a file with the note of the holder before."
+        " PROGRAM has our standard streams, but as it runs in a session of its own, no controlling terminal:"
+        " it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",
         _EXAMPLES,
         _EXIT_CODES,
     )
@@ -93,37 +99,98 @@ class _Wait(Holding):
         self._reached = False
         self._running: asyncio.Task[None] | None = None
         self._guarding: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+        self._baton: IO[bytes] | None = None
         if arguments.timeout is not None:
             asyncio.get_running_loop().call_later(arguments.timeout, self._overdue)
 
     def ranked(self, event: Welcomed | Promoted) -> None:
         if self._reached or event.rank > self._rank:
             return
-        connection = self.seat.client.fileno()
-        if self._program and connection < 0:
-            return  # lost meanwhile, as the next event says
         self._reached = True
         if not self._program:
             self.finish(Exit.OK)
+        elif event.rank > 0:
+            self._start(None)
+        else:
+            self._running = asyncio.get_running_loop().create_task(self._start_first())
+
+    def returned(self, event: Welcomed) -> None:
+        self.ranked(event)  # the seat may have been lost just as its turn came
+
+    async def _start_first(self) -> None:
+        """Start PROGRAM with rank 0, once the baton has come."""
+        note = b""
+        with suppress(RankmuxError, TimeoutError):
+            async with asyncio.timeout(_BATON_S):
+                note = await self.seat.baton()
+        if not self.ending:
+            self._start(note)
+
+    def _start(self, note: bytes | None) -> None:
+        connection = self.seat.client.fileno()
+        if connection < 0:
+            self._reached = False  # lost meanwhile, as the next event says
             return
+        about = {}
         try:
+            if note is not None:
+                about["baton_file"] = self._baton_file(note)
             self.children.keep_open(connection)
-            child = self.children.start(self._program, self.environment(), own_input=True, whole=True)
+            child = self.children.start(self._program, self.environment(**about), own_input=True, whole=True)
         except OSError as error:
             self.complain(f"cannot run {self._program[0]}: {error.strerror}")
             self.finish(127 if isinstance(error, FileNotFoundError) else 126)
         else:
+            self._child = child
             loop = asyncio.get_running_loop()
             self._running = loop.create_task(self._end_with(child))
             self._guarding = loop.create_task(self._end_in_time())
 
+    def _baton_file(self, note: bytes) -> str:
+        """A file that only we can read, with the note; it goes when we end."""
+        if self._baton is None:
+            self._baton = tempfile.NamedTemporaryFile(prefix="rankmux-baton-")  # noqa: SIM115 - until the end
+        self._baton.seek(0)
+        self._baton.truncate()
+        self._baton.write(note)
+        self._baton.flush()
+        return self._baton.name
+
     async def _end_with(self, child: Child) -> None:
-        self.finish(exit_code_of(await child.wait()))
+        code = exit_code_of(await child.wait())
+        if child is self._child:
+            self.finish(code)
+
+    async def step_back(self) -> int | None:
+        """End PROGRAM, which acts with the rank, give the rank up, and wait for it again."""
+        if self._child is not None:
+            client = self.seat.client
+            rank = client.rank
+            below = [row for row in await client.who() if rank is not None and row.rank > rank]
+            if all(row.absent for row in below):
+                raise CommandRefused(0, RefusedCode.NO_TARGET, "nobody is below you")
+            self._child = None
+            try:
+                if not await self.children.stop_all():
+                    raise StateError("stepping back", "the program cannot be stopped")
+                self._reached = False
+                return await super().step_back()
+            except (RankmuxError, TimeoutError):
+                self.finish(Exit.FAILED)  # without PROGRAM, the rank is of no use
+                raise
+        return await super().step_back()
 
     async def _end_in_time(self) -> None:
         """Have PROGRAM ended by the deadline of a kept seat, from which on another member may hold the rank."""
         client = self.seat.client
-        while client.keep and (deadline_s := client.deadline) is not None and not self.ending:
+        child = self._child
+        while (
+            child is self._child
+            and client.keep
+            and (deadline_s := client.deadline) is not None
+            and not self.ending
+        ):
             grace_s = min(self._grace_s, client.keep / 3)
             left_s = deadline_s - _SPARE * client.keep - grace_s - time.monotonic()
             if left_s > 0:
@@ -139,7 +206,7 @@ class _Wait(Holding):
         return bool(self._program)
 
     def lost(self, error: RankmuxError) -> None:
-        if self._reached and self._program:
+        if self._child is not None:
             self.complain(f"stopping the program, another member may hold the rank now ({why(error)})")
 
     def _overdue(self) -> None:

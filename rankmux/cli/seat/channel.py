@@ -10,8 +10,9 @@ import json
 import os
 import socket
 
-from ...errors import ConnectionLost, RankmuxError
+from ...errors import CommandRefused, ConnectionLost, RankmuxError
 from ..shared.flags import SEAT_VARIABLE
+from ..shared.wording import shown
 from . import protocol
 from .protocol import ControlError, FrameReader, Header
 
@@ -29,6 +30,7 @@ _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
 _FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
 _CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "members", "name"}
+_NOT_FIRST = 8
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 
 
@@ -118,6 +120,30 @@ class HeldSeat:
                 raise ControlError(payload.decode(errors="replace"))
             replies.append((header, payload))
         return replies
+
+    def step_back(self) -> object:
+        """Give up the rank; the new one. Raises CommandRefused, ConnectionLost, TimeoutError."""
+        self._socket.settimeout(None)  # the holder may have to stop a program first
+        return self._asked({"do": "yield", "id": 0}, b"", "yielded")[0].get("rank")
+
+    def baton(self, note: bytes | None) -> bytes:
+        """Write the baton, or read it. Raises CommandRefused, ConnectionLost, TimeoutError."""
+        self._socket.settimeout(_ANSWER_S)
+        return self._asked({"do": "baton", "id": 0, "write": note is not None}, note or b"", "baton")[1]
+
+    def _asked(self, request: Header, payload: bytes, kind: str) -> tuple[Header, bytes]:
+        """The reply of that kind."""
+        self._send(request, payload)
+        while True:
+            for header, text in self.receive():
+                match header.get("is"):
+                    case "refused":
+                        code = header.get("code")
+                        raise CommandRefused(0, code if isinstance(code, int) else 0, shown(text))
+                    case "lost" | "unsent":
+                        raise ConnectionLost(shown(text))
+                    case other if other == kind:
+                        return header, text
 
     def watch(self) -> Iterator[list[dict[str, object]] | Header | None]:
         """All members, then each change as it comes; None after each second without one. Raises as `who`."""
@@ -221,6 +247,20 @@ class JoinedSeat:
         """All members. Raises ConnectionLost, TimeoutError."""
         self._has_read = True
         return [member._asdict() for member in self._client.who()]
+
+    def step_back(self) -> object:
+        """Give up the rank; the new one. Raises CommandRefused, ConnectionLost, TimeoutError."""
+        return self._client.step_down()
+
+    def baton(self, note: bytes | None) -> bytes:
+        """Write the baton, or read it. Raises CommandRefused, ConnectionLost, TimeoutError."""
+        if note is not None:
+            self._client.set_baton(note)
+            return note
+        self._client.who()  # it has come by then
+        if self._client.rank != 0:
+            raise CommandRefused(0, _NOT_FIRST, "only rank 0 has the baton")
+        return b"" if self._client.baton is None else self._client.baton.payload
 
     def receive(self) -> list[tuple[Header, bytes]]:
         """The replies that have come. Raises ConnectionLost, ServerError."""

@@ -10,6 +10,8 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
              the sender chooses `id`, one that none of its open commands has
              {"do": "cancel", "id": 1}  end that command for the executors that have not ended; its `done` follows
              {"do": "who", "id": 2}
+             {"do": "yield", "id": 4}  give up the rank
+             {"do": "baton", "id": 5, "write": true, "size": 4}  and a note; without `write`, read it
              {"do": "watch", "id": 3}  the list, and each change of it from then on
     seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0, "absent": 0}
              {"is": "result", "id": 1, "rank": 1, "ticket": 8, "status": "part", "size": 4}  and 4 bytes
@@ -21,6 +23,8 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
              {"is": "members", "id": 2, "size": 99}  and a JSON list of objects, the fields of MEMBERS
              {"is": "changed", "id": 3, "seq": 43, "what": "joined", "ticket": 9, "rank": 2, "members": 3, "name": "x"}
              `what` is "joined", "left", "lost", "evicted", "absent", "back" or "yielded"
+             {"is": "yielded", "id": 4, "rank": 2}
+             {"is": "baton", "id": 5, "size": 4}  and the note
              {"is": "error", "size": 9}  and a text: the sender broke a rule; the seat closes
 
 A command without results ends with `accepted` and cannot be cancelled, one with results with `done`, both with

@@ -59,11 +59,15 @@ class Requests:
         elif do == "cancel":
             self._cancel(id_)
         elif do == "who":
-            self._begin(self._who(id_))
+            self._begin(self._simple(id_, self._who(id_)))
+        elif do == "yield":
+            self._begin(self._simple(id_, self._yielded(id_)))
+        elif do == "baton":
+            self._begin(self._simple(id_, self._baton(id_, payload if header.get("write") is True else None)))
         elif do == "watch":
             self._watches.append(self._begin(self._watch(id_)))
         else:
-            raise ControlError(f"do is {do!r}: expected 'command', 'cancel', 'who' or 'watch'")
+            raise ControlError(f"do is {do!r}: it is none of those that are known")
 
     def close(self) -> None:
         """The sender has gone. Its requests are still carried out, without replies."""
@@ -124,17 +128,34 @@ class Requests:
                 case error:
                     self._reply(*protocol.ended(id_, error, sent=not isinstance(error, LocalError)))
 
-    async def _who(self, id_: int) -> None:
+    async def _simple(self, id_: int, answer: Coroutine[Any, Any, tuple[Header, bytes]]) -> None:
+        """Reply with `answer`, or with the error that comes instead."""
         try:
-            if self._seat.client.rank is None:
-                raise StateError("listing the members", "there is no connection")
-            members = await self._seat.client.who()
-        except RankmuxError as error:
+            reply = await answer
+        except (RankmuxError, TimeoutError) as error:
             reply = protocol.ended(id_, error, sent=not isinstance(error, LocalError))
-        else:
-            reply = protocol.listed(id_, members)
         if not self._closed:
             self._reply(*reply)
+
+    async def _who(self, id_: int) -> tuple[Header, bytes]:
+        self._check_connected("listing the members")
+        return protocol.listed(id_, await self._seat.client.who())
+
+    async def _yielded(self, id_: int) -> tuple[Header, bytes]:
+        self._check_connected("stepping back")
+        return {"is": "yielded", "id": id_, "rank": await self._seat.step_back()}, b""
+
+    async def _baton(self, id_: int, note: bytes | None) -> tuple[Header, bytes]:
+        self._check_connected("the baton")
+        if note is None:
+            note = await self._seat.baton()
+        else:
+            await self._seat.client.set_baton(note)
+        return {"is": "baton", "id": id_}, note
+
+    def _check_connected(self, step: str) -> None:
+        if self._seat.client.rank is None:
+            raise StateError(step, "there is no connection")
 
     async def _watch(self, id_: int) -> None:
         """Look on by a connection of its own: the seat's is none of those that are told of each change."""

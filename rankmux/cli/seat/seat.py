@@ -85,6 +85,8 @@ class Seat:
             handler=self._execute,
             parallel=_COMMANDS_AT_A_TIME,
         )
+        self.step_back: Callable[[], Awaitable[int | None]] = self.client.step_down
+        """Gives up the rank; its owner may first end what acts with it. Raises CommandRefused, ConnectionLost."""
         self._handler = handler
         self._executing = asyncio.Event()
         self._entrance = asyncio.Lock()
@@ -232,6 +234,13 @@ class Seat:
         if not found.below:
             raise CommandRefused(0, RefusedCode.NO_TARGET, to.nobody)
         return found.tickets
+
+    async def baton(self) -> bytes:
+        """The note that came with rank 0; empty if there is none. Raises CommandRefused, ConnectionLost."""
+        await self.client.count()  # it has come by then
+        if self.client.rank != 0:
+            raise CommandRefused(0, RefusedCode.NOT_FIRST, "only rank 0 has the baton")
+        return b"" if self.client.baton is None else self.client.baton.payload
 
     def observer(self) -> Client:
         """A client that looks on at the same server, and takes no seat; to be connected."""

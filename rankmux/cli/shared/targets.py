@@ -103,6 +103,15 @@ class Target:
         """The reason why nothing is sent where it finds nobody below."""
         return "nobody is below you" if self.keyword else f"nobody below you is {self.text!r}"
 
+    def below(self, members: list[Row], own_ticket: object) -> list[Row]:
+        """The members below the sender that `all` or a list means."""
+        own = next((rank for rank, ticket, _ in members if ticket == own_ticket), -1)
+        juniors = [row for row in members if row[0] > own]
+        if self.keyword is not None:
+            return juniors
+        tickets = self.find(members, own_ticket).tickets
+        return [row for row in juniors if row[1] in tickets]
+
     def find(self, members: Iterable[Row], own_ticket: object) -> Found:
         """Look it up among `members`: rank, ticket and name of each. The sender is never one of them."""
         tickets, below, own_rank = [], [], -1

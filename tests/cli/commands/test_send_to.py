@@ -50,7 +50,7 @@ def test_nobody_below_is_meant(scene, seat):
         "web-0": "--wait",
         "0": "--dry-run",
         "1": "--wait",
-        "!*": "--json",
+        "!*": "--fold",
     }.items():
         code, out, err = scene.run("send", "--seat", seat, flag, "--to", to, "print")
         assert (code, out) == (4, "")
