@@ -183,7 +183,6 @@ def _play(stage: ExitStack) -> None:
     _say("No one can command a senior.")
     cyd.type("@0 reboot")
     cyd.until("Refused")
-    server.until("refused")
 
     _say("A command to one member: by rank, to the next below, to the least busy.")
     ada.type("@2 debug")
@@ -199,7 +198,7 @@ def _play(stage: ExitStack) -> None:
     ada.until("Done")
     server.until("command")
     ada.type("@everyone hello")
-    ada.until("Not understood")
+    ada.until("Refused")
 
     _say("The highest leaves, and everyone below moves up, without gaps.")
     ada.leave()
