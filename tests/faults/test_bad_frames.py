@@ -42,7 +42,7 @@ BAD_HELLOS = [
     (envelope(0x01, b"\x01\x00\x00\x00\x05abc\x00\x00"), Code.PROTOCOL),
     (envelope(0x01, b"\x01\x00\x00\x00\x00\xff\xff"), Code.PROTOCOL),
     (envelope(0x01, b"\x02\x00\x00\x00\x00\x00\x00"), Code.UNSUPPORTED),  # F8: version, flags
-    (envelope(0x01, b"\x01\x80\x00\x00\x00\x00\x00"), Code.UNSUPPORTED),
+    (envelope(0x01, b"\x01\x80\x00\x00\x00\x00\x00"), Code.PROTOCOL),
     (bytes(4), Code.PROTOCOL),
     (b"\xff\xff\xff\xff", Code.TOO_BIG),
 ]

@@ -20,6 +20,7 @@ from .frames import (
     Ping,
     Pong,
     Rank,
+    Result,
     Routed,
     State,
     Status,
@@ -247,9 +248,8 @@ def test_last_seq_says_what_never_arrived(room: Server) -> None:
         sender.expect(Done, id=number, left=1)
     sender.expect_quiet()
     assert loads(sender) == [0, 2]
-    back.result(seqs[2], Status.OK, b"too late")
-    back.result(seqs[1], Status.OK, b"second")
-    back.result(seqs[0], Status.OK, b"first")
+    late, second, first = (seqs[2], b"too late"), (seqs[1], b"second"), (seqs[0], b"first")
+    back.send(*(Result(seq, Status.OK, payload) for seq, payload in (late, second, first)))
     sender.expect(Routed, id=1, status=Status.OK, payload=b"second")
     sender.expect(Routed, id=0, status=Status.OK, payload=b"first")
 

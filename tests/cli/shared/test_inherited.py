@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,12 @@ def test_closed_streams(scene, tmp_path, closed, command):
     assert process.returncode in {0, 4, 130}
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody listens at the Unix socket: it exists a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-"])
 def test_a_server_with_closed_streams(closed, tmp_path):
     path = tmp_path / "socket"
@@ -110,7 +118,7 @@ def test_a_server_with_closed_streams(closed, tmp_path):
     with ExitStack() as stack:
         process = stack.enter_context(subprocess.Popen(["sh", "-c", line], env=environment()))
         stack.callback(process.kill)
-        eventually(path.exists)
+        eventually(lambda: listens(path))
         with Client(unix=str(path)):  # by then it handles signals
             pass
         if sys.platform == "linux":
