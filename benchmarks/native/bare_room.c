@@ -128,7 +128,7 @@ static void dispatch(struct room *room, struct command *command, struct outbox *
         await_results(room, command, first, executors);
     if (!(command->flags & QUIET)) {
         uint8_t *at = put_header(outbox_add(out, command->sender, AFTER_ALL, ACCEPTED_SIZE), ACCEPTED, ACCEPTED_SIZE);
-        put_u32(put_u32(put_u64(put_u32(at, command->id), room->seq), executors), rejected);
+        put_u32(put_u32(put_u32(put_u64(put_u32(at, command->id), room->seq), executors), rejected), 0);
     }
 }
 
@@ -241,7 +241,7 @@ static void end_pending(struct room *room, struct outbox *out)
         }
         uint8_t *at = put_header(outbox_add(out, pending->sender, AFTER_ALL, DONE_SIZE), DONE, DONE_SIZE);
         at = put_u32(put_u32(put_u32(at, pending->id), pending->ok), pending->failed);
-        put_u32(put_u32(put_u32(at, pending->rejected), 0), pending->left);
+        put_u32(put_u32(put_u32(put_u32(at, pending->rejected), 0), pending->left), 0);
         free(pending->tickets);
         free(pending->settled);
     }

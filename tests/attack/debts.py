@@ -11,7 +11,7 @@ from ..protocol.frames import RESULTS, Command, Status, Target, encode
 from .floods import Crowd, Stream, join
 
 ACCEPTED, ROUTED, DONE, ERROR = 0x84, 0x86, 0x87, 0x89
-ACCEPTED_BYTES, ROUTED_BYTES, DONE_BYTES = 25, 22, 29
+ACCEPTED_BYTES, ROUTED_BYTES, DONE_BYTES = 29, 22, 33
 
 
 class Creditor(Stream):

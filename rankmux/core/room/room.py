@@ -27,8 +27,8 @@ from .turn import Entry, Outcome, Turn
 
 __all__ = ["Room"]
 
-_EXPIRED_PER_TURN = 2048  # results that expire in one turn
-_TOLD_PER_TURN = 2048  # LEFT and EXPIRED that go out in one turn
+_EXPIRED_PER_TURN = 1024  # results that expire in one turn
+_TOLD_PER_TURN = 1024  # LEFT and EXPIRED that go out in one turn
 
 
 class Room:

@@ -174,12 +174,12 @@ def test_a_crowd_of_ends_is_spread_over_turns():
         routed = {ticket: len([f for f in frames if isinstance(f, Routed)]) for ticket, frames in got.items()}
         turns.append(routed)
         got = play(room)
-    assert turns == [{1: 2048}] * 9 + [{1: 1568, 2: 480}] + [{2: 2048}] * 9 + [{2: 1088}]
+    assert turns == [{1: 1024}] * 19 + [{1: 544, 2: 480}] + [{2: 1024}] * 19 + [{2: 64}]
     assert room.waiting == 100, "tickets 1's commands still wait for ticket 2"
 
 
 def test_expiry_costs_what_a_turn_expires():
-    """Of 5,000 commands with the same moment a turn takes out 2,048; the extension makes no Python call for each."""
+    """Of 5,000 commands with the same moment a turn takes out 1,024; the extension makes no Python call for each."""
     room = Room(3, 100, 10_000, 60_000)
     play(room, joins=[Join(100 + i, "", "") for i in range(3)])
     play(room, *[(1, Command(id_, Target.ONE, 2, 3, 500, b"")) for id_ in range(5000)])
@@ -193,6 +193,6 @@ def test_expiry_costs_what_a_turn_expires():
             sys.setprofile(None)
         left.append((len(room._expiries), len(outcome.deliveries.routed[1]) // ROUTED_FRAME.size))
         calls.append(len([event for event in happened if event.endswith("call")]))
-    assert left == [(5000 - 2048, 2048), (5000 - 4096, 2048), (0, 904)]
+    assert left == [(3976, 1024), (2952, 1024), (1928, 1024), (904, 1024), (0, 904)]
     each = 0 if TWIN == "extension" else 25
-    assert max(calls) < 60 + each * 2048
+    assert max(calls) < 60 + each * 1024
