@@ -81,7 +81,9 @@ class Room:
             executor.write(message)
         if not flags & QUIET:
             rejected = sender.rank if target == TO_ALL else 0
-            sender.write(frame(ACCEPTED, struct.pack("!IQIII", number, self.seq, len(executors), rejected, 0)))
+            sender.write(
+                frame(ACCEPTED, struct.pack("!IQIII", number, self.seq, len(executors), rejected, 0))
+            )
 
 
 class Peer(asyncio.Protocol):

@@ -84,7 +84,7 @@ def bench_settle(benchmark: BenchmarkFixture, twin: Any) -> None:
 
     def opened() -> tuple[tuple[Any, dict[int, bytearray]], dict[str, Any]]:
         ledger = twin.Ledger()
-        ledger.open(1, 1, 7, tickets, 1, executors + 1)
+        ledger.open(1, 1, 7, False, tickets, 1, executors + 1)
         loads[:] = array("I", [1] * (executors + 1))
         return (ledger, {}), {}
 
@@ -129,7 +129,7 @@ def _dispatcher(
 
     def dispatch() -> Deliveries:
         deliveries = Deliveries()
-        twin.dispatch(batch, tickets, loads, ledger, deliveries, 0, 1024, 1 << 30, 60_000, None)
+        twin.dispatch(batch, tickets, loads, array("I"), ledger, deliveries, 0, 1024, 1 << 30, 60_000, None)
         return deliveries
 
     return batch, dispatch
