@@ -200,6 +200,38 @@ def test_a_seat_freed_in_a_turn(rig):
         rig.check(member)
 
 
+def test_who_sends_little_does_not_stand_behind_those_who_send_much():
+    """Twenty members have input for hundreds of turns waiting: a PING is answered in the turn in which it comes."""
+    with embedded(seats=24, turn_budget_frames=8 * 16) as rig:
+        crowd = rig.crowd(21)
+        innocent, flood = crowd[0], crowd[1:]
+        for each in flood:
+            each.send(*[Ping(b"flood")] * 400)
+        for _ in range(5):
+            rig.step()
+        for number in range(20):
+            innocent.send(Ping(b"%d" % number))
+            rig.step()
+            innocent.pump()
+            assert innocent.frames[-1] == Pong(b"%d" % number)
+        assert rig.server.connections.descriptors.backlog, "the flood is over: nothing was tried"
+
+
+def test_what_waits_is_taken_however_much_comes_in():
+    """Members that send something in every turn do not keep the backlog waiting."""
+    with embedded(seats=24, turn_budget_frames=8) as rig:
+        crowd = rig.crowd(21)
+        slow, busy = crowd[0], crowd[1:]
+        pings = [Ping(b"%d" % number) for number in range(10)]
+        slow.send(*pings)
+        for _ in range(400):  # all who wait have had ten turns in so many
+            for each in busy:
+                each.send(Ping(b"busy"))
+            rig.step()
+        slow.pump()
+        assert [frame for frame in slow.frames if isinstance(frame, Pong)] == [Pong(*ping) for ping in pings]
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_the_end_of_a_stream_comes_when_its_frames_have_been_taken(how):
     """Input beyond the budget of many turns, then the end: all of it is processed, and the cause is that of the end."""

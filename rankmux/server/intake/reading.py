@@ -1,9 +1,10 @@
 """Intake: accepting, greeting and reading connections, and collecting their frames for the turn. Judges no ranks.
 
 A turn has room for so many bytes and so much work (frames, members listed), which the connections that have something
-to read share equally. Frames that were read and not taken are the backlog: they come first in the next turns, and no
-more is read from their connections meanwhile. Whatever goes wrong with one connection in here ends that one, and no
-other.
+to read share equally. Frames that were read and not taken are the backlog: they wait for the next turns, longest wait
+first, and no more is read from their connections meanwhile. Half of a turn's room is theirs; what has just come gets
+the other half, and comes first: who sends little does not stand behind those who send without end. Whatever goes wrong
+with one connection in here ends that one, and no other.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..connections.verdicts import End, Failed, Verdict
 from ..kernel.receive import receive, take_in
 from ..sockets.listener import Listener
 from .auth import Auth
+from .halves import Halves
 from .handshakes import Handshakes
 
 __all__ = ["Intake"]
@@ -59,6 +61,7 @@ class Intake:
         self._outbox = connections.outbox
         self._auth = auth
         self._batch = batch
+        self._halves = Halves(batch)
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
         # The pure twin takes some eight times as long for a frame.
         self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
@@ -92,12 +95,14 @@ class Intake:
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
         budget = self._config.read_budget_bytes if self._outbox.over else self._config.turn_budget_bytes
         room = 0 if self._outbox.full else budget
-        self._batch.allow(self._work, room, _shared_bytes(members), self._listed, members)
+        waiting = list(self._descriptors.backlog)
+        self._halves.begin(
+            self._work, room, _shared_bytes(members), self._listed, members, waits=bool(waiting)
+        )
         self._descriptors.yielding.clear()
         again, self._watching.again = dict.fromkeys(self._watching.again), []
-        contenders = len(ready) + len(self._descriptors.backlog) + len(again)
+        contenders = len(ready) + len(waiting) + len(again)
         self._share = max(_SHARE_MIN, self._work // max(1, contenders))
-        self._take_backlog(turn, now)
         events, others, dealt = receive(
             self._batch, ready, self._descriptors, now, self._config.read_budget_bytes, budget, self._share
         )
@@ -120,6 +125,9 @@ class Intake:
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
                     self._receive(conn, turn, now)
+        if waiting:
+            self._halves.turn_over()
+            self._take_backlog(waiting, turn, now)
         if self._descriptors.yielding:
             self._look_behind_yields(turn, now)
         if self._outbox.full and self._descriptors.backlog:
@@ -138,12 +146,14 @@ class Intake:
             ):
                 self._on_event(conn, 0, turn, now)
 
-    def _take_backlog(self, turn: Turn, now: float) -> None:
-        """Give the members in the backlog their share, those that have waited longest first."""
+    def _take_backlog(self, waiting: list[int], turn: Turn, now: float) -> None:
+        """Give the members in the backlog, `waiting` since the turn before, their share."""
         batch, backlog, ends = self._batch, self._descriptors.backlog, self._descriptors.ends
-        for fd in list(backlog):
+        for fd in waiting:
             if batch.work_left <= 0:
                 return
+            if fd not in backlog:
+                continue
             conn = self._connections.at(fd)
             if conn is None or not conn.alive:
                 del backlog[fd]
