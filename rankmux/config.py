@@ -199,6 +199,24 @@ class Config:
     first_ticket: int = _setting(
         0, "ticket of the first member; 0: the Unix time in ms, times 1,000, so that tickets grow", 0, 1 << 53
     )
+    cluster: str = _setting(
+        "", "nats://HOST:PORT of NATS servers, separated by commas: share the room through them; empty: alone"
+    )
+    room: str = _setting("main", "name of the room that the servers of a cluster share")
+    server_name: str = _setting("", "name of this server in its cluster; empty: the host's name")
+    cluster_replicas: int = _setting(3, "NATS servers that keep a copy of the room's log: 1, 3 or 5", 1, 5)
+    cluster_creds: str = _setting("", "file with the NATS credentials (JWT and nkey seed) of this server")
+    cluster_tls_ca: str = _setting(
+        "", "PEM file with the CAs of the NATS servers' certificates; empty: the system's"
+    )
+    cluster_tls_cert: str = _setting("", "PEM file with the certificate that this server shows to NATS")
+    cluster_tls_key: str = _setting("", "PEM file with the private key of cluster_tls_cert")
+    cluster_fence_s: float = _setting(
+        12.0, "time without an entry of its own in the log after which a server drops its members", 1, 3600
+    )
+    cluster_down_s: float = _setting(
+        15.0, "silence in the log after which a server is taken for dead, and its members for gone", 2, 3600
+    )
     waiting_max: int = _setting(1024, "commands of one sender awaiting results", 1, 1_000_000)
     waiting_total_max: int = _setting(
         4_194_304, "results awaited in total, one for each executor of a command", 1, 1 << 40
@@ -231,9 +249,35 @@ class Config:
         ):
             if getattr(self, key) and not getattr(self, needed):
                 raise ConfigError(key, getattr(self, key), f"requires {needed}")
+        if self.cluster:
+            self._check_cluster()
         if self.unix and self.tls_cert:
             expected = "a Unix socket does not use TLS, its file mode controls access; unset tls_cert"
             raise ConfigError("unix", self.unix, expected)
+
+    def _check_cluster(self) -> None:
+        name = self.room.replace("-", "").replace("_", "")
+        if not (name.isascii() and name.isalnum() and len(self.room) <= 64):
+            expected = "expected up to 64 letters, digits, - and _"
+            raise ConfigError("room", self.room, expected)
+        if len(self.server_name.encode()) > 255:
+            raise ConfigError("server_name", self.server_name, "expected up to 255 bytes")
+        if self.cluster_replicas not in (1, 3, 5):
+            raise ConfigError("cluster_replicas", self.cluster_replicas, "expected 1, 3 or 5")
+        if self.cluster_down_s < 1.25 * self.cluster_fence_s:
+            least = 1.25 * self.cluster_fence_s
+            expected = f"expected at least {least:g}, 1.25 times cluster_fence_s"
+            raise ConfigError("cluster_down_s", self.cluster_down_s, expected)
+        silence_ms = (self.pings_missed + 1) * self.ping_ms
+        if silence_ms > self.cluster_down_s * 1000:
+            most = int(self.cluster_down_s * 1000 / (self.pings_missed + 1))
+            expected = (
+                f"expected at most {most} in a cluster: a member that is cut off with its server must have given up "
+                f"within cluster_down_s ({self.cluster_down_s:g})"
+            )
+            raise ConfigError("ping_ms", self.ping_ms, expected)
+        if self.state:
+            raise ConfigError("state", self.state, "a cluster keeps its seats in its log; unset it")
 
     @property
     def client_names(self) -> frozenset[str]:

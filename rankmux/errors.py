@@ -15,7 +15,8 @@
     │   ├── ProtocolViolation    a broken rule of the protocol (section 3.3)
     │   ├── ServerError          an ERROR from the server, which then closed (section 7)
     │   │   └── AuthError        ... for a wrong token
-    │   └── CommandRefused       a REFUSED from the server (section 5)
+    │   ├── CommandRefused       a REFUSED from the server (section 5)
+    │   └── LogBroken            the log that servers share is not the one that it was, or not for this server
     └── ConnectionLost           the end of the connection; the outcome of pending commands is unknown
         └── ResultsLost          ... of one command that waited for results
 
@@ -34,6 +35,7 @@ __all__ = [
     "ConfigErrors",
     "ConnectionLost",
     "LocalError",
+    "LogBroken",
     "PayloadTooBig",
     "ProtocolViolation",
     "RankmuxError",
@@ -205,6 +207,17 @@ class CommandRefused(RemoteError):
 
     def __str__(self) -> str:
         return f"the command was refused: {self.text} (code {self.code})"
+
+
+class LogBroken(RemoteError):
+    """A server cannot go on with the log that it shares with others; `text` says what is wrong and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class ConnectionLost(RankmuxError):

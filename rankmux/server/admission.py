@@ -15,6 +15,7 @@ from ..core.wire.frames import Welcome
 from .connections.closes import CloseReason
 from .connections.connection import JOINING, Connection
 from .connections.registry import Connections
+from .sequencer import Sequencer
 
 __all__ = ["Admission"]
 
@@ -22,9 +23,9 @@ __all__ = ["Admission"]
 class Admission:
     """Carries out on `connections` what the outcomes of `room` say of places."""
 
-    def __init__(self, config: Config, instance: int, room: Room, connections: Connections) -> None:
+    def __init__(self, config: Config, sequencer: Sequencer, room: Room, connections: Connections) -> None:
         self._config = config
-        self._instance = instance
+        self._sequencer = sequencer
         self._room = room
         self._connections = connections
 
@@ -59,6 +60,9 @@ class Admission:
                 connections.end(conn, CloseReason.FULL, "no seat is free", now)
         for fd in turn.observers:
             self._observe(fd, now)
+        for gone in outcome.departed:
+            if (conn := connections.seats.get(gone.ticket)) is not None and conn.alive:
+                connections.end(conn, CloseReason.KICKED, "the operator has thrown you out", now)
         return reasons | connections.unseat([gone.ticket for gone in outcome.departed]), taken
 
     def _take_over(self, conn: Connection, now: float) -> None:
@@ -91,7 +95,7 @@ class Admission:
     def _welcome(self, ticket: int, seq: int, rank: int, members: int) -> Welcome:
         config = self._config
         return Welcome(
-            self._instance,
+            self._sequencer.instance,
             ticket,
             seq,
             rank,

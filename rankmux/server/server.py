@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Self
 
 from ..config import Config
+from ..core.cluster.entries import Rules
+from ..core.cluster.fold import Fold
 from ..core.room.batch import Batch
 from ..core.room.room import Room
 from ..errors import ConfigError
@@ -24,6 +26,8 @@ from ..system.reactor import Reactor
 from .admin.opening import open_endpoint
 from .admin.stats import Stats
 from .admin.status import ServerStatus
+from .cluster.log import Log
+from .cluster.sequencer import ClusterSequencer
 from .connections.closes import CloseReason
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
@@ -32,7 +36,7 @@ from .event_log import EventLog
 from .intake.auth import Auth
 from .intake.reading import Intake
 from .kernel.fanout import Ring
-from .sequencer import LocalSequencer
+from .sequencer import LocalSequencer, Sequencer
 from .shutdown import Shutdown
 from .sockets.listener import Listener
 from .state_file import StateFile
@@ -61,6 +65,7 @@ class Server:
         clock: Callable[[], float] = time.monotonic,
         listener: socket.socket | None = None,
         admin_listener: socket.socket | None = None,
+        log_: Log | None = None,
         **settings: object,
     ) -> None:
         self.config = config = config or Config(**settings)  # type: ignore[arg-type]
@@ -69,7 +74,7 @@ class Server:
         self._state = StateFile(config.state) if config.state else None
         try:
             self._reactor = Reactor(selector, clock)
-            self._set_up(config, clock, listener, admin_listener)
+            self._set_up(config, clock, listener, admin_listener, log_)
         except BaseException:
             self._close_state()
             raise
@@ -86,7 +91,9 @@ class Server:
         clock: Callable[[], float],
         listener: socket.socket | None,
         admin_listener: socket.socket | None,
+        shared_log: Log | None,
     ) -> None:
+        first_ticket = config.first_ticket or time.time_ns() // 1_000_000 * 1000
         self.room = Room(
             config.seats,
             config.max_payload,
@@ -94,10 +101,9 @@ class Server:
             config.result_ttl_ms,
             config.waiting_total_max,
             told_max_bytes=config.outbox_soft_bytes,
-            first_ticket=config.first_ticket or time.time_ns() // 1_000_000 * 1000,
+            first_ticket=first_ticket,
         )
         kept = None if self._state is None else self._state.load(self.room, int(clock() * 1000))
-        self.instance = secrets.randbits(64) if kept is None else kept
         self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
         self.connections = Connections(config, self._reactor)
         self._reaper = Reaper(config, self._reactor, self.connections)
@@ -107,8 +113,14 @@ class Server:
         except BaseException:
             self._reactor.close()
             raise
+        self._sequencer: Sequencer
+        if shared_log is None:
+            self._sequencer = LocalSequencer(secrets.randbits(64) if kept is None else kept)
+        else:
+            fold = Fold(self.room, Batch(config.max_payload), _rules(config))
+            self._sequencer = ClusterSequencer(config, fold, shared_log, self.connections, first_ticket)
         self._status = ServerStatus(
-            config, self.instance, self.room, self.connections, self._listener, self.stats, clock
+            config, self._sequencer, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
             self._endpoint = open_endpoint(config, self._status, self.kick, self._reactor, admin_listener)
@@ -119,11 +131,10 @@ class Server:
         batch = Batch(config.max_payload)
         self._turns = Turns(
             config,
-            self.instance,
             self.room,
             batch,
             Intake(config, self._listener, self.connections, self._auth, batch),
-            LocalSequencer(),
+            self._sequencer,
             self.connections,
             self._reaper,
             Deadlines(config, self.connections, clock()),
@@ -134,6 +145,13 @@ class Server:
         self._shutdown = Shutdown(self.connections, self._listener)
         self._reload_asked = False
         self._thread: ServerThread | None = None
+        if isinstance(self._sequencer, ClusterSequencer):
+            self._sequencer.open(clock())
+
+    @property
+    def instance(self) -> int:
+        """The number of the room, which WELCOME says: another one after a restart that lost the seats."""
+        return self._sequencer.instance
 
     @property
     def address(self) -> tuple[str, int]:
@@ -221,6 +239,8 @@ class Server:
             if self._shutdown.asked:
                 self._shut_down(now)
         except MemoryError:
+            if self._sequencer.shared:
+                raise  # half of an entry may have been applied: only reading the log anew makes it whole
             self._start_over()
 
     def _without_wake_up(self, foreign: list[int]) -> list[int]:
@@ -243,12 +263,14 @@ class Server:
         if self._shutdown.is_over(now):
             self._shutdown.drop_all()
             self._reaper.reap(now)
-            self._close_rest()
-            self._shutdown.report()
+            if self._sequencer.leave(now):
+                self._close_rest()
+                self._shutdown.report()
 
     def _close_rest(self) -> None:
         """All connections are closed: close the rest."""
         self._endpoint.close()
+        self._sequencer.close()
         self._reactor.close()
         self._ring.close()
         self._close_state()
@@ -270,3 +292,18 @@ class Server:
         give_back()
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))
+
+
+def _rules(config: Config) -> Rules:
+    """The settings that all servers of a room must have in common."""
+    return Rules(
+        config.seats,
+        config.max_payload,
+        config.waiting_max,
+        config.waiting_total_max,
+        config.result_ttl_ms,
+        round(config.keep_max_s * 1000),
+        config.outbox_soft_bytes,
+        round(config.cluster_fence_s * 1000),
+        round(config.cluster_down_s * 1000),
+    )

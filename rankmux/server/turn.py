@@ -46,7 +46,6 @@ class Turns:
     def __init__(
         self,
         config: Config,
-        instance: int,
         room: Room,
         batch: Batch,
         intake: Intake,
@@ -59,7 +58,7 @@ class Turns:
         ring: Ring,
     ) -> None:
         self._config = config
-        self._admission = Admission(config, instance, room, connections)
+        self._admission = Admission(config, sequencer, room, connections)
         self._room = room
         self._batch = batch
         self._intake = intake
@@ -76,11 +75,13 @@ class Turns:
     def run(self, ready: list[tuple[int, int]], now: float) -> list[int]:
         """One turn over the `ready` (fd, mask); returns the ready descriptors that are no connection's."""
         self._event_log.tick(now)
+        self._sequencer.begin(now)
         turn, foreign = self._gather(ready, now)
         applied = []
-        for ordered in self._order(turn):
+        for ordered in self._order(turn, now):
             outcome = self._apply(ordered)
             applied.append((outcome, *self._deliver(ordered, outcome, now)))
+            self._sequencer.applied(outcome)
         self._judge(now)
         self._close(now)
         for outcome, reasons, taken in applied:
@@ -90,15 +91,22 @@ class Turns:
     def freeze(self, now: float) -> None:
         """The ranks stay as they are from now on; connections that ended get their last words."""
         self._frozen = True
+        self._sequencer.release(now, "the server is going away")
         self._connections.unseat(list(self._connections.departing))
         self._reaper.reap(now)
         self._deadlines.plan(now)
 
     def patience(self, now: float) -> float:
         """The time in seconds that may pass until the next turn, if nothing becomes ready before."""
-        if self._intake.more() or self._connections.departing or self._kicked:
+        if self._intake.more():
+            return 0.0
+        if self._sequencer.takes_input and (
+            self._connections.departing or self._kicked or self._intake.cancels
+        ):
             return 0.0
         until = self._deadlines.next_at
+        if self._sequencer.shared:
+            return max(0.0, min(until - now, self._sequencer.patience(now)))
         if not self._frozen and self._room.has_news(self._connections.outbox.over):
             return 0.0
         deadline_ms = None if self._frozen else self._room.next_deadline_ms()
@@ -133,14 +141,20 @@ class Turns:
 
     def _gather(self, ready: list[tuple[int, int]], now: float) -> tuple[Turn, list[int]]:
         turn = Turn(Entry(int(now * 1000), self._batch))
-        foreign = self._intake.gather(ready, turn, len(self._room), now)
+        takes = self._sequencer.takes_input
+        foreign = self._intake.gather(ready, turn, len(self._room), now, takes)
         return turn, foreign
 
     # 2. order
 
-    def _order(self, turn: Turn) -> Iterable[Turn]:
+    def _order(self, turn: Turn, now: float) -> Iterable[Turn]:
+        shared = self._sequencer.shared
         if self._frozen:
-            return ()
+            return self._sequencer.order(turn, now) if shared else ()
+        if not self._sequencer.is_up:
+            self._send_elsewhere(now)
+        if not self._sequencer.takes_input:
+            return self._sequencer.order(turn, now)
         entry, intake, connections = turn.entry, self._intake, self._connections
         entry.judge = self._deadlines.may_judge(intake.waits())
         entry.slow = connections.outbox.over
@@ -159,9 +173,17 @@ class Turns:
                 entry.joins.append(self._join(conn))
                 turn.watched = turn.watched or conn.watches
             intake.joining.clear()
-        if not (entry or turn.is_asked() or self._room.is_due(entry)):
+        if not (shared or entry or turn.is_asked() or self._room.is_due(entry)):
             return ()
-        return self._sequencer.order(turn)
+        return self._sequencer.order(turn, now)
+
+    def _send_elsewhere(self, now: float) -> None:
+        """Nobody can join here now."""
+        for conn in self._intake.joining:
+            if conn.state is JOINING:
+                text = "this server is not up in its room: use another one"
+                self._connections.end(conn, CloseReason.SHUTDOWN, text, now)
+        self._intake.joining.clear()
 
     def _cancels(self) -> list[tuple[int, int]]:
         """The cancels of the turn: the first ones, as many as one turn can end results."""

@@ -59,6 +59,11 @@ class Ranks:
             raise KeyError(ticket)
         return rank
 
+    def unplug(self, ticket: int) -> None:
+        """The member `ticket`, if it holds a rank, has no connection here any more."""
+        if has_seat(self.tickets, ticket):
+            self.handles[self.rank_of(ticket)] = -1
+
     def clear(self) -> None:
         """Take out all members."""
         for column in (self.tickets, self.handles, self.loads, self.names, self.addresses):

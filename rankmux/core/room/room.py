@@ -87,6 +87,11 @@ class Room:
         return self.line.seq
 
     @property
+    def clock_ms(self) -> int:
+        """The latest time of an entry, in milliseconds."""
+        return self._clock_ms
+
+    @property
     def waiting(self) -> int:
         """How many commands wait for results."""
         return len(self._ledger)
@@ -250,8 +255,9 @@ class Room:
         state = unpack(data)
         if len(state.members) > self.seats:
             raise SnapshotError(f"it has {len(state.members)} members, there are {self.seats} seats")
-        line = self.line = Line(self.seats, state.next_ticket)
-        line.seq, line.baton = state.seq, state.baton
+        line = self.line
+        line.clear()
+        line.next_ticket, line.seq, line.baton = state.next_ticket, state.seq, state.baton
         for member in state.members:
             line.ranks.append(member.ticket, -1, member.name, member.address)
             if member.keep is not None:
@@ -267,6 +273,11 @@ class Room:
         expiries = ((one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms)
         self._expiries = Expiries(self._ledger, expiries)
         self._clock_ms = state.clock_ms
+
+    def begin(self, first_ticket: int, clock_ms: int) -> None:
+        """Nobody has joined yet: the first member will get `first_ticket`; the entries' clock shows `clock_ms`."""
+        self.line.next_ticket = first_ticket
+        self._clock_ms = clock_ms
 
     def retire(self, gone: set[int]) -> bytes:
         """The room as it outlives a stop of its server (section 9): kept seats and the baton, nothing that waits.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from ...config import Config
 from ...core.room.room import Room
@@ -30,13 +30,23 @@ SORTS = ("rank", "load", "queue", "age", "activity")
 Row = dict[str, Any]
 
 
+class Place(Protocol):
+    """The place of the server in its room: the room's number, and whether members can join here."""
+
+    @property
+    def instance(self) -> int: ...
+
+    @property
+    def is_up(self) -> bool: ...
+
+
 class ServerStatus:
-    """The view of one server. `ready` is True until the shutdown begins."""
+    """The view of one server."""
 
     def __init__(
         self,
         config: Config,
-        instance: int,
+        place: Place,
         room: Room,
         connections: Connections,
         listener: Listener,
@@ -44,19 +54,29 @@ class ServerStatus:
         clock: Callable[[], float],
     ) -> None:
         self.config = config
-        self.instance = instance
+        self.place = place
         self.room = room
         self.connections = connections
         self.listener = listener
         self.stats = stats
         self.clock = clock
-        self.ready = True
+        self._closed = False
         self.started_at = clock()
         self.version = _version()
 
     def close_doors(self) -> None:
         """The server takes no more members."""
-        self.ready = False
+        self._closed = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether members can join."""
+        return self.place.is_up and not self._closed
+
+    @property
+    def instance(self) -> int:
+        """The number of the room (PROTOCOL section 2)."""
+        return self.place.instance
 
     @property
     def absent(self) -> int:

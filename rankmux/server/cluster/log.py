@@ -1,4 +1,4 @@
-"""The log that the servers of a room share, as one of them sees it: entries are appended, and all are read in one order.
+"""The log that the servers of a room share, as one of them sees it: append entries, read all in one order.
 
 An append is a wish: the entry may be stored late, twice or not at all, and only reading it back tells. What is read is
 certain: every server reads the same bytes under the same sequence number, without a gap. `courier` is the real one.

@@ -113,7 +113,7 @@ class Connection:
     `until`           the time by which the last bytes of an ended connection must be out, in seconds
     `broken`          why it takes no more bytes (in BROKEN), else ""
     `input_ended`     the peer's end of stream was read
-    `paced`           it is not read from, because it sends to members that do not keep up
+    `paused`          why it is not read from: the reasons of `watching` in one number, 0 for none
     `pings`           PINGs sent since the last sign of life, the last one at `pinged_at`
     """
 
@@ -128,7 +128,7 @@ class Connection:
         "name",
         "observes",
         "opened_at",
-        "paced",
+        "paused",
         "pinged_at",
         "pings",
         "reason",
@@ -158,7 +158,7 @@ class Connection:
         self.until = 0.0
         self.broken = ""
         self.input_ended = False
-        self.paced = False
+        self.paused = 0
         self.pings = 0
         self.pinged_at = 0.0
 
@@ -178,6 +178,11 @@ class Connection:
     def dead(self) -> bool:
         """Whether it is to be closed: no more I/O."""
         return self.state is DEAD
+
+    @property
+    def paced(self) -> bool:
+        """Whether it is not read from for now."""
+        return self.paused != 0
 
     @property
     def seated(self) -> bool:

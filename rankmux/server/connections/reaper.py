@@ -51,6 +51,8 @@ class Reaper:
         """Queue the ERROR of each connection that ended, and close those that are done."""
         connections = self._connections
         for conn in list(connections.ended.values()):
+            if conn.ticket in connections.under_way and now < conn.until:
+                continue  # it is still owed what comes before its departure
             with connections.guard(conn, now):
                 self._farewell(conn, now)
         if not connections.dead:

@@ -67,7 +67,8 @@ class Connections:
     `ended`        connections that ended and have not got their ERROR yet
     `ending`       connections that ended and have got their ERROR
     `dead`         connections to be closed
-    `departing`    members that ended and whose seat the room still holds, by ticket
+    `departing`    members that ended and whose seat the room still holds, by ticket, before the room is told so;
+    `under_way`    after that, where it is told by a log that has to be read back
     """
 
     def __init__(self, config: Config, reactor: Reactor) -> None:
@@ -82,6 +83,7 @@ class Connections:
         self.greeting: dict[int, Connection] = {}
         self.ending: dict[int, Connection] = {}
         self.departing: dict[int, Connection] = {}
+        self.under_way: dict[int, Connection] = {}
         self.accepted = 0
         self.undelivered_bytes = 0
         self.undelivered_to = 0
@@ -184,6 +186,7 @@ class Connections:
         ticket, held = conn.ticket, self._held_in.get(conn.state)
         self.seats.pop(ticket, None)
         self.departing.pop(ticket, None)
+        self.under_way.pop(ticket, None)
         self.watchers.pop(ticket, None)
         self.pacing.forget(ticket)
         self.descriptors.tickets[conn.fd] = 0
@@ -203,8 +206,9 @@ class Connections:
         self.pacing.forget(ticket)
         if self.watchers.pop(ticket, None) is not None:
             self.watchers[following] = conn
-        if self.departing.pop(ticket, None) is not None:
-            self.departing[following] = conn
+        for ended in (self.departing, self.under_way):
+            if ended.pop(ticket, None) is not None:
+                ended[following] = conn
         held = self._held_in.get(conn.state)
         if held is not None:
             held[following] = held.pop(ticket)
@@ -217,9 +221,15 @@ class Connections:
         reasons = {}
         for ticket in tickets:
             self.seats.pop(ticket, None)
-            if (conn := self.departing.pop(ticket, None)) is not None:
+            conn = self.departing.pop(ticket, None) or self.under_way.pop(ticket, None)
+            if conn is not None:
                 reasons[ticket] = conn.why
         return reasons
+
+    def depart(self, ticket: int) -> None:
+        """The log is told that the member `ticket` goes, if it has a connection here."""
+        if (conn := self.departing.pop(ticket, None)) is not None:
+            self.under_way[ticket] = conn
 
     def step(self, conn: Connection, step: Step) -> None:
         """Take a step of the table; the collections follow from the state. Raises StateError."""
@@ -397,6 +407,7 @@ class Connections:
             collection.clear()
         self._hosts.clear()
         self.departing.clear()
+        self.under_way.clear()
         self.watching.clear()
 
 

@@ -11,7 +11,14 @@ from ..sockets.descriptors import READ_DIRECT, WATCHES, WRITE_DIRECT, Descriptor
 from .closes import CloseReason
 from .connection import BROKEN, DEAD, ENDED, MEMBER, OBSERVER, Connection
 
-__all__ = ["Watching"]
+__all__ = ["PACED", "WINDOW", "YIELDS", "Watching"]
+
+PACED = 1
+"""Why a connection is paused: it sends to members that do not keep up."""
+YIELDS = 2
+"""Why a connection is paused: its YIELD is under way, and what follows comes from another place in the line."""
+WINDOW = 4
+"""Why a connection is paused: too much that was read is still under way."""
 
 
 class Watching:
@@ -59,18 +66,20 @@ class Watching:
         """Watch for the readiness that the TLS handshake of `conn` needs next."""
         self._reactor.watch(conn.fd, interest)
 
-    def pause(self, conn: Connection) -> None:
-        """Take nothing from `conn` for now."""
+    def pause(self, conn: Connection, why: int = PACED) -> None:
+        """Take nothing from `conn` for now, for one reason more."""
         if conn.alive:
-            conn.paced = True
+            conn.paused |= why
             self._descriptors.partial_since.pop(conn.fd, None)
             self._descriptors.backlog.pop(conn.fd, None)
             self.update(conn)
 
-    def resume(self, conn: Connection) -> None:
-        """`conn` is read from again, and judged from now on."""
-        if conn.paced and conn.alive:
-            conn.paced = False
+    def resume(self, conn: Connection, why: int = PACED) -> None:
+        """That reason is gone; behind the last one `conn` is read from again, and judged from now on."""
+        if not conn.paused & why:
+            return
+        conn.paused &= ~why
+        if not conn.paused and conn.alive:
             self._descriptors.heard[conn.fd] = self._reactor.clock()
             conn.pings = 0
             if conn.fd in self._descriptors.partials:
@@ -87,7 +96,7 @@ class Watching:
     def forget(self, conn: Connection) -> None:
         """`conn` ended: it is neither paused nor judged for a frame any more."""
         self._descriptors.drop_partial(conn.fd)
-        conn.paced = False
+        conn.paused = 0
 
     def clear(self) -> None:
         """All connections are gone."""

@@ -22,6 +22,7 @@ from ..connections.closes import CloseReason
 from ..connections.connection import BROKEN, GREETING, HANDSHAKE, JOINING, MEMBER, OBSERVER, Connection, Step
 from ..connections.registry import Connections
 from ..connections.verdicts import End, Failed, Verdict
+from ..connections.watching import WINDOW
 from ..kernel.receive import receive, take_in
 from ..sockets.listener import Listener
 from .auth import Auth
@@ -67,12 +68,13 @@ class Intake:
         self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
         self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
         self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
+        self._paused: list[Connection] = []  # for want of room in the log
         self._share = 1
         self._left = 0
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
-        return bool(self.waits() or self.cancels or self._watching.again or self._handshakes)
+        return bool(self.waits() or self._watching.again or self._handshakes)
 
     def waits(self) -> bool:
         """Whether input that had arrived waits for the next turn."""
@@ -85,11 +87,18 @@ class Intake:
         self.unread.clear()
         self._handshakes.clear()
 
-    def gather(self, ready: list[tuple[int, int]], turn: Turn, members: int, now: float) -> list[int]:
+    def gather(
+        self, ready: list[tuple[int, int]], turn: Turn, members: int, now: float, takes: bool = True
+    ) -> list[int]:
         """Read the input of the `ready` (fd, mask) into `turn`; returns the descriptors that are no connection's.
 
-        `members` is the size of the room, by which the work of queries is estimated.
+        `members` is the size of the room, by which the work of queries is estimated. Unless the turn `takes` input of
+        members, those that have some are paused until one does.
         """
+        if not takes:
+            self._pause_all(ready, now)
+        elif self._paused:
+            self._resume_all()
         if self.unread:
             first = dict(self.unread)
             ready = [r for r in ready if r[0] in first] + [r for r in ready if r[0] not in first]
@@ -133,6 +142,25 @@ class Intake:
         if self._outbox.full and self._descriptors.backlog:
             self._brake(now)
         return foreign
+
+    def _pause_all(self, ready: list[tuple[int, int]], now: float) -> None:
+        """Pause the members that have input; they stay paused until a turn takes it."""
+        fds = [fd for fd, _ in ready]
+        for fd in [*fds, *self._descriptors.backlog, *(conn.fd for conn in self._watching.again)]:
+            conn = self._connections.at(fd)
+            if conn is None:
+                continue
+            with self._connections.guard(conn, now):
+                if conn.state is BROKEN:  # it was only read to its end
+                    self._connections.act(conn, Failed(0), now)
+                elif conn.state is MEMBER and not conn.paused & WINDOW:
+                    self._watching.pause(conn, WINDOW)
+                    self._paused.append(conn)
+
+    def _resume_all(self) -> None:
+        paused, self._paused = self._paused, []
+        for conn in paused:
+            self._watching.resume(conn, WINDOW)
 
     def _look_behind_yields(self, turn: Turn, now: float) -> None:
         """A stream that has ended behind a YIELD ends in the same turn, and makes it void."""

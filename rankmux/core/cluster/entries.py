@@ -1,0 +1,204 @@
+"""The entries of the log that the servers of a room share.
+
+Layout, big-endian:
+
+    u8 format · u8 kind · u16 version · u64 incarnation · u64 n · u64 clock_ms · u64 seen · u32 chain
+    the body of its kind
+    u32 CRC-32 of all of that
+
+`incarnation` names one life of a server: random bits, anew at each start and behind each fence. `n` counts what it has
+written, from 1. `seen` is the last entry that the writer had applied, `chain` the checksum of all entries up to it.
+`turns` has the body of a TURN.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct, error
+from typing import NamedTuple
+from zlib import crc32
+
+from ...errors import LogBroken
+
+__all__ = [
+    "ENTRY_OVERHEAD",
+    "FORMAT",
+    "Down",
+    "Entry",
+    "Genesis",
+    "Kind",
+    "Rules",
+    "Up",
+    "pack_version",
+    "unpack",
+    "unpack_version",
+]
+
+FORMAT = 1
+"""The first byte of every entry, of all versions."""
+
+_HEAD = Struct("!BBHQQQQI")
+_CRC = Struct("!I")
+_RULES = Struct("!IIIIQQQII")
+_GENESIS = Struct("!QQ")
+_UP = Struct("!HB")
+_DOWN = Struct("!QQ")
+_VERSION = Struct("!H")
+
+ENTRY_OVERHEAD = _HEAD.size + _CRC.size
+"""Bytes of an entry beside its body."""
+
+
+class Kind(IntEnum):
+    """What an entry says.
+
+    GENESIS  the room begins
+    UP       a server comes: its incarnation may write from now on
+    TURN     what the writer's members did in one turn; often nothing at all, as a sign of life
+    DOWN     a server is taken for dead
+    BYE      the writer stops
+    VERSION  all servers speak a newer version: from now on it is written
+    """
+
+    GENESIS = 1
+    UP = 2
+    TURN = 3
+    DOWN = 4
+    BYE = 5
+    VERSION = 6
+
+
+class Entry(NamedTuple):
+    """An entry without its checksum."""
+
+    kind: Kind
+    version: int
+    incarnation: int
+    n: int
+    clock_ms: int
+    seen: int
+    chain: int
+    body: bytes = b""
+
+    def pack(self) -> bytes:
+        """Its bytes."""
+        head = _HEAD.pack(FORMAT, *self[:-1])
+        return b"".join((head, self.body, _CRC.pack(crc32(self.body, crc32(head)))))
+
+
+class Rules(NamedTuple):
+    """The settings that all servers of a room must have in common, by the names of the settings.
+
+    `told_max_bytes` stands for `outbox_soft_bytes`, which bounds what a turn tells a sender of LEFT and EXPIRED.
+    """
+
+    seats: int
+    max_payload: int
+    waiting_max: int
+    waiting_total_max: int
+    result_ttl_ms: int
+    keep_max_ms: int
+    told_max_bytes: int
+    fence_ms: int
+    down_ms: int
+
+    def differences(self, other: Rules) -> list[str]:
+        """The rules that differ, each with both values, as `seats is 8, and 16 in the room`."""
+        pairs = zip(self._fields, self, other, strict=True)
+        return [f"{name} is {here}, and {there} in the room" for name, here, there in pairs if here != there]
+
+    def pack(self) -> bytes:
+        """Their bytes."""
+        return _RULES.pack(*self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Rules:
+        """The rules in `body`. Raises struct.error when it is too short or too long."""
+        return cls(*_RULES.unpack(body))
+
+
+class Genesis(NamedTuple):
+    """The body of GENESIS: the room's instance, the ticket of its first member, and its rules."""
+
+    instance: int
+    first_ticket: int
+    rules: Rules
+
+    def pack(self) -> bytes:
+        """The bytes of the body."""
+        return _GENESIS.pack(self.instance, self.first_ticket) + self.rules.pack()
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Genesis:
+        """The genesis in `body`."""
+        instance, first_ticket = _GENESIS.unpack(body[: _GENESIS.size])
+        return cls(instance, first_ticket, Rules.unpack(body[_GENESIS.size :]))
+
+
+class Up(NamedTuple):
+    """The body of UP: the newest version that the server speaks, and its name."""
+
+    spoken: int
+    name: str
+
+    def pack(self) -> bytes:
+        """The bytes of the body."""
+        name = self.name.encode()
+        return _UP.pack(self.spoken, len(name)) + name
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Up:
+        """The UP in `body`."""
+        spoken, size = _UP.unpack(body[: _UP.size])
+        name = body[_UP.size :]
+        if len(name) != size:
+            raise error(f"a name of {size} bytes in {len(name)}")
+        return cls(spoken, name.decode())
+
+
+class Down(NamedTuple):
+    """The body of DOWN: the incarnation that is taken for dead, and the last `n` that was read of it."""
+
+    incarnation: int
+    n: int
+
+    def pack(self) -> bytes:
+        """The bytes of the body."""
+        return _DOWN.pack(*self)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Down:
+        """The DOWN in `body`."""
+        return cls(*_DOWN.unpack(body))
+
+
+def pack_version(version: int) -> bytes:
+    """The bytes of the body of VERSION."""
+    return _VERSION.pack(version)
+
+
+def unpack_version(body: bytes) -> int:
+    """The version in the body of VERSION."""
+    (version,) = _VERSION.unpack(body)
+    return int(version)
+
+
+def unpack(seq: int, data: bytes) -> Entry:
+    """The entry in `data`, which has the sequence number `seq` in the log. Raises LogBroken when it is none."""
+    if len(data) < ENTRY_OVERHEAD:
+        raise LogBroken(f"entry {seq} of the log has {len(data)} bytes, fewer than any entry")
+    if data[0] != FORMAT:
+        raise LogBroken(
+            f"entry {seq} of the log has the format {data[0]}, this server reads {FORMAT}: upgrade it"
+        )
+    if crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
+        raise LogBroken(f"entry {seq} of the log is damaged: its checksum is wrong")
+    _, kind, version, incarnation, n, clock_ms, seen, chain = _HEAD.unpack_from(data)
+    try:
+        known = Kind(kind)
+    except ValueError:
+        raise LogBroken(
+            f"entry {seq} of the log is of the kind {kind} of version {version}: upgrade this server"
+        ) from None
+    body = data[_HEAD.size : -_CRC.size]
+    return Entry(known, version, incarnation, n, clock_ms, seen, chain, body)
