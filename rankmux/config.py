@@ -24,6 +24,7 @@ __all__ = ["Config", "Setting", "load", "settings"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
+_PING_MS = 10_000
 _FILE_MAX_BYTES = 1 << 20
 
 
@@ -173,7 +174,7 @@ class Config:
     send_buffer_bytes: int = _setting(
         256 * 1024, "SO_SNDBUF: the kernel's send buffer of each member", 4096, 1 << 30
     )
-    ping_ms: int = _setting(10_000, "silence after which a member is pinged", 10, 3_600_000)
+    ping_ms: int = _setting(_PING_MS, "silence after which a member is pinged", 10, 3_600_000)
     pings_missed: int = _setting(
         2, "pings in a row, with no byte received in between, after which a member is lost", 1, 1000
     )
@@ -268,9 +269,10 @@ class Config:
             least = 1.25 * self.cluster_fence_s
             expected = f"expected at least {least:g}, 1.25 times cluster_fence_s"
             raise ConfigError("cluster_down_s", self.cluster_down_s, expected)
-        silence_ms = (self.pings_missed + 1) * self.ping_ms
-        if silence_ms > self.cluster_down_s * 1000:
-            most = int(self.cluster_down_s * 1000 / (self.pings_missed + 1))
+        most = int(self.cluster_down_s * 1000 / (self.pings_missed + 1))
+        if self.ping_ms == _PING_MS:
+            object.__setattr__(self, "ping_ms", min(_PING_MS, most))
+        if self.ping_ms > most:
             expected = (
                 f"expected at most {most} in a cluster: a member that is cut off with its server must have given up "
                 f"within cluster_down_s ({self.cluster_down_s:g})"

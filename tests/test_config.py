@@ -198,8 +198,8 @@ def test_an_unknown_key_suggests_a_similar_one(tmp_path):
         load({}, {}, str(path))
     assert (caught.value.key, caught.value.value) == ("sets", 5)
     assert str(caught.value) == 'unknown setting "sets"; did you mean "seats"?'
-    path.write_text("colour = 5\n")
-    with pytest.raises(UnknownSetting, match='unknown setting "colour"; --print-config lists all of them'):
+    path.write_text("zzz = 5\n")
+    with pytest.raises(UnknownSetting, match='unknown setting "zzz"; --print-config lists all of them'):
         load({}, {}, str(path))
 
 

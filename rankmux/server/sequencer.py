@@ -36,6 +36,10 @@ class Sequencer(Protocol):
     @property
     def takes_input(self) -> bool: ...
 
+    @property
+    def seq(self) -> int:
+        """The last entry of a shared log that was read; 0 without one."""
+
     def begin(self, now: float) -> None:
         """A turn begins."""
 
@@ -64,6 +68,7 @@ class LocalSequencer:
     shared = False
     is_up = True
     takes_input = True
+    seq = 0
 
     def __init__(self, instance: int) -> None:
         self.instance = instance

@@ -154,6 +154,11 @@ class Server:
         return self._sequencer.instance
 
     @property
+    def log_seq(self) -> int:
+        """The last entry of the cluster's log that this server has read; 0 without a cluster."""
+        return self._sequencer.seq
+
+    @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on, the real port where 0 was asked for; a Unix socket's path and 0."""
         return self._listener.address

@@ -14,13 +14,13 @@ from rankmux.wire import Command, Execute, Members, Rank, Who
 from ..support.embedded import embedded, to_all
 
 
-class Shared:
+class Shared(LocalSequencer):
     """Adds the `joins` and `departures` that other servers would have put into the order, with the next turn."""
 
     joins: ClassVar[list[Join]] = []
     departures: ClassVar[list[Departure]] = []
 
-    def order(self, turn: Turn) -> Iterable[Turn]:
+    def order(self, turn: Turn, now: float) -> Iterable[Turn]:
         turn.entry.joins += self.joins
         turn.entry.departures += self.departures
         self.joins.clear()
@@ -30,7 +30,7 @@ class Shared:
 
 def test_alone_a_turn_is_its_own_order() -> None:
     turn = mock.sentinel.turn
-    assert list(LocalSequencer().order(turn)) == [turn]
+    assert list(LocalSequencer(7).order(turn, 0.0)) == [turn]
 
 
 def test_a_member_elsewhere_has_a_rank_and_no_connection() -> None:

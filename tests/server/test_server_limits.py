@@ -61,6 +61,9 @@ NO_LIMIT = {
     "port": "a number that names something",
     "first_ticket": "a number that names something",
     "user_timeout_s": "the kernel judges; see the last test",
+    "cluster_replicas": "for NATS",
+    "cluster_fence_s": "of a cluster; see tests/core/cluster/test_lease.py",
+    "cluster_down_s": "of a cluster; see tests/core/cluster/test_lease.py",
 }
 
 

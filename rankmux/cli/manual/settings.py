@@ -107,6 +107,24 @@ WHY: dict[str, dict[str, str]] = {
         "first_ticket": "Tickets serve as fencing tokens, so they must keep growing over restarts. Set it in tests, or"
         " where the clock may have gone back.",
     },
+    "Cluster": {
+        "cluster": "Several servers with one room: fan-out is divided among them, and the line outlives any of them."
+        " Needs `rankmux[cluster]` and NATS servers with JetStream. Empty by default: one server alone depends on"
+        " nothing.",
+        "room": "Servers with the same name and the same NATS account share one room.",
+        "server_name": "Shown beside each member, and in the log. Two servers with one name work, but nobody can tell"
+        " them apart.",
+        "cluster_replicas": "Of three copies, one may be lost without a gap in service, of five two. One copy is for"
+        " trying it out: when its disk is lost, so is the room.",
+        "cluster_creds": "A file rather than a flag, because everyone on the machine can read command lines.",
+        "cluster_tls_ca": "For NATS servers with certificates of a CA of your own.",
+        "cluster_tls_cert": "For NATS servers that require client certificates.",
+        "cluster_tls_key": "For certificate and key in two files.",
+        "cluster_fence_s": "An election among NATS servers takes 4 to 9 seconds; this sits them out. A server that"
+        " cannot write for longer drops its members, which return elsewhere.",
+        "cluster_down_s": "Longer than `cluster_fence_s`, so that a server has stopped acting before its members are"
+        " taken out. Also bounds `ping_ms` times (`pings_missed` + 1), whose default is lowered to fit.",
+    },
     "Closing and shutdown": {
         "drain_s": "The last frames should arrive, but a departing client must not hold a descriptor for long.",
         "shutdown_drain_s": "Queued data should arrive before a restart. A service manager must wait longer than"

@@ -118,6 +118,7 @@ class Fold:
         self.holders: dict[int, tuple[Peer, int]] = {}
         # Of the turn that is being applied: the writer, and the serials by the handles of the joins.
         self._joining: tuple[Peer, dict[int, int]] | None = None
+        self.seq = self.chain = 0
         self.resume(0, 0)
 
     def not_told(self, incarnation: int, slow: Container[int]) -> Container[int]:

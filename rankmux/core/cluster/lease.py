@@ -1,4 +1,4 @@
-"""Who is up: a lease that each server has by what it writes into the log. Two rules, no votes, no other channel.
+"""The lease that each server has by what it writes into the log. Two rules, no votes, no other channel.
 
 A server whose last entry that counted was sent more than `fence_s` ago acts for nobody any more. A server of which
 nothing was read for `down_s` may be declared dead, with the number of its last entry, and is if that is still its last.

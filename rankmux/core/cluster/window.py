@@ -1,4 +1,4 @@
-"""What a server has written and not read back yet: kept to be sent again, in order, until the log has all of it."""
+"""The window: a server's entries that have not been read back, kept to be sent again, in order, until they are."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ..connections.registry import Connections
 from ..sockets.listener import Listener
 from .stats import BOUNDS_S, RoomEvent, Stats
 
-__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Row", "ServerStatus"]
+__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Place", "Row", "ServerStatus"]
 
 COUNT_MAX = 1000
 """The maximum number of members in one answer."""

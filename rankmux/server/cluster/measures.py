@@ -1,4 +1,4 @@
-"""What an operator watches of a server's place in a room that several servers share."""
+"""Measures of a server's place in a room that several servers share, for those who watch it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ class Measures:
     """Counters since the start, and times in seconds.
 
     `entries`      read, by what became of them
-    `resent`       own entries that were sent again
     `window_full`  turns in which nothing could be written, since too much was under way
     `fences`       times that all members were dropped
     `snapshot_at`  when this server wrote its last snapshot, 0 before
@@ -23,7 +22,6 @@ class Measures:
     """
 
     entries: Counter[Ruling] = field(default_factory=Counter)
-    resent: int = 0
     window_full: int = 0
     fences: int = 0
     snapshot_at: float = 0.0

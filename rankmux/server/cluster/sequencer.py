@@ -13,20 +13,18 @@ from enum import Enum
 
 from ...config import Config
 from ...core.cluster import snapshot
-from ...core.cluster.entries import Down, Entry, Genesis, Kind, Up, pack_version
+from ...core.cluster.entries import Down, Entry, Kind, Up, pack_version
 from ...core.cluster.fold import Fold, Reading, Ruling
 from ...core.cluster.lease import TICK_S, Lease
-from ...core.cluster.window import Window, Written
 from ...core.room.turn import Outcome, Turn
 from ...errors import LogBroken, SnapshotError
 from ...system.json_lines import tagged
-from ..connections.closes import CloseReason
-from ..connections.connection import JOINING, Connection
 from ..connections.registry import Connections
-from ..connections.watching import YIELDS
 from .composing import compose, idle, separate
 from .log import Failed, Log, Opened, Read
 from .measures import Measures
+from .places import Places
+from .writer import Writer
 
 __all__ = ["ClusterSequencer", "Stage"]
 
@@ -74,27 +72,21 @@ class ClusterSequencer:
         self._log = log_
         self._connections = connections
         self._first_ticket = first_ticket
-        self._random = random
         self.stage = Stage.OPENING
         self.measures = Measures()
-        self._window = Window()
+        self._writer = Writer(fold, log_, random)
+        self._window = self._writer.window
+        self._places = Places(fold, connections)
         self._lease = Lease(config.cluster_fence_s, config.cluster_down_s)
+        self._idle = idle(fold.batch)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
         self._entry_max = 0
-        self._incarnation = random(63)
-        self._n = 0
-        self._offset_ms: int | None = None  # from our clock to the room's
-        self._written_at = float("-inf")
         self._leave_until = float("inf")
-        self._joining: dict[int, Connection] = {}  # whose joins are under way, by serial
-        self._yielding: dict[int, Connection] = {}  # the same for YIELDs
-        self._orphans: list[int] = []  # serials of connections that ended before they got their seats
+        self._up_seq = 0
+        self._warned_of_name = False
         self._snapshot_seq = 0
         self._snapshot_bytes = 0
-        self._warned_of_name = False
-        self._up_seq = 0
-        self._idle = idle(fold.batch)
 
     # What the turn asks.
 
@@ -147,7 +139,7 @@ class ClusterSequencer:
         """The seconds after which there is something to write, or to send again."""
         until = min(self._window.next_at(), self._lease.ends_at(), self._leave_until)
         if self.stage is not Stage.OPENING:
-            until = min(until, self._written_at + TICK_S)
+            until = min(until, self._writer.written_at + TICK_S)
         waits_since = self._window.waits_since()
         if waits_since + _STALLED_S > now:
             until = min(until, waits_since + _STALLED_S)
@@ -155,7 +147,7 @@ class ClusterSequencer:
             if self._room.has_news(self._not_told()):
                 return 0.0
             if (due_ms := self._room.next_deadline_ms()) is not None:
-                until = min(until, now + max(0, due_ms - self._clock_ms(now)) / 1000)
+                until = min(until, now + max(0, due_ms - self._writer.clock_ms(now)) / 1000)
         return max(0.0, min(until - now, self._log.patience(now)))
 
     def order(self, turn: Turn, now: float) -> Iterable[Turn]:
@@ -186,27 +178,14 @@ class ClusterSequencer:
         if self.stage is Stage.UP:
             self.stage = Stage.LEAVING
             self._leave_until = now + _BYE_S
-            self._write(Kind.BYE, b"", now)
+            self._writer.write(Kind.BYE, b"", now)
         if self.stage is not Stage.LEAVING or now >= self._leave_until:
             self.stage = Stage.GONE
         return self.stage is Stage.GONE
 
     def release(self, now: float, text: str) -> None:
         """All members of this server are told that it goes, and hold their seats no longer here."""
-        connections, ranks = self._connections, self._room.ranks
-        for ticket, conn in list(connections.seats.items()):
-            ranks.unplug(ticket)
-            with connections.guard(conn, now):
-                connections.detach(conn)
-        for conn in connections:
-            if conn.alive:
-                with connections.guard(conn, now):
-                    connections.end(conn, CloseReason.SHUTDOWN, text, now)
-        connections.departing.clear()
-        connections.under_way.clear()
-        self._joining.clear()
-        self._yielding.clear()
-        self._orphans.clear()
+        self._places.release(now, text)
 
     def close(self) -> None:
         """Close the log."""
@@ -215,45 +194,17 @@ class ClusterSequencer:
     # Writing.
 
     def _write_turn(self, turn: Turn, now: float) -> None:
-        entry, connections = turn.entry, self._connections
-        entry.clock_ms = self._clock_ms(now)
-        entry.slow = self._not_told()
+        entry, places = turn.entry, self._places
+        entry.clock_ms, entry.slow = self._writer.clock_ms(now), self._not_told()
         due = not len(self._window) and self._room.is_due(entry)
-        if not (entry or due or self._orphans or now >= self._written_at + TICK_S):
+        if not (entry or due or places.orphans or now >= self._writer.written_at + TICK_S):
             return
-        for ticket, _ in entry.yields:
-            yields = connections.seats[ticket]
-            self._yielding[yields.serial] = yields
-            connections.watching.pause(yields, YIELDS)
-        bodies = compose(turn, self._orphans, connections, self._room.ranks, self._entry_max)
-        self._orphans.clear()
-        for body in bodies:
-            self._write(Kind.TURN, body, now)
-        for join in entry.joins:
-            if (conn := connections.at(join.handle)) is not None:
-                self._joining[conn.serial] = conn
-        for gone in entry.departures:
-            connections.depart(gone.ticket)
-        for ticket in entry.absences:
-            connections.depart(ticket)
-
-    def _write(self, kind: Kind, body: bytes, now: float) -> None:
-        fold = self._fold
-        self._n += 1
-        entry = Entry(
-            kind, fold.version, self._incarnation, self._n, self._clock_ms(now), fold.seq, fold.chain, body
-        )
-        data = entry.pack()
-        self._written_at = now
-        self._window.add(Written(self._n, data, now))
-        self._log.append(data)
-
-    def _clock_ms(self, now: float) -> int:
-        """The room's time now, as we propose it: it goes on where the room's clock has been read."""
-        return int(now * 1000) + (self._offset_ms or 0)
+        for body in compose(turn, places.orphans, self._connections, self._room.ranks, self._entry_max):
+            self._writer.write(Kind.TURN, body, now)
+        places.written(turn)
 
     def _not_told(self) -> Container[int]:
-        return self._fold.not_told(self._incarnation, self._connections.outbox.over)
+        return self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
 
     def _answer(self, turn: Turn, now: float) -> Iterator[Turn]:
         """What only this server answers: now, or behind the entry that was written last."""
@@ -275,36 +226,29 @@ class ClusterSequencer:
         if self.stage is Stage.RISING:
             self._rise(now)
         if self.stage is Stage.UP and not self._window.full:
-            for incarnation in self._lease.silent(fold.up, self._incarnation, now):
+            for incarnation in self._lease.silent(fold.up, self._writer.incarnation, now):
                 name = fold.up[incarnation].name
                 log.warning("server %s is silent: taken for dead", name, extra=tagged("down", server=name))
-                self._write(Kind.DOWN, Down(incarnation, fold.up[incarnation].n).pack(), now)
-            if self._incarnation == min(fold.up):
+                self._writer.write(Kind.DOWN, Down(incarnation, fold.up[incarnation].n).pack(), now)
+            if self._writer.incarnation == min(fold.up):
                 self._lead_room(now)
-        for data in self._window.again(now):
-            self.measures.resent += 1
-            self._log.append(data)
+        self._writer.send_again(now)
         self.measures.window_full += self._window.full
 
     def _rise(self, now: float) -> None:
         """Begin the room if it has not begun, and write UP once."""
         if self._fold.genesis is None:
-            if now >= self._written_at + _WAIT_S:
-                self._written_at = now
-                genesis = Genesis(self._random(64), self._first_ticket, self._fold.rules)
-                entry = Entry(
-                    Kind.GENESIS, 1, self._incarnation, 0, self._clock_ms(now), 0, 0, genesis.pack()
-                )
-                self._log.append(entry.pack(), first=True)
-        elif not self._n:
-            self._write(Kind.UP, Up(self._fold.spoken, self._config.server_name).pack(), now)
+            if now >= self._writer.written_at + _WAIT_S:
+                self._writer.write_genesis(self._first_ticket, now)
+        elif not self._writer.n:
+            self._writer.write(Kind.UP, Up(self._fold.spoken, self._config.server_name).pack(), now)
 
     def _lead_room(self, now: float) -> None:
         """What one server does for all: the one that has the smallest incarnation."""
         fold = self._fold
         spoken = min(peer.spoken for peer in fold.up.values())
         if spoken > fold.version and not len(self._window):
-            self._write(Kind.VERSION, pack_version(spoken), now)
+            self._writer.write(Kind.VERSION, pack_version(spoken), now)
         if fold.seq - self._snapshot_seq >= _SNAPSHOT_ENTRIES or self._snapshot_bytes >= _SNAPSHOT_BYTES:
             self._snapshot_seq, self._snapshot_bytes = fold.seq, 0
             self.measures.snapshot_at = now
@@ -335,8 +279,7 @@ class ClusterSequencer:
             self._load(opened, now)
         if self.stage is Stage.OPENING or (self.stage is Stage.RISING and opened.last > fold.seq):
             self.stage = Stage.READING
-        for data in self._window.all_again(now):
-            self._log.append(data)
+        self._writer.send_all_again(now)
 
     def _load(self, opened: Opened, now: float) -> None:
         if self.stage is Stage.UP:
@@ -353,7 +296,7 @@ class ClusterSequencer:
                 f"the snapshot of entry {opened.snapshot_seq} is that of entry {self._fold.seq}: it is another room's"
             )
         self._snapshot_seq = self._fold.seq
-        self._follow_clock(now)
+        self._writer.follow_clock(now)
 
     def _read(self, seq: int, data: bytes, now: float) -> Iterator[Turn]:
         reading = self._fold.read(seq, data)
@@ -362,23 +305,21 @@ class ClusterSequencer:
         incarnation = reading.entry.incarnation
         if reading.ruling is Ruling.TAKEN:
             self._lease.heard(incarnation, now)
-        if incarnation == self._incarnation:
+        if incarnation == self._writer.incarnation:
             yield from self._read_own(reading, now)
         elif reading.turn is not None:
-            if self._incarnation not in self._fold.up and self.stage is Stage.UP:
+            if self._writer.incarnation not in self._fold.up and self.stage is Stage.UP:
                 self._fence(now, "the other servers have taken this one for dead")
-            yield self._watched(reading.turn)
+            yield self._places.watch(reading.turn)
         if reading.ruling is Ruling.TAKEN:
-            self._follow_clock(now)
+            self._writer.follow_clock(now)
             self._check_name(reading.entry)
 
     def _read_own(self, reading: Reading, now: float) -> Iterator[Turn]:
         """An entry of ours. `reading.entry` counts for the lease from when it was first sent."""
         entry, turn = reading.entry, reading.turn
         if reading.ruling is Ruling.GAP:
-            for data in self._window.again(now, gap=True):
-                self.measures.resent += 1
-                self._log.append(data)
+            self._writer.send_again(now, gap=True)
         if reading.ruling is Ruling.VOID and entry.kind is Kind.UP:
             raise LogBroken(
                 f"the servers of the room speak version {self._fold.version}, this one up to {self._fold.spoken}: "
@@ -397,27 +338,11 @@ class ClusterSequencer:
             if local is not None:
                 yield Turn(self._idle, local.queries, local.pings)
             return
-        for join, serial in zip(turn.entry.joins, reading.joins, strict=True):
-            conn = self._joining.pop(serial, None)
-            if conn is not None and conn.state is JOINING:
-                self._fold.connect(join.handle, conn.fd)
-                join.handle = conn.fd
-            else:
-                self._orphans.append(serial)
+        self._places.connect(turn, reading)
         if local is not None:
             turn.queries, turn.pings = local.queries, local.pings
-        yield self._watched(turn)
-        for serial in reading.yields:
-            if (conn := self._yielding.pop(serial, None)) is not None:
-                self._connections.watching.resume(conn, YIELDS)
-
-    def _watched(self, turn: Turn) -> Turn:
-        connections = self._connections
-        joining = (connections.at(join.handle) for join in turn.entry.joins)
-        turn.watched = bool(connections.watchers) or any(
-            conn is not None and conn.watches for conn in joining
-        )
-        return turn
+        yield self._places.watch(turn)
+        self._places.go_on(reading)
 
     def _came_up(self) -> None:
         self.stage = Stage.UP
@@ -427,16 +352,15 @@ class ClusterSequencer:
             "up in room %s with %s", self._config.room, ", ".join(names), extra=tagged("up", servers=names)
         )
 
-    def _follow_clock(self, now: float) -> None:
-        """The room's clock is ours, moved by as much as it has ever been ahead of it."""
-        offset_ms = self._room.clock_ms - int(now * 1000)
-        self._offset_ms = offset_ms if self._offset_ms is None else max(self._offset_ms, offset_ms)
-
     def _check_name(self, entry: Entry) -> None:
         """Another server that goes on under our name, having read that we are up."""
         name = self._config.server_name
         peer = self._fold.up.get(entry.incarnation)
-        if self._warned_of_name or self.stage is not Stage.UP or entry.incarnation == self._incarnation:
+        if (
+            self._warned_of_name
+            or self.stage is not Stage.UP
+            or entry.incarnation == self._writer.incarnation
+        ):
             return
         if peer is not None and peer.name == name and entry.seen >= self._up_seq:
             self._warned_of_name = True
@@ -448,7 +372,6 @@ class ClusterSequencer:
         log.error("all members of this server are dropped: %s", why, extra=tagged("fenced", why=why))
         self.measures.fences += 1
         self.release(now, "this server has lost its place in the room: use another one")
-        self._window.clear()
+        self._writer.begin_anew()
         self._lease.begin(now)
-        self._incarnation, self._n = self._random(63), 0
         self.stage = Stage.RISING if self.stage is Stage.UP else Stage.GONE
