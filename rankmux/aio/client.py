@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from os import PathLike
 from types import TracebackType
 from typing import Self
 
-from ..client.address import Address
+from ..client.address import addresses_of
 from ..client.failures import no_answer, no_listing, no_rank
 from ..client.membership import Membership, join_options
 from ..core.client.arguments import Payload, To, Token, check_options, command_arguments, payload_of
@@ -53,8 +53,10 @@ class Client(Membership):
     """A member of a room, from `async with` (or `await connect()`) to `close`.
 
     `host` and `port`, or the path `unix`, are the server's address; `ssl_context` asks for TLS, and `server_hostname`
-    is the name in its certificate where that is not `host`. `name` is shown to others. `token` may be a callable,
-    called for each connection. `timeout` (seconds) bounds connecting, and every answer of the server itself.
+    is the name in its certificate where that is not `host`. Several servers of one room are given as
+    `"a,b,c:7118"` or as a list: they are tried one after the other, from a random one on. `name` is shown to others.
+    `token` may be a callable, called for each connection. `timeout` (seconds) bounds connecting, and every answer of
+    the server itself.
 
     `handler` runs received commands, at most `parallel` at a time and started in order; without one they queue up until
     `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing. A handler is a
@@ -82,7 +84,7 @@ class Client(Membership):
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
+        host: str | Sequence[str] = "127.0.0.1",
         port: int = DEFAULT_PORT,
         *,
         name: str = "",
@@ -118,8 +120,8 @@ class Client(Membership):
             on_seat_lost=on_seat_lost,
         )
         self._handlers = Handlers(handler, parallel)
-        address = Address(host, port, unix, ssl_context, server_hostname)
-        super().__init__(join_options(address, name, token, timeout, observe, watch, keep_s, keep_file))
+        addresses = addresses_of(host, port, unix, ssl_context, server_hostname)
+        super().__init__(join_options(addresses, name, token, timeout, observe, watch, keep_s, keep_file))
         backoff = Backoff() if reconnect or keep_s is not None else None
         self._connection = ClientConnection(self._options, backoff, self._handlers)
         self._callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)

@@ -20,7 +20,7 @@ from weakref import WeakSet
 from ..client.failures import no_welcome, nothing_read, too_many_results
 from ..client.limits import GOODBYE_S
 from ..client.membership import JoinOptions
-from ..core.client.backoff import Backoff
+from ..core.client.backoff import Backoff, concerns_one_server
 from ..core.client.events import (
     ClientEvent,
     CommandAccepted,
@@ -124,12 +124,26 @@ class ClientConnection:
             raise StateError("connecting", "the client is connected")
         self._connecting, self._loop = True, asyncio.get_running_loop()
         try:
-            await self._open(self._options.session())
+            await self._open_one(self._options.session)
         except RankmuxError as error:
             self._failure = error
             raise
         finally:
             self._connecting = False
+
+    async def _open_one(self, session: Callable[[], ClientSession]) -> None:
+        """Connect to the first server of the room that takes us, or raise."""
+        addresses = self._options.addresses
+        for _ in range(1, len(addresses)):
+            try:
+                await self._open(session())
+            except RankmuxError as error:
+                if self.closed or not concerns_one_server(error):
+                    raise
+                addresses.turn()
+            else:
+                return
+        await self._open(session())
 
     async def _open(self, session: ClientSession) -> None:
         """Connect until WELCOME, or raise; takes the timeout twice at most."""
@@ -159,7 +173,7 @@ class ClientConnection:
                     return  # pointless: from now on every wait raises the failure
                 await asyncio.sleep(delay_s)
                 try:
-                    await self._open(self._new_session())
+                    await self._open_one(self._new_session)
                 except RankmuxError as error:
                     self._failure = error
         finally:
@@ -232,6 +246,7 @@ class ClientConnection:
         if link is not self.link:
             return  # it was never used; the task in `_open` sees that
         self.link = None
+        self._options.addresses.turn()
         self._left = (link.session.generation, link.inbox) if event.kept else None
         self.waiters.wake_all()
         if not self.closed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from os import PathLike
@@ -27,7 +27,7 @@ from ..core.client.session import ClientSession
 from ..core.wire.codes import DEFAULT_PORT
 from ..core.wire.frames import MemberInfo
 from ..errors import ConnectionLost, RankmuxError
-from .address import Address
+from .address import addresses_of
 from .callbacks import CallQueue, Handler
 from .engine import Engine
 from .events import Callbacks
@@ -45,8 +45,10 @@ class Client(Membership):
     """A member of a room, connected when made.
 
     `host` and `port`, or the path `unix`, are the server's address; `ssl_context` asks for TLS, and `server_hostname`
-    is the name in its certificate where that is not `host`. `name` is shown to others. `token` may be a callable,
-    called for each connection. `timeout` (seconds) bounds connecting, and every answer of the server itself.
+    is the name in its certificate where that is not `host`. Several servers of one room are given as
+    `"a,b,c:7118"` or as a list: they are tried one after the other, from a random one on. `name` is shown to others.
+    `token` may be a callable, called for each connection. `timeout` (seconds) bounds connecting, and every answer of
+    the server itself.
 
     `handler` runs received commands, one at a time and in order, in any thread that waits in this client; without one
     they queue up until `serve` is called (16,384 of them; more are answered FAILED). `handler=reject` executes nothing.
@@ -72,7 +74,7 @@ class Client(Membership):
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
+        host: str | Sequence[str] = "127.0.0.1",
         port: int = DEFAULT_PORT,
         *,
         name: str = "",
@@ -96,8 +98,8 @@ class Client(Membership):
     ) -> None:
         callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
         check_options(host, port, timeout, handler=handler, **callbacks._asdict())
-        address = Address(host, port, unix, ssl_context, server_hostname)
-        super().__init__(join_options(address, name, token, timeout, observe, watch, keep_s, keep_file))
+        addresses = addresses_of(host, port, unix, ssl_context, server_hostname)
+        super().__init__(join_options(addresses, name, token, timeout, observe, watch, keep_s, keep_file))
         runner = Runner(handler)
         backoff = Backoff() if reconnect or keep_s is not None else None
         self._engine = Engine(self._options, backoff, lambda: runner.takes_commands)

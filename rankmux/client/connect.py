@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..core.client.backoff import concerns_one_server
 from ..core.client.events import Ended
 from ..core.client.inbox import Inbox
 from ..core.client.session import ClientSession
@@ -128,12 +129,28 @@ def joined_link(
     canceller: Canceller | None = None,
     until_s: float | None = None,
 ) -> tuple[StreamLink, Inbox]:
-    """A connection that has its WELCOME, and its inbox; takes the timeout twice at most, and ends at `until_s`.
+    """A connection that has its WELCOME, and its inbox: to the first server of the room that takes us.
 
-    Raises ConnectionLost, ServerError or ProtocolViolation. An error of the token's callable is raised as it is, but
-    with a `canceller`, which is given when a connection is restored, as ConnectionLost.
+    Takes the timeout twice at most for each of them, and ends at `until_s`. Raises ConnectionLost, ServerError or
+    ProtocolViolation. An error of the token's callable is raised as it is, but with a `canceller`, which is given when
+    a connection is restored, as ConnectionLost.
     """
+    for _ in range(1, len(options.addresses)):
+        try:
+            return _joined_to_one(options, clock, canceller, until_s)
+        except RankmuxError as error:
+            if not concerns_one_server(error) or (canceller is not None and canceller.cancelled()):
+                raise
+            options.addresses.turn()
+    return _joined_to_one(options, clock, canceller, until_s)
 
+
+def _joined_to_one(
+    options: JoinOptions,
+    clock: Callable[[], float],
+    canceller: Canceller | None,
+    until_s: float | None,
+) -> tuple[StreamLink, Inbox]:
     def time_left_s() -> float:
         return options.timeout_s if until_s is None else max(0.0, min(options.timeout_s, until_s - clock()))
 

@@ -124,6 +124,7 @@ class KeptConnection:
         link.close()
         self.link, self._generation = None, link.session.generation
         self._failure = ended.error or client_closed()
+        self._options.addresses.turn()
         self._plan_retry()
         if not self.closed and not ended.kept:
             self.changes.append(self._failure)

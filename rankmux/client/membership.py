@@ -18,7 +18,7 @@ from ..core.client.seat import ClientSeat
 from ..core.client.session import ClientSession, ClientState
 from ..core.wire.frames import Baton
 from ..errors import StateError
-from .address import Address
+from .address import Address, Addresses
 from .keep_file import KeepFile, new_secret
 
 __all__ = ["JoinOptions", "Membership", "join_options"]
@@ -30,7 +30,7 @@ _NO_SEAT = ClientSeat()
 class JoinOptions:
     """The options of each connection a client makes. Raises ArgumentError where the server would not take `name`."""
 
-    address: Address
+    addresses: Addresses
     name: str
     token: Token
     timeout_s: float
@@ -41,6 +41,11 @@ class JoinOptions:
 
     def __post_init__(self) -> None:
         ClientSession(self.name)
+
+    @property
+    def address(self) -> Address:
+        """The address that is tried next, or connected to."""
+        return self.addresses.current
 
     def session(self) -> ClientSession:
         """A session for a new connection; a callable token is called now, and its errors are raised."""
@@ -54,7 +59,7 @@ class JoinOptions:
 
 
 def join_options(
-    address: Address,
+    addresses: Addresses,
     name: str,
     token: Token,
     timeout_s: float,
@@ -64,14 +69,14 @@ def join_options(
     keep_file: str | PathLike[str] | None,
 ) -> JoinOptions:
     """The options, checked; locks the file of the seat. Raises ArgumentError."""
-    plain = JoinOptions(address, name, token, timeout_s, observe, watch)
+    plain = JoinOptions(addresses, name, token, timeout_s, observe, watch)
     check_keep(keep_s, observe, keep_file)
     if keep_s is None:
         return plain
     file = None if keep_file is None else KeepFile(keep_file)
     secret = new_secret() if file is None else file.secret
     kept = KeptSeat(math.ceil(keep_s * 1000), secret, time.monotonic)
-    return JoinOptions(address, name, token, timeout_s, observe, watch, kept, file)
+    return JoinOptions(addresses, name, token, timeout_s, observe, watch, kept, file)
 
 
 class Membership(ABC):

@@ -43,6 +43,7 @@ ERRORS = {
     "ProtocolViolation": (1, "a frame of no bytes"),
     "RankmuxError": ("any",),
     "RemoteError": ("remote",),
+    "LogBroken": ("entry 7 of the log is damaged",),
     "ResultsLost": ("the server closed the connection",),
     "ServerError": (8, "the server is going away"),
     "SnapshotError": ("it ends too soon",),

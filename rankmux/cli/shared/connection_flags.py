@@ -6,7 +6,7 @@ import argparse
 import os
 
 from ...core.wire.limits import DEFAULT_PORT, NAME_MAX_BYTES
-from ...errors import ConfigError
+from ...errors import ArgumentError, ConfigError
 from ...variables import value_of
 from .flags import seconds
 
@@ -27,7 +27,8 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     group.add_argument(
         "--host",
         default=value_of(os.environ, "RANKMUX_HOST") or "127.0.0.1",
-        help="the server's address (default: %(default)s; or RANKMUX_HOST)",
+        help="the server's address; those of a cluster with commas between them, each with :PORT if it has one of "
+        "its own (default: %(default)s; or RANKMUX_HOST)",
     )
     group.add_argument(
         "--port",
@@ -90,7 +91,7 @@ def _timeout(text: str) -> float:
 
 def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for `rankmux.Client` and `rankmux.aio.Client`, without a timeout. Raises ConfigError."""
-    from ...hosts import bare_host
+    from ...client.address import addresses_of
 
     if isinstance(arguments.port, _Variable):
         raise ConfigError("RANKMUX_PORT", str(arguments.port), "expected a port from 1 to 65535")
@@ -101,8 +102,12 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("--tls-name", arguments.tls_name, "it needs --tls or --tls-ca beside it")
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
+    try:
+        addresses_of(arguments.host, arguments.port)
+    except ArgumentError as error:
+        raise ConfigError("--host", error.value, error.expected) from None
     return {
-        "host": bare_host("--host", arguments.host),
+        "host": arguments.host,
         "port": arguments.port,
         "unix": arguments.unix,
         "ssl_context": context,

@@ -6,7 +6,7 @@ Shared by the drivers and the command line. A wrong one raises ArgumentError, be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ...errors import ArgumentError
@@ -103,10 +103,12 @@ def token_of(token: Token) -> bytes:
     return _encoded("token", token) if isinstance(token, str) else token
 
 
-def check_options(host: str, port: int, timeout_s: float, **functions: object) -> None:
+def check_options(host: str | Sequence[str], port: int, timeout_s: float, **functions: object) -> None:
     """Check the arguments of a client's constructor; `functions` may be None. Raises ArgumentError."""
-    if not isinstance(host, str):
-        raise ArgumentError("host", host, "expected a name or an address")
+    if not isinstance(host, str) and not (
+        isinstance(host, Sequence) and all(isinstance(one, str) for one in host)
+    ):
+        raise ArgumentError("host", host, "expected a name or an address, or several")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise ArgumentError("port", port, "expected a number from 1 to 65535")
     _check_seconds(timeout_s)

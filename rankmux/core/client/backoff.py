@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ...errors import AuthError, ConnectionLost, RankmuxError, ServerError
 from ..wire.codes import ErrorCode
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "concerns_one_server"]
 
 _FIRST_BOUND_S = 0.1
 _LAST_BOUND_S = 5.0
@@ -26,6 +26,13 @@ _PERMANENT = frozenset(
         ErrorCode.TAKEN_OVER,  # two programs that take a seat from each other would never stop
     )
 )
+
+
+def concerns_one_server(error: RankmuxError) -> bool:
+    """Whether another server of the same room may take this client at once, after `error` from the first."""
+    if isinstance(error, ServerError):
+        return error.code in (ErrorCode.SHUTDOWN, ErrorCode.RESOURCE)
+    return isinstance(error, ConnectionLost)
 
 
 class Backoff:
