@@ -7,6 +7,7 @@ as the user wrote it, the value, and the values allowed.
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -257,12 +258,16 @@ class Config:
             raise ConfigError("unix", self.unix, expected)
 
     def _check_cluster(self) -> None:
-        name = self.room.replace("-", "").replace("_", "")
-        if not (name.isascii() and name.isalnum() and len(self.room) <= 64):
-            expected = "expected up to 64 letters, digits, - and _"
-            raise ConfigError("room", self.room, expected)
-        if len(self.server_name.encode()) > 255:
-            raise ConfigError("server_name", self.server_name, "expected up to 255 bytes")
+        if not _is_word(self.room) or "." in self.room:
+            raise ConfigError("room", self.room, "expected up to 64 letters, digits, - and _")
+        for url in self.cluster.split(","):
+            if not url.strip().startswith(("nats://", "tls://")):
+                expected = "expected nats://HOST:PORT or tls://HOST:PORT, several with commas between them"
+                raise ConfigError("cluster", self.cluster, expected)
+        if not self.server_name:
+            object.__setattr__(self, "server_name", platform.node() or "server")
+        if not _is_word(self.server_name):
+            raise ConfigError("server_name", self.server_name, "expected up to 64 letters, digits, - . and _")
         if self.cluster_replicas not in (1, 3, 5):
             raise ConfigError("cluster_replicas", self.cluster_replicas, "expected 1, 3 or 5")
         if self.cluster_down_s < 1.25 * self.cluster_fence_s:
@@ -285,6 +290,10 @@ class Config:
     def client_names(self) -> frozenset[str]:
         """`tls_client_names`, split."""
         return frozenset(name.strip() for name in self.tls_client_names.split(",") if name.strip())
+
+
+def _is_word(text: str) -> bool:
+    return 0 < len(text) <= 64 and text.isascii() and all(char.isalnum() or char in "-._" for char in text)
 
 
 _KINDS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}

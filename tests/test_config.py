@@ -22,7 +22,7 @@ def other(setting: Setting) -> object:
     if setting.kind is bool:
         return not setting.default
     if setting.kind is str:
-        return "elsewhere"
+        return "nats://elsewhere:4222" if setting.name == "cluster" else "elsewhere"
     assert isinstance(setting.default, int | float)
     more = setting.kind(setting.default + 1)
     return more if setting.high is None or more <= setting.high else setting.kind(setting.default - 1)

@@ -46,6 +46,8 @@ class Admission:
             if (lost := connections.seats.get(ticket)) is not None:
                 reasons[ticket] = lost.why
                 connections.detach(lost)
+            elif server := self._sequencer.server_of(ticket):
+                reasons[ticket] = f"lost at server {server}"
         for joined in outcome.joined:
             if joined.returned and (old := connections.seats.get(joined.ticket)) is not None:
                 taken[joined.handle] = old.address
@@ -63,6 +65,8 @@ class Admission:
         for gone in outcome.departed:
             if (conn := connections.seats.get(gone.ticket)) is not None and conn.alive:
                 connections.end(conn, CloseReason.KICKED, "the operator has thrown you out", now)
+            elif server := self._sequencer.server_of(gone.ticket):
+                reasons[gone.ticket] = f"{gone.cause.name.lower()} at server {server}"
         return reasons | connections.unseat([gone.ticket for gone in outcome.departed]), taken
 
     def _take_over(self, conn: Connection, now: float) -> None:

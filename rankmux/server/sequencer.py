@@ -40,6 +40,9 @@ class Sequencer(Protocol):
     def seq(self) -> int:
         """The last entry of a shared log that was read; 0 without one."""
 
+    def server_of(self, ticket: int) -> str:
+        """The name of the server that has the connection of that member; empty if it is this one, or none."""
+
     def begin(self, now: float) -> None:
         """A turn begins."""
 
@@ -72,6 +75,10 @@ class LocalSequencer:
 
     def __init__(self, instance: int) -> None:
         self.instance = instance
+
+    def server_of(self, ticket: int) -> str:  # noqa: ARG002
+        """There is one server."""
+        return ""
 
     def begin(self, now: float) -> None:
         """Nobody else has a say."""

@@ -19,7 +19,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from ..._twin import TWIN
+from ...core.cluster.fold import Ruling
 from ...core.wire.codes import RefusedCode
+from ..cluster.sequencer import ClusterSequencer
 from ..connections.closes import CloseReason
 from .stats import BOUNDS_S, Histogram
 from .status import ServerStatus
@@ -53,6 +55,8 @@ class _StatusCollector(Collector):
         yield from self._room()
         yield from self._flow()
         yield from self._loop()
+        if self._status.cluster is not None:
+            yield from self._shared(self._status.cluster)
 
     def _room(self) -> Iterator[Metric]:
         status, stats, connections = self._status, self._status.stats, self._status.connections
@@ -127,6 +131,40 @@ class _StatusCollector(Collector):
         yield _counter("paced_seconds", "Time paced, summed over members", stats.paced_s)
         yield _histogram("turn_seconds", "Duration of the loop's turns", stats.turns)
         yield _histogram("loop_lag_seconds", "Delay of the loop behind its deadlines", stats.lag)
+
+    def _shared(self, cluster: ClusterSequencer) -> Iterator[Metric]:
+        measures, now = cluster.measures, self._status.clock()
+        yield _gauge("cluster_servers", "Servers that are up in the room", len(cluster.servers))
+        yield _gauge("cluster_log_seq", "Last entry of the log that this server has read", cluster.seq)
+        yield _gauge("cluster_behind", "Entries known to be in the log and not read yet", cluster.behind)
+        yield _gauge("cluster_under_way", "Own entries written and not read back yet", cluster.under_way)
+        yield _gauge(
+            "cluster_waiting_seconds",
+            "Age of the oldest own entry that has not been read back",
+            cluster.waits_s(now),
+        )
+        yield _gauge(
+            "cluster_read_back_seconds",
+            "Longest time from writing an entry to reading it back since the last scrape",
+            measures.take_longest(),
+        )
+        entries = CounterMetricFamily(
+            "rankmux_cluster_entries", "Entries read, by what became of them", labels=("ruling",)
+        )
+        for ruling in Ruling:
+            entries.add_metric((ruling.value,), measures.entries[ruling])
+        yield entries
+        yield _counter("cluster_resent", "Own entries that were sent again", cluster.resent)
+        yield _counter(
+            "cluster_window_full", "Turns in which nothing more could be written", measures.window_full
+        )
+        yield _counter(
+            "cluster_fences", "Times that all members were dropped for want of the log", measures.fences
+        )
+        yield _counter(
+            "cluster_courier_restarts", "Restarts of the process that talks to NATS", cluster.log_restarts
+        )
+        yield _gauge("cluster_snapshot_seq", "Entry that the last known snapshot is of", cluster.snapshot_seq)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ...config import Config
 from ...core.room.room import Room
+from ..cluster.sequencer import ClusterSequencer
 from ..connections.closes import CloseReason
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
@@ -55,6 +56,7 @@ class ServerStatus:
     ) -> None:
         self.config = config
         self.place = place
+        self.cluster = place if isinstance(place, ClusterSequencer) else None
         self.room = room
         self.connections = connections
         self.listener = listener
@@ -99,6 +101,8 @@ class ServerStatus:
         return {
             "at": now,
             "instance": f"{self.instance:016x}",
+            "server": "" if self.cluster is None else self.config.server_name,
+            "servers": [] if self.cluster is None else sorted(self.cluster.servers.values()),
             "version": self.version,
             "ready": self.ready,
             "where": self.listener.where,

@@ -49,9 +49,16 @@ def separate(turn: Turn, entry: Entry, *, waits: bool, stalled: bool) -> tuple[T
 
 
 def compose(
-    turn: Turn, orphans: Sequence[int], connections: Connections, ranks: Ranks, entry_max: int
+    turn: Turn,
+    orphans: Sequence[int],
+    connections: Connections,
+    ranks: Ranks,
+    entry_max: int,
+    server: str,
 ) -> list[bytes]:
     """The bodies of one or more entries that say what `turn` gathered, each with room for its head.
+
+    The addresses of newcomers say at which `server` they are.
 
     `orphans` are the serials of connections that ended before they got the seats that they have by now.
     """
@@ -96,6 +103,7 @@ def compose(
         size = _JOIN_BYTES + 4 * (len(join.name) + len(join.address) + len(join.identity)) + len(join.secret)
         conn = connections.at(join.handle)
         if conn is not None:
+            join.address = f"{join.address}@{server}"
             body(size).joins.append((conn.serial, join))
     body(0).judge = entry.judge
     return [one.pack() for one in bodies]

@@ -44,7 +44,9 @@ LogEvent = Opened | Read | Failed
 
 
 class Log(Protocol):
-    """No method waits; times are seconds of the server's clock."""
+    """No method waits; times are seconds of the server's clock. `restarts`: how often it had to be started again."""
+
+    restarts: int
 
     def open(self, applied: int, now: float) -> None:
         """Read everything behind the sequence number `applied`; 0: from the newest snapshot on, if there is one."""

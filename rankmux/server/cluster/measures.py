@@ -17,15 +17,11 @@ class Measures:
     `entries`      read, by what became of them
     `window_full`  turns in which nothing could be written, since too much was under way
     `fences`       times that all members were dropped
-    `snapshot_at`  when this server wrote its last snapshot, 0 before
-    `took_s`       from writing an entry to reading it back: of the last one; `took_max_s` since the last look
     """
 
     entries: Counter[Ruling] = field(default_factory=Counter)
     window_full: int = 0
     fences: int = 0
-    snapshot_at: float = 0.0
-    took_s: float = 0.0
     took_max_s: float = 0.0
 
     def read(self, ruling: Ruling) -> None:
@@ -33,6 +29,10 @@ class Measures:
         self.entries[ruling] += 1
 
     def took(self, seconds: float) -> None:
-        """An own entry was read back."""
-        self.took_s = seconds
+        """An own entry was read back, that long after it was written."""
         self.took_max_s = max(self.took_max_s, seconds)
+
+    def take_longest(self) -> float:
+        """The longest of these times since the last call."""
+        longest, self.took_max_s = self.took_max_s, 0.0
+        return longest

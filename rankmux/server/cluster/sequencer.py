@@ -85,7 +85,7 @@ class ClusterSequencer:
         self._leave_until = float("inf")
         self._up_seq = 0
         self._warned_of_name = False
-        self._snapshot_seq = 0
+        self.snapshot_seq = 0
         self._snapshot_bytes = 0
 
     # What the turn asks.
@@ -116,14 +116,35 @@ class ClusterSequencer:
         return max(0, self._last - self._fold.seq)
 
     @property
+    def under_way(self) -> int:
+        """How many own entries have not been read back."""
+        return len(self._window)
+
+    def waits_s(self, now: float) -> float:
+        """How long the oldest of them has been under way, in seconds."""
+        return max(0.0, now - self._window.waits_since())
+
+    @property
+    def resent(self) -> int:
+        """How many own entries were sent again."""
+        return self._writer.resent
+
+    @property
+    def log_restarts(self) -> int:
+        """How often what carries the log had to be started again."""
+        return self._log.restarts
+
+    @property
     def servers(self) -> dict[int, str]:
         """The names of the servers that are up, by incarnation."""
         return {incarnation: peer.name for incarnation, peer in self._fold.up.items()}
 
     def server_of(self, ticket: int) -> str:
-        """The name of the server that has the connection of that member; empty for an absent one."""
+        """As of Sequencer."""
         holder = self._fold.holders.get(ticket)
-        return holder[0].name if holder is not None else ""
+        if holder is None or ticket in self._connections.seats:
+            return ""
+        return holder[0].name
 
     def open(self, now: float) -> None:
         """Begin to read."""
@@ -199,7 +220,9 @@ class ClusterSequencer:
         due = not len(self._window) and self._room.is_due(entry)
         if not (entry or due or places.orphans or now >= self._writer.written_at + TICK_S):
             return
-        for body in compose(turn, places.orphans, self._connections, self._room.ranks, self._entry_max):
+        name = self._config.server_name
+        ranks = self._room.ranks
+        for body in compose(turn, places.orphans, self._connections, ranks, self._entry_max, name):
             self._writer.write(Kind.TURN, body, now)
         places.written(turn)
 
@@ -249,9 +272,8 @@ class ClusterSequencer:
         spoken = min(peer.spoken for peer in fold.up.values())
         if spoken > fold.version and not len(self._window):
             self._writer.write(Kind.VERSION, pack_version(spoken), now)
-        if fold.seq - self._snapshot_seq >= _SNAPSHOT_ENTRIES or self._snapshot_bytes >= _SNAPSHOT_BYTES:
-            self._snapshot_seq, self._snapshot_bytes = fold.seq, 0
-            self.measures.snapshot_at = now
+        if fold.seq - self.snapshot_seq >= _SNAPSHOT_ENTRIES or self._snapshot_bytes >= _SNAPSHOT_BYTES:
+            self.snapshot_seq, self._snapshot_bytes = fold.seq, 0
             self._log.store(fold.seq, snapshot.dump(fold))
 
     # Reading.
@@ -295,7 +317,7 @@ class ClusterSequencer:
             raise LogBroken(
                 f"the snapshot of entry {opened.snapshot_seq} is that of entry {self._fold.seq}: it is another room's"
             )
-        self._snapshot_seq = self._fold.seq
+        self.snapshot_seq = self._fold.seq
         self._writer.follow_clock(now)
 
     def _read(self, seq: int, data: bytes, now: float) -> Iterator[Turn]:

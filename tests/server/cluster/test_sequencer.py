@@ -1,0 +1,462 @@
+"""Servers that share a room over a log in memory: with all that a member sees, and what becomes of it in bad times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rankmux.codes import Cause, CommandFlag, ErrorCode, RefusedCode, Status, Target
+from rankmux.core.wire.frames import Keep
+from rankmux.errors import LogBroken
+from rankmux.server.cluster.sequencer import ClusterSequencer, Stage
+from rankmux.wire import (
+    Accepted,
+    Command,
+    Done,
+    ErrorFrame,
+    Execute,
+    Leave,
+    Members,
+    Ping,
+    Pong,
+    Rank,
+    Refused,
+    Result,
+    Routed,
+    Welcome,
+    Who,
+    Yield,
+    Yielded,
+)
+
+from ...support.memory_log import Client, Cluster, cluster
+
+SECRET = b"a secret of some length"
+KEEP = Keep(30_000, 0, SECRET)
+TO_ALL = Command(1, Target.ALL, 0, 0, 0, b"to all")
+
+
+def sequencer(made: Cluster, at: int) -> ClusterSequencer:
+    found = made.servers[at]._sequencer
+    assert isinstance(found, ClusterSequencer)
+    return found
+
+
+def kinds(client: Client) -> list[str]:
+    return [type(frame).__name__ for frame in client.news()]
+
+
+# One room.
+
+
+def test_members_of_two_servers_are_in_one_line() -> None:
+    with cluster(2) as made:
+        a, first = made.joined(0, "a")
+        _, second = made.joined(1, "b")
+        _, third = made.joined(0, "c")
+        assert [(w.ticket, w.rank, w.members) for w in (first, second, third)] == [
+            (1, 0, 1),
+            (2, 1, 2),
+            (3, 2, 3),
+        ]
+        assert first.instance == second.instance != 0
+        a.send(Who(1, 0, 10))
+        made.turn()
+        (listed,) = a.news()
+        assert isinstance(listed, Members)
+        places = {member.name: member.address.partition("@")[2] for member in listed.members}
+        assert places == {"a": "s1", "b": "s2", "c": "s1"}
+        made.agree()
+
+
+def test_a_command_and_its_results_cross_servers() -> None:
+    with cluster(3) as made:
+        a, b, c = made.join(0, "a"), made.join(1, "b"), made.join(2, "c")
+        for client in (a, b, c):
+            client.news()
+        a.send(Command(7, Target.ALL, 0, CommandFlag.RESULTS, 0, b"run"), Who(8, 0, 1))
+        made.turn()
+        accepted, listed = a.news()
+        assert isinstance(accepted, Accepted)
+        assert isinstance(listed, Members)
+        assert accepted.executors == 2
+        for client in (b, c):
+            (execute,) = client.news()
+            assert isinstance(execute, Execute)
+            assert (execute.seq, execute.payload) == (accepted.seq, b"run")
+            client.send(Result(execute.seq, Status.OK, b"done"))
+        made.turn()
+        assert [type(frame) for frame in a.news()] == [Routed, Routed, Done]
+        made.agree()
+
+
+def test_ranks_move_up_on_all_servers() -> None:
+    with cluster(2) as made:
+        a, b, c = made.join(0, "a"), made.join(1, "b"), made.join(0, "c")
+        for client in (a, b, c):
+            client.news()
+        a.send(TO_ALL, Leave())
+        made.turn()
+        assert kinds(a) == ["Accepted"]
+        assert a.ended
+        for rank, client in enumerate((b, c)):
+            execute, moved = client.news()
+            assert isinstance(execute, Execute)
+            assert isinstance(moved, Rank)
+            assert (moved.rank, moved.cause) == (rank, Cause.LEFT)
+        made.agree()
+
+
+def test_a_full_room_is_full_everywhere() -> None:
+    with cluster(2, seats=1) as made:
+        made.join(0, "a")
+        b = made.join(1, "b")
+        (error,) = b.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.FULL
+
+
+def test_what_follows_a_yield_waits_for_the_new_place() -> None:
+    with cluster(2) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        a.news(), b.news()
+        a.send(Yield(5), TO_ALL)
+        made.turn()
+        yielded, refused = a.news()
+        assert isinstance(yielded, Yielded)
+        assert yielded.rank == 1
+        assert isinstance(refused, Refused)
+        assert refused.code == RefusedCode.NO_TARGET
+        (moved,) = b.news()
+        assert isinstance(moved, Rank)
+        assert moved.rank == 0
+        b.send(TO_ALL)
+        made.turn()
+        assert kinds(a) == ["Execute"]
+
+
+def test_a_seat_is_returned_to_at_another_server() -> None:
+    with cluster(2) as made:
+        a, first = made.joined(0, "a", KEEP)
+        b = made.join(1, "b")
+        b.news()
+        a.sock.close()
+        made.turn()
+        assert b.news() == []
+        _, back = made.joined(1, "a again", KEEP)
+        assert (back.ticket, back.rank, back.returned) == (first.ticket, 0, True)
+        assert b.news() == []
+        made.agree()
+
+
+def test_a_takeover_from_another_server_ends_the_first_connection() -> None:
+    with cluster(2) as made:
+        a, first = made.joined(0, "a", KEEP)
+        b = made.join(1, "b")
+        _, back = made.joined(1, "a elsewhere", KEEP)
+        assert (back.ticket, back.returned) == (first.ticket, True)
+        (error,) = a.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.TAKEN_OVER
+        made.turn()
+        a.news()
+        assert a.ended
+        b.news()
+        assert made.servers[0].room.ranks.handles[0] < 0
+        made.agree()
+
+
+def test_a_member_elsewhere_is_thrown_out() -> None:
+    with cluster(2) as made:
+        made.join(0, "a")
+        b, place = made.joined(1, "b")
+        assert made.servers[0].kick(place.ticket)
+        made.turn()
+        (error,) = b.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.KICKED
+        assert not made.servers[0].kick(place.ticket)
+        made.agree()
+
+
+def test_a_connection_that_ends_before_its_seat_comes_leaves_no_seat() -> None:
+    with cluster(2) as made:
+        made.logs[0].stalled = True
+        a = Client(made.servers[0], "a")
+        made.turn()
+        a.sock.close()
+        made.turn()
+        made.logs[0].go_on()
+        made.turn()
+        assert len(made.servers[1].room) == 0
+        made.agree()
+
+
+# Bad times.
+
+
+def test_nobody_joins_before_the_log_is_read() -> None:
+    made = Cluster(1)
+    try:
+        made.logs[0].cut = True
+        a = Client(made.servers[0], "a")
+        made.clients.append(a)
+        made.turn()
+        (error,) = a.news()
+        assert isinstance(error, ErrorFrame)
+        assert (error.code, "not up in its room" in error.text) == (ErrorCode.SHUTDOWN, True)
+        assert not made.servers[0]._status.ready
+        made.logs[0].cut = False
+        made.turn()
+        assert made.servers[0]._status.ready
+        made.joined(0, "b")
+    finally:
+        for client in made.clients:
+            client.sock.close()
+        made.servers[0].close()
+
+
+def test_a_ping_waits_two_seconds_for_a_log_that_stalls_and_who_waits_longer() -> None:
+    with cluster(1, ping_ms=4000) as made:
+        a = made.join(0, "a")
+        a.news()
+        made.logs[0].stalled = True
+        a.send(TO_ALL, Ping(b"x"), Who(1, 0, 5))
+        made.turn()
+        made.wait(1.75)
+        assert a.news() == []
+        made.wait(0.5)
+        assert a.news() == [Pong(b"x")]
+        a.send(Ping(b"y"))
+        made.turn()
+        assert a.news() == [Pong(b"y")]
+        made.logs[0].go_on()
+        made.turn()
+        refused, listed = a.news()
+        assert isinstance(refused, Refused)
+        assert isinstance(listed, Members)
+
+
+def test_members_are_not_read_while_too_much_is_under_way() -> None:
+    with cluster(1) as made:
+        a, b = made.join(0, "a"), made.join(0, "b")
+        a.news(), b.news()
+        made.logs[0].stalled = True
+        for id_ in range(1, 101):
+            a.send(Command(id_, Target.NEXT, 0, 0, 0, b"%d" % id_))
+            made.turn(1)
+        assert sequencer(made, 0).under_way == 64
+        assert not sequencer(made, 0).takes_input
+        made.turn(4)
+        assert sequencer(made, 0).under_way == 64
+        made.logs[0].go_on()
+        made.turn(20)
+        assert [frame.payload for frame in b.news() if isinstance(frame, Execute)] == [
+            b"%d" % n for n in range(1, 101)
+        ]
+        assert len(a.news()) == 100
+
+
+def test_a_server_that_cannot_write_drops_its_members_before_the_others_take_them_out() -> None:
+    with cluster(2) as made:
+        a, _ = made.joined(0, "a")
+        made.join(0, "kept", KEEP)
+        b = made.join(1, "b")
+        b.news()
+        made.logs[0].cut = True
+
+        def answer() -> None:
+            for client in (a, b):
+                client.send(*[Pong(frame.payload) for frame in client.news() if isinstance(frame, Ping)])
+
+        for _ in range(47):
+            made.wait(0.25)
+            answer()
+        assert sequencer(made, 0).is_up
+        assert not a.ended
+        made.wait(0.75)
+        assert sequencer(made, 0).stage is Stage.RISING
+        assert kinds(a) == ["ErrorFrame"]
+        assert a.ended
+        assert len(made.servers[1].room) == 3
+        made.wait(4)
+        (moved,) = [frame for frame in b.news() if isinstance(frame, Rank)]
+        assert (moved.rank, moved.cause) == (1, Cause.LOST)
+        assert list(made.servers[1].room.ranks.names) == ["kept", "b"]
+        made.logs[0].cut = False
+        made.wait(1)
+        assert sequencer(made, 0).is_up
+        assert sequencer(made, 0).measures.fences == 1
+        made.joined(0, "a again")
+        made.agree()
+
+
+def test_one_that_is_declared_dead_and_is_not_drops_its_members_at_once() -> None:
+    with cluster(2) as made:
+        a, _ = made.joined(0, "a")
+        own = sequencer(made, 0)._writer.incarnation
+        other = sequencer(made, 1)
+        from rankmux.core.cluster.entries import Down, Kind
+
+        other._writer.write(Kind.DOWN, Down(own, other._fold.up[own].n).pack(), made.now)
+        made.turn()
+        assert kinds(a) == ["ErrorFrame"]
+        assert sequencer(made, 0)._writer.incarnation != own
+        assert sequencer(made, 0).is_up
+        assert len(made.servers[1].room) == 0
+
+
+def test_lost_entries_are_sent_again_in_order() -> None:
+    with cluster(2) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        a.news(), b.news()
+        made.logs[0].cut = True  # this one is lost
+        a.send(Command(1, Target.ALL, 0, 0, 0, b"1"))
+        made.turn(2)
+        made.logs[0].cut = False
+        a.send(Command(2, Target.ALL, 0, 0, 0, b"2"))
+        made.turn(2)
+        assert b.news() == []
+        made.wait(1)
+        assert [frame.payload for frame in b.news() if isinstance(frame, Execute)] == [b"1", b"2"]
+        assert kinds(a) == ["Accepted", "Accepted"]
+        made.agree()
+
+
+def test_a_clean_stop_tells_the_members_first_and_the_others_then() -> None:
+    with cluster(2) as made:
+        a = made.join(0, "a")
+        kept = made.join(0, "kept", KEEP)
+        b = made.join(1, "b")
+        for client in (a, kept, b):
+            client.news()
+        made.servers[0].stop()
+        made.turn(2)
+        assert len(made.servers[1].room) == 3
+        for client in (a, kept):
+            assert kinds(client) == ["ErrorFrame"]
+            client.sock.close()
+        made.turn()
+        assert made.servers[0].stopped
+        assert made.logs[0].closed
+        (moved,) = b.news()
+        assert isinstance(moved, Rank)
+        assert (moved.rank, moved.cause) == (1, Cause.EVICTED)
+        assert made.servers[1].room.line.kept.absent == 1
+
+
+def test_a_stop_does_not_wait_for_ever_for_the_log() -> None:
+    with cluster(1) as made:
+        made.logs[0].cut = True
+        made.servers[0].stop()
+        made.wait(1.5)
+        assert not made.servers[0].stopped
+        made.wait(1)
+        assert made.servers[0].stopped
+
+
+# A log that cannot be gone on with.
+
+
+def broken(made: Cluster, at: int = 0) -> str:
+    with pytest.raises(LogBroken) as caught:  # noqa: PT012
+        for _ in range(3):
+            made.servers[at].step(0.0)
+    return str(caught.value)
+
+
+def test_another_log_of_the_same_name_is_noticed() -> None:
+    with cluster(1) as made:
+        made.store.created = "second"
+        made.logs[0].reopen()
+        assert "was deleted and made anew" in broken(made)
+
+
+def test_a_log_that_was_rolled_back_is_noticed() -> None:
+    with cluster(1) as made:
+        del made.store.entries[-1]
+        made.logs[0].reopen()
+        assert "it was restored from a copy" in broken(made)
+
+
+def test_a_log_with_small_entries_is_refused() -> None:
+    with cluster(0) as made:
+        made.store.entry_max = 1000
+        made.add()
+        assert "entries of up to 1000 bytes, max_payload needs" in broken(made)
+
+
+def test_what_the_log_says_of_itself_ends_the_server() -> None:
+    with cluster(1) as made:
+        made.logs[0].fail("stream RM_main has 1 replica, expected 3")
+        assert broken(made) == "stream RM_main has 1 replica, expected 3"
+
+
+def test_another_setting_than_the_rooms_is_refused() -> None:
+    with cluster(1) as made:
+        made.add(seats=9)
+        assert "seats is 9, and 8 in the room" in broken(made, 1)
+
+
+def test_two_servers_with_one_name_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with cluster(1) as made:
+        made.add(server_name="s1")
+        made.turn()
+        made.wait(2)
+        said = [record.message for record in caplog.records if "are called 's1'" in record.message]
+        assert said
+        assert len(said) <= 2
+
+
+# Coming up.
+
+
+def test_a_server_comes_up_from_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rankmux.server.cluster.sequencer as module
+
+    monkeypatch.setattr(module, "_SNAPSHOT_ENTRIES", 20)
+    with cluster(1) as made:
+        a, _ = made.joined(0, "a")
+        for id_ in range(1, 30):
+            a.send(Command(id_, Target.ALL, 0, 0, 0, b""))
+            made.turn(2)
+        assert len(made.store.snapshots) == 1
+        made.add()
+        made.turn()
+        assert made.servers[1]._status.ready
+        assert made.logs[1].at > made.store.snapshots[0][0]
+        made.agree()
+        _, place = made.joined(1, "b")
+        assert place.rank == 1
+
+
+def test_a_damaged_snapshot_is_said_so() -> None:
+    with cluster(1) as made:
+        made.store.snapshots.append((1, b"nonsense"))
+        made.add()
+        assert "the snapshot of entry 1 cannot be used" in broken(made, 1)
+
+
+def test_welcome_waits_for_the_log() -> None:
+    with cluster(1) as made:
+        made.logs[0].stalled = True
+        a = made.join(0, "a")
+        assert a.news() == []
+        made.logs[0].go_on()
+        made.turn()
+        (welcome,) = a.news()
+        assert isinstance(welcome, Welcome)
+
+
+def test_patience_ends_when_something_is_due() -> None:
+    """Nothing is written without need, and a sign of life once a second."""
+    with cluster(2) as made:
+        made.turn(30)
+        before = len(made.store.entries)
+        made.turn(30)
+        assert len(made.store.entries) == before
+        waits: list[Any] = [server._patience(None) for server in made.servers]
+        assert all(0.0 < wait <= 1.0 for wait in waits)
+        made.wait(10)
+        assert len(made.store.entries) - before == 20
