@@ -30,7 +30,7 @@ class Client:
         self.host = Host(name)
         self.kept = self._new_seat()
         self.members: list[Member] = []  # the newest last
-        self.stopped_until = 0.0
+        self.stopped_until = self.cut_until = 0.0
         self._at = self.world.random.randrange(len(crew.nodes))
         self.node = crew.nodes[0]
         self._lives = 0
@@ -119,6 +119,13 @@ class Client:
             self.trouble(seconds)
             self.world.at(self.newest.deaf_until, self.look)
 
+    def be_cut_off(self, seconds: float, *, deaf: bool, mute: bool) -> None:
+        """Be cut off from all servers."""
+        if self.host.cut_off(deaf=deaf, mute=mute):
+            self.cut_until = self.world.now + seconds
+            self.trouble(seconds)
+            self.world.at(self.cut_until, self.host.heal)
+
     def trouble(self, seconds: float) -> None:
         """For that long, it does not learn what happens."""
         self.crew.reigns.trouble(self.name, self.world.now, self.world.now + seconds)
@@ -181,7 +188,7 @@ class Crew:
             Client(
                 self,
                 f"c{n}",
-                draw.choice((0, 300, 2000, 10_000, 30_000)),
+                draw.choice((0, 300, 2000, 5000)),
                 HelloFlag.WATCH if draw.random() < 0.2 else 0,
             )
             for n in range(size)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from ..faults.checker import History
-from ..faults.logs import ALL, Stint
+from ..faults.logs import ALL, BACK, JOINED, Stint
 
 if TYPE_CHECKING:
     from .member import Member
@@ -84,6 +84,14 @@ def check_executors(history: History) -> None:
             got.update(stint.got)
     # The windows of all members: from when on each could have got something, and up to when it has got everything.
     windows = [(ticket, stint.joined, stint.last) for ticket, stints in seats.items() for stint in stints]
+    # Members whose WELCOME nobody got are known from what watchers were told.
+    known = {joined for _, joined, _ in windows}
+    told = {seq: event for life in history.lives.values() for seq, event in life.events.items()}
+    windows += [
+        (event.ticket, seq, seq)
+        for seq, event in told.items()
+        if event.what in (JOINED, BACK) and seq not in known
+    ]
     for life in history.lives.values():
         for number, (seq, executors, _, _) in life.accepted.items():
             sender = life.stint_at(seq)

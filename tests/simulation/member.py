@@ -78,6 +78,7 @@ class Member:
         self.ident, self.kept, self.end = ident, kept, end
         self.ticket = self.rank = self.number = 0
         self.flags, self.node = flags, client.node
+        self.patient = bool(flags & OBSERVER) and len(self.crew.nodes) == 1
         self.welcome = False
         self.leaving = self.settled = self.over = False
         self.yielding: int | None = None  # the id of a YIELD without an answer
@@ -106,7 +107,7 @@ class Member:
         return bool(self.ticket) and not self.leaving and not self.over
 
     def note(self, kind: str, *values: object) -> None:
-        if self.world.traced and kind not in "SEAOD":
+        if self.world.traced:
             self.world.trace(self.ident, f"{kind} {' '.join(map(str, values))}")
         self.crew.history.note(self.ident, kind, *values)
 
@@ -186,8 +187,9 @@ class Member:
     def check_life(self) -> None:
         """Send a PING if nothing came for a while; give up when nothing comes at all."""
         now, ping_s = self.world.now, self.crew.ping_s
-        if now - self._heard_at > 3 * ping_s and now >= self.deaf_until:
-            self.drop("our-reset")
+        if now - self._heard_at > 3 * ping_s and now >= self.deaf_until and not self.patient:
+            self.end.close(reset=True)
+            self.finish("our-reset", now, self._heard_at)
         elif now - max(self._heard_at, self._pinged_at) > ping_s:
             self._pinged_at = now
             self.send(Ping(b""))
@@ -195,7 +197,7 @@ class Member:
     def drop(self, how: str) -> None:
         """End the connection with a reset."""
         self.end.close(reset=True)
-        self.finish(how, self.world.now)
+        self.finish(how, self.world.now, self.world.now)
 
     # The stream.
 
@@ -229,10 +231,16 @@ class Member:
             return
         except OSError:
             self.end.close()
-            self.finish("reset", self.end.incoming.end_sent_at)
+            self._ended("reset")
             return
         self.end.close()
-        self.finish("eof", self.end.incoming.end_sent_at)
+        self._ended("eof")
+
+    def _ended(self, how: str) -> None:
+        sent_at = self.end.incoming.end_sent_at
+        if how == "eof" and self.world.now < self.client.cut_until + 6.0:
+            how = "reset"  # the server may have given up before it got everything
+        self.finish(how, sent_at, sent_at)
 
     def _cut_frames(self) -> None:
         held, at = self._held, 0
@@ -251,13 +259,13 @@ class Member:
                 return
         del held[:at]
 
-    def finish(self, how: str, ended_at: float) -> None:
-        """It is over."""
+    def finish(self, how: str, ended_at: float, lost_at: float) -> None:
+        """It is over; `lost_at`: the server may have known since then."""
         if self.over:
             return
         self.abdicate(ended_at)
         self.over = True
-        self.note("X", how, len(self._held), self.world.now_ms)
+        self.note("X", how, len(self._held), int(lost_at * 1000))
         self.client.lost(self, how)
 
     # Rank 0, as its server has said it.

@@ -28,6 +28,13 @@ class Host:
         else:
             deliver()
 
+    def cut_off(self, *, deaf: bool, mute: bool) -> bool:
+        """Cut it off, until `heal`; False if it is already."""
+        if self.cut:
+            return False
+        self.deaf, self.mute = deaf, mute
+        return True
+
     def heal(self) -> None:
         """The network is whole again."""
         self.deaf = self.mute = False

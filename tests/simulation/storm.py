@@ -55,6 +55,7 @@ OF_SERVERS = {
     "slow log": 3,
     "break log": 3,
 }
+WAYS = ((True, True), (True, False), (False, True))  # to be cut off: deaf, mute
 
 
 class Storm:
@@ -142,9 +143,8 @@ class Storm:
         world, draw, member = self.world, self.world.random, client.newest
         seconds = draw.choice((0.05, 0.5, 1.5, 5.0))
         if what == "cut":
-            client.trouble(seconds)
-            client.host.deaf, client.host.mute = draw.choice(((True, True), (True, False), (False, True)))
-            world.after(seconds, client.host.heal)
+            deaf, mute = draw.choice(WAYS)
+            client.be_cut_off(seconds, deaf=deaf, mute=mute)
         elif what == "stop":
             client.stop_for(seconds)
         elif what == "kick":
@@ -173,6 +173,7 @@ class Storm:
         if tickets:
             ticket = self.world.random.choice(tickets)
             done = node.server.kick(ticket)
+            self.world.trace("operator", f"kicks {ticket}: {done}")
             node.poke()
             if self.log is None:  # else it may be lost with its server
                 self.crew.history.note("operator", "P", ticket, 204 if done else 404)
@@ -193,11 +194,12 @@ class Storm:
                 node.kill(silently=what == "power off")
             world.after(seconds + 0.5, lambda: self._start(node))
         elif what == "cut server":
-            if not node.cut and node.up:
-                node.deaf, node.mute = draw.choice(((True, True), (True, False), (False, True)))
+            deaf, mute = draw.choice(WAYS)
+            if node.up and node.cut_off(deaf=deaf, mute=mute):
+                self.crew.reigns.trouble(node.name, world.now, world.now + seconds)
                 world.after(seconds, node.heal)
         elif what == "cut log":
-            node.log_deaf, node.log_mute = draw.choice(((True, True), (True, False), (False, True)))
+            node.log_deaf, node.log_mute = draw.choice(WAYS)
             world.after(seconds, lambda: self._join_log(node))
         else:
             self._strike_log(node, what, min(seconds, 9.0))
@@ -235,7 +237,7 @@ class Storm:
         self.crew.quiet = True
         if self.log is not None:
             self.log.trouble = 0.0
-        self.world.run(self.world.now + (45.0 if self.log is not None else 7.0))
+        self.world.run(self.world.now + (45.0 if self.log is not None else 9.0))
         for node in self.nodes:
             node.forget_plans()
             self._start(node)
