@@ -52,7 +52,8 @@ class Server:
     """A server that listens from its creation on. `settings` are those of Config.
 
     `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener`
-    are sockets that were opened elsewhere, to be used instead of those that the settings name. Raises ConfigError on a
+    are sockets that were opened elsewhere, to be used instead of those that the settings name. With `selector`, `clock`,
+    `cpu_clock` (processor time of the thread) and `randbits`, time and chance can be made up. Raises ConfigError on a
     wrong setting, an address that cannot be had, or one that would be open to strangers.
     """
 
@@ -63,6 +64,8 @@ class Server:
         tokens: tuple[bytes, ...] = (),
         selector: selectors.BaseSelector | None = None,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        randbits: Callable[[int], int] = secrets.randbits,
         listener: socket.socket | None = None,
         admin_listener: socket.socket | None = None,
         log_: Log | None = None,
@@ -74,7 +77,7 @@ class Server:
         self._state = StateFile(config.state) if config.state else None
         try:
             self._reactor = Reactor(selector, clock)
-            self._set_up(config, clock, listener, admin_listener, log_)
+            self._set_up(config, clock, cpu_clock, randbits, listener, admin_listener, log_)
         except BaseException:
             self._close_state()
             raise
@@ -89,6 +92,8 @@ class Server:
         self,
         config: Config,
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float],
+        randbits: Callable[[int], int],
         listener: socket.socket | None,
         admin_listener: socket.socket | None,
         shared_log: Log | None,
@@ -115,10 +120,12 @@ class Server:
             raise
         self._sequencer: Sequencer
         if shared_log is None:
-            self._sequencer = LocalSequencer(secrets.randbits(64) if kept is None else kept)
+            self._sequencer = LocalSequencer(randbits(64) if kept is None else kept)
         else:
             fold = Fold(self.room, Batch(config.max_payload), _rules(config))
-            self._sequencer = ClusterSequencer(config, fold, shared_log, self.connections, first_ticket)
+            self._sequencer = ClusterSequencer(
+                config, fold, shared_log, self.connections, first_ticket, randbits
+            )
         self._status = ServerStatus(
             config, self._sequencer, self.room, self.connections, self._listener, self.stats, clock
         )
@@ -137,7 +144,7 @@ class Server:
             self._sequencer,
             self.connections,
             self._reaper,
-            Deadlines(config, self.connections, clock()),
+            Deadlines(config, self.connections, clock(), cpu_clock),
             self.stats,
             EventLog(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes),
             self._ring,

@@ -66,6 +66,10 @@ class EpollSelector(selectors.BaseSelector):
         self._epoll.modify(key.fd, _to_epoll(events))
         return self._enter(fileobj, key.fd, events, data)
 
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets that it can watch, for a wake-up."""
+        return socket.socketpair()
+
     def watch(self, fd: int, before: int, interest: int) -> None:
         """Change the interest (READABLE, WRITABLE, 0 for none) of a bare descriptor without data."""
         if not interest:
@@ -157,7 +161,8 @@ class Reactor:
         )
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
-        self._wake_reader, self._wake_writer = socket.socketpair()
+        pair = self._selector.pair if isinstance(self._selector, EpollSelector) else socket.socketpair
+        self._wake_reader, self._wake_writer = pair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._interests = bytearray()

@@ -22,7 +22,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ALL, ONE, NEXT, LEAST, SET = 0, 1, 2, 3, 4
 JOINED, LEFT, LOST, THROWN_OUT, ABSENT, BACK, YIELDED = 1, 2, 3, 4, 5, 6, 7
@@ -139,15 +139,22 @@ class Logs:
             if not line.endswith("\n"):
                 continue
             ident, kind, *values = line.split()
-            life = self.lives.get(ident)
-            if life is None:
-                life = self.lives[ident] = Life(ident)
             if kind == "V":
                 self.violate(f"{ident}: {' '.join(values)}")
             elif kind == "X":
-                life.exit, life.torn, life.ended_ms = values[0], int(values[1]), int(values[2])
+                self.note(ident, kind, values[0], int(values[1]), int(values[2]))
             else:
-                self._take(life, kind, list(map(int, values)))
+                self.note(ident, kind, *map(int, values))
+
+    def note(self, ident: str, kind: str, *values: Any) -> None:
+        """Take one line, split and read."""
+        life = self.lives.get(ident)
+        if life is None:
+            life = self.lives[ident] = Life(ident)
+        if kind == "X":
+            life.exit, life.torn, life.ended_ms = values
+        else:
+            self._take(life, kind, list(values))
 
     def _take(self, life: Life, kind: str, values: list[int]) -> None:
         match kind:

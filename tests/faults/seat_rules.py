@@ -21,6 +21,8 @@ class SeatRules:
 
     def __init__(self, logs: Logs, seats: dict[int, list[Stint]], replay: Replay) -> None:
         self._logs, self._seats, self._replay = logs, seats, replay
+        lives = logs.lives.values()
+        self._never_seated = [life.hello for life in lives if life.hello is not None and not life.stints]
 
     def check(self) -> None:
         for ticket, stints in self._seats.items():
@@ -130,6 +132,9 @@ class SeatRules:
         ticket = stints[0].ticket
         back = next((stint for stint in stints if stint.joined > seq), None)
         unreceived = back is not None and back.life.hello is not None and back.life.hello.last_seq < seq
+        # It may have returned in between, by a connection that was lost before its WELCOME.
+        secrets = {stint.life.hello.secret for stint in stints if stint.life.hello is not None}
+        lost = any(hello.secret in secrets and hello.last_seq < seq for hello in self._never_seated)
         got = any(seq in set(stint.got) for stint in stints)
         whole = all(stint.life.exit or stint.life.settled for stint in stints)  # no log ends too early
         if status in (OK, FAILED) and not got and whole:
@@ -138,5 +143,5 @@ class SeatRules:
             self._logs.violate(f"{life.ident}: command {number}: {ticket} returned without {seq}; it expired")
         departed, _ = self._replay.departure(ticket)
         there = any(stint.life.settled and stint is stint.life.stints[-1] for stint in stints)
-        if status == LEFT_STATUS and not departed and not unreceived and there:
+        if status == LEFT_STATUS and not departed and not unreceived and not lost and there:
             self._logs.violate(f"{life.ident}: command {number}: {ticket} holds its seat, {seq} ended LEFT")

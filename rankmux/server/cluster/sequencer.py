@@ -159,8 +159,10 @@ class ClusterSequencer:
     def patience(self, now: float) -> float:
         """The seconds after which there is something to write, or to send again."""
         until = min(self._window.next_at(), self._lease.ends_at(), self._leave_until)
-        if self.stage is not Stage.OPENING:
+        if self.takes_input:
             until = min(until, self._writer.written_at + TICK_S)
+        elif self.stage is Stage.RISING and self._fold.genesis is None:
+            until = min(until, self._writer.written_at + _WAIT_S)
         waits_since = self._window.waits_since()
         if waits_since + _STALLED_S > now:
             until = min(until, waits_since + _STALLED_S)

@@ -343,6 +343,7 @@ class Connections:
         """Close `conn` at the end of the turn, whatever it is owed."""
         if conn.state is not DEAD:
             self.descriptors.modes[conn.fd] = 0
+            self._reactor.watch(conn.fd, 0)  # in a cluster it may wait long for the room to give up its seat
             self.step(conn, Step.DROP)
 
     def blame(self, conn: Connection, error: Exception, now: float) -> None:

@@ -23,7 +23,7 @@ from ...system.reactor import READABLE, Reactor
 from .addresses import listen_on, text_address
 from .transport import PlainSocket
 
-__all__ = ["Listener", "clear_path", "unix_error"]
+__all__ = ["Listener", "ListeningSocket", "clear_path", "unix_error"]
 
 # Errors of the one connection being accepted; any other error would recur at once.
 _PASSING = frozenset(
@@ -42,7 +42,7 @@ _CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
 log = logging.getLogger("rankmux.listener")
 
 
-class _Listening(socket.socket):
+class ListeningSocket(socket.socket):
     """A listening socket that accepts without building enum members for each connection's family and type.
 
     `socket.accept` does build them, which costs as much as the system call.
@@ -192,17 +192,19 @@ def _tune(sock: socket.socket, config: Config) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(config.user_timeout_s * 1000))
 
 
-def _adopt(sock: socket.socket, config: Config, check: Callable[[str], None]) -> _Listening:
+def _adopt(sock: socket.socket, config: Config, check: Callable[[str], None]) -> ListeningSocket:
     if sock.family != socket.AF_UNIX:
         check(str(sock.getsockname()[0]))
     _tune(sock, config)
     sock.setblocking(False)
-    return _Listening(sock.family, socket.SOCK_STREAM, sock.proto, sock.detach())
+    if isinstance(sock, ListeningSocket):
+        return sock
+    return ListeningSocket(sock.family, socket.SOCK_STREAM, sock.proto, sock.detach())
 
 
-def _listen(config: Config, check: Callable[[str], None]) -> list[_Listening]:
-    def make(family: int, type_: int, protocol: int) -> _Listening:
-        sock = _Listening(family, type_, protocol)
+def _listen(config: Config, check: Callable[[str], None]) -> list[ListeningSocket]:
+    def make(family: int, type_: int, protocol: int) -> ListeningSocket:
+        sock = ListeningSocket(family, type_, protocol)
         try:
             _tune(sock, config)
         except OSError:
@@ -213,8 +215,8 @@ def _listen(config: Config, check: Callable[[str], None]) -> list[_Listening]:
     return listen_on("host", config.host, config.port, check, make, _BACKLOG)
 
 
-def _listen_unix(config: Config) -> _Listening:
-    sock = _Listening(socket.AF_UNIX)
+def _listen_unix(config: Config) -> ListeningSocket:
+    sock = ListeningSocket(socket.AF_UNIX)
     try:
         _tune(sock, config)
         before = os.umask(0o177)  # so that the socket never has a wider mode
