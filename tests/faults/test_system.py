@@ -185,7 +185,9 @@ def test_o6_too_few_descriptors(rig: Rigging) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
     allowed = "the system allows 200 open files"
-    with pytest.raises(AssertionError, match=rf"seats is 89: expected at most 88 beside 16 observers: {allowed}"):
+    with pytest.raises(
+        AssertionError, match=rf"seats is 89: expected at most 88 beside 16 observers: {allowed}"
+    ):
         Rig(89, preexec=few)
     with pytest.raises(AssertionError, match=rf"seats is 105: expected at most 104: {allowed}"):
         Rig(105, "--observers-max", "0", preexec=few)

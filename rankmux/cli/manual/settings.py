@@ -104,7 +104,8 @@ WHY: dict[str, dict[str, str]] = {
         " It holds names, addresses and hashes of secrets, and is readable by its owner only. One server uses it at a"
         " time; a killed server leaves none, and the next start is a new instance.",
         "observers_max": "Observers are in no count and pace nobody, but each costs a descriptor (checked at start,"
-        " with `seats`) and, if it watches, a copy of each event. One that does not read is disconnected at `outbox_soft_bytes`.",
+        " with `seats`) and, if it watches, a copy of each event. One that does not read is disconnected at"
+        " `outbox_soft_bytes`.",
         "first_ticket": "Tickets serve as fencing tokens, so they must keep growing over restarts. Set it in tests, or"
         " where the clock may have gone back.",
     },
