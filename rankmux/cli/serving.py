@@ -253,14 +253,15 @@ def _selector() -> selectors.BaseSelector | None:
 
 
 def _raise_file_limit(config: Config) -> None:
-    """Check at start, not under load, that the limit of open files allows a connection per seat."""
+    """Check at start, not under load, that the limit of open files allows a connection per seat and observer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = config.seats + _RESERVED_FILES
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        most = hard - _RESERVED_FILES
-        raise ConfigError(
-            "seats", config.seats, f"expected at most {most}: the system allows {hard} open files"
-        )
+    most, seats, observers = hard - _RESERVED_FILES, config.seats, config.observers_max
+    if hard != resource.RLIM_INFINITY and seats + observers > most:
+        why = f"the system allows {hard} open files"
+        if observers >= most:  # no number of seats would do
+            raise ConfigError("observers_max", observers, f"expected at most {most - 1}: {why}")
+        beside = f" beside {observers} observers" if observers else ""
+        raise ConfigError("seats", seats, f"expected at most {most - observers}{beside}: {why}")
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -90,6 +90,8 @@ def test_o1_really_no_descriptor_left(rig: Rigging) -> None:
         "1000",
         "--handshake-timeout-s",
         "60",
+        "--observers-max",
+        "0",
         preexec=few,
     )
     witness = Witness(server.join(), [server.join()])
@@ -182,9 +184,17 @@ def test_o6_too_few_descriptors(rig: Rigging) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
-    with pytest.raises(AssertionError, match=r"seats is 105: expected at most 104: the system allows 200"):
-        Rig(105, preexec=few)
-    rig(104, preexec=few)
+    allowed = "the system allows 200 open files"
+    with pytest.raises(
+        AssertionError, match=rf"seats is 89: expected at most 88 beside 16 observers: {allowed}"
+    ):
+        Rig(89, preexec=few)
+    with pytest.raises(AssertionError, match=rf"seats is 105: expected at most 104: {allowed}"):
+        Rig(105, "--observers-max", "0", preexec=few)
+    with pytest.raises(AssertionError, match=rf"observers_max is 104: expected at most 103: {allowed}"):
+        Rig(1, "--observers-max", "104", preexec=few)
+    rig(88, preexec=few)
+    rig(4, "--observers-max", "100", preexec=few)
 
 
 def test_o7_the_port_is_in_use(rig: Rigging) -> None:

@@ -6,14 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ...errors import CommandRefused, PayloadTooBig, RankmuxError
-from ..seat.channel import HeldSeat, JoinedSeat, open_channel
+from ...errors import PayloadTooBig
+from ..seat.channel import HeldSeat, JoinedSeat
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
 from ..shared.flags import add_seat_flag, subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.streams import Unwritable, write_all
-from ..shared.wording import complain, escaped, unwritten, why
+from ..shared.wording import unwritten
+from .asking import ask
 
 __all__ = ["main", "parser"]
 
@@ -63,12 +64,18 @@ def _note(arguments: argparse.Namespace) -> bytes | None:
     return str(arguments.note).encode(errors="surrogateescape")
 
 
-def _carry_out(channel: HeldSeat | JoinedSeat, note: bytes | None) -> None:
+def _carry_out(channel: HeldSeat | JoinedSeat, note: bytes | None) -> int:
     if channel.max_payload is not None and note is not None and len(note) > channel.max_payload:
         raise PayloadTooBig(len(note), channel.max_payload)
     read = channel.baton(note)
-    if note is None:
+    if note is not None:
+        return Exit.OK
+    try:
         write_all(sys.stdout.fileno(), read)
+    except Unwritable as error:
+        unwritten(error)
+        return Exit.FAILED
+    return Exit.OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,24 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = own.parse_args(argv)
     if arguments.delete and arguments.note is not None:
         own.error("--delete takes no NOTE")
-    interrupt()
-    try:
-        note = _note(arguments)
-        channel = open_channel(arguments)
-        try:
-            _carry_out(channel, note)
-        finally:
-            channel.close()
-    except Unwritable as error:
-        unwritten(error)
-        return Exit.FAILED
-    except CommandRefused as error:
-        complain(f"refused, {escaped(error.text)}")
-        return Exit.REFUSED
-    except TimeoutError:
-        complain("no answer came in time")
-        return Exit.TIMED_OUT
-    except RankmuxError as error:
-        complain(why(error))
-        return Exit.without_connection(error)
-    return Exit.OK
+    interrupt()  # reading standard input may take long
+    note = _note(arguments)
+    return ask(arguments, lambda channel: _carry_out(channel, note))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ...errors import CommandRefused, RankmuxError
-from ..seat.channel import open_channel
 from ..shared.connection_flags import add_connection_flags
-from ..shared.exit_codes import Exit
 from ..shared.flags import add_seat_flag, subcommand_parser
 from ..shared.signals import interrupt
-from ..shared.wording import complain, escaped, printed, why
+from ..shared.wording import printed
+from .asking import ask
 
 __all__ = ["main", "parser"]
 
@@ -49,19 +47,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Step back; the exit code."""
     arguments = parser().parse_args(argv)
     interrupt()
-    try:
-        channel = open_channel(arguments)
-        try:
-            rank = channel.step_back()
-        finally:
-            channel.close()
-    except CommandRefused as error:
-        complain(f"refused, {escaped(error.text)}")
-        return Exit.REFUSED
-    except TimeoutError:
-        complain("no answer came in time")
-        return Exit.TIMED_OUT
-    except RankmuxError as error:
-        complain(why(error))
-        return Exit.without_connection(error)
-    return printed(f"{rank}\n")
+    return ask(arguments, lambda channel: printed(f"{channel.step_back()}\n"))

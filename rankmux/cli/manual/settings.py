@@ -14,7 +14,8 @@ __all__ = ["WHY", "settings_page"]
 WHY: dict[str, dict[str, str]] = {
     "Listening": {
         "seats": "Each seat costs one file descriptor, and half a KiB of memory when idle. The maximum is the"
-        " system's limit of open files, less 96; this is checked at start, not discovered under load.",
+        " system's limit of open files, less 96 and `observers_max`; this is checked at start, not discovered under"
+        " load.",
         "host": "Loopback by default, so that nothing is exposed by mistake. A name is resolved once, at start.",
         "port": "The default is below the range from which systems assign ports automatically. 0 is for tests: the"
         " first line of output shows the port in use.",
@@ -102,8 +103,9 @@ WHY: dict[str, dict[str, str]] = {
         "state": "Written by a clean stop, read and deleted by the next start: kept seats, tickets and the baton go on."
         " It holds names, addresses and hashes of secrets, and is readable by its owner only. One server uses it at a"
         " time; a killed server leaves none, and the next start is a new instance.",
-        "observers_max": "Observers are in no count and pace nobody, but each costs a descriptor and, if it watches, a"
-        " copy of each event. One that does not read is disconnected at `outbox_soft_bytes`.",
+        "observers_max": "Observers are in no count and pace nobody, but each costs a descriptor (checked at start,"
+        " with `seats`) and, if it watches, a copy of each event. One that does not read is disconnected at"
+        " `outbox_soft_bytes`.",
         "first_ticket": "Tickets serve as fencing tokens, so they must keep growing over restarts. Set it in tests, or"
         " where the clock may have gone back.",
     },

@@ -280,8 +280,12 @@ def test_no_hook_begins_any_more_once_it_is_to_end(scene):
 
 
 def test_a_hook_that_cannot_be_run(scene):
+    """The worker says so, and goes on working."""
+    client = scene.client()
     worker = scene.work("cat", "--hook-promoted", "/none")
     worker.until("cannot run the hook /none")
+    [result] = client.command("print", results=True).gather()
+    assert (result.status, result.text) == (Status.OK, "print")
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
