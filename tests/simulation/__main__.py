@@ -22,10 +22,16 @@ def main() -> int:
     began = time.process_time()
     run = storm(arguments.seed, arguments.servers, arguments.seconds, print if arguments.v else None)
     history = run.crew.history
-    print(f"seed {run.world.seed}: {run.world.now - 1000:.0f} s simulated in {time.process_time() - began:.2f} s of CPU")
+    print(
+        f"seed {run.world.seed}: {run.world.now - 1000:.0f} s simulated in {time.process_time() - began:.2f} s of CPU"
+    )
     print(f"befell: {dict(run.befell.most_common())}")
-    print(f"ends: {dict(history.ends.most_common())}, errors: { {e.name: n for e, n in run.crew.errors.items()} }")
-    print(f"{history.deliveries} deliveries of {len(history.commands)} commands, {len(history.lives)} connections")
+    print(
+        f"ends: {dict(history.ends.most_common())}, errors: { {e.name: n for e, n in run.crew.errors.items()} }"
+    )
+    print(
+        f"{history.deliveries} deliveries of {len(history.commands)} commands, {len(history.lives)} connections"
+    )
     print(f"{len(run.crew.reigns.reigns)} reigns, {run.digests.compared} states compared")
     for violation in run.violations[:20]:
         print(f"violation: {violation}")

@@ -70,7 +70,9 @@ class Client:
         self.world.trace(ident, f"connects to {node.name}")
         member = Member(self, ours, ident, self.kept, self.flags)
         self.members.append(member)
-        self.world.after(GREETED_S, lambda: None if member.welcome or member.over else member.drop("our-reset"))
+        self.world.after(
+            GREETED_S, lambda: None if member.welcome or member.over else member.drop("our-reset")
+        )
 
     def welcomed(self) -> None:
         self._in_vain = 0

@@ -102,4 +102,6 @@ def check_executors(history: History) -> None:
             elif got[seq] < executors and life.sent[number].target != ALL:
                 lost = any(t > sender.ticket and joined < seq and last < seq for t, joined, last in windows)
                 if not lost:
-                    history.violate(f"{life.ident}: command {number}, {seq}, reached {got[seq]} of {executors}")
+                    history.violate(
+                        f"{life.ident}: command {number}, {seq}, reached {got[seq]} of {executors}"
+                    )

@@ -86,7 +86,9 @@ class Storm:
         """Everything."""
         world = self.world
         with ExitStack() as patches:
-            patches.enter_context(patch.object(sequencer, "_SNAPSHOT_ENTRIES", world.random.choice((20, 100))))
+            patches.enter_context(
+                patch.object(sequencer, "_SNAPSHOT_ENTRIES", world.random.choice((20, 100)))
+            )
             for node in self.nodes:
                 node.start()
             self.crew.start()
@@ -252,7 +254,9 @@ class Storm:
         while not self.crew.settled and world.now < end:
             world.run(world.now + 0.5)
         if not self.crew.settled:
-            left = [client.name for client in self.crew.clients if not client.newest or not client.newest.settled]
+            left = [
+                client.name for client in self.crew.clients if not client.newest or not client.newest.settled
+            ]
             self.crew.history.violate(f"{left} do not get the answer to their last PING")
         for client in self.crew.watchers:
             if client.newest is not None:

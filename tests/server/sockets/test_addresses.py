@@ -164,9 +164,10 @@ def test_the_host_of_a_client():
 
     parser = argparse.ArgumentParser()
     add_connection_flags(parser)
-    assert client_options(parser.parse_args(["--host", "[::1]"]))["host"] == "::1"
-    with pytest.raises(ConfigError, match=r"^--host is "):
-        client_options(parser.parse_args(["--host", "[::1]:7117"]))
+    for written in ("[::1]", "[::1]:7117", "::1", "a,b:7118"):
+        assert client_options(parser.parse_args(["--host", written]))["host"] == written
+    with pytest.raises(ConfigError, match=r"^--host is .* expected HOST or HOST:PORT"):
+        client_options(parser.parse_args(["--host", "[::1]:x"]))
 
 
 def test_the_address_of_the_log_line_is_understood():
