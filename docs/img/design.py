@@ -1,4 +1,4 @@
-"""The drawings of the turn and of a connection's life in docs/design.md.
+"""The drawings of the turn, of a connection's life and of a cluster in docs/design.md.
 
     python docs/img/design.py
 
@@ -135,7 +135,41 @@ def states() -> str:
     return drawing("The life of a connection", text, 776, 444, parts)
 
 
-DRAWINGS = {"design-turn.svg": turn, "design-states.svg": states}
+def cluster() -> str:
+    """Three servers over one log; the first with the way of a turn through it."""
+    parts = ['<rect class="box" x="20" y="24" width="680" height="44" rx="4"/>']
+    for at, words in enumerate(["41 s2", "42 s1", "43 s3", "44 s1", "45 s2"]):
+        parts.append(f'<text class="soft" x="{190 + 90 * at}" y="52">{words}</text>')
+    parts.append('<text x="84" y="52">the log</text>')
+    steps = [("gather", "members' frames"), ("fold", "the same state"), ("deliver", "own members alone")]
+    for at, (name, words) in enumerate(steps):
+        parts.append(box(20 + 160 * at, 170, name, words))
+    parts.append(arrow("M84 168V72", "write, and keep until read back", (184, 132)))
+    parts.append(arrow("M292 70V166", "read in order", (336, 110)))
+    parts.append(arrow("M308 196H336"))
+    parts.append(arrow("M404 222V262", "", (0, 0)))
+    parts.append('<text class="soft" x="404" y="282">members of s1</text>')
+    parts.append(arrow("M84 262V226", "", (0, 0)))
+    parts.append('<text class="soft" x="84" y="282">members of s1</text>')
+    parts.append('<rect class="gone" x="186" y="240" width="124" height="36" rx="4"/>')
+    parts.append('<text x="248" y="256">fence</text><text class="soft" x="248" y="271">nothing read back: stop</text>')
+    for at, name in enumerate(["s2", "s3"]):
+        x = 500 + 104 * at
+        parts.append(f'<rect class="box" x="{x}" y="170" width="92" height="52" rx="4"/>')
+        parts.append(f'<text x="{x + 46}" y="192">{name}</text>')
+        parts.append(f'<text class="soft" x="{x + 46}" y="210">the same</text>')
+        parts.append(arrow(f"M{x + 30} 168V72"))
+        parts.append(arrow(f"M{x + 62} 70V166"))
+        parts.append(f'<text class="soft" x="{x + 46}" y="282">members of {name}</text>')
+        parts.append(arrow(f"M{x + 46} 222V262"))
+    text = (
+        "Each of three servers writes what its members did into one log, reads all of the log in order, makes the same "
+        "state of it, and delivers to its own members alone; a server that reads nothing of its own back is fenced."
+    )
+    return drawing("Several servers over one log", text, 720, 300, parts)
+
+
+DRAWINGS = {"design-turn.svg": turn, "design-states.svg": states, "design-cluster.svg": cluster}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
