@@ -151,7 +151,7 @@ def cluster() -> str:
     parts.append('<text class="soft" x="404" y="282">members of s1</text>')
     parts.append(arrow("M84 262V226", "", (0, 0)))
     parts.append('<text class="soft" x="84" y="282">members of s1</text>')
-    parts.append('<rect class="gone" x="186" y="240" width="124" height="36" rx="4"/>')
+    parts.append('<rect class="gone" x="160" y="238" width="176" height="40" rx="4"/>')
     parts.append('<text x="248" y="256">fence</text><text class="soft" x="248" y="271">nothing read back: stop</text>')
     for at, name in enumerate(["s2", "s3"]):
         x = 500 + 104 * at
