@@ -9,7 +9,16 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 
-__all__ = ["FRAME_MAX_BYTES", "Frame", "FrameDecoder", "FrameError", "Kind", "Position", "pack_frame", "unpack_seq"]
+__all__ = [
+    "FRAME_MAX_BYTES",
+    "Frame",
+    "FrameDecoder",
+    "FrameError",
+    "Kind",
+    "Position",
+    "pack_frame",
+    "unpack_seq",
+]
 
 FRAME_MAX_BYTES = 1 << 30
 """No entry and no snapshot comes near to it: a length above is noise."""
@@ -18,10 +27,11 @@ Frame = tuple["Kind", bytes]
 
 
 class Kind(IntEnum):
-    """To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND, FIRST (an entry), STORE (u64, snapshot).
+    """What frames say, and what is in them.
 
-    From it: OPENED (a `Position`, then the snapshot), READ (u64, entry), FAILED (a text), TROUBLE (a text; the log does
-    not move), REACHED (where; it can be moved again), ALIVE (nothing), STORED (u64).
+    To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
+    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, an entry), STORED (u64), FAILED (a text),
+    TROUBLE (a text: the log does not move), REACHED (where: it does again), ALIVE (nothing).
     """
 
     SETTINGS = 1

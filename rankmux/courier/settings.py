@@ -14,8 +14,8 @@ __all__ = ["CourierSettings", "shown"]
 class CourierSettings:
     """All that the courier is told; it has no other source.
 
-    `urls` of NATS servers, `nats://HOST:PORT` or `tls://HOST:PORT`, each perhaps with `USER:PASSWORD@` or `TOKEN@`. Only
-    these are used, not those that NATS announces. TLS is demanded where a URL or a `tls_` setting speaks of it.
+    `urls` of NATS servers are `nats://HOST:PORT` or `tls://HOST:PORT`, each perhaps with `USER:PASSWORD@` or `TOKEN@`.
+    Only these are used, not those that NATS announces. TLS is demanded where a URL or a `tls_` setting speaks of it.
     `max_bytes` is for a log that is made now; one that exists may have another.
     """
 

@@ -1,7 +1,7 @@
 """Tracking of one reader of the log: which entries it got, which it missed, whether it is still served.
 
-Knows no NATS but the form of its numbers: each message has the sequence number of its entry, which rises by one in a log
-that is whole, and one that counts what this consumer was sent, which rises by one if nothing was lost on the way.
+Knows no NATS but the form of its numbers: each message has the sequence number of its entry, which rises by one in a
+log that is whole, and one that counts what this consumer was sent, which rises by one if nothing was lost on the way.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Silence:
 
 
 def numbers_of(reply: str) -> tuple[int, int] | None:
-    """The entry's and the consumer's sequence numbers in the reply subject of a message, None if it is none of these."""
+    """The entry's and the consumer's sequence numbers in the reply subject of a message, None if it has none."""
     tokens = reply.split(".")
     if len(tokens) < 9 or tokens[:2] != ["$JS", "ACK"]:
         return None
