@@ -30,6 +30,7 @@ ROWS = [
     "variables",
     "config",
     "tokens",
+    "courier",
     "server/sockets",
     "server/connections",
     "server/kernel",
@@ -246,7 +247,7 @@ def _defined(tree: ast.Module) -> set[str]:
     return {name for name in names if not name.startswith("_") and name != "TYPE_CHECKING"}
 
 
-MIRRORED = ("core", "server", "system", "cli")
+MIRRORED = ("core", "courier", "server", "system", "cli")
 """The clients' tests are by what a user does: they run on the blocking client and on the asyncio one."""
 TESTS = Path(__file__).parent
 

@@ -1,0 +1,68 @@
+"""Appending to the log: entries are sent and forgotten, since only reading them back tells what became of them.
+
+One entry at a time is sent with the wish for an answer, to learn why nothing moves: nobody there, no permission, full.
+No entry has a `Nats-Msg-Id`: a resend of one that was lost would be dropped as a double of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from nats.aio.msg import Msg
+
+from .connection import Connection
+from .settings import CourierSettings
+
+__all__ = ["Appender"]
+
+_ANSWER_S = 1.0
+_FIRST = {"Nats-Expected-Last-Sequence": "0"}
+_NOT_FIRST = 10071
+_FULL = 10077
+
+
+class Appender:
+    """Sends over one connection. `complain` gets the reasons, and "" once an entry was stored."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: CourierSettings,
+        complain: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._complain = complain
+        self._clock = clock
+        self._inbox = connection.inbox()
+        self._asked: float | None = None
+
+    async def begin(self) -> None:
+        """Listen for answers. Raises Unreachable."""
+        await self._connection.subscribe(self._inbox, self._answered)
+
+    async def append(self, entry: bytes, *, first: bool) -> None:
+        """Send one entry. Raises Unreachable."""
+        now = self._clock()
+        reply = ""
+        if self._asked is None or now >= self._asked + _ANSWER_S:
+            self._asked = now
+            reply = self._inbox
+        await self._connection.publish(self._settings.subject, entry, reply, _FIRST if first else None)
+
+    async def _answered(self, message: Msg) -> None:
+        self._asked = None
+        if (message.headers or {}).get("Status") == "503":
+            self._complain("nothing in NATS takes entries: the stream is gone, or has no leader")
+            return
+        error = json.loads(message.data).get("error") if message.data else None
+        if error is None:
+            self._complain("")
+            return
+        code, text = error.get("err_code", 0), error.get("description", "")
+        if code == _FULL:
+            text += f": raise its max_bytes (`nats stream edit {self._settings.stream} --max-bytes ...`)"
+        if code != _NOT_FIRST:  # another server began the room
+            self._complain(f"NATS does not store entries: {text} ({code})")

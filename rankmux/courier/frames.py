@@ -1,0 +1,142 @@
+"""Frames between a server and its courier: a length, a kind, a body.
+
+Both ends are ours and of one version, so a frame that does not fit is a bug of ours, or memory that went wrong.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+
+__all__ = [
+    "FRAME_MAX_BYTES",
+    "Frame",
+    "FrameDecoder",
+    "FrameError",
+    "Kind",
+    "Position",
+    "pack_frame",
+    "unpack_seq",
+]
+
+FRAME_MAX_BYTES = 1 << 30
+"""No entry and no snapshot comes near to it: a length above is noise."""
+
+Frame = tuple["Kind", bytes]
+
+
+class Kind(IntEnum):
+    """What frames say, and what is in them.
+
+    To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
+    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, an entry), STORED (u64), FAILED (a text),
+    TROUBLE (a text: the log does not move), REACHED (where: it does again), ALIVE (nothing).
+    """
+
+    SETTINGS = 1
+    OPEN = 2
+    APPEND = 3
+    FIRST = 4
+    STORE = 5
+    OPENED = 16
+    READ = 17
+    FAILED = 18
+    TROUBLE = 19
+    REACHED = 20
+    ALIVE = 21
+    STORED = 22
+
+
+class FrameError(ValueError):
+    """What came is no frame."""
+
+
+_HEAD = struct.Struct("<IB")
+_SEQ = struct.Struct("<Q")
+_POSITION = struct.Struct("<QIQH")
+
+
+def pack_frame(kind: Kind, *parts: bytes | int) -> bytes:
+    """One frame; an int is written as u64."""
+    body = b"".join([_SEQ.pack(part) if isinstance(part, int) else part for part in parts])
+    return _HEAD.pack(len(body), kind) + body
+
+
+class Position:
+    """What OPEN and OPENED say of a log: its name, the `last` entry, the largest one, and the snapshot's entry."""
+
+    __slots__ = ("created", "entry_max", "last", "snapshot_seq")
+
+    def __init__(self, created: str, last: int, entry_max: int = 0, snapshot_seq: int = 0) -> None:
+        self.created = created
+        self.last = last
+        self.entry_max = entry_max
+        self.snapshot_seq = snapshot_seq
+
+    def pack(self) -> bytes:
+        """As bytes, for `unpack`."""
+        name = self.created.encode()
+        return _POSITION.pack(self.last, self.entry_max, self.snapshot_seq, len(name)) + name
+
+    @classmethod
+    def unpack(cls, body: bytes) -> tuple[Position, bytes]:
+        """The position that a body begins with, and the rest of it."""
+        last, entry_max, snapshot_seq, size = _POSITION.unpack_from(body)
+        end = _POSITION.size + size
+        name = body[_POSITION.size : end].decode()
+        return cls(name, last, entry_max, snapshot_seq), body[end:]
+
+
+class FrameDecoder:
+    """Takes bytes as they come, gives the frames in them."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._at = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes."""
+        if self._at:
+            del self._data[: self._at]
+            self._at = 0
+        self._data += data
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether `next_frame` has one."""
+        return self._size() >= 0
+
+    def next_frame(self) -> Frame | None:
+        """The next frame if it is here whole. Raises FrameError."""
+        size = self._size()
+        if size < 0:
+            return None
+        begin = self._at + _HEAD.size
+        number = self._data[begin - 1]
+        try:
+            kind = Kind(number)
+        except ValueError:
+            raise FrameError(f"no frame has the kind {number}") from None
+        self._at = begin + size
+        return kind, bytes(self._data[begin : self._at])
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames that are here whole. Raises FrameError."""
+        while (frame := self.next_frame()) is not None:
+            yield frame
+
+    def _size(self) -> int:
+        """The size of the next frame's body, -1 while it is not here whole."""
+        left = len(self._data) - self._at
+        if left < _HEAD.size:
+            return -1
+        size: int = _HEAD.unpack_from(self._data, self._at)[0]
+        if size > FRAME_MAX_BYTES:
+            raise FrameError(f"a frame of {size} bytes")
+        return size if left >= _HEAD.size + size else -1
+
+
+def unpack_seq(body: bytes) -> tuple[int, bytes]:
+    """The sequence number that a body begins with, and the rest of it."""
+    return _SEQ.unpack_from(body)[0], body[_SEQ.size :]

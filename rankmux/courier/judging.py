@@ -1,0 +1,102 @@
+"""Judgement of what NATS offers: its version, and the stream that holds the log.
+
+A stream that drops entries, hides them or makes them up would give each server another room; so each setting that
+could do that has one value, and a stream with another one is refused. Other settings are the operator's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .settings import CourierSettings
+
+__all__ = ["LEAST_VERSION", "is_too_old", "stream_config", "stream_faults", "too_old"]
+
+LEAST_VERSION = (2, 14)
+"""Before it, `sync_interval: always` writes each entry several times, or is not there."""
+
+_FIXED: dict[str, object] = {
+    "retention": "limits",
+    "storage": "file",
+    "discard": "new",
+    "max_msgs": -1,
+    "max_msgs_per_subject": -1,
+    "max_age": 0,
+    "deny_delete": True,
+}
+_OFF = (
+    "allow_atomic",
+    "allow_msg_counter",
+    "allow_msg_schedules",
+    "allow_msg_ttl",
+    "allow_rollup_hdrs",
+    "deny_purge",
+    "discard_new_per_subject",
+    "first_seq",
+    "mirror",
+    "no_ack",
+    "persist_mode",
+    "sealed",
+    "sources",
+    "subject_delete_marker_ttl",
+    "subject_transform",
+)
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a NATS server of that version is refused."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return not found or (int(found[1]), int(found[2])) < LEAST_VERSION
+
+
+def too_old(version: str) -> str:
+    """The text for such a server."""
+    return f"NATS {version or 'of no version'} is too old: {'.'.join(map(str, LEAST_VERSION))} or newer is needed"
+
+
+def stream_config(settings: CourierSettings) -> dict[str, object]:
+    """The configuration with which the stream is made."""
+    return {
+        "name": settings.stream,
+        "subjects": [settings.subject],
+        "num_replicas": settings.replicas,
+        "max_bytes": settings.max_bytes,
+        "max_msg_size": -1,
+        "max_consumers": -1,
+        "description": f"rankmux: the log of the room {settings.room}",
+        **_FIXED,
+    }
+
+
+def stream_faults(config: Mapping[str, Any], settings: CourierSettings, *, replicas: bool) -> str:
+    """What is wrong with a stream, with both values of each difference and what to do; empty if nothing is.
+
+    Its number of copies is judged with `replicas`: not behind the start, so that an operator can change it.
+    """
+    wanted: dict[str, object] = {"subjects": [settings.subject], **_FIXED}
+    if replicas:
+        wanted["num_replicas"] = settings.replicas
+    found = [
+        f"{key} is {_text(config.get(key))}, expected {_text(value)}"
+        for key, value in wanted.items()
+        if config.get(key) != value
+    ]
+    found += [f"{key} is {_text(config[key])}, expected none" for key in _OFF if _is_on(config.get(key))]
+    if not found:
+        return ""
+    advice = f"mend it (`nats stream edit {settings.stream}`), or remove it to begin a new room"
+    return f"the stream {settings.stream} cannot hold the log of a room: {'; '.join(found)}: {advice}"
+
+
+def _is_on(value: object) -> bool:
+    return bool(value) and value != "default"  # of persist_mode
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None or value == {} else str(value)
