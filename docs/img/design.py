@@ -152,7 +152,9 @@ def cluster() -> str:
     parts.append(arrow("M84 262V226", "", (0, 0)))
     parts.append('<text class="soft" x="84" y="282">members of s1</text>')
     parts.append('<rect class="gone" x="160" y="238" width="176" height="40" rx="4"/>')
-    parts.append('<text x="248" y="256">fence</text><text class="soft" x="248" y="271">nothing read back: stop</text>')
+    parts.append(
+        '<text x="248" y="256">fence</text><text class="soft" x="248" y="271">nothing read back: stop</text>'
+    )
     for at, name in enumerate(["s2", "s3"]):
         x = 500 + 104 * at
         parts.append(f'<rect class="box" x="{x}" y="170" width="92" height="52" rx="4"/>')

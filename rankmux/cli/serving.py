@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..config import Config, Setting, load, settings
-from ..errors import AddressInUse, ConfigError
+from ..errors import AddressInUse, ConfigError, LogBroken
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..server.state_file import state_trouble
@@ -39,6 +39,8 @@ log = logging.getLogger("rankmux")
 
 _RESERVED_FILES = 96
 _SHORT = {"seats": "-n"}
+_LOG_BROKEN = 3
+_OUT_OF_MEMORY = 70
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,8 +90,19 @@ def main(argv: list[str] | None = None) -> int:
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
         logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
-    notifier.ready(f"listening on {server.where} for {config.seats} clients")
-    _run(server, notifier)
+    try:
+        while not (server.ready or server.stopped):  # a cluster's log is still being read
+            server.step(notifier.interval_s)
+            notifier.alive(time.monotonic())
+        notifier.ready(f"listening on {server.where} for {config.seats} clients")
+        _run(server, notifier)
+    except LogBroken as error:
+        log.critical("%s", error, extra=tagged("log_broken", error=str(error)))
+        server.close()
+        return _LOG_BROKEN
+    except MemoryError:  # of a server alone it is not the end
+        log.critical("no memory: this server leaves its cluster", extra=tagged("out_of_memory"))
+        return _OUT_OF_MEMORY
     return stop.code
 
 
@@ -147,6 +160,8 @@ signals:
 exit codes:
   0  stopped cleanly
   2  wrong usage or settings, including an address in use
+  3  in a cluster: the room's log cannot be gone on with, or is not for this server; the last line says why
+  70  in a cluster: out of memory; start it again
   130, 143  stopped at once, by a second SIGINT or SIGTERM
 """
 

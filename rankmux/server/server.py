@@ -12,6 +12,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Self
 
 from ..config import Config
@@ -19,6 +20,7 @@ from ..core.cluster.entries import Rules
 from ..core.cluster.fold import Fold
 from ..core.room.batch import Batch
 from ..core.room.room import Room
+from ..courier.settings import CourierSettings
 from ..errors import ConfigError
 from ..system.json_lines import tagged
 from ..system.memory import give_back
@@ -26,6 +28,7 @@ from ..system.reactor import Reactor
 from .admin.opening import open_endpoint
 from .admin.stats import Stats
 from .admin.status import ServerStatus
+from .cluster.courier import CourierLog
 from .cluster.log import Log
 from .cluster.sequencer import ClusterSequencer
 from .connections.closes import CloseReason
@@ -52,9 +55,10 @@ class Server:
     """A server that listens from its creation on. `settings` are those of Config.
 
     `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener`
-    are sockets that were opened elsewhere, to be used instead of those that the settings name. With `selector`, `clock`,
-    `cpu_clock` (processor time of the thread) and `randbits`, time and chance can be made up. Raises ConfigError on a
-    wrong setting, an address that cannot be had, or one that would be open to strangers.
+    are sockets that were opened elsewhere, to be used instead of those that the settings name; so is `log_`, instead of
+    that of `cluster`. With `selector`, `clock`, `cpu_clock` (processor time of the thread) and `randbits`, time and
+    chance can be made up. Raises ConfigError on a wrong setting, an address that cannot be had, or one that would be
+    open to strangers.
     """
 
     def __init__(
@@ -119,6 +123,8 @@ class Server:
             self._reactor.close()
             raise
         self._sequencer: Sequencer
+        if shared_log is None and config.cluster:
+            shared_log = CourierLog(_courier_settings(config), self._reactor.watch)
         if shared_log is None:
             self._sequencer = LocalSequencer(randbits(64) if kept is None else kept)
         else:
@@ -159,6 +165,11 @@ class Server:
     def instance(self) -> int:
         """The number of the room, which WELCOME says: another one after a restart that lost the seats."""
         return self._sequencer.instance
+
+    @property
+    def ready(self) -> bool:
+        """Whether members can join: not before a cluster's log has been read, and not during a stop."""
+        return self._status.ready
 
     @property
     def log_seq(self) -> int:
@@ -304,6 +315,22 @@ class Server:
         give_back()
         text = "no memory to finish a turn: all %d connections were reset, and the room is empty"
         log.critical(text, count, extra=tagged("started_over", connections=count))
+
+
+def _courier_settings(config: Config) -> CourierSettings:
+    if find_spec("nats") is None:
+        expected = "a cluster needs nats-py: pip install '.[cluster]' in a clone of rankmux"
+        raise ConfigError("cluster", config.cluster, expected)
+    return CourierSettings(
+        tuple(url.strip() for url in config.cluster.split(",")),
+        config.room,
+        config.server_name,
+        config.cluster_replicas,
+        config.cluster_creds,
+        config.cluster_tls_ca,
+        config.cluster_tls_cert,
+        config.cluster_tls_key,
+    )
 
 
 def _rules(config: Config) -> Rules:
