@@ -178,7 +178,7 @@ class Crew:
 
     def __init__(self, world: World, nodes: list[Node], size: int, pace_s: float, ping_s: float) -> None:
         self.world, self.nodes, self.pace_s, self.ping_s = world, nodes, pace_s, ping_s
-        self.history = History()
+        self.history = History(len(nodes))
         self.reigns = Reigns()
         self.errors: dict[ErrorCode, int] = {}
         self.quiet = self.closed = False

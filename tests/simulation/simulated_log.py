@@ -160,6 +160,8 @@ class Courier:
     def pump(self) -> None:
         """Send the server what it has not got yet."""
         shared = self._shared
+        if 0 < self._next < shared.first:  # they were dropped meanwhile
+            self.lose()
         while self._next and self._next <= shared.last and not self._node.log_deaf:
             self._send(Read(self._next, shared.entries[self._next]))
             self._next += 1

@@ -126,20 +126,32 @@ class Storm:
 
     def _strike_until(self, end: float) -> None:
         world, draw = self.world, self.world.random
-        faults = {**OF_CLIENTS, **(OF_SERVERS if self.log is not None else {"stop server": 2})}
-        pace_s = draw.choice((0.1, 0.3, 1.0)) * (3 if self.log is not None else 1)
-        while world.now < end:
-            world.run(world.now + draw.expovariate(1 / pace_s))
-            what = draw.choices(list(faults), list(faults.values()))[0]
-            self.befell[what] += 1
-            if what in OF_CLIENTS:
-                client = draw.choice(self.crew.clients)
-                world.trace(client.name, what)
-                self._strike_client(client, what)
-            else:
-                node = draw.choice(self.nodes)
-                world.trace(node.name, what)
-                self._strike_server(node, what)
+        servers = OF_SERVERS if self.log is not None else {"stop server": 1}
+        pace_s = draw.choice((0.1, 0.3, 1.0, 3.0))
+        server_pace_s = draw.choice((2.0, 5.0, 12.0))
+
+        def strike_client() -> None:
+            what = draw.choices(list(OF_CLIENTS), list(OF_CLIENTS.values()))[0]
+            client = draw.choice(self.crew.clients)
+            self._befall(client.name, what)
+            self._strike_client(client, what)
+
+        def strike_server() -> None:
+            what = draw.choices(list(servers), list(servers.values()))[0]
+            node = draw.choice(self.nodes)
+            self._befall(node.name, what)
+            self._strike_server(node, what)
+
+        for strike, pause_s in ((strike_client, pace_s), (strike_server, server_pace_s)):
+            when = world.now + draw.expovariate(1 / pause_s)
+            while when < end:
+                world.at(when, strike)
+                when += draw.expovariate(1 / pause_s)
+        world.run(end)
+
+    def _befall(self, who: str, what: str) -> None:
+        self.befell[what] += 1
+        self.world.trace(who, f"suffers: {what}")
 
     def _strike_client(self, client: Client, what: str) -> None:
         world, draw, member = self.world, self.world.random, client.newest

@@ -58,6 +58,8 @@ class Reading(NamedTuple):
     """The serials of the connections that `turn.entry.joins` are for."""
     yields: tuple[int, ...] = ()
     """The serials of the connections that sent YIELD."""
+    kicks: tuple[int, ...] = ()
+    """Members of other servers that are to go: told first by their own, which then says that they went."""
 
 
 @dataclass(slots=True)
@@ -237,10 +239,16 @@ class Fold:
                 _NotTold(self.holders, peer, {tickets[s] for s in body.slow if s in tickets}),
             )
         )
-        turn.entry.departures += [Departure(ticket, Cause.EVICTED) for ticket in body.kicks]
+        elsewhere = []
+        for ticket in body.kicks:
+            holder = self.holders.get(ticket)
+            if holder is None or holder[0] is peer:
+                turn.entry.departures.append(Departure(ticket, Cause.EVICTED))
+            else:
+                elsewhere.append(ticket)
         self._joining = peer, {join.handle: serial for serial, join in body.joins}
         joins, yields = (serial for serial, _ in body.joins), (serial for serial, _ in body.yields)
-        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields))
+        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), tuple(elsewhere))
 
     def _enter_frames(self, body: TurnBody, tickets: dict[int, int]) -> None:
         """Commands and results go into the batch, the ranks that commands name as they are now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...core.cluster.fold import Fold, Reading
 from ...core.room.turn import Turn
 from ..connections.closes import CloseReason
@@ -62,6 +64,14 @@ class Places:
             conn is not None and conn.watches for conn in joining
         )
         return turn
+
+    def kick(self, tickets: Iterable[int], now: float) -> None:
+        """Another server's operator has thrown out these; those that are connected here go."""
+        connections = self._connections
+        for ticket in tickets:
+            if (conn := connections.seats.get(ticket)) is not None:
+                with connections.guard(conn, now):
+                    connections.end(conn, CloseReason.KICKED, "the operator has thrown you out", now)
 
     def release(self, now: float, text: str) -> None:
         """All connections are told that the server goes, and hold no seats here any more."""

@@ -335,6 +335,7 @@ class ClusterSequencer:
             if self._writer.incarnation not in self._fold.up and self.stage is Stage.UP:
                 self._fence(now, "the other servers have taken this one for dead")
             yield self._places.watch(reading.turn)
+        self._places.kick(reading.kicks, now)
         if reading.ruling is Ruling.TAKEN:
             self._writer.follow_clock(now)
             self._check_name(reading.entry)

@@ -51,8 +51,9 @@ class Reaper:
         """Queue the ERROR of each connection that ended, and close those that are done."""
         connections = self._connections
         for conn in list(connections.ended.values()):
-            if conn.ticket in connections.under_way and now < conn.until:
-                continue  # it is still owed what comes before its departure
+            told = conn.reason is None or conn.reason.code is not None
+            if conn.ticket in connections.under_way and now < conn.until and not told:
+                continue  # it is still owed what comes before its departure, and knows that it goes
             with connections.guard(conn, now):
                 self._farewell(conn, now)
         if not connections.dead:
