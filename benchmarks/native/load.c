@@ -11,6 +11,8 @@
  *   results BURST SECONDS            rank 0 to all, and every executor answers
  *   everyone SECONDS                 each member to all below it, in one turn
  *   promote DEPARTURES               rank 0 leaves, DEPARTURES times
+ *   watch                            the members that are opened from now on watch
+ *   changes CHANGES SECONDS          the members above the last step back, CHANGES / 2 of them in one turn
  *   part DEPARTURES                  the DEPARTURES lowest-ranked members leave
  *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and no receiver reads
  *   idle SECONDS                     any protocol
@@ -57,6 +59,11 @@ static void carry_out(struct report *report, const char *command, const double *
         everyone(report, numbers[0], server);
     } else if (!strcmp(command, "promote")) {
         promote(report, (uint32_t)numbers[0]);
+    } else if (!strcmp(command, "watch")) {
+        crowd.watching = true;
+        report->unit = "member";
+    } else if (!strcmp(command, "changes") && burst >= 2) {
+        step_back(report, burst, numbers[1], server);
     } else if (!strcmp(command, "part")) {
         part(report, (uint32_t)numbers[0]);
     } else if (!strcmp(command, "nonreaders") && numbers[1] >= 8) {

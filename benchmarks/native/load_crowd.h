@@ -10,6 +10,7 @@ struct member {
     int fd;
     uint32_t rank;
     uint64_t ticket, seq;         /* the last seq seen; with pub/sub, the number in the payload */
+    uint64_t changed_seq;         /* of the last CHANGED */
     uint64_t received, expected;  /* messages; never more of them than expected */
     uint32_t answered;            /* the last id that this executor's result has been routed for */
     uint8_t *partial;             /* an incomplete message */
@@ -32,8 +33,10 @@ struct crowd {
     struct member **members;
     uint32_t first, count, capacity;
     size_t payload_size;
-    uint64_t joined, delivered, promoted, routed, done, accepted, pings, closed;
+    uint64_t joined, delivered, promoted, routed, done, accepted, pings, closed, changed, yielded;
     uint32_t last_executors;      /* of the last ACCEPTED */
+    uint32_t yielding;            /* members that step back in this round */
+    bool watching;                /* whether those that are opened watch */
 };
 
 extern struct crowd crowd;

@@ -3,6 +3,8 @@
 #include "load_payload.h"
 #include "wire.h"
 
+enum { NAME_MAX = 64 };
+
 uint8_t *put_command(uint8_t *at, uint32_t id, uint8_t target, uint32_t arg, uint8_t flags, uint64_t number,
                      size_t payload_size)
 {
@@ -16,12 +18,23 @@ static uint8_t *put_to_all(uint8_t *at, uint64_t number, size_t payload_size)
     return put_command(at, 0, TO_ALL, 0, QUIET, number, payload_size);
 }
 
+/* As long as makes a CHANGED as long as an EXECUTE. */
+static uint8_t watcher_name_size(void)
+{
+    size_t size = EXECUTE_SIZE + crowd.payload_size;
+    size = size > CHANGED_SIZE ? size - CHANGED_SIZE : 0;
+    return size < NAME_MAX ? (uint8_t)size : NAME_MAX;
+}
+
 static void greet(struct member *member)
 {
-    uint8_t hello[HELLO_SIZE];
-    uint8_t *at = put_header(hello, HELLO, HELLO_SIZE);
-    put_u16(put_u16(put_u8(put_u8(put_u8(at, 1), 0), 0), 0), 0);
-    crowd_send(member, hello, sizeof hello);
+    static const char name[NAME_MAX] = "a member with a name so long that CHANGED is as long as an EXECUTE";
+    uint8_t hello[HELLO_SIZE + NAME_MAX];
+    uint8_t length = crowd.watching ? watcher_name_size() : 0;
+    uint8_t *at = put_header(hello, HELLO, HELLO_SIZE + length);
+    at = put_u8(put_u8(put_u8(at, 1), crowd.watching ? WATCH : 0), length);
+    put_u16(put_u16(put_bytes(at, name, length), 0), 0);
+    crowd_send(member, hello, HELLO_SIZE + length);
 }
 
 static void see(struct member *member, uint64_t seq)
@@ -64,6 +77,13 @@ static void take_rank(struct member *member, const uint8_t *frame)
     see(member, get_u64(frame + 5));
     if (member->leaving)
         return;
+    if (crowd.yielding) {
+        if (rank + crowd.yielding != member->rank || members + crowd.yielding != crowd.count || frame[21] != CAUSE_YIELDED)
+            fail("member %u: RANK %u of %u, cause %u, after yields", member->rank, rank, members, frame[21]);
+        member->rank = rank;
+        crowd.promoted++;
+        return;
+    }
     if (rank + 1 != member->rank || members != crowd.count || frame[21] != CAUSE_LEFT)
         fail("member %u: RANK %u of %u, cause %u", member->rank, rank, members, frame[21]);
     member->rank = rank;
@@ -82,6 +102,25 @@ static void take_routed(const uint8_t *frame, size_t size)
     crowd.routed++;
 }
 
+static void take_yielded(struct member *member, const uint8_t *frame)
+{
+    see(member, get_u64(frame + 9));
+    member->ticket = get_u64(frame + 17);
+    member->rank = get_u32(frame + 25);
+    crowd.yielded++;
+}
+
+static void take_changed(struct member *member, const uint8_t *frame, size_t size)
+{
+    uint64_t seq = get_u64(frame + 5);
+    if (seq <= member->changed_seq)
+        fail("member %u: CHANGED with seq %lu after %lu", member->rank, (unsigned long)seq, (unsigned long)member->changed_seq);
+    if (size != CHANGED_SIZE + frame[CHANGED_SIZE - 1])
+        fail("member %u: a CHANGED of %zu bytes", member->rank, size);
+    member->changed_seq = seq;
+    crowd.changed++;
+}
+
 static void take_done(const uint8_t *frame)
 {
     uint32_t ok = get_u32(frame + 9);
@@ -97,7 +136,8 @@ static void take_frame(struct member *member, const uint8_t *frame, size_t size)
 {
     static const uint8_t sizes[256] = {[PING] = HEADER_SIZE, [PONG] = HEADER_SIZE, [WELCOME] = WELCOME_SIZE,
         [EXECUTE] = EXECUTE_SIZE, [RANK] = RANK_SIZE, [ACCEPTED] = ACCEPTED_SIZE, [REFUSED] = REFUSED_SIZE,
-        [ROUTED] = ROUTED_SIZE, [DONE] = DONE_SIZE, [ERROR] = ERROR_SIZE};
+        [ROUTED] = ROUTED_SIZE, [DONE] = DONE_SIZE, [ERROR] = ERROR_SIZE, [YIELDED] = YIELDED_SIZE,
+        [CHANGED] = CHANGED_SIZE};
     uint8_t type = frame[4];
     if (!sizes[type] || size < sizes[type])
         fail("member %u: a frame of type 0x%02x with %zu bytes", member->rank, type, size);
@@ -122,6 +162,12 @@ static void take_frame(struct member *member, const uint8_t *frame, size_t size)
         break;
     case DONE:
         take_done(frame);
+        break;
+    case YIELDED:
+        take_yielded(member, frame);
+        break;
+    case CHANGED:
+        take_changed(member, frame, size);
         break;
     case PING:
         put_bytes(put_header(crowd_reply(size), PONG, size), frame + HEADER_SIZE, size - HEADER_SIZE);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -164,6 +165,41 @@ void promote(struct report *report, uint32_t departures)
         crowd_wait(&crowd.closed, closed, "departures");
     }
     report->unit = "promotion";
+}
+
+/* The members above the last step back in one turn, so that the line changes twice for each of them, repeatedly.  No
+ * other event costs the server less.  The units are those of a room of watchers, whether these watch or not. */
+void step_back(struct report *report, uint32_t changes, double seconds, int server)
+{
+    uint32_t yields = changes / 2;
+    need_members(yields + 2);
+    uint8_t frame[YIELD_SIZE];
+    put_u32(put_header(frame, YIELD, YIELD_SIZE), 1);
+    double started = now_s();
+    while (report_goes_on(report, started, seconds)) {
+        uint64_t yielded = crowd.yielded + yields, promoted = crowd.promoted + 1;
+        uint64_t changed = crowd.changed + (crowd.watching ? 2ul * yields * crowd.count : 0);
+        struct member **first = &crowd.members[crowd.first + crowd.count - 1 - yields], *last = first[yields];
+        crowd.yielding = yields;
+        if (yields > 1)
+            stop_server(server);
+        double sent = now_s();
+        for (uint32_t i = 0; i < yields; i++)
+            crowd_send(first[i], frame, sizeof frame);
+        if (yields > 1)
+            kill(server, SIGCONT);
+        crowd_wait(&crowd.yielded, yielded, "yields");
+        crowd_wait(&crowd.promoted, promoted, "promotions");
+        crowd_wait(&crowd.changed, changed, "changes");
+        report_round(report, sent, 2ul * yields * crowd.count);
+        memmove(first + 1, first, yields * sizeof *first);
+        *first = last;
+        crowd.yielding = 0;
+        for (uint32_t rank = crowd.count - 1 - yields; rank < crowd.count; rank++)
+            if (crowd_member(rank)->rank != rank)
+                fail("rank %u believes that it is %u", rank, crowd_member(rank)->rank);
+    }
+    report->unit = "change";
 }
 
 /* The members with the lowest ranks leave, the last first, so that no other rank changes. */

@@ -11,6 +11,7 @@ void everyone(struct report *report, double seconds, int server);
 void directed(struct report *report, uint32_t burst, double seconds);
 void results(struct report *report, uint32_t burst, double seconds);
 void promote(struct report *report, uint32_t departures);
+void step_back(struct report *report, uint32_t changes, double seconds, int server);
 void part(struct report *report, uint32_t departures);
 void idle(struct report *report, double seconds);
 void nonreaders(struct report *report, uint64_t bytes, size_t payload_size);
