@@ -1,7 +1,7 @@
 """Opening of the log: its stream is looked at, made or refused, and the entry found from which on it is read.
 
-NATS may answer from a server that lags, after a change of leaders above all: that a log has lost entries, or is gone, is
-believed once it has been said for some time.
+NATS may answer from a server that lags, after a change of leaders above all: that a log has lost entries, or is gone,
+is believed once it has been said for some time.
 """
 
 from __future__ import annotations

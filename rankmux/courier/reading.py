@@ -20,7 +20,7 @@ from .tracking import Arrival, Silence, Tracker, numbers_of
 __all__ = ["Consumer"]
 
 _HEARTBEAT_S = 0.5
-_SILENCE_S = 1.2
+_SILENCE_S = 2.0  # while NATS stores a burst of entries, each forced to the disk, it sends no heartbeats
 _INACTIVE_S = 30
 _TICK_S = 0.1
 _NS = 1_000_000_000

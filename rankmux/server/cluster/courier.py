@@ -101,12 +101,13 @@ class CourierLog:
             if now >= self._again_at:
                 self._start(now)
             return []
+        events: list[LogEvent] = []
         try:
             self._flush()
-            events, over = self._receive(now)
+            over = self._receive(events, now)
         except (FrameError, OSError) as error:
             self._replace(str(error), now)
-            return []
+            return events
         if over:
             self._replace("it has ended", now)
         elif late:
@@ -152,6 +153,7 @@ class CourierLog:
         ours.setblocking(False)
         self._end = ours
         self._began = self._heard = self._polled = now
+        self.trouble = ""  # this courier finds its own
         self._watch(ours.fileno(), READABLE)
         self._send(pack_frame(Kind.SETTINGS, self._settings.pack()))
         self._send(pack_frame(Kind.OPEN, Position(self._created, self._applied).pack()))
@@ -199,23 +201,22 @@ class CourierLog:
         del self._out[:sent]
         self._watch(self._end.fileno(), READABLE | WRITABLE if self._out else READABLE)
 
-    def _receive(self, now: float) -> tuple[list[LogEvent], bool]:
-        """The events that are here, and whether the courier has closed its end. Raises FrameError, OSError."""
+    def _receive(self, events: list[LogEvent], now: float) -> bool:
+        """Add the events that are here; whether the courier has closed its end. Raises FrameError, OSError."""
         assert self._end is not None
-        events: list[LogEvent] = []
         taken = 0
         while True:
             while len(events) < _POLL_ENTRIES and (frame := self._decoder.next_frame()) is not None:
                 if (event := self._take(*frame)) is not None:
                     events.append(event)
             if taken >= _POLL_BYTES or len(events) >= _POLL_ENTRIES:
-                return events, False
+                return False
             try:
                 data = self._end.recv(_READ_BYTES)
             except BlockingIOError:
-                return events, False
+                return False
             if not data:
-                return events, True
+                return True
             taken += len(data)
             self._heard = now
             self._decoder.receive_data(data)
