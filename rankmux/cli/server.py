@@ -1,4 +1,4 @@
-"""`rankmux-server`: answers --version at once and leaves the rest to `kick` or `serving`, which import more."""
+"""`rankmux-server`: answers --version at once and leaves the rest to `kick`, `room` or `serving`, which import more."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def _main(arguments: list[str]) -> int:
         from .kick import main as kick
 
         return kick(arguments[1:])
+    if arguments[:1] == ["room"]:
+        from .room import main as room
+
+        return room(arguments[1:])
     from .serving import main as serve
 
     return serve(arguments)

@@ -151,6 +151,8 @@ examples:
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
   rankmux-server kick TICKET    (throws a member out of a running server; see rankmux-server kick --help)
+  rankmux-server --cluster nats://a,nats://b,nats://c --room main --server-name s1
+  rankmux-server room reset NAME    (deletes a cluster's room; see rankmux-server room --help)
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...config import settings
-from .. import kick, serving
+from .. import kick, room, serving
 from ..top import program as top
 from .pages import Page, pages, program_page
 from .settings import settings_page
@@ -64,6 +64,8 @@ def _server() -> Iterator[str]:
     yield from _program(program_page(serving.parser), left_out)
     yield ""
     yield from _program(program_page(kick.parser), frozenset())
+    yield ""
+    yield from _program(program_page(room.parser), frozenset())
 
 
 def _top() -> Iterator[str]:

@@ -159,11 +159,13 @@ def test_what_follows_a_yield_comes_from_the_new_place(room: Room) -> None:
 def test_a_kick_reaches_any_servers_member(room: Room) -> None:
     (mine,) = room.joins(room.one, 1)
     (other,) = room.joins(room.two, 1)
-    _, outcome = room.log.add(room.one.turn(TurnBody(kicks=[other, 4711])))
+    (kept,) = room.joins(room.two, 2, secret=b"k" * 32, keep_ms=5000)
+    room.log.add(room.two.turn(TurnBody(absences=[2])))
+    reading, outcome = room.log.add(room.one.turn(TurnBody(kicks=[other, kept, 4711])))
     assert outcome is not None
-    assert [(gone.ticket, gone.cause) for gone in outcome.departed] == [(other, Cause.EVICTED)]
-    assert room.tickets == [mine]
-    assert room.fold.up[102].tickets == {}
+    assert [(gone.ticket, gone.cause) for gone in outcome.departed] == [(kept, Cause.EVICTED)]
+    assert reading.kicks == (other,)  # its own server tells it, and then says that it went
+    assert room.tickets == [mine, other]
 
 
 def named(rank: int, ticket: int) -> TurnBody:
