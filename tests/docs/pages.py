@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..support.nats_nodes import free_ports, nats_server
 from ..support.script import environment
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,7 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _PORT, _ADMIN_PORT = "7117", "7118"
+_CLUSTER_PORTS = ("4221", "4222", "4223", "6221", "6222", "6223", "7121", "7122", "7123")
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,18 @@ class Desk:
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.directory = directory / "desk"
         self.directory.mkdir()
-        self._ports = {_PORT: str(port or _free_port()), _ADMIN_PORT: str(_free_port())}
+        others = (_ADMIN_PORT, *_CLUSTER_PORTS)
+        free = map(str, free_ports(len(others) + 1))
+        self._ports = {_PORT: str(port or next(free)), **dict(zip(others, free, strict=False))}
         programs = directory / "bin"
         programs.mkdir()
         for name in ("client", "server", "top"):
             file = programs / f"rankmux-{name}"
             file.write_text(f'#!/bin/sh\nexec {sys.executable} -m {MODULES[name]} "$@"\n')
             file.chmod(0o700)
+        nats = programs / "nats-server"
+        nats.write_text(f'#!/bin/sh\nexec {nats_server()} "$@"\n')
+        nats.chmod(0o700)
         python = programs / "python3"
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o700)
@@ -78,10 +84,3 @@ class Desk:
         for usual, ours in self._ports.items():
             text = re.sub(rf"\b{usual}\b", ours, text)
         return text
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -115,7 +115,9 @@ class History(Logs):
                 self.violate(f"seq {seq}, which is for one, reached {tickets}")
             wanted = {ONE: arg, NEXT: rank + 1}.get(target)
             stint = next(stint for stint in reversed(seats[tickets[0]]) if stint.joined < seq)
-            moved = self._shared and target == ONE and wanted is not None and rank < stint.rank_at(seq) < wanted
+            moved = (
+                self._shared and target == ONE and wanted is not None and rank < stint.rank_at(seq) < wanted
+            )
             if wanted is not None and stint.rank_at(seq) != wanted and not moved:
                 self.violate(f"seq {seq} is for rank {wanted}, and reached rank {stint.rank_at(seq)}")
 

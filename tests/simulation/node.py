@@ -21,7 +21,7 @@ __all__ = ["Killed", "Node"]
 _TURN_S = 0.0004  # what a turn takes, about
 
 
-class Killed(BaseException):  # noqa: N818 - the end of a process, no error of it
+class Killed(BaseException):
     """Raised in the middle of a turn of a server that was killed."""
 
 

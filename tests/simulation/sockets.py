@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Asleep", "Files", "SimulatedListener", "SimulatedSelector", "SimulatedSocket"]
 
 
-class Asleep(BaseException):  # noqa: N818 - no error: the server has nothing to do for `timeout` seconds
+class Asleep(BaseException):
     """Raised out of a step of a server that would wait now."""
 
     def __init__(self, timeout: float | None) -> None:

@@ -253,7 +253,12 @@ def test_the_units_fit_together(tmp_path):
         service.replace("/opt/rankmux/bin/rankmux-server", sys.executable)
     )
     (tmp_path / "rankmux-server.socket").write_text((DEPLOY / "rankmux-server.socket").read_text())
-    units = [str(tmp_path / f"rankmux-server.{kind}") for kind in ("service", "socket")]
+    nats = (DEPLOY / "nats-server.service").read_text().replace("/usr/local/bin/nats-server", sys.executable)
+    (tmp_path / "nats-server.service").write_text(nats)
+    (tmp_path / "rankmux-server.service.d").mkdir()
+    (tmp_path / "rankmux-server.service.d" / "cluster.conf").write_text((DEPLOY / "cluster.conf").read_text())
+    names = ("rankmux-server.service", "rankmux-server.socket", "nats-server.service")
+    units = [str(tmp_path / name) for name in names]
     verified = subprocess.run(
         ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
     )

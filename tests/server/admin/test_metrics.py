@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import parser
 
+from rankmux.server.admin.metrics import Exposition
 from rankmux.server.connections.closes import CloseReason
 from rankmux.wire import Cancel, Command, Hello, Keep, Result, Yield
 
 from ...support.admin_client import get, join, turns_until, watched
+from ...support.memory_log import cluster
 
 RULES = Path(__file__).parents[3] / "deploy" / "alerts.yml"
 
@@ -141,8 +143,38 @@ def test_each_alert_says_how_urgent_it_is_and_is_explained():
     assert re.findall(r"^\| (Rankmux\w+) ", page, re.MULTILINE) == [rule.split()[0] for rule in rules]
 
 
+def test_a_cluster_has_metrics_of_its_own():
+    with cluster(2) as made:
+        a = made.join(0, "a")
+        made.logs[0].stalled = True
+        a.send(Command(1, 0, 0, 0, 0, b"waits"))
+        made.turn()
+        made.now += 3
+        found = samples(Exposition(made.servers[0]._status).text().decode())
+        log_seq = made.servers[0].log_seq
+        assert {
+            name: value for (name, *_), value in found.items() if "rankmux_cluster" in name and len(_) == 0
+        } == {
+            "rankmux_cluster_servers": 2,
+            "rankmux_cluster_log_seq": log_seq,
+            "rankmux_cluster_behind": 0,
+            "rankmux_cluster_under_way": 1,
+            "rankmux_cluster_waiting_seconds": 3,
+            "rankmux_cluster_read_back_seconds": 0,
+            "rankmux_cluster_resent_total": 0,
+            "rankmux_cluster_window_full_total": 0,
+            "rankmux_cluster_fences_total": 0,
+            "rankmux_cluster_courier_restarts_total": 0,
+            "rankmux_cluster_snapshot_seq": 0,
+        }
+        assert found["rankmux_cluster_entries_total", "taken"] == log_seq
+        assert found["rankmux_cluster_entries_total", "gap"] == 0
+
+
 def test_alert_rules_name_metrics_that_exist():
     """The rules of deploy/alerts.yml against the metrics."""
     with watched() as server:
         names = {key[0] for key in samples(get(server, "/metrics")[1])}
+    with cluster(1) as made:
+        names |= {key[0] for key in samples(Exposition(made.servers[0]._status).text().decode())}
     assert set(re.findall(r"\brankmux_\w+", RULES.read_text())) - names == set()
