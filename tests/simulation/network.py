@@ -12,21 +12,15 @@ __all__ = ["End", "Host", "connection"]
 
 
 class Host:
-    """A machine on the network. `deaf`: nothing reaches it; `mute`: nothing that it sends reaches anybody."""
+    """A machine on the network. `deaf`: nothing reaches it; `mute`: nothing that it sends reaches anybody.
+
+    `held` are the pipes in which something waits for the network to be whole again: TCP sends again what was lost.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.deaf = self.mute = False
-        self._held: list[tuple[Host, Host, Callable[[], None]]] = []
-
-    def pass_on(self, receiver: Host, deliver: Callable[[], None]) -> None:
-        """Have `deliver` called now, or when the network is whole again: TCP sends again what was lost."""
-        if self.mute:
-            self._held.append((self, receiver, deliver))
-        elif receiver.deaf:
-            receiver._held.append((self, receiver, deliver))
-        else:
-            deliver()
+        self.held: dict[Pipe, None] = {}
 
     def cut_off(self, *, deaf: bool, mute: bool) -> bool:
         """Cut it off, until `heal`; False if it is already."""
@@ -38,9 +32,9 @@ class Host:
     def heal(self) -> None:
         """The network is whole again."""
         self.deaf = self.mute = False
-        held, self._held = self._held, []
-        for sender, receiver, deliver in held:
-            sender.pass_on(receiver, deliver)
+        held, self.held = self.held, {}
+        for pipe in held:
+            pipe.pass_on()
 
     @property
     def cut(self) -> bool:
@@ -67,6 +61,7 @@ class Pipe:
         self._flying = 0
         self._last_at = 0.0
         self._count = 0
+        self._arriving: deque[Callable[[], None]] = deque()
         self._lives = 0  # a reset loses what is under way
 
     @property
@@ -129,8 +124,22 @@ class Pipe:
         world = self._world
         latency_s = self._latency_s * (1.0 + world.random.random())
         self._last_at = at = max(self._last_at, world.now + latency_s)
+
+        def come() -> None:
+            self._arriving.append(arrive)
+            self.pass_on()
+
+        world.at(at, come)
+
+    def pass_on(self) -> None:
+        """Deliver what has come, in its order, unless the network is cut."""
         sender, receiver = self._hosts
-        world.at(at, lambda: sender.pass_on(receiver, arrive))
+        arriving = self._arriving
+        while arriving:
+            if sender.mute or receiver.deaf:
+                sender.held[self] = receiver.held[self] = None
+                return
+            arriving.popleft()()
 
 
 class End:

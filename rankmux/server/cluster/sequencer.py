@@ -308,6 +308,8 @@ class ClusterSequencer:
     def _load(self, opened: Opened, now: float) -> None:
         if self.stage is Stage.UP:
             self._fence(now, "the log has dropped entries that this server has not read")
+        elif self._writer.n:
+            self._writer.begin_anew()  # what became of our UP cannot be read any more
         self._fold.clear()
         try:
             snapshot.load(self._fold, opened.snapshot)
