@@ -21,10 +21,14 @@ _OF_THE_SERVER = (Status.EXPIRED, Status.LEFT, Status.CANCELLED)
 
 
 class Pacing:
-    """The senders that wait. `over` is the outbox's set of receivers over their limit; `holds` counts new waits."""
+    """The senders that wait. `over` is the outbox's set of receivers over their limit; `holds` counts new waits.
+
+    `elsewhere`  receivers over their limit that are connected to other servers
+    """
 
     def __init__(self, over: set[int]) -> None:
         self.holds = 0
+        self.elsewhere: set[int] = set()
         self._over = over
         self._waits_for: dict[int, list[tuple[list[int], int]]] = {}
         self._crowd: list[int] = []
@@ -72,7 +76,7 @@ class Pacing:
         return free
 
     def _caught_up(self, receivers: list[int], first: int) -> bool:
-        while receivers and receivers[-1] not in self._over:
+        while receivers and receivers[-1] not in self._over and receivers[-1] not in self.elsewhere:
             receivers.pop()
         return len(receivers) <= first
 

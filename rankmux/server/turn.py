@@ -12,6 +12,7 @@ The statistics and the event log look at the outcome afterwards.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from hashlib import sha256
 from operator import attrgetter
@@ -249,12 +250,20 @@ class Turns:
         """
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         behind = flush(deliveries, tickets, outcome.handles, connections.descriptors, self._ring)
-        if behind:
-            self._queue(outcome, behind, now)
+        filled = self._queue(outcome, behind, now) if behind else []
+        if connections.pacing.elsewhere:
+            elsewhere = (bisect_left(tickets, ticket) for ticket in connections.pacing.elsewhere)
+            filled += [rank for rank in elsewhere if rank < len(tickets)]
+        if filled:
+            filled.sort()
+            connections.pace(connections.pacing.judge(filled, deliveries, tickets), now)
         return self._admission.settle(turn, outcome, now)
 
-    def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> None:
-        """Queue for the members that did not get everything, (rank, bytes sent, errno); pace those that fill them."""
+    def _queue(self, outcome: Outcome, behind: list[tuple[int, int, int]], now: float) -> list[int]:
+        """Queue for the members that did not get everything, (rank, bytes sent, errno).
+
+        Returns the ranks of those that have more queued than they should.
+        """
         connections, deliveries, tickets = self._connections, outcome.deliveries, outcome.tickets
         outbox = connections.outbox
         position = outbox.share(deliveries.executes) if deliveries.executes else 0
@@ -268,9 +277,7 @@ class Turns:
                 connections.deliver(conn, pieces, position, sent, error, now)
             if ticket in outbox.over:
                 filled.append(rank)
-        if filled:
-            filled.sort()
-            connections.pace(connections.pacing.judge(filled, deliveries, tickets), now)
+        return filled
 
     # 5. judge
 

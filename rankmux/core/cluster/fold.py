@@ -58,6 +58,8 @@ class Reading(NamedTuple):
     """The serials of the connections that `turn.entry.joins` are for."""
     yields: tuple[int, ...] = ()
     """The serials of the connections that sent YIELD."""
+    slow: frozenset[int] = frozenset()
+    """Members of the writer that do not keep up."""
     kicks: tuple[int, ...] = ()
     """Members of other servers that are to go: told first by their own, which then says that they went."""
 
@@ -225,6 +227,7 @@ class Fold:
     def _turn(self, entry: entries.Entry, peer: Peer) -> Reading:
         """What `peer` says of its members. What it says of connections that hold no seat any more is left out."""
         body, tickets = TurnBody.unpack(entry.body), peer.tickets
+        slow = frozenset(tickets[s] for s in body.slow if s in tickets)
         self._enter_frames(body, tickets)
         turn = Turn(
             Entry(
@@ -236,7 +239,7 @@ class Fold:
                 [tickets[s] for s in body.absences if s in tickets],
                 [(tickets[s], id_) for s, id_ in body.yields if s in tickets],
                 body.judge,
-                _NotTold(self.holders, peer, {tickets[s] for s in body.slow if s in tickets}),
+                _NotTold(self.holders, peer, slow),
             )
         )
         elsewhere = []
@@ -248,7 +251,7 @@ class Fold:
                 elsewhere.append(ticket)
         self._joining = peer, {join.handle: serial for serial, join in body.joins}
         joins, yields = (serial for serial, _ in body.joins), (serial for serial, _ in body.yields)
-        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), tuple(elsewhere))
+        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), slow, tuple(elsewhere))
 
     def _enter_frames(self, body: TurnBody, tickets: dict[int, int]) -> None:
         """Commands and results go into the batch, the ranks that commands name as they are now."""

@@ -16,6 +16,7 @@ from ...core.cluster import snapshot
 from ...core.cluster.entries import Down, Entry, Kind, Up, pack_version
 from ...core.cluster.fold import Fold, Reading, Ruling
 from ...core.cluster.lease import TICK_S, Lease
+from ...core.room.turn import Entry as CoreEntry
 from ...core.room.turn import Outcome, Turn
 from ...errors import LogBroken, SnapshotError
 from ...system.json_lines import tagged
@@ -79,6 +80,8 @@ class ClusterSequencer:
         self._places = Places(fold, connections)
         self._lease = Lease(config.cluster_fence_s, config.cluster_down_s)
         self._idle = idle(fold.batch)
+        self._slow: dict[int, frozenset[int]] = {}  # by server: its members that do not keep up
+        self._said_slow: frozenset[int] = frozenset()
         self._created = ""
         self._last = 0  # the log's last entry when it opened
         self._entry_max = 0
@@ -220,13 +223,29 @@ class ClusterSequencer:
         entry, places = turn.entry, self._places
         entry.clock_ms, entry.slow = self._writer.clock_ms(now), self._not_told()
         due = not len(self._window) and self._room.is_due(entry)
-        if not (entry or due or places.orphans or now >= self._writer.written_at + TICK_S):
+        slow = self._slow_here() != self._said_slow
+        if not (entry or due or slow or places.orphans or now >= self._writer.written_at + TICK_S):
             return
         name = self._config.server_name
         ranks = self._room.ranks
         for body in compose(turn, places.orphans, self._connections, ranks, self._entry_max, name):
             self._writer.write(Kind.TURN, body, now)
+        self._said_slow = self._slow_here()
         places.written(turn)
+
+    def _slow_here(self) -> frozenset[int]:
+        connections = self._connections
+        return frozenset(ticket for ticket in connections.outbox.over if ticket in connections.seats)
+
+    def _note_slow(self, reading: Reading) -> None:
+        """What other servers say of their members that do not keep up: those that send to them from here are paced."""
+        incarnation, up = reading.entry.incarnation, self._fold.up
+        slow = frozenset() if incarnation == self._writer.incarnation else reading.slow
+        if slow == self._slow.get(incarnation, frozenset()) and self._slow.keys() <= up.keys():
+            return
+        self._slow[incarnation] = slow
+        self._slow = {server: those for server, those in self._slow.items() if those and server in up}
+        self._connections.pacing.elsewhere = set().union(*self._slow.values())
 
     def _not_told(self) -> Container[int]:
         return self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
@@ -251,6 +270,8 @@ class ClusterSequencer:
         if self.stage is Stage.RISING:
             self._rise(now)
         if self.stage is Stage.UP and not self._window.full:
+            if self._slow_here() != self._said_slow:  # so that senders at other servers wait, too
+                self._write_turn(Turn(CoreEntry(0, self._fold.batch, judge=False)), now)
             for incarnation in self._lease.silent(fold.up, self._writer.incarnation, now):
                 name = fold.up[incarnation].name
                 log.warning("server %s is silent: taken for dead", name, extra=tagged("down", server=name))
@@ -341,6 +362,7 @@ class ClusterSequencer:
         if reading.ruling is Ruling.TAKEN:
             self._writer.follow_clock(now)
             self._check_name(reading.entry)
+            self._note_slow(reading)
 
     def _read_own(self, reading: Reading, now: float) -> Iterator[Turn]:
         """An entry of ours. `reading.entry` counts for the lease from when it was first sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -460,3 +461,55 @@ def test_patience_ends_when_something_is_due() -> None:
         assert all(0.0 < wait <= 1.0 for wait in waits)
         made.wait(10)
         assert len(made.store.entries) - before == 20
+
+
+# Slow readers.
+
+
+def test_a_slow_reader_at_one_server_slows_its_senders_at_the_others() -> None:
+    """It is not evicted, and nothing is lost; once it reads again, the sender goes on."""
+    with cluster(2, outbox_soft_bytes=65_536, outbox_hard_bytes=1 << 20, send_buffer_bytes=4096) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        a.news(), b.news()
+        b.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sent = 0
+        (sender,) = made.servers[0].connections.seats.values()
+        while not sender.paced:
+            assert sent < 3000
+            sent += 1
+            a.send(Command(sent, Target.ALL, 0, 0, 0, b"x" * 8192))
+            made.turn(1)
+            a.news()
+        (slow,) = made.servers[1].connections.outbox.over
+        assert made.servers[0].connections.pacing.elsewhere == {slow}
+        received = 0
+        while sender.paced or received < sent:
+            made.turn(1)
+            received += len(b.news())
+        made.turn()
+        assert made.servers[0].connections.pacing.elsewhere == set()
+        a.send(Command(sent + 1, Target.ALL, 0, 0, 0, b"last"))
+        made.turn()
+        assert [frame.payload for frame in b.news()] == [b"last"]
+        assert received == sent
+        made.agree()
+
+
+def test_a_slow_reader_of_a_dead_server_slows_nobody() -> None:
+    with cluster(2, outbox_soft_bytes=65_536, send_buffer_bytes=4096) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        b.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        (sender,) = made.servers[0].connections.seats.values()
+        for id_ in range(1, 3000):
+            a.send(Command(id_, Target.ALL, 0, 0, 0, b"x" * 8192))
+            made.turn(1)
+            a.news()
+            if sender.paced:
+                break
+        assert sender.paced
+        made.logs[1].cut = True
+        for _ in range(20 * 4):
+            made.wait(0.25)
+            a.send(*[Pong(frame.payload) for frame in a.news() if isinstance(frame, Ping)])
+        assert not sender.paced
+        assert made.servers[0].connections.pacing.elsewhere == set()
