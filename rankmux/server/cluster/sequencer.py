@@ -12,19 +12,20 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from enum import Enum
 
 from ...config import Config
-from ...core.cluster import snapshot
 from ...core.cluster.entries import Down, Entry, Kind, Up, pack_version
 from ...core.cluster.fold import Fold, Reading, Ruling
 from ...core.cluster.lease import TICK_S, Lease
 from ...core.room.turn import Entry as CoreEntry
 from ...core.room.turn import Outcome, Turn
-from ...errors import LogBroken, SnapshotError
+from ...errors import LogBroken
 from ...system.json_lines import tagged
 from ..connections.registry import Connections
 from .composing import compose, idle, separate
 from .log import Failed, Log, Opened, Read
 from .measures import Measures
 from .places import Places
+from .slow_readers import SlowReaders
+from .snapshots import Snapshots
 from .writer import Writer
 
 __all__ = ["ClusterSequencer", "Stage"]
@@ -34,8 +35,6 @@ log = logging.getLogger("rankmux.server")
 _WAIT_S = 0.5  # for GENESIS, before it is written again
 _STALLED_S = 2.0  # a PING waits so long behind an entry that is under way
 _BYE_S = 2.0
-_SNAPSHOT_ENTRIES = 10_000
-_SNAPSHOT_BYTES = 16 << 20
 _SPARE_BYTES = 4096  # of an entry beside the largest payload
 
 
@@ -80,16 +79,14 @@ class ClusterSequencer:
         self._places = Places(fold, connections)
         self._lease = Lease(config.cluster_fence_s, config.cluster_down_s)
         self._idle = idle(fold.batch)
-        self._slow: dict[int, frozenset[int]] = {}  # by server: its members that do not keep up
-        self._said_slow: frozenset[int] = frozenset()
+        self._slow = SlowReaders(fold, connections)
+        self._snapshots = Snapshots(fold, log_)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
         self._entry_max = 0
         self._leave_until = float("inf")
         self._up_seq = 0
         self._warned_of_name = False
-        self.snapshot_seq = 0
-        self._snapshot_bytes = 0
 
     # What the turn asks.
 
@@ -117,6 +114,11 @@ class ClusterSequencer:
     def behind(self) -> int:
         """How many entries are known to be in the log and have not been read."""
         return max(0, self._last - self._fold.seq)
+
+    @property
+    def snapshot_seq(self) -> int:
+        """The entry that the last known snapshot is of."""
+        return self._snapshots.seq
 
     @property
     def under_way(self) -> int:
@@ -223,29 +225,16 @@ class ClusterSequencer:
         entry, places = turn.entry, self._places
         entry.clock_ms, entry.slow = self._writer.clock_ms(now), self._not_told()
         due = not len(self._window) and self._room.is_due(entry)
-        slow = self._slow_here() != self._said_slow
-        if not (entry or due or slow or places.orphans or now >= self._writer.written_at + TICK_S):
+        if not (
+            entry or due or self._slow.changed or places.orphans or now >= self._writer.written_at + TICK_S
+        ):
             return
         name = self._config.server_name
         ranks = self._room.ranks
         for body in compose(turn, places.orphans, self._connections, ranks, self._entry_max, name):
             self._writer.write(Kind.TURN, body, now)
-        self._said_slow = self._slow_here()
+        self._slow.written()
         places.written(turn)
-
-    def _slow_here(self) -> frozenset[int]:
-        connections = self._connections
-        return frozenset(ticket for ticket in connections.outbox.over if ticket in connections.seats)
-
-    def _note_slow(self, reading: Reading) -> None:
-        """What other servers say of their members that do not keep up: those that send to them from here are paced."""
-        incarnation, up = reading.entry.incarnation, self._fold.up
-        slow = frozenset() if incarnation == self._writer.incarnation else reading.slow
-        if slow == self._slow.get(incarnation, frozenset()) and self._slow.keys() <= up.keys():
-            return
-        self._slow[incarnation] = slow
-        self._slow = {server: those for server, those in self._slow.items() if those and server in up}
-        self._connections.pacing.elsewhere = set().union(*self._slow.values())
 
     def _not_told(self) -> Container[int]:
         return self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
@@ -270,7 +259,7 @@ class ClusterSequencer:
         if self.stage is Stage.RISING:
             self._rise(now)
         if self.stage is Stage.UP and not self._window.full:
-            if self._slow_here() != self._said_slow:  # so that senders at other servers wait, too
+            if self._slow.changed:  # so that senders at other servers wait, too
                 self._write_turn(Turn(CoreEntry(0, self._fold.batch, judge=False)), now)
             for incarnation in self._lease.silent(fold.up, self._writer.incarnation, now):
                 name = fold.up[incarnation].name
@@ -295,9 +284,7 @@ class ClusterSequencer:
         spoken = min(peer.spoken for peer in fold.up.values())
         if spoken > fold.version and not len(self._window):
             self._writer.write(Kind.VERSION, pack_version(spoken), now)
-        if fold.seq - self.snapshot_seq >= _SNAPSHOT_ENTRIES or self._snapshot_bytes >= _SNAPSHOT_BYTES:
-            self.snapshot_seq, self._snapshot_bytes = fold.seq, 0
-            self._log.store(fold.seq, snapshot.dump(fold))
+        self._snapshots.store_if_due()
 
     # Reading.
 
@@ -331,24 +318,13 @@ class ClusterSequencer:
             self._fence(now, "the log has dropped entries that this server has not read")
         elif self._writer.n:
             self._writer.begin_anew()  # what became of our UP cannot be read any more
-        self._fold.clear()
-        try:
-            snapshot.load(self._fold, opened.snapshot)
-        except SnapshotError as error:
-            raise LogBroken(
-                f"the snapshot of entry {opened.snapshot_seq} cannot be used: {error.why}"
-            ) from None
-        if self._fold.seq != opened.snapshot_seq:
-            raise LogBroken(
-                f"the snapshot of entry {opened.snapshot_seq} is that of entry {self._fold.seq}: it is another room's"
-            )
-        self.snapshot_seq = self._fold.seq
+        self._snapshots.load(opened)
         self._writer.follow_clock(now)
 
     def _read(self, seq: int, data: bytes, now: float) -> Iterator[Turn]:
         reading = self._fold.read(seq, data)
         self.measures.read(reading.ruling)
-        self._snapshot_bytes += len(data)
+        self._snapshots.read(len(data))
         incarnation = reading.entry.incarnation
         if reading.ruling is Ruling.TAKEN:
             self._lease.heard(incarnation, now)
@@ -362,7 +338,7 @@ class ClusterSequencer:
         if reading.ruling is Ruling.TAKEN:
             self._writer.follow_clock(now)
             self._check_name(reading.entry)
-            self._note_slow(reading)
+            self._slow.read(reading, self._writer.incarnation)
 
     def _read_own(self, reading: Reading, now: float) -> Iterator[Turn]:
         """An entry of ours. `reading.entry` counts for the lease from when it was first sent."""

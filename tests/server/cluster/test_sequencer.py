@@ -10,6 +10,7 @@ import pytest
 from rankmux.codes import Cause, CommandFlag, ErrorCode, RefusedCode, Status, Target
 from rankmux.core.wire.frames import Keep
 from rankmux.errors import LogBroken
+from rankmux.server.cluster import snapshots
 from rankmux.server.cluster.sequencer import ClusterSequencer, Stage
 from rankmux.wire import (
     Accepted,
@@ -414,9 +415,7 @@ def test_two_servers_with_one_name_are_told(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_server_comes_up_from_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    import rankmux.server.cluster.sequencer as module
-
-    monkeypatch.setattr(module, "_SNAPSHOT_ENTRIES", 20)
+    monkeypatch.setattr(snapshots, "_EVERY_ENTRIES", 20)
     with cluster(1) as made:
         a, _ = made.joined(0, "a")
         for id_ in range(1, 30):

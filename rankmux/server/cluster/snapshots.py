@@ -1,0 +1,47 @@
+"""The snapshots of a room: when one is due, and how a server begins with one."""
+
+from __future__ import annotations
+
+from ...core.cluster import snapshot
+from ...core.cluster.fold import Fold
+from ...errors import LogBroken, SnapshotError
+from .log import Log, Opened
+
+__all__ = ["Snapshots"]
+
+_EVERY_ENTRIES = 10_000
+_EVERY_BYTES = 16 << 20
+
+
+class Snapshots:
+    """`seq` is the entry that the last known one is of."""
+
+    def __init__(self, fold: Fold, log: Log) -> None:
+        self.seq = 0
+        self._bytes = 0
+        self._fold = fold
+        self._log = log
+
+    def read(self, size: int) -> None:
+        """An entry of that many bytes was read."""
+        self._bytes += size
+
+    def store_if_due(self) -> None:
+        """Have one kept, if much was read since the last one. For one server of the room."""
+        if self._fold.seq - self.seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES:
+            self.seq, self._bytes = self._fold.seq, 0
+            self._log.store(self.seq, snapshot.dump(self._fold))
+
+    def load(self, opened: Opened) -> None:
+        """Begin with the one that came with `opened`. Raises LogBroken."""
+        seq = opened.snapshot_seq
+        self._fold.clear()
+        try:
+            snapshot.load(self._fold, opened.snapshot)
+        except SnapshotError as error:
+            raise LogBroken(f"the snapshot of entry {seq} cannot be used: {error.why}") from None
+        if self._fold.seq != seq:
+            raise LogBroken(
+                f"the snapshot of entry {seq} is that of entry {self._fold.seq}: it is another room's"
+            )
+        self.seq, self._bytes = seq, 0
