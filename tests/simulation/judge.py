@@ -84,7 +84,7 @@ def check_executors(history: History) -> None:
             got.update(stint.got)
     # The windows of all members: from when on each could have got something, and up to when it has got everything.
     windows = [(ticket, stint.joined, stint.last) for ticket, stints in seats.items() for stint in stints]
-    # Members whose WELCOME nobody got are known from what watchers were told.
+    # Members whose WELCOME or YIELDED nobody got are known from what watchers were told, and from lists.
     known = {joined for _, joined, _ in windows}
     told = {seq: event for life in history.lives.values() for seq, event in life.events.items()}
     windows += [
@@ -92,6 +92,8 @@ def check_executors(history: History) -> None:
         for seq, event in told.items()
         if event.what in (JOINED, BACK) and seq not in known
     ]
+    listed = {ticket for states in history.snapshots.values() for ticket in states}
+    windows += [(ticket, 0, 0) for ticket in listed - seats.keys()]
     for life in history.lives.values():
         for number, (seq, executors, _, _) in life.accepted.items():
             sender = life.stint_at(seq)
