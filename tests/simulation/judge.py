@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..faults.checker import History
@@ -13,7 +15,22 @@ if TYPE_CHECKING:
     from .member import Member
     from .node import Node
 
-__all__ = ["Digests", "Reigns", "check_executors"]
+__all__ = ["Digests", "Reign", "Reigns", "check_executors"]
+
+
+@dataclass
+class Reign:
+    """A time in which `client`, connected to `server`, held rank 0."""
+
+    begin: float
+    end: float
+    client: str
+    server: str
+    ticket: int
+
+    def __str__(self) -> str:
+        span = f"from {self.begin - 1000:.4f} to {self.end - 1000:.4f}"
+        return f"{self.client} on {self.server}, ticket {self.ticket}, {span}"
 
 
 class Reigns:
@@ -23,36 +40,34 @@ class Reigns:
     """
 
     def __init__(self) -> None:
-        self.reigns: list[tuple[float, float, str, str, int]] = []
+        self.reigns: list[Reign] = []
         self._trouble: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
-    def add(self, member: Member, begin: float, end: float) -> None:
-        self.reigns.append((begin, end, member.client.name, member.node.name, member.ticket))
+    def add(self, member: Member, begin: float, end: float) -> Reign:
+        reign = Reign(begin, end, member.client.name, member.node.name, member.ticket)
+        self.reigns.append(reign)
+        return reign
 
     def trouble(self, name: str, begin: float, end: float) -> None:
         """That client or server was stopped, or cut off from somebody."""
         self._trouble[name].append((begin, end))
 
     def check(self, history: History) -> None:
-        reigns = sorted(self.reigns)
-        latest = reigns[0] if reigns else None
-        for reign in reigns[1:]:
-            assert latest is not None
-            begin, end, client, server, ticket = latest
-            if reign[0] < end and reign[2] != client:
-                until = min(end, reign[1])
-                troubled = any(
-                    first <= until and reign[0] <= last
-                    for name in (client, server, reign[2], reign[3])
-                    for first, last in self._trouble[name]
-                )
-                if not troubled:
-                    history.violate(
-                        f"{client} on {server} held rank 0 as {ticket} from {begin - 1000:.4f} to {end - 1000:.4f}, and "
-                        f"{reign[2]} on {reign[3]} as {reign[4]} from {reign[0] - 1000:.4f} on"
-                    )
-            if reign[1] > end:
-                latest = reign
+        longest: Reign | None = None
+        for reign in sorted(self.reigns, key=attrgetter("begin", "end")):
+            if longest is not None and reign.begin < longest.end and reign.client != longest.client:
+                if not self._troubled(longest, reign):
+                    history.violate(f"two hold rank 0: {longest}, and {reign}")
+            if longest is None or reign.end > longest.end:
+                longest = reign
+
+    def _troubled(self, one: Reign, other: Reign) -> bool:
+        begin, end = other.begin, min(one.end, other.end)
+        return any(
+            first <= end and begin <= last
+            for name in (one.client, one.server, other.client, other.server)
+            for first, last in self._trouble[name]
+        )
 
 
 class Digests:
@@ -84,7 +99,7 @@ def check_executors(history: History) -> None:
             got.update(stint.got)
     # The windows of all members: from when on each could have got something, and up to when it has got everything.
     windows = [(ticket, stint.joined, stint.last) for ticket, stints in seats.items() for stint in stints]
-    # Members whose WELCOME nobody got are known from what watchers were told.
+    # Members whose WELCOME or YIELDED nobody got are known from what watchers were told, and from lists.
     known = {joined for _, joined, _ in windows}
     told = {seq: event for life in history.lives.values() for seq, event in life.events.items()}
     windows += [
@@ -92,6 +107,8 @@ def check_executors(history: History) -> None:
         for seq, event in told.items()
         if event.what in (JOINED, BACK) and seq not in known
     ]
+    listed = {ticket for states in history.snapshots.values() for ticket in states}
+    windows += [(ticket, 0, 0) for ticket in listed - seats.keys()]
     for life in history.lives.values():
         for number, (seq, executors, _, _) in life.accepted.items():
             sender = life.stint_at(seq)

@@ -39,6 +39,7 @@ from rankmux.wire import (
     decode,
 )
 
+from .judge import Reign
 from .network import End
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Member:
         self.leaving = self.settled = self.over = False
         self.yielding: int | None = None  # the id of a YIELD without an answer
         self.deaf_until = 0.0
-        self.reign: list[float] = []  # since when it holds rank 0, if it does
+        self.reign: float | None = None  # since when it holds rank 0, if it does
+        self._reigned: Reign | None = None  # the last time
         self._heard_at = self._pinged_at = self.world.now
         self._outgoing = bytearray()
         self._held = bytearray()
@@ -271,13 +273,14 @@ class Member:
     # Rank 0, as its server has said it.
 
     def crown(self, at: float) -> None:
-        if not self.reign and self.yielding is None and not self.leaving:
-            self.reign = [at]
+        if self.reign is None and self.yielding is None and not self.leaving:
+            self.reign = at
 
     def abdicate(self, at: float) -> None:
-        if self.reign:
-            self.crew.reigns.add(self, self.reign[0], at)
-            self.reign = []
+        if self.reign is not None:
+            self._reigned, self.reign = self.crew.reigns.add(self, self.reign, at), None
+        elif self._reigned is not None:  # its server had ended it before
+            self._reigned.end = min(self._reigned.end, at)
 
     # What it gets.
 
