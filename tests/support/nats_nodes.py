@@ -180,18 +180,14 @@ def nats_nodes(
             node.kill()
 
 
-def _config(
-    number: int, home: Path, clients: Sequence[int], routes: Sequence[int], sync_always: bool
-) -> str:
+def _config(number: int, home: Path, clients: Sequence[int], routes: Sequence[int], sync_always: bool) -> str:
     sync = "sync_interval: always" if sync_always else ""
     text = f"""
 server_name: n{number}
 listen: 127.0.0.1:{clients[number]}
-jetstream {{ store_dir: "{home}/store", max_file_store: 4GB, max_memory_store: 64MB, {sync} }}
+jetstream {{ store_dir: "{home}/store", max_file_store: 1TB, max_memory_store: 64MB, {sync} }}
 """
     if len(clients) > 1:
         others = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
-        text += (
-            f"cluster {{ name: c, listen: 127.0.0.1:{routes[number]}, routes: [{others}], no_advertise: true }}\n"
-        )
+        text += f"cluster {{ name: c, listen: 127.0.0.1:{routes[number]}, routes: [{others}], no_advertise: true }}\n"
     return text
