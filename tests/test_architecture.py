@@ -192,6 +192,17 @@ def test_the_command_line_uses_what_is_public(name):
     ] == []  # --version names the twin
 
 
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("courier.")))
+def test_the_courier_alone_speaks_with_nats(name):
+    """What imports nats-py needs asyncio, and a server without a cluster needs neither."""
+    assert "nats" not in {module.partition(".")[0] for module in _imports(name)}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("server.")))
+def test_the_server_has_no_second_loop(name):
+    assert "asyncio" not in {module.partition(".")[0] for module in _imports(name)}
+
+
 def test_threads_start_in_one_place():
     """An embedded server may run in a separate thread; no other part of the library starts one."""
     starting = {"Thread", "ThreadPoolExecutor"}

@@ -27,7 +27,7 @@ __all__ = ["Courier", "carry"]
 
 _READ_BYTES = 1 << 18
 _ALIVE_S = 1.0
-_LOOK_S = 3.0
+_LOOK_S = 2.0
 _SENT_S = 2.0
 _PATIENCE_S = 3.0
 """A NATS server at which the log cannot be opened for that long is left for another one."""
@@ -208,6 +208,11 @@ class Courier:
         """Open the log, and read it with one consumer. Raises Refused, ApiError, Unreachable."""
         reopen.clear()
         found = await open_log(connection, settings, self._applied, self._created, following=self._following)
+        if found.following > found.position.last + 1:
+            # Entries at the end of the log were lost. The server is told, and nothing else: it decides.
+            self._tell(Kind.OPENED, found.position.pack())
+            await asyncio.sleep(_LOOK_S)
+            return
         consumer = Consumer(connection, settings, found.following, self._deliver)
         try:
             await consumer.make()

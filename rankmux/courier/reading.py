@@ -25,14 +25,16 @@ _INACTIVE_S = 30
 _TICK_S = 0.1
 _NS = 1_000_000_000
 
-Deliver = Callable[[int, bytes], Awaitable[None]]
-
 
 class Consumer:
     """Reads from the entry `following` on; `deliver` returns when the server has taken an entry, or can take more."""
 
     def __init__(
-        self, connection: Connection, settings: CourierSettings, following: int, deliver: Deliver
+        self,
+        connection: Connection,
+        settings: CourierSettings,
+        following: int,
+        deliver: Callable[[int, bytes], Awaitable[None]],
     ) -> None:
         self._connection = connection
         self._settings = settings

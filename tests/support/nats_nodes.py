@@ -185,7 +185,7 @@ def _config(number: int, home: Path, clients: Sequence[int], routes: Sequence[in
     text = f"""
 server_name: n{number}
 listen: 127.0.0.1:{clients[number]}
-jetstream {{ store_dir: "{home}/store", max_file_store: 4GB, max_memory_store: 64MB, {sync} }}
+jetstream {{ store_dir: "{home}/store", max_file_store: 1TB, max_memory_store: 64MB, {sync} }}
 """
     if len(clients) > 1:
         others = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)

@@ -112,7 +112,7 @@ class CourierLog:
             self._replace("it has ended", now)
         elif late:
             self._heard = now  # we did not look: this says nothing of the courier
-        elif now > self._heard + _SILENT_S:
+        elif now >= self._heard + _SILENT_S:
             self._replace("it hangs", now)
         return events
 

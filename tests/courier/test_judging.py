@@ -1,0 +1,73 @@
+"""Judgement of versions and streams: what is refused, and with which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankmux.courier.judging import is_too_old, stream_config, stream_faults, too_old
+from rankmux.courier.settings import CourierSettings
+
+SETTINGS = CourierSettings(("nats://a",), "main")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2.14.0", False),
+        ("2.15.1", False),
+        ("v2.14.0-RC.1", False),
+        ("3.0.0", False),
+        ("2.13.9", True),
+        ("2.9.10", True),
+        ("1.99.0", True),
+        ("", True),
+        ("new", True),
+    ],
+)
+def test_versions(version, expected):
+    assert is_too_old(version) is expected
+
+
+def test_the_text_names_both_versions():
+    assert too_old("2.9.10") == "NATS 2.9.10 is too old: 2.14 or newer is needed"
+
+
+def test_what_we_make_is_as_it_must_be():
+    config = stream_config(SETTINGS)
+    assert stream_faults(config, SETTINGS, replicas=True) == ""
+    assert (config["num_replicas"], config["max_bytes"], config["subjects"]) == (3, 1 << 30, ["rmx.main.log"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("discard", "old", "discard is old, expected new"),
+        ("retention", "workqueue", "retention is workqueue, expected limits"),
+        ("storage", "memory", "storage is memory, expected file"),
+        ("max_age", 5, "max_age is 5, expected 0"),
+        ("max_msgs", 9, "max_msgs is 9, expected -1"),
+        ("max_msgs_per_subject", 1, "max_msgs_per_subject is 1, expected -1"),
+        ("deny_delete", False, "deny_delete is off, expected on"),
+        ("subjects", ["a", "b"], "subjects is a, b, expected rmx.main.log"),
+        ("allow_rollup_hdrs", True, "allow_rollup_hdrs is on, expected none"),
+        ("allow_msg_ttl", True, "allow_msg_ttl is on, expected none"),
+        ("persist_mode", "async", "persist_mode is async, expected none"),
+        ("first_seq", 7, "first_seq is 7, expected none"),
+        ("num_replicas", 1, "num_replicas is 1, expected 3"),
+    ],
+)
+def test_each_difference_is_told_with_both_values(key, value, expected):
+    text = stream_faults(stream_config(SETTINGS) | {key: value}, SETTINGS, replicas=True)
+    assert expected in text
+    assert "nats stream edit RM_main" in text
+
+
+def test_an_operator_may_change_the_size_and_later_the_copies():
+    config = stream_config(SETTINGS) | {"max_bytes": 5, "num_replicas": 5, "persist_mode": "default"}
+    assert stream_faults(config, SETTINGS, replicas=False) == ""
+
+
+def test_all_differences_at_once():
+    text = stream_faults({}, SETTINGS, replicas=True)
+    assert text.count("expected") == 9
+    assert "subjects is none" in text
