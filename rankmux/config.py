@@ -7,7 +7,6 @@ as the user wrote it, the value, and the values allowed.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -289,6 +288,8 @@ def load(
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    import tomllib  # most servers start without a file
+
     try:
         data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
         return tomllib.loads(data.decode().removeprefix("\ufeff"))

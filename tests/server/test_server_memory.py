@@ -208,6 +208,7 @@ def test_any_allocation_may_fail(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("turns", [0, 1])
 def test_it_still_comes_to_its_end(turns: int):
