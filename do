@@ -128,7 +128,8 @@ case $verb in
 test)
     case ${1:-} in
     '')
-        say "leaving out the slow tests; ./do test --all runs them too"
+        say "leaving out the slow tests, and most random examples; ./do test --all has them too"
+        export HYPOTHESIS_PROFILE="${HYPOTHESIS_PROFILE:-quick}"
         side_by_side -m 'not slow'
         ;;
     --all)

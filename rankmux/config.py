@@ -7,8 +7,7 @@ as the user wrote it, the value, and the values allowed.
 
 from __future__ import annotations
 
-import platform
-import tomllib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -265,7 +264,7 @@ class Config:
                 expected = "expected nats://HOST:PORT or tls://HOST:PORT, several with commas between them"
                 raise ConfigError("cluster", self.cluster, expected)
         if not self.server_name:
-            object.__setattr__(self, "server_name", platform.node() or "server")
+            object.__setattr__(self, "server_name", os.uname().nodename or "server")
         if not _is_word(self.server_name):
             raise ConfigError("server_name", self.server_name, "expected up to 64 letters, digits, - . and _")
         if self.cluster_replicas not in (1, 3, 5):
@@ -344,6 +343,8 @@ def load(
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    import tomllib  # most servers start without a file
+
     try:
         data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
         return tomllib.loads(data.decode().removeprefix("\ufeff"))

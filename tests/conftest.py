@@ -32,6 +32,10 @@ settings.register_profile(
 )
 # For what has met them all before, and only runs somewhere else now.
 settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
+# For ./do test, which leaves out whatever takes long.
+settings.register_profile(
+    "quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 # For tests/mutation/mutants.py: whether it fails counts, not how small the example can be made.
 settings.register_profile(

@@ -13,13 +13,13 @@ import rankmux.aio
 from rankmux.core.client.backoff import Backoff
 from rankmux.server.server import Server
 
-from ..support.drivers import PATIENCE_S, new_loop
+from ..support.drivers import LOOPS, PATIENCE_S, new_loop
 from .words import open_sockets, others, until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs a coroutine on each loop in turn. It must leave no task, pending entry, reported error or descriptor."""
 

@@ -156,6 +156,7 @@ OPERATIONS: dict[str, Callable[[Client], Coroutine[Any, Any, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_whatever_is_cancelled_leaves_the_client_as_it_was(run, server, operation):
     async def main() -> None:
@@ -196,6 +197,7 @@ def test_closing_cancelled_at_every_await(run, server):
     assert run(at_every_suspension(scene)) > 1
 
 
+@pytest.mark.slow
 def test_reconnecting_ended_at_any_time(run):
     """Closing leaves no trace of an attempt in progress."""
     with Server(port=0, seats=10) as server:

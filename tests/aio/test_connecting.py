@@ -19,7 +19,7 @@ from rankmux.aio.connect import connected_socket
 from rankmux.errors import CommandRefused, ConnectionLost, StateError
 from rankmux.server.server import Server
 
-from ..support.drivers import PATIENCE_S, new_loop
+from ..support.drivers import LOOPS, PATIENCE_S, new_loop
 from ..support.fake_server import Connection, FakeServer
 from .words import everything, others, shout, until
 
@@ -182,7 +182,7 @@ def test_no_thread_is_started(run, server):
     run(main())
 
 
-@pytest.mark.parametrize("driver", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("driver", LOOPS)
 def test_a_client_that_is_not_closed_is_told_of(server, driver):
     async def main() -> None:
         await Client(*server.address).connect()

@@ -66,6 +66,7 @@ def test_a_server_that_does_not_read_holds_up_its_senders(run):
     assert received == [*sent, b"last"]
 
 
+@pytest.mark.slow
 def test_a_server_that_sends_pings_and_reads_nothing_does_not_fill_memory(run):
     gone = threading.Event()
 
@@ -89,6 +90,7 @@ def test_a_server_that_sends_pings_and_reads_nothing_does_not_fill_memory(run):
         run(main(fake))
 
 
+@pytest.mark.slow
 def test_results_that_were_dropped_make_room_again(run, monkeypatch):
     """Reading resumes when the receipt that blocked it is gone, even without notification."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
@@ -150,6 +152,7 @@ def test_a_silent_server_is_noticed_while_the_program_awaits_something_else(run)
     assert "silent" in lost[0]
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
     """The answers arrived while the program kept the loop busy: they are read before silence is judged."""
 

@@ -12,7 +12,7 @@ import pytest
 from rankmux.aio import Client
 from rankmux.errors import ConnectionLost
 
-from ..support.drivers import new_loop
+from ..support.drivers import LOOPS, new_loop
 from ..support.fake_server import FakeServer
 from ..support.interrupts import Interrupter, Recorder, ctrl_c
 
@@ -64,7 +64,7 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", [_command, _quiet, _results, _serve, _close])
-@pytest.mark.parametrize("driver", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("driver", LOOPS)
 def test_nothing_is_sent_twice_or_torn_wherever_an_exception_comes(scene, driver):
     at, done = 0, False
     while not done:

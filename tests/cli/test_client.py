@@ -275,6 +275,7 @@ def test_results_and_exit_codes(joined, server, handler, code, line):
     assert got == code
 
 
+@pytest.mark.slow
 def test_many_lines_at_once(joined, stage, server, tmp_path):
     """One write holds more lines than the server's limit of pending commands; the pipe is read as they are answered."""
     ada = joined()

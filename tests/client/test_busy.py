@@ -35,6 +35,7 @@ def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog)
     assert [receipt.gather(PATIENCE_S)[0].text for receipt in receipts[:2]] == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
     """Their executor receives no more than its inbox holds; TCP, and then the server, slow the sender down."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 10)

@@ -119,6 +119,7 @@ def test_stepping_down_forgets_what_is_under_way(stage, join):
     assert ada.command("again", results=True).wait(PATIENCE_S).ok == 2
 
 
+@pytest.mark.slow
 def test_what_runs_is_finished_and_nothing_else_is_begun(stage, join):
     ada, bob, _cyd = join("ada"), join("bob"), join("cyd")
     began, go_on, ran = threading.Event(), threading.Event(), []

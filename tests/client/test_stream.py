@@ -140,6 +140,7 @@ def test_everything_works_over_it(request, way, connect):
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_many_small_frames_in_one_record(tls):
     """Decrypted TLS data that has not been read does not make a socket readable."""
     ada, bob = tls(), tls()

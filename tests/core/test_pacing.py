@@ -100,7 +100,7 @@ def test_as_if_each_had_a_set_of_its_own(turns: list[tuple[set[int], set[int], s
                 left.intersection_update(scene.over)
 
 
-@pytest.mark.parametrize("turns", [1, 300])
+@pytest.mark.parametrize("turns", [1, pytest.param(300, marks=pytest.mark.slow)])
 def test_many_that_wait_for_many_take_no_more_than_their_sum(turns: int) -> None:
     """Half of 600 members do not keep up, the others send commands, all in one turn or each in a separate one."""
     scene = Scene(600)

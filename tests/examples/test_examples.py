@@ -113,6 +113,7 @@ def test_leaders_outlive_the_server(stack: ExitStack) -> None:
     leader.until(r"joining again(?s:.*)leading from job [3-9]\d* on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["fan_out", "fan_out_aio"])
 def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str) -> None:
     stage = Stage(stack)
@@ -221,6 +222,7 @@ def test_nobody_else_is_restarted_while_one_is_missing(stack: ExitStack) -> None
     assert again.out.count("process") == 1
 
 
+@pytest.mark.slow
 def test_a_roll_stops_when_one_does_not_come_back(stack: ExitStack) -> None:
     stage = Stage(stack)
     crew = [stage.start("rolling_restart", name, "--patience", 4) for name in ("ada", "bob", "cyd")]

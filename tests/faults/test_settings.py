@@ -161,6 +161,7 @@ def test_an_extra_that_is_not_installed(tmp_path: Path, module: str, check: tupl
     assert f"requires {module}; install it with pip install 'rankmux[admin]'" in err
 
 
+@pytest.mark.slow
 def test_a_server_is_checked_while_it_runs(tmp_path: Path, rig: Rigging) -> None:
     """Addresses in use are reported but are no error; other errors are found, and the running server is not touched."""
     server = rig(4)

@@ -237,6 +237,7 @@ def test_s6_a_paced_sender_resets(rig: Rigging) -> None:
     slow.close()
 
 
+@pytest.mark.slow
 @everywhere
 def test_s7_full_speed_to_healthy_receivers(rig: Rigging) -> None:
     """No member is evicted and nothing is lost; the long form sends 1 GiB."""
@@ -349,6 +350,7 @@ def test_the_others_keep_their_pace(rig: Rigging) -> None:
     slow.close()
 
 
+@pytest.mark.slow
 @everywhere
 def test_the_memory_of_what_was_owed_goes_back(rig: Rigging) -> None:
     """One command of 12 MiB exceeds the hard limit of a member that does not read; U4 holds after both have left."""

@@ -218,6 +218,7 @@ def _executor(frame: Routed) -> tuple[int, int]:
     return (frame.id, frame.ticket)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_drawn_turns(serve: Serve, seed: int) -> None:
     """Sections 4 to 10: what the server sends is what the page says, for whatever arrives together."""

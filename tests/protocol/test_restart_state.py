@@ -207,6 +207,7 @@ def test_the_secret_is_not_in_the_file(serve: Serve, path: Path) -> None:
     assert SECRET.hex().encode() not in stored.lower()
 
 
+@pytest.mark.slow
 def test_a_damaged_file(serve: Serve, path: Path) -> None:
     """Section 9: cut short, a bit changed, something behind it, or nothing at all: a new instance."""
     server = start(serve, path)

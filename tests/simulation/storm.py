@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from rankmux.server.cluster import sequencer
+from rankmux.server.cluster import snapshots
 
 from .crew import Client, Crew
 from .judge import Digests, check_executors
@@ -93,7 +93,7 @@ class Storm:
         world = self.world
         with ExitStack() as patches:
             patches.enter_context(
-                patch.object(sequencer, "_SNAPSHOT_ENTRIES", world.random.choice((20, 100)))
+                patch.object(snapshots, "_EVERY_ENTRIES", world.random.choice((20, 100)))
             )
             for node in self.nodes:
                 node.start()

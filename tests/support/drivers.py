@@ -20,7 +20,10 @@ import rankmux.aio
 
 T = TypeVar("T")
 PATIENCE_S = 20.0
-DRIVERS = ["blocking", "asyncio", "uvloop"]
+UVLOOP = pytest.param("uvloop", marks=pytest.mark.slow)
+"""The client on it is the one on asyncio's loop: what runs often may do without it."""
+LOOPS = ["asyncio", UVLOOP]
+DRIVERS = ["blocking", *LOOPS]
 _MOMENT_S = 0.005
 
 

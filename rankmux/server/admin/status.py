@@ -7,10 +7,10 @@ escaped here. Knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from itertools import islice
 from typing import Any, Protocol
 
+from ... import __version__
 from ...config import Config
 from ...core.room.room import Room
 from ..cluster.sequencer import ClusterSequencer
@@ -64,7 +64,7 @@ class ServerStatus:
         self.clock = clock
         self._closed = False
         self.started_at = clock()
-        self.version = _version()
+        self.version = __version__
 
     def close_doors(self) -> None:
         """The server takes no more members."""
@@ -215,13 +215,6 @@ class ServerStatus:
         else:
             times = [now if conn is None else conn.opened_at for conn in conns]
         return sorted(everybody, key=times.__getitem__, reverse=True)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("rankmux")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _event(event: RoomEvent, now: float) -> Row:

@@ -161,6 +161,7 @@ def test_wait_goes_on_when_it_is_back_in_time(scene, relay, stack, tmp_path):
     assert "whole" in script.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "freeze"])
 @pytest.mark.parametrize("program", ["exec sleep 100", "trap '' TERM; sleep 100; sleep 100"])
 def test_wait_ends_its_program_before_another_can_lead(scene, relay, stack, how, program):

@@ -88,6 +88,7 @@ def test_a_member_that_joined_after_the_list_has_its_name(scene):
     assert script.end() == 0
 
 
+@pytest.mark.slow
 def test_folding(scene):
     seat = scene.hold()
     for name, text in (("a", "same"), ("b", "other"), ("c", "same"), ("d", "same")):

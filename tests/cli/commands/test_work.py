@@ -288,6 +288,7 @@ def test_a_hook_that_cannot_be_run(scene):
     assert (result.status, result.text) == (Status.OK, "print")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
 def test_nobody_has_to_read_what_it_says(scene):
     """It keeps working, keeps its seat, and reports dropped lines later; the program's errors do not matter here."""

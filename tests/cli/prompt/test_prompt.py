@@ -8,6 +8,8 @@ import stat
 import threading
 import time
 
+import pytest
+
 from rankmux import Rejected
 
 from ...support.patience import until
@@ -29,6 +31,7 @@ def test_the_rank_and_the_room_are_in_the_prompt(at, server):
     bob.prompts("rank 0 of 1 > half")
 
 
+@pytest.mark.slow
 def test_a_line_being_typed_survives_a_hundred_commands_a_second(senior, at):
     bob = at()
     text = "@next the line that is being typed"
@@ -57,6 +60,7 @@ def test_a_line_being_typed_survives_a_hundred_commands_a_second(senior, at):
     assert len(strays) == 3  # and the two lines of the welcome
 
 
+@pytest.mark.slow
 def test_more_than_the_terminal_takes_is_left_out_and_it_says_so(senior, at, server):
     bob = at()
     bob.look()

@@ -389,6 +389,7 @@ def test_half_of_a_large_room_leaves_while_each_waits_for_the_next(framing):
     assert ledger.tell((), size, size, routed) == len(routed) == size // 2
 
 
+@pytest.mark.slow
 def test_a_departure_looks_only_at_the_commands_of_the_member(framing):
     """A hundred times as many commands of others do not make a departure slower: it never visits them."""
     costs = []
