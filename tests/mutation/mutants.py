@@ -30,6 +30,8 @@ TESTS = {
     "outbox": f"outbox backlog {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
     "restart": "state_file server_state event_log server_log",
+    "simulated": "single",
+    "cluster": "cluster",
     "server": f"{SERVER} server_at_random server_limits server_observers connection server_memory",
 }
 
