@@ -17,7 +17,7 @@ from .connection import Connection, Unreachable
 from .settings import CourierSettings
 from .tracking import Arrival, Silence, Tracker, numbers_of
 
-__all__ = ["Consumer", "Deliver"]
+__all__ = ["Consumer"]
 
 _HEARTBEAT_S = 0.5
 _SILENCE_S = 2.0  # while NATS stores a burst of entries, each forced to the disk, it sends no heartbeats
