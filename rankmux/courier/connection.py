@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,8 @@ def _reason(error: Exception) -> str:
         return "it does not answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.partition(" (")[0]
-    return str(error).removeprefix("nats: ").strip("'\"") or type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        return (
+            os.strerror(error.errno) if error.errno > 0 else error.strerror or str(error)
+        )  # < 0: of a name look-up
+    return str(error).removeprefix("nats: ").strip("'") or type(error).__name__

@@ -64,7 +64,7 @@ async def open_log(
     if created and name != created:
         return Opening(position, b"", applied + 1)
     if applied and applied + 1 >= first:
-        if first <= following <= last:
+        if following and first <= following <= last:
             await _see(connection, settings, following)
         return Opening(position, b"", applied + 1)
     seq, snapshot = await newest_snapshot(connection, settings, name)

@@ -149,14 +149,30 @@ class Nodes(list[Node]):
         return len(self) == 1 or all("JetStream cluster" in node.output for node in self)
 
     def leader_of(self, stream: str) -> Node:
-        """The node that leads the stream."""
-        with self[0].api() as api:
-            return self.by_name[api.request(f"$JS.API.STREAM.INFO.{stream}")["cluster"]["leader"]]
+        """The node that leads the stream, waited for."""
+        until = time.monotonic() + READY_S
+        while time.monotonic() < until:
+            for node in self:
+                try:
+                    with node.api() as api:
+                        answer = api.request(f"$JS.API.STREAM.INFO.{stream}")
+                except OSError:
+                    continue
+                if leader := answer.get("cluster", {}).get("leader"):
+                    return self.by_name[leader]
+            time.sleep(0.05)
+        raise TimeoutError(stream)
 
 
 @contextmanager
 def nats_nodes(
-    folder: Path, count: int = 1, *, sync_always: bool = True, extra: str = "", login: str = ""
+    folder: Path,
+    count: int = 1,
+    *,
+    sync_always: bool = True,
+    extra: str = "",
+    login: str = "",
+    ready: bool = True,
 ) -> Iterator[Nodes]:
     """`count` servers with JetStream under `folder`, ready; `extra` goes into the configuration of each."""
     ports = free_ports(2 * count)
@@ -173,7 +189,8 @@ def nats_nodes(
     try:
         for node in nodes:
             node.start()
-        nodes.await_ready()
+        if ready:  # else it speaks TLS
+            nodes.await_ready()
         yield nodes
     finally:
         for node in nodes:

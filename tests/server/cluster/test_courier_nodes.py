@@ -1,0 +1,121 @@
+"""The log in three NATS servers: killed, stopped, led by another one; nothing is missing, nothing is read twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ...support.log_driver import LogDriver
+from ...support.nats_nodes import Node, Nodes, nats_nodes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with nats_nodes(tmp_path_factory.mktemp("nats"), 3) as nodes:
+        yield nodes
+
+
+class Pair:
+    """Two servers that write and read all the time."""
+
+    def __init__(self, nodes: Nodes, room: str) -> None:
+        self.drivers = [LogDriver(nodes.urls, room, replicas=3, server_name=name) for name in "ab"]
+
+    def __enter__(self) -> list[LogDriver]:
+        for driver in self.drivers:
+            driver.until_open()
+        return self.drivers
+
+    def __exit__(self, *exc_info: object) -> None:
+        for driver in self.drivers:
+            driver.__exit__()
+
+
+def run(
+    drivers: list[LogDriver], written: list[list[bytes]], done: Callable[[], object], within_s: float
+) -> None:
+    """Both write, ten entries a turn at most, until `done`."""
+    until = time.monotonic() + within_s
+    while not done():
+        for name, (driver, own) in enumerate(zip(drivers, written, strict=True)):
+            if driver.idle:
+                entries = [b"%d %d" % (name, len(own) + at) for at in range(10)]
+                own.extend(entries)
+                driver.write(entries)
+            driver.turn(0.01)
+            assert not driver.failed, driver.failed
+        if time.monotonic() > until:
+            raise TimeoutError([(driver.seq, driver.log.trouble) for driver in drivers])
+
+
+def flows(drivers: list[LogDriver]) -> Callable[[], bool]:
+    """Whether each has since got entries of its own through the log."""
+    begun = [driver.seq for driver in drivers]
+    return lambda: all(driver.seq > before + 60 for driver, before in zip(drivers, begun, strict=True))
+
+
+def kill(node: Node) -> Callable[[], None]:
+    node.kill()
+    return node.start
+
+
+def stop(node: Node) -> Callable[[], None]:
+    node.stop()
+    return node.cont
+
+
+def test_all_nodes_at_once(nodes: Nodes):
+    """They hold what they have acknowledged, and the log goes on when they are back."""
+    with Pair(nodes, "dark") as drivers:
+        written: list[list[bytes]] = [[], []]
+        run(drivers, written, flows(drivers), 10)
+        for node in nodes:
+            node.kill()
+        one = drivers[0]
+        one.until(lambda: one.log.trouble)
+        assert one.log.trouble.count("Connection refused") == 3
+        before = list(one.entries)
+        for node in nodes:
+            node.start()
+        run(drivers, written, flows(drivers), 40)
+        assert one.entries[: len(before)] == before
+        run(drivers, written, lambda: all(driver.idle for driver in drivers), 25)
+        for driver, own in zip(drivers, written, strict=True):
+            assert set(own) <= set(driver.entries)
+            assert (driver.log.restarts, len({opened.created for opened in driver.opened})) == (0, 1)
+
+
+def test_nodes_that_are_killed_and_stopped_under_appends(nodes: Nodes):
+    stream = "RM_storm"
+    with Pair(nodes, "storm") as drivers:
+        written: list[list[bytes]] = [[], []]
+        run(drivers, written, flows(drivers), 10)
+        for harm in (stop, kill):
+            leader = nodes.leader_of(stream)
+            mend = harm(leader)
+            run(drivers, written, flows(drivers), 25)
+            mend()
+            run(drivers, written, flows(drivers), 25)
+        for _ in range(3):
+            with nodes.leader_of(stream).api() as api:
+                assert api.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}").get("success")
+            run(drivers, written, flows(drivers), 25)
+        run(drivers, written, lambda: all(driver.idle for driver in drivers), 25)
+        last = max(driver.seq for driver in drivers)
+        for driver in drivers:
+            driver.until(lambda driver=driver: driver.seq >= last)
+        shared = drivers[0].entries[:last]
+        assert shared == drivers[1].entries[:last]
+        for own in written:
+            assert set(own) <= set(shared)
+        assert [driver.log.restarts for driver in drivers] == [0, 0]
+        assert {opened.created for driver in drivers for opened in driver.opened} == {
+            drivers[0].opened[0].created
+        }
+        with LogDriver(nodes.urls, "storm", replicas=3) as late:
+            late.until(lambda: late.seq >= last)
+            assert late.entries[:last] == shared
