@@ -242,14 +242,14 @@ class ClusterSequencer:
     def _answer(self, turn: Turn, now: float) -> Iterator[Turn]:
         """What only this server answers: now, or behind the entry that was written last."""
         last, stalled = self._window.last, now - self._window.waits_since() >= _STALLED_S
+        if stalled:
+            turn.pings = [*self._window.take_pings(), *turn.pings]
         if turn.is_asked():
             at_once, behind = separate(turn, self._idle, waits=last is not None, stalled=stalled)
             if behind is not None and last is not None:
                 last.wait(behind)
             if at_once is not None:
                 yield at_once
-        if stalled and (pings := self._window.take_pings()):
-            yield Turn(self._idle, pings=pings)
 
     def _keep_up(self, now: float) -> None:
         """What this server has to say by itself."""
