@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from rankmux.core.cluster.entries import Kind
 from rankmux.server.cluster.log import LogEvent, Opened, Read
 
 from .world import World
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Courier", "SharedLog"]
 
 ENTRY_MAX = 1 << 20
+INCARNATION = slice(4, 12)  # of an entry
 
 
 class SharedLog:
@@ -34,6 +36,7 @@ class SharedLog:
         self.couriers: list[Courier] = []
         self._stalled_until = 0.0
         self._late: list[bytes] = []
+        self._stored: list[bytes] = []  # all of them, dropped ones too
 
     @property
     def first(self) -> int:
@@ -71,6 +74,16 @@ class SharedLog:
             for old in range(self.first, self.snapshots[0][0] + 1):
                 del self.entries[old]
 
+    def echo(self) -> None:
+        """What one incarnation of a server has written from its UP on arrives once more, some of it."""
+        ups = [at for at, entry in enumerate(self._stored) if entry[1] == Kind.UP]
+        if ups:
+            at = self.world.random.choice(ups)
+            writer = self._stored[at][INCARNATION]
+            again = [entry for entry in self._stored[at:] if entry[INCARNATION] == writer]
+            for entry in again[: self.world.random.choice((1, 10, 100))]:
+                self.append(entry, first=False)
+
     def delete(self) -> None:
         """The log is gone, and a new one of the same name is there."""
         self.created += "'"
@@ -100,6 +113,7 @@ class SharedLog:
     def _store(self, entry: bytes) -> None:
         self.last += 1
         self.entries[self.last] = entry
+        self._stored.append(entry)
         for courier in self.couriers:
             courier.pump()
 

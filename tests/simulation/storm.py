@@ -54,6 +54,7 @@ OF_SERVERS = {
     "elect": 3,
     "slow log": 3,
     "break log": 3,
+    "echo": 1,
 }
 IN_A_CLUSTER: dict[str, object] = {
     # A third of what is usual, as all times of the faults are: more happens in a run.
@@ -228,14 +229,16 @@ class Storm:
         assert self.log is not None
         if what == "elect":
             self.log.elect(self.world.random.uniform(1.3, 3.0))
+        elif what == "echo":
+            self.log.echo()
         elif not node.up or node.courier is None:
             return
         elif what == "break log":
             node.courier.lose()
         else:
             courier = node.courier
-            courier.delay_s = min(seconds, 1.5) / 3
-            self.world.after(seconds, lambda: setattr(courier, "delay_s", 0.0))
+            courier.delay_s = self.world.random.choice((0.1, 0.5, 2.0, 3.6))
+            self.world.after(seconds + courier.delay_s, lambda: setattr(courier, "delay_s", 0.0))
 
     def _start(self, node: Node) -> None:
         if not node.up:
