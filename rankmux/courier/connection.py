@@ -150,7 +150,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether messages can be sent."""
-        return self._client.is_connected
+        return self._client.is_connected and not self.ended.is_set()
 
     def inbox(self) -> str:
         """A subject of ours that is new."""
