@@ -206,7 +206,9 @@ class Config:
     room: str = _setting("main", "name of the room that the servers of a cluster share")
     server_name: str = _setting("", "name of this server in its cluster; empty: the host's name")
     cluster_replicas: int = _setting(3, "NATS servers that keep a copy of the room's log: 1, 3 or 5", 1, 5)
-    cluster_creds: str = _setting("", "file with the NATS credentials (JWT and nkey seed) of this server")
+    cluster_creds: str = _setting(
+        "", "file with the NATS credentials of this server: a JWT and an nkey seed, or a seed alone"
+    )
     cluster_tls_ca: str = _setting(
         "", "PEM file with the CAs of the NATS servers' certificates; empty: the system's"
     )

@@ -1,7 +1,7 @@
 """Appending to the log: entries are sent and forgotten, since only reading them back tells what became of them.
 
-One entry at a time is sent with the wish for an answer, to learn why nothing moves: nobody there, no permission, full.
-No entry has a `Nats-Msg-Id`: a resend of one that was lost would be dropped as a double of it.
+Now and then one is sent with the wish for an answer, to learn why nothing moves: nobody there, no permission, full. No
+entry has a `Nats-Msg-Id`: a resend of one that was lost would be dropped as a double of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .settings import CourierSettings
 
 __all__ = ["Appender"]
 
-_ANSWER_S = 1.0
+_ASK_S = 0.2
 _FIRST = {"Nats-Expected-Last-Sequence": "0"}
 _NOT_FIRST = 10071
 _FULL = 10077
@@ -37,7 +37,7 @@ class Appender:
         self._complain = complain
         self._clock = clock
         self._inbox = connection.inbox()
-        self._asked: float | None = None
+        self._ask_at = 0.0
 
     async def begin(self) -> None:
         """Listen for answers. Raises Unreachable."""
@@ -47,13 +47,12 @@ class Appender:
         """Send one entry. Raises Unreachable."""
         now = self._clock()
         reply = ""
-        if self._asked is None or now >= self._asked + _ANSWER_S:
-            self._asked = now
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK_S
             reply = self._inbox
         await self._connection.publish(self._settings.subject, entry, reply, _FIRST if first else None)
 
     async def _answered(self, message: Msg) -> None:
-        self._asked = None
         if (message.headers or {}).get("Status") == "503":
             self._complain("nothing in NATS takes entries: the stream is gone, or has no leader")
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -83,14 +84,19 @@ def tls_context(settings: CourierSettings) -> ssl.SSLContext | None:
 
 
 def read_credentials(path: str) -> str:
-    """The text of a file of credentials. Raises OSError, ValueError."""
+    """The text of a file of credentials: a JWT and a seed, or a seed alone. Raises OSError, ValueError."""
     if not path:
         return ""
-    text = Path(path).read_text()
-    for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
-        if part not in text:  # nats-py would look for it for ever
-            raise ValueError(f"{path} has no line with {part}")
+    text = Path(path).read_text().strip()
+    if not _is_seed(text):
+        for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
+            if part not in text:  # nats-py would look for it for ever
+                raise ValueError(f"{path} is no nkey seed of a user, and has no line with {part}")
     return text
+
+
+def _is_seed(text: str) -> bool:
+    return re.fullmatch("SU[A-Z2-7]{56}", text) is not None
 
 
 class Connection:
@@ -114,7 +120,8 @@ class Connection:
                     [url],
                     name=name,
                     tls=tls,
-                    user_credentials=RawCredentials(creds) if creds else None,
+                    user_credentials=RawCredentials(creds) if creds and not _is_seed(creds) else None,
+                    nkeys_seed_str=creds if _is_seed(creds) else None,
                     error_cb=self._on_error,
                     disconnected_cb=self._on_end,
                     closed_cb=self._on_end,
@@ -143,7 +150,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether messages can be sent."""
-        return self._client.is_connected
+        return self._client.is_connected and not self.ended.is_set()
 
     def inbox(self) -> str:
         """A subject of ours that is new."""

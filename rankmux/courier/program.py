@@ -11,7 +11,6 @@ import random
 import socket
 import ssl
 from collections.abc import Coroutine
-from contextlib import suppress
 
 from .appending import Appender
 from .connection import ApiError, Connection, TooOld, Unreachable, read_credentials, tls_context
@@ -29,6 +28,7 @@ _READ_BYTES = 1 << 18
 _ALIVE_S = 1.0
 _LOOK_S = 2.0
 _SENT_S = 2.0
+_CUT_OFF_S = 5.0
 _PATIENCE_S = 3.0
 """A NATS server at which the log cannot be opened for that long is left for another one."""
 _STORE_AGAIN_S = 5.0
@@ -227,17 +227,29 @@ class Courier:
             await consumer.close()
 
     async def _look(self, connection: Connection, settings: CourierSettings, reopen: asyncio.Event) -> None:
-        """Notice that the stream is gone, is another one, or is set otherwise: all this is silent."""
+        """Notice what is silent: the stream is gone, is another one, is set otherwise; this NATS server is cut off.
+
+        One that is cut off from the others goes on with its heartbeats.
+        """
+        answered = self._clock()
         while True:
             await asyncio.sleep(_LOOK_S)
-            with suppress(ApiError, Unreachable):
+            try:
                 info = await look(connection, settings)
-                if (
-                    info is None
-                    or (self._created and info["created"] != self._created)
-                    or stream_faults(info["config"], settings, replicas=False)
-                ):
-                    reopen.set()
+            except ApiError:
+                continue
+            except Unreachable as error:
+                if self._clock() > answered + _CUT_OFF_S:
+                    self._troubles.has("log", f"the log cannot be used over {self._where}: {error}")
+                    connection.abort()
+                continue
+            answered = self._clock()
+            if (
+                info is None
+                or (self._created and info["created"] != self._created)
+                or stream_faults(info["config"], settings, replicas=False)
+            ):
+                reopen.set()
 
     async def _store(self, connection: Connection, settings: CourierSettings) -> None:
         """Write the snapshots that the server makes, and drop what they make needless."""

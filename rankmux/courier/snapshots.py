@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import nats.errors
@@ -23,10 +26,11 @@ _ALL_S = 20.0
 
 
 class Snapshot(NamedTuple):
-    """Of the entry `seq`; where it lies."""
+    """Of the entry `seq`; how NATS calls it, and what it says of it."""
 
     seq: int
     name: str
+    info: Any
 
 
 async def newest_snapshot(
@@ -36,28 +40,45 @@ async def newest_snapshot(
 
     One that cannot be read, perhaps as it is written anew, makes way for the older one. Raises Unreachable.
     """
-    error: Exception | None = None
+    why = ""
+    jetstream = connection.jetstream()
     try:
-        store = await connection.jetstream().object_store(settings.bucket)
-        kept = sorted(await _kept(store, created), reverse=True)
+        store = await jetstream.object_store(settings.bucket)
+        kept = sorted(await _kept(store, created), key=attrgetter("seq"), reverse=True)
+        for one in kept:
+            async with asyncio.timeout(_ALL_S):
+                try:
+                    return one.seq, await _read(jetstream, settings, one.info)
+                except (_Damaged, nats.js.errors.NotFoundError) as error:
+                    why = str(error)
     except nats.js.errors.NotFoundError:
         return 0, b""
-    except (TimeoutError, OSError, nats.errors.Error) as first:
-        raise Unreachable(f"the snapshots cannot be read: {_reason(first)}") from None
-    for one in kept:
-        try:
-            async with asyncio.timeout(_ALL_S):
-                found = await store.get(one.name)
-        except (TimeoutError, OSError, nats.errors.Error) as next_:
-            error = next_
-            continue
-        if _seq_of(found.info, created) == one.seq:
-            return one.seq, bytes(found.data)
-    if kept:
-        raise Unreachable(
-            f"the snapshots cannot be read: {_reason(error) if error else 'they have just changed'}"
-        )
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        why = _reason(error)
+    if why:
+        raise Unreachable(f"the snapshots cannot be read: {why}")
     return 0, b""
+
+
+async def _read(jetstream: Any, settings: CourierSettings, info: Any) -> bytes:
+    """The bytes of an object, one part after the other.
+
+    nats-py's own way needs a consumer, and waits for ever should that lose a part.
+    """
+    subject = f"$O.{settings.bucket}.C.{info.nuid}"
+    data, seq = bytearray(), 0
+    for _ in range(info.chunks or 0):
+        part = await jetstream.get_msg(f"OBJ_{settings.bucket}", seq=seq + 1, subject=subject, next=True)
+        data += part.data or b""
+        seq = part.seq
+    digest = urlsafe_b64encode(sha256(data).digest()).decode()
+    if info.digest != f"SHA-256={digest}":
+        raise _Damaged("it is not what its digest says")
+    return bytes(data)
+
+
+class _Damaged(Exception):
+    pass
 
 
 async def store_snapshot(
@@ -70,7 +91,7 @@ async def store_snapshot(
     try:
         async with asyncio.timeout(_ALL_S):
             store = await _open(connection, settings)
-            kept = sorted(await _kept(store, created))
+            kept = sorted(await _kept(store, created), key=attrgetter("seq"))
             if kept and kept[-1].seq >= seq:
                 return 0
             free = [name for name in _NAMES if name not in {one.name for one in kept}]
@@ -100,7 +121,7 @@ async def _kept(store: Any, created: str) -> list[Snapshot]:
         except nats.js.errors.NotFoundError:
             continue
         if seq := _seq_of(info, created):
-            kept.append(Snapshot(seq, name))
+            kept.append(Snapshot(seq, name, info))
     return kept
 
 

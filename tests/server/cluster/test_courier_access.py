@@ -145,7 +145,7 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
     [
         ({"creds": "/nowhere/x.creds"}, "No such file"),
         ({"tls_ca": "/nowhere/ca.pem"}, "No such file"),
-        ({"creds": "/dev/null"}, "has no line with BEGIN NATS USER JWT"),
+        ({"creds": "/dev/null"}, "is no nkey seed of a user, and has no line with BEGIN NATS USER JWT"),
     ],
 )
 def test_files_that_cannot_be_used(settings, expected):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -87,6 +89,33 @@ def test_all_nodes_at_once(nodes: Nodes):
         for driver, own in zip(drivers, written, strict=True):
             assert set(own) <= set(driver.entries)
             assert (driver.log.restarts, len({opened.created for opened in driver.opened})) == (0, 1)
+
+
+def consumer_node(nodes: Nodes, stream: str) -> Node:
+    """The node that serves the newest reader."""
+    with nodes[0].api() as api:
+        consumers = api.request(f"$JS.API.CONSUMER.LIST.{stream}")["consumers"]
+    return nodes.by_name[max(consumers, key=lambda one: one["created"])["cluster"]["leader"]]
+
+
+def test_a_node_that_has_lost_the_others_is_left(nodes: Nodes):
+    """Its heartbeats go on, and nothing else does."""
+    with LogDriver((nodes[0].url,), "alone", replicas=3) as one:
+        one.until_open()
+        while consumer_node(nodes, "RM_alone") is not nodes[0]:
+            opened = len(one.opened)
+            os.kill(one.log.pid, signal.SIGKILL)
+            one.until(lambda opened=opened: len(one.opened) > opened)
+        restarts = one.log.restarts
+        for node in nodes[1:]:
+            node.stop()
+        one.write([b"entry"])
+        left = f"the log cannot be used over 127.0.0.1:{nodes[0].port}: "
+        one.until(lambda: one.log.trouble.startswith(left), 20)
+        for node in nodes[1:]:
+            node.cont()
+        one.until(lambda: one.idle and not one.log.trouble, 20)
+        assert (one.log.restarts, one.failed) == (restarts, "")
 
 
 def test_nodes_that_are_killed_and_stopped_under_appends(nodes: Nodes):
