@@ -22,7 +22,8 @@ _TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s", "absent", "ob
 _ANSWER = {
     "first": int,
     "totals": dict.fromkeys(_TOTALS, _NUMBER)
-    | {"instance": str, "version": str, "ready": bool, "results": [_NUMBER], "closed": [_NUMBER]},
+    | {"instance": str, "version": str, "ready": bool, "state": str, "server": str, "servers": [str]}
+    | {"results": [_NUMBER], "closed": [_NUMBER]},
     "members": [
         dict.fromkeys(
             ("rank", "ticket", "load", "queued_bytes", "age_s", "idle_s", "absent_s", "kept_s"), _NUMBER

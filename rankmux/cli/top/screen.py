@@ -86,9 +86,9 @@ class Screen:
         if self._trouble:
             head.append(f"  no answer: {self._trouble}", "bold red")
         elif now is not None:
-            head.append(
-                "  live" if now["ready"] else "  shutting down", "green" if now["ready"] else "yellow"
-            )
+            if now["server"]:
+                head.append(f"  {now['server']} of {', '.join(now['servers'])}")
+            head.append(f"  {now['state']}", "green" if now["ready"] else "yellow")
             head.append(f"  up {_span(now['uptime_s'])}  version {now['version']}", "dim")
         if now is None:
             return head.append("\n\n\n")

@@ -76,6 +76,13 @@ class ServerStatus:
         return self.place.is_up and not self._closed
 
     @property
+    def state(self) -> str:
+        """What it does now, in words."""
+        if self._closed:
+            return "shutting down"
+        return "live" if self.cluster is None or self.place.is_up else self.cluster.stage.value
+
+    @property
     def instance(self) -> int:
         """The number of the room (PROTOCOL section 2)."""
         return self.place.instance
@@ -101,6 +108,7 @@ class ServerStatus:
         return {
             "at": now,
             "instance": f"{self.instance:016x}",
+            "state": self.state,
             "server": "" if self.cluster is None else self.config.server_name,
             "servers": [] if self.cluster is None else sorted(self.cluster.servers.values()),
             "version": self.version,
