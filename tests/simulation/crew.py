@@ -1,4 +1,4 @@
-"""The simulated clients: each joins, commands, answers, loses its connection, and finds its seat again, here or elsewhere.
+"""The simulated clients: each joins, commands, answers, loses its connection, and finds its seat again somewhere.
 
 With several addresses a client goes on to the next one at once when it is refused, sent away or lost, and waits after
 a round in which nobody took it.

@@ -55,9 +55,9 @@ class Reigns:
     def check(self, history: History) -> None:
         longest: Reign | None = None
         for reign in sorted(self.reigns, key=attrgetter("begin", "end")):
-            if longest is not None and reign.begin < longest.end and reign.client != longest.client:
-                if not self._troubled(longest, reign):
-                    history.violate(f"two hold rank 0: {longest}, and {reign}")
+            overlap = longest is not None and reign.begin < longest.end and reign.client != longest.client
+            if longest is not None and overlap and not self._troubled(longest, reign):
+                history.violate(f"two hold rank 0: {longest}, and {reign}")
             if longest is None or reign.end > longest.end:
                 longest = reign
 

@@ -161,7 +161,7 @@ class Storm:
         self.world.trace(who, f"suffers: {what}")
 
     def _strike_client(self, client: Client, what: str) -> None:
-        world, draw, member = self.world, self.world.random, client.newest
+        draw, member = self.world.random, client.newest
         seconds = draw.choice((0.05, 0.5, 1.5, 5.0))
         if what == "cut":
             deaf, mute = draw.choice(WAYS)

@@ -6,7 +6,7 @@ import pytest
 
 from .batch import check_fixed, check_fresh
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two minutes on two idle cores
 
 
 def test_fixed_seeds():

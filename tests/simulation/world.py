@@ -13,7 +13,7 @@ __all__ = ["World"]
 class World:
     """Things happen one after the other, in the order of their times; nothing takes time but waiting.
 
-    `now` is in seconds; `random` is the chance that everything is drawn from. `tell`, if given, gets the lines of a trace.
+    `now` is in seconds; everything is drawn from `random`. `tell`, if given, gets the lines of a trace.
     """
 
     def __init__(self, seed: object, tell: Callable[[str], None] | None = None) -> None:
@@ -38,7 +38,7 @@ class World:
         heappush(self._coming, (max(when, self.now), next(self._order), do))
 
     def run(self, until: float) -> None:
-        """Let everything happen up to `until`. May be called while something happens: time then goes on inside of it."""
+        """Let everything happen up to `until`. May be called while something happens, which then takes that time."""
         coming = self._coming
         while coming and coming[0][0] <= until:
             when, _, do = heappop(coming)
