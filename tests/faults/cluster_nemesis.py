@@ -59,7 +59,9 @@ class ClusterRun(Run):
         self.rig = rig
         self.violations: list[str] = []
         self._plan = list(plan)
-        self._mends: list[tuple[float, object, Callable[[], object]]] = []  # time, what is broken, how to mend it
+        self._mends: list[
+            tuple[float, object, Callable[[], object]]
+        ] = []  # time, what is broken, how to mend it
         self._next_at = time.monotonic() + 3.0
         self._said = (folder / "faults.txt").open("w", buffering=1)
         servers = rig.servers
@@ -112,7 +114,9 @@ class ClusterRun(Run):
         self.say(f"{what} {server.name}")
         if what in ("kill all nats", "stop all nats", "kill leader", "stop leader", "step down"):
             return self._break_nats(what)
-        if server in self._broken() or (what.startswith(("cut", "reset", "delay")) and number in self._broken()):
+        if server in self._broken() or (
+            what.startswith(("cut", "reset", "delay")) and number in self._broken()
+        ):
             return False
         if what == "kill server":
             server.kill()

@@ -227,6 +227,19 @@ class ClusterRig:
                 return bool(api.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}").get("success"))
         return False
 
+    def await_replicas(self) -> None:
+        """Wait until all nodes have the whole log."""
+        until(self._all_current, UP_S, "a NATS node does not catch up")
+
+    def _all_current(self) -> bool:
+        with suppress(OSError, KeyError), self.nodes[0].api() as api:
+            found = api.request(f"$JS.API.STREAM.INFO.{STREAM}")["cluster"]
+            replicas = found.get("replicas", [])
+            return len(replicas) == len(self.nodes) - 1 and all(
+                replica["current"] and not replica.get("offline") for replica in replicas
+            )
+        return False
+
     def equal(self) -> bool:
         """Whether all servers have the same room."""
         rooms = [server.room() for server in self.servers]

@@ -32,7 +32,11 @@ class ClusterRules:
         )
         self.reigns = len(reigns)
         for begin, end, ident in reigns:
-            if longest is not None and begin + LATE_MS < longest[1] and min(end, longest[1]) - begin > LATE_MS:
+            if (
+                longest is not None
+                and begin + LATE_MS < longest[1]
+                and min(end, longest[1]) - begin > LATE_MS
+            ):
                 self._logs.violate(
                     f"two believed in rank 0 from {begin} to {min(end, longest[1])}: {longest[2]} and {ident}"
                 )

@@ -116,7 +116,12 @@ class Life:
 
 
 class Logs:
-    """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames."""
+    """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames.
+
+    `shared`: several servers have the room.
+    """
+
+    shared = False
 
     def __init__(self) -> None:
         self.violations: list[str] = []

@@ -27,7 +27,14 @@ class Crew:
     """The process: its members and its faults."""
 
     def __init__(
-        self, addresses: list[tuple[str, int]], seed: str, name: str, path: str, size: int, mood: str, before: str
+        self,
+        addresses: list[tuple[str, int]],
+        seed: str,
+        name: str,
+        path: str,
+        size: int,
+        mood: str,
+        before: str,
     ) -> None:
         """`addresses`: all servers. `before` is the log of a crew that was killed: its secrets are used again."""
         self.addresses, self.name, self.calm, self.mood = addresses, name, mood == "calm", mood
