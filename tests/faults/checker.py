@@ -20,8 +20,8 @@ __all__ = ["History"]
 class History(Logs):
     """Read logs with `read`, then `check`.
 
-    With `servers` > 1 the room is shared: between a command and its place in the order, its target may move up, who leaves
-    may be closed before its commands have got their places, and a server may be killed in the middle of a frame.
+    With `servers` > 1 the room is shared: between a command and its place in the order, its target may move up, who
+    leaves may be closed before its commands have got their places, and a server may be killed in the middle of a frame.
     """
 
     def __init__(self, servers: int = 1) -> None:

@@ -2,9 +2,9 @@
 
     python -m tests.faults.cluster_nemesis --minutes 5 --seed 1
 
-One history over all clients, judged by the rules of a single server (`checker.py`, `seat_rules.py`, `line_replay.py`) and
-by those of a cluster: every executor that was counted in ACCEPTED and stays is reached, no two members believe in rank 0 at
-once, a seat with a keep outlives its server, and all servers end with the same room.
+One history over all clients, judged by the rules of a single server (`checker.py`, `seat_rules.py`, `line_replay.py`)
+and by those of a cluster: every executor that was counted in ACCEPTED and stays is reached, no two members believe in
+rank 0 at once, a seat with a keep outlives its server, and all servers end with the same room.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,7 +51,7 @@ PAUSE_S = (1.5, 7.0)  # between two of them
 class ClusterRun(Run):
     """The crews, and the faults of clients, servers, couriers, links and NATS nodes."""
 
-    faults = {what: weight for what, weight in FAULTS.items() if what not in OF_SERVER}
+    faults: Mapping[str, float] = {what: weight for what, weight in FAULTS.items() if what not in OF_SERVER}
     settle_s = 20.0  # until the members of a dead server have departed, and keeps are over
 
     def __init__(self, rig: ClusterRig, folder: Path, seed: int, plan: Sequence[str] = ()) -> None:
@@ -89,7 +89,7 @@ class ClusterRun(Run):
         elif self._random.random() < 0.4:
             super()._strike()
 
-    def _draw(self, faults: dict[str, float]) -> str:
+    def _draw(self, faults: Mapping[str, float]) -> str:
         return self._random.choices(list(faults), list(faults.values()))[0]
 
     def _undo(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What must hold in a history of several servers beside the rules of one: who leads, and seats that outlive a server."""
+"""The rules for a history of several servers beside those of one: who leads, and seats that outlive a server."""
 
 from __future__ import annotations
 
