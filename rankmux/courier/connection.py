@@ -66,6 +66,12 @@ class _Client(Client):
             raise nats.errors.Error("NATS does not ask for TLS, which the settings demand")
         return super()._connect_command()  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Without what was not sent: flushing that raises over a lost connection, and then nothing is tidied up."""
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super()._close(status, do_cbs)  # type: ignore[no-untyped-call, unused-ignore]
+
     def abort(self) -> None:
         """Close the socket, whatever lies in it."""
         writer = getattr(self._transport, "_io_writer", None)

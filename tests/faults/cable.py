@@ -24,6 +24,7 @@ class Cable:
         self.port = 0
         self.to_server = asyncio.Event()
         self.to_client = asyncio.Event()
+        self.delay_s = 0.0
         self.mend()
 
     async def open(self) -> None:
@@ -35,11 +36,16 @@ class Cable:
         """Stop, and reset all connections."""
         assert self._server is not None
         self._server.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset all connections."""
         for end in self._ends:
             end.transport.abort()
 
     def mend(self) -> None:
-        """Forward in both directions."""
+        """Forward in both directions, without delay."""
+        self.delay_s = 0.0
         self.to_server.set()
         self.to_client.set()
 
@@ -66,6 +72,8 @@ class Cable:
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 await whole.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
                 writer.write(data)
                 await writer.drain()
         await whole.wait()

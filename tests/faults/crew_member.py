@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 TICKET = struct.Struct(">Q")
 HEAD = struct.Struct(">QIBI")  # sender's ticket, command number, target, arg
 REJOIN_S = (0.05, 1.0)
+GREETED_S = 10.0  # a WELCOME takes no longer, or another server is tried
+RESYNC_S = 0.3  # to catch up after a time in which it did not read
 SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
 
 
@@ -104,12 +106,14 @@ class Member:
         self.waiting: dict[int, tuple[int, set[int]]] = {}
         self.deaf_until = self.trickle_until = 0.0
         self.next_at = crew.now + crew.random.random()
-        self.leaving = self.settled = self.broken = False
+        self.leaving = self.settled = self.broken = self.believes = self.asked = False
+        self.heard = crew.now
+        self.ping_s = 0.0
         self.sock = socket.socket()
         self.sock.setblocking(False)
         if crew.random.random() < 0.3:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        self.sock.connect_ex(crew.address)
+        self.sock.connect_ex(crew.random.choice(crew.addresses))
         self.interest = 0
         self.watch()
 
@@ -126,6 +130,35 @@ class Member:
         else:
             self.crew.selector.register(self.sock, interest, self)
         self.interest = interest
+
+    def believe(self) -> None:
+        """Note from when to when it believes in rank 0, as far as it hears what there is to hear."""
+        now = self.crew.now
+        hears = now > max(self.crew.awake_since, self.deaf_until, self.trickle_until) + RESYNC_S
+        if self.ticket and not self.rank and self.yielding is None and not self.leaving and hears:
+            if not self.believes:
+                self.believes = True
+                self.log("K", 1, clock_ms())
+        else:
+            self.stop_believing(now)
+
+    def stop_believing(self, since: float) -> None:
+        if self.believes:
+            self.believes = False
+            self.log("K", 0, int(since * 1000))
+
+    def expect_life(self) -> None:
+        """Ask a server that says nothing, and go to another one if that does not help."""
+        now = self.crew.now
+        if now < max(self.deaf_until, self.trickle_until):
+            self.heard = now
+        silent_s = now - self.heard
+        if self.ping_s and silent_s > self.ping_s and not self.asked:
+            self.asked = True
+            self.send(Ping(b"alive?"))
+        if silent_s > (3 * self.ping_s or GREETED_S):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.end("our reset")
 
     def log(self, kind: str, *values: object) -> None:
         self.crew.lines.append(f"{self.ident} {kind} {' '.join(map(str, values))}\n")
@@ -195,6 +228,7 @@ class Member:
             return
         if trickling:
             self.deaf_until = self.crew.now + 0.1
+        self.heard, self.asked = self.crew.now, False
         if not octets:
             self.end("reset" if self.broken else "eof")
             return
@@ -257,6 +291,7 @@ class Member:
                 self.log("C", frame.code)
 
     def welcomed(self, frame: Welcome) -> None:
+        self.ping_s = frame.ping_ms / 1000
         if frame.ticket == 0:  # an observer
             self.log("B", frame.seq, frame.instance)
             self.send(Who(1, 0, 2000))
@@ -289,6 +324,7 @@ class Member:
             self.send(Result(frame.seq, Status.FAILED if draw > 0.95 else Status.OK, b"done"))
 
     def end(self, how: str) -> None:
+        self.stop_believing(self.crew.now)
         self.log("X", how.replace(" ", "-"), len(self.held), clock_ms())
         if self.interest:
             self.crew.selector.unregister(self.sock)

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,13 +70,14 @@ class CrewProcess:
     """A crew's process."""
 
     def __init__(
-        self, server: Rig, folder: Path, seed: str, name: str, mood: str, size: int, before: str
+        self, addresses: Sequence[str], folder: Path, seed: str, name: str, mood: str, size: int, before: str
     ) -> None:
+        """`addresses` are HOST:PORT of each server."""
         self.path = folder / f"{name}.log"
         self.path.touch()
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.faults.workload", server.host, str(server.port)),
+                *(sys.executable, "-m", "tests.faults.workload", ",".join(addresses)),
                 *(f"{seed}/{name}", name, str(self.path), str(size), mood, before),
             ],
             cwd=ROOT,
@@ -115,16 +116,28 @@ class CrewProcess:
 
 
 class Run:
-    """A server, its crews, and their faults for `seconds`."""
+    """The crews of one or several servers, a watcher at each server, and their faults for `seconds`.
 
-    def __init__(self, server: Rig, admin: str, folder: Path, seed: int, churn_per_s: int = 0) -> None:
+    `addresses` are HOST:PORT of each server, `admins` their admin sockets.
+    """
+
+    faults: Mapping[str, float] = {}
+    settle_s = 6.0  # the longest time to live, and the time to detect a silent member
+
+    def __init__(
+        self, addresses: Sequence[str], admins: Sequence[str], folder: Path, seed: int, churn_per_s: int = 0
+    ) -> None:
         self.befell: Counter[str] = Counter()
         self.joined_and_left = 0
-        self._server, self._admin, self._folder, self._seed = server, admin, folder, seed
+        self._addresses, self._admins, self._folder, self._seed = addresses, admins, folder, seed
         self._random = random.Random(seed)
         self._generation = 0
-        self._watch = CrewProcess(server, folder, str(seed), "c0", "watch", 1, "-")
-        until(lambda: " M " in self._watch.path.read_text(), 10, "the watcher gets no list")
+        self._watches = [
+            CrewProcess([address], folder, str(seed), f"c0{'abcde'[n]}", "watch", 1, "-")
+            for n, address in enumerate(addresses)
+        ]
+        for watch in self._watches:
+            until(lambda watch=watch: " M " in watch.path.read_text(), 10, "the watcher gets no list")
         self._crews = [self._crew("tried" if n else "calm") for n in range(CREWS)]
         self._later: list[tuple[float, int, str]] = []  # time, crew, the fault to undo
         self._churn_per_s = churn_per_s
@@ -133,7 +146,7 @@ class Run:
     def _crew(self, mood: str, before: str = "-") -> CrewProcess:
         self._generation += 1
         name = f"c{self._generation}"
-        return CrewProcess(self._server, self._folder, str(self._seed), name, mood, MEMBERS, before)
+        return CrewProcess(self._addresses, self._folder, str(self._seed), name, mood, MEMBERS, before)
 
     def go(self, seconds: float, *, faults: bool = True) -> None:
         """Run the crews with their faults, then settle."""
@@ -155,14 +168,17 @@ class Run:
 
     def close(self) -> None:
         self._undo(float("inf"))
-        end_all([*self._crews, self._watch], CrewProcess.end)
+        end_all([*self._crews, *self._watches], CrewProcess.end)
 
     def _strike(self) -> None:
-        what = self._random.choices(list(FAULTS), list(FAULTS.values()))[0]
+        what = self._random.choices(list(self.faults), list(self.faults.values()))[0]
         crew = self._random.randrange(1, CREWS)
+        self.befell[what] += 1
+        self._befall(what, crew)
+
+    def _befall(self, what: str, crew: int) -> None:
         now = time.monotonic()
         stopped = {crew for _, crew, undo in self._later if undo == "go on"}
-        self.befell[what] += 1
         if what == "kill":
             self._crews[crew].signal(signal.SIGKILL)
             self._crews[crew].end()
@@ -171,20 +187,8 @@ class Run:
         elif what == "stop":
             self._crews[crew].signal(signal.SIGSTOP)
             self._later.append((now + self._random.choice((0.1, 0.5, 1.5, 5.0)), crew, "go on"))
-        elif what == "stop_server":
-            with suppress(AssertionError):  # the server may be too busy to be stopped between two turns
-                self._server.pause()
-            time.sleep(self._random.choice((0.05, 0.3, 1.5)))
-            self._server.resume()
-        elif what == "emfile":
-            if not any(undo == "descriptors" for _, _, undo in self._later):
-                self._limit(self._server.descriptors())
-                self._later.append((now + self._random.uniform(0.2, 2.0), 0, "descriptors"))
         elif what == "strangers":
             self._strangers()
-        elif what == "restart":
-            self._undo(float("inf"))  # it gets its descriptors back, and peers that read to the end
-            self._server.restart()
         elif what == "kick":
             self._kick()
         elif what == "churn":
@@ -198,19 +202,19 @@ class Run:
             if at > now:
                 continue
             self._later.remove((at, crew, undo))
-            if undo == "descriptors":
-                self._limit(resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1])
-            else:
-                self._crews[crew].signal(signal.SIGCONT)
+            self._undo_one(crew, undo)
 
-    def _limit(self, files: int) -> None:
-        hard = resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE, (files, hard))
+    def _undo_one(self, crew: int, _: str) -> None:
+        self._crews[crew].signal(signal.SIGCONT)
+
+    def _connection(self) -> socket.socket:
+        host, _, port = self._random.choice(self._addresses).rpartition(":")
+        return socket.create_connection((host, int(port)), 5)
 
     def _strangers(self) -> None:
         """Connections that send something other than HELLO."""
         for _ in range(self._random.randrange(1, 10)):
-            with socket.create_connection(("127.0.0.1", self._server.port)) as sock, suppress(OSError):
+            with suppress(OSError), self._connection() as sock:
                 sock.sendall(
                     self._random.choice(
                         (b"", bytes(4), b"GET / HTTP/1.1\r\n\r\n", self._random.randbytes(40))
@@ -219,19 +223,19 @@ class Run:
 
     def _kick(self) -> None:
         """Throw out a member, present or absent, that the watcher knows of."""
-        lists = [line.split() for line in self._watch.path.read_text().splitlines() if " M " in line]
+        watch = self._random.choice(self._watches)
+        lists = [line.split() for line in watch.path.read_text().splitlines() if " M " in line]
         tickets = lists[-1][4::2]
         if tickets:
             ticket = self._random.choice(tickets)
             with suppress(OSError):  # no descriptor is left for it
-                status = kick(self._admin, ticket)
+                status = kick(self._random.choice(self._admins), ticket)
                 with (self._folder / "c.log").open("a") as log:
                     log.write(f"operator P {ticket} {status}\n")
 
     def _come_and_go(self) -> None:
         """A connection that joins and ends at once, in a random way."""
-        sock = socket.create_connection(("127.0.0.1", self._server.port))
-        with sock, suppress(OSError):
+        with suppress(OSError), self._connection() as sock:
             sock.sendall(encode(Hello()) + self._random.choice((b"", b"\0\0\0\1\x08", b"\0\0")))
             if self._random.random() < 0.5:
                 sock.settimeout(1.0)
@@ -251,10 +255,10 @@ class Run:
 
     def _settle(self) -> None:
         """Wait until no member sends, all results are in, and all queues are empty."""
-        for crew in [*self._crews, self._watch]:
+        for crew in [*self._crews, *self._watches]:
             crew.tell("quiet")
-        time.sleep(6.0)  # the longest time to live, and the time to detect a silent member
-        for crew in [*self._crews, self._watch]:
+        time.sleep(self.settle_s)
+        for crew in [*self._crews, *self._watches]:
             crew.tell("settle")
 
         def settled() -> bool:
@@ -264,6 +268,43 @@ class Run:
         until(settled, 10, "somebody does not get the answer to its last PING")
         self._crews[0].tell("settle")
         time.sleep(0.3)
+
+
+class SingleRun(Run):
+    """One server, and its own faults."""
+
+    faults = FAULTS
+
+    def __init__(self, server: Rig, admin: str, folder: Path, seed: int, churn_per_s: int = 0) -> None:
+        self._server = server
+        super().__init__([f"{server.host}:{server.port}"], [admin], folder, seed, churn_per_s)
+
+    def _befall(self, what: str, crew: int) -> None:
+        now = time.monotonic()
+        if what == "stop_server":
+            with suppress(AssertionError):  # the server may be too busy to be stopped between two turns
+                self._server.pause()
+            time.sleep(self._random.choice((0.05, 0.3, 1.5)))
+            self._server.resume()
+        elif what == "emfile":
+            if not any(undo == "descriptors" for _, _, undo in self._later):
+                self._limit(self._server.descriptors())
+                self._later.append((now + self._random.uniform(0.2, 2.0), 0, "descriptors"))
+        elif what == "restart":
+            self._undo(float("inf"))  # it gets its descriptors back, and peers that read to the end
+            self._server.restart()
+        else:
+            super()._befall(what, crew)
+
+    def _undo_one(self, crew: int, undo: str) -> None:
+        if undo == "descriptors":
+            self._limit(resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1])
+        else:
+            super()._undo_one(crew, undo)
+
+    def _limit(self, files: int) -> None:
+        hard = resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self._server.pid, resource.RLIMIT_NOFILE, (files, hard))
 
 
 @contextmanager
@@ -285,7 +326,7 @@ def check(
     with folder_for(logs) as folder, contextmanager(socket_path)() as admin:
         server = Rig(200, *FLAGS, "--admin-unix", admin, "--state", str(folder / "state"))
         try:
-            run = Run(server, admin, folder, seed, churn_per_s)
+            run = SingleRun(server, admin, folder, seed, churn_per_s)
             try:
                 run.go(seconds, faults=faults)
             finally:

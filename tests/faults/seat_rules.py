@@ -65,10 +65,14 @@ class SeatRules:
                     self._logs.violate(f"{stint} got rank 0 at {gained} and baton {got}, not {due}")
 
     def _check_kicks(self) -> None:
-        """A member that the operator threw out has departed so, unless it went in that moment."""
+        """A member that the operator threw out has departed so, unless it went in that moment.
+
+        In a shared room this moment lasts until the log has the order: seconds, during an election.
+        """
         for ticket, status in self._logs.kicked.items():
             _, what = self._replay.departure(ticket)
-            if status < 300 and what != THROWN_OUT:
+            gone = what in (LEFT, LOST, YIELDED) and self._logs.shared
+            if status < 300 and what != THROWN_OUT and not gone:
                 self._logs.violate(f"ticket {ticket} was kicked with {status}, and departed with {what}")
             if status >= 300 and what == 0:
                 self._logs.violate(f"ticket {ticket} was not kicked ({status}), and has not departed")

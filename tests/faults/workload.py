@@ -19,6 +19,7 @@ from ..protocol.frames import OBSERVE, WATCH, Leave, Ping, Who
 from .crew_member import Kept, Member
 
 RATE_S = 0.35
+LATE_S = 0.15
 KEEPS_MS = (200, 1000, 4000, 10_000)
 
 
@@ -26,10 +27,17 @@ class Crew:
     """The process: its members and its faults."""
 
     def __init__(
-        self, address: tuple[str, int], seed: str, name: str, path: str, size: int, mood: str, before: str
+        self,
+        addresses: list[tuple[str, int]],
+        seed: str,
+        name: str,
+        path: str,
+        size: int,
+        mood: str,
+        before: str,
     ) -> None:
-        """`before` is the log of a crew that was killed: its secrets are used again."""
-        self.address, self.name, self.calm, self.mood = address, name, mood == "calm", mood
+        """`addresses`: all servers. `before` is the log of a crew that was killed: its secrets are used again."""
+        self.addresses, self.name, self.calm, self.mood = addresses, name, mood == "calm", mood
         self.seats = inherited(before)
         self.random = random.Random(seed)
         self.selector = selectors.DefaultSelector()
@@ -39,12 +47,14 @@ class Crew:
         self.rejoin_at = [self.now + n / 20 for n in range(size)]
         self.quiet = False
         self.number = 0
+        self.awake_since = self.now  # it was not stopped since then
         self.who_at = self.leave_at = self.yield_at = self.now + 1.0
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.set_blocking(0, False)
         self.selector.register(0, selectors.EVENT_READ, None)
 
     def run(self) -> None:
+        looked = time.monotonic()
         while True:
             for key, mask in self.selector.select(0.02):
                 self.now = time.monotonic()
@@ -57,11 +67,21 @@ class Crew:
                         member.push()
                     if mask & selectors.EVENT_READ:
                         member.read()
-            self.now = time.monotonic()
+            before, self.now = looked, time.monotonic()
+            looked = self.now
+            if self.now > before + LATE_S:
+                self.wake(before)
             self.work()
             if self.lines:
                 os.write(self.file, "".join(self.lines).encode())  # whole lines, even if we are killed
                 self.lines.clear()
+
+    def wake(self, since: float) -> None:
+        """It has been stopped since then, or had no CPU: what its members believed is as old as that."""
+        for member in self.members:
+            member.stop_believing(since)
+            member.heard = self.now
+        self.awake_since = self.now
 
     def work(self) -> None:
         due = [at for at in self.rejoin_at if at <= self.now]
@@ -94,6 +114,9 @@ class Crew:
             if member.outgoing:
                 member.push()
             member.watch()
+            member.believe()
+            if len(self.addresses) > 1:
+                member.expect_life()
 
     def seat(self) -> Kept | None:
         """Draw the seat for a new connection: one to return to, a new one with a keep, or one without."""
@@ -197,9 +220,10 @@ def inherited(log: str) -> list[Kept]:
 
 
 def main() -> None:
-    host, port, seed, name, path, size, mood, before = sys.argv[1:]
+    servers, seed, name, path, size, mood, before = sys.argv[1:]
     Path(path).touch()
-    Crew((host, int(port)), seed, name, path, int(size), mood, before).run()
+    addresses = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in servers.split(","))]
+    Crew(addresses, seed, name, path, int(size), mood, before).run()
 
 
 if __name__ == "__main__":

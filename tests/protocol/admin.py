@@ -33,12 +33,18 @@ class _Unix(http.client.HTTPConnection):
 
 def request(where: str | tuple[str, int], method: str, target: str, body: bytes | None = None) -> int:
     """Send one request to a Unix socket's path or a (host, port); its status."""
+    return fetch(where, method, target, body)[0]
+
+
+def fetch(
+    where: str | tuple[str, int], method: str, target: str, body: bytes | None = None
+) -> tuple[int, bytes]:
+    """As `request`; the status, and the body of the answer."""
     connection = _Unix(where) if isinstance(where, str) else http.client.HTTPConnection(*where, DEADLINE_S)
     try:
         connection.request(method, target, body)
         answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        return answer.status, answer.read()
     finally:
         connection.close()
 
