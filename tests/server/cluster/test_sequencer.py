@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, ErrorCode, RefusedCode, Status, Target
+from rankmux.core.cluster.fold import Fold
 from rankmux.core.wire.frames import Keep
 from rankmux.errors import LogBroken
+from rankmux.server import server as module
 from rankmux.server.cluster import snapshots
 from rankmux.server.cluster.sequencer import ClusterSequencer, Stage
 from rankmux.wire import (
@@ -462,6 +464,37 @@ def test_patience_ends_when_something_is_due() -> None:
         assert all(0.0 < wait <= 1.0 for wait in waits)
         made.wait(10)
         assert len(made.store.entries) - before == 20
+
+
+def test_servers_are_upgraded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new version is written once the last server that does not speak it is gone; it cannot come back then."""
+    with cluster(2) as made:
+        a = made.join(0, "a", KEEP)
+        a.news()
+
+        class Newer(Fold):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given, spoken=2)
+
+        monkeypatch.setattr(module, "Fold", Newer)
+        made.add()
+        made.add()
+        made.turn()
+        for old in (0, 1):
+            assert {sequencer(made, at)._fold.version for at in (old, 2, 3)} == {1}
+            made.servers[old].stop()
+            for client in made.clients:
+                client.sock.close()
+            made.wait(2)
+            assert made.servers[old].stopped
+        made.wait(2)
+        assert {sequencer(made, at)._fold.version for at in (2, 3)} == {2}
+        _, back = made.joined(2, "a", KEEP)
+        assert (back.rank, back.returned) == (0, True)
+        made.agree()
+        monkeypatch.setattr(module, "Fold", Fold)
+        made.add()
+        assert "is of version 2, this server speaks up to 1: upgrade it" in broken(made, 4)
 
 
 # Slow readers.
