@@ -28,6 +28,7 @@ from ..system.json_lines import JsonFormatter, tagged
 from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.memory import no_long_pauses
+from ..system.open_files import RESERVED_FILES
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .shared.streams import open_missing
@@ -37,7 +38,6 @@ __all__ = ["main", "parser"]
 
 log = logging.getLogger("rankmux")
 
-_RESERVED_FILES = 96
 _SHORT = {"seats": "-n"}
 _LOG_BROKEN = 3
 _OUT_OF_MEMORY = 70
@@ -272,7 +272,11 @@ def _selector() -> selectors.BaseSelector | None:
 def _raise_file_limit(config: Config) -> None:
     """Check at start, not under load, that the limit of open files allows a connection per seat and observer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most, seats, observers = hard - _RESERVED_FILES, config.seats, config.observers_max
+    most, seats, observers = hard - RESERVED_FILES, config.seats, config.observers_max
+    if (
+        config.cluster
+    ):  # the seats are those of all servers; one that has no more descriptors sends clients elsewhere
+        seats = 1
     if hard != resource.RLIM_INFINITY and seats + observers > most:
         why = f"the system allows {hard} open files"
         if observers >= most:  # no number of seats would do

@@ -17,6 +17,7 @@ from ...core.room.turn import Turn
 from ...core.wire.codes import FRAME_OVERHEAD, HelloFlag
 from ...core.wire.frames import Cancel, Hello, Leave, Ping, Who, Yield
 from ...errors import ProtocolViolation
+from ...system.open_files import RESERVED_FILES, open_files_max
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
 from ..connections.connection import BROKEN, GREETING, HANDSHAKE, JOINING, MEMBER, OBSERVER, Connection, Step
@@ -69,6 +70,8 @@ class Intake:
         self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
         self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
         self._paused: list[Connection] = []  # for want of room in the log
+        # A server alone has a descriptor for each seat; one of a cluster may be asked for more than it has.
+        self._most = open_files_max() - RESERVED_FILES if config.cluster else 0
         self._share = 1
         self._left = 0
 
@@ -224,6 +227,10 @@ class Intake:
             if conn is None:
                 continue
             try:
+                if self._most and len(self._connections) > self._most:
+                    text = "this server has no descriptors left: use another one of its cluster"
+                    self._connections.end(conn, CloseReason.RESOURCE, text, now)
+                    continue
                 if conn.state is HANDSHAKE:
                     self._handshakes.ready(conn)
                 else:

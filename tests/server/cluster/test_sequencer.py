@@ -14,6 +14,7 @@ from rankmux.errors import LogBroken
 from rankmux.server import server as module
 from rankmux.server.cluster import snapshots
 from rankmux.server.cluster.sequencer import ClusterSequencer, Stage
+from rankmux.server.intake import reading
 from rankmux.wire import (
     Accepted,
     Command,
@@ -547,3 +548,20 @@ def test_a_slow_reader_of_a_dead_server_slows_nobody() -> None:
             a.send(*[Pong(frame.payload) for frame in a.news() if isinstance(frame, Ping)])
         assert not sender.paced
         assert made.servers[0].connections.pacing.elsewhere == set()
+
+
+def test_a_server_without_descriptors_left_sends_clients_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "open_files_max", lambda: 96 + 2)
+    with cluster(1) as made:
+        a, b = made.join(0, "a"), made.join(0, "b")
+        assert kinds(a) == kinds(b) == ["Welcome"]
+        c = made.join(0, "c")
+        (error,) = c.news()
+        c.sock.close()
+        assert isinstance(error, ErrorFrame)
+        assert (error.code, "another one of its cluster" in error.text) == (ErrorCode.RESOURCE, True)
+        b.send(Leave())
+        made.turn()
+        b.sock.close()
+        made.turn()
+        assert kinds(made.join(0, "d")) == ["Welcome"]
