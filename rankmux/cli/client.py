@@ -29,7 +29,7 @@ A line is a command, executed by all members below you. A target in front of it 
   @2 CMD       for the member with rank 2; @1-5,8 for those
   @NAME CMD    for the member with that name; @web-* and @!db-* for those with names like that, and not like that
   @all CMD     for all members below, as without a target; @@CMD is a command that begins with @
-At a terminal there is a prompt (with `pip install 'rankmux[cli]'`); /help explains it.
+At a terminal there is a prompt (with the extra `cli`: pip install '.[cli]' in a clone); /help explains it.
 
 examples:
   rankmux-client --name ada
@@ -134,7 +134,9 @@ def _prompt() -> Callable[[argparse.Namespace], int] | None:
     except ModuleNotFoundError as error:
         if error.name != "prompt_toolkit":
             raise
-        print("For a prompt with history and completion: pip install 'rankmux[cli]'", file=sys.stderr)
+        from ..system.extras import how_to_get
+
+        print(f"For a prompt with history and completion: {how_to_get('cli')}", file=sys.stderr)
         return None
     return run
 

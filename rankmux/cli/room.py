@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from ..config import Config, load
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
+from ..system.extras import how_to_get
 from ..variables import value_of
 from .shared.exit_codes import Exit
 from .shared.wording import escaped
@@ -50,9 +51,7 @@ def main(argv: list[str]) -> int:
         from ..courier.connection import ApiError, Unreachable
         from ..courier.resetting import StillUp, reset
     except ImportError:
-        text = (
-            "a cluster needs nats-py, which is not installed: pip install '.[cluster]' in a clone of rankmux"
-        )
+        text = f"a cluster needs nats-py, which is not installed: {how_to_get('cluster')}"
         return _complain(Exit.USAGE, text)
     silent_s = 0.0 if arguments.force else config.cluster_down_s
     try:

@@ -10,13 +10,12 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 
+from ..system.extras import how_to_get
 from .frames import Kind, pack_frame
 
 __all__ = ["main"]
 
-_MISSING = (
-    "a cluster needs nats-py, which is not installed ({}): pip install '.[cluster]' in a clone of rankmux"
-)
+_MISSING = "a cluster needs nats-py, which is not installed ({}): " + how_to_get("cluster")
 
 
 def main() -> None:

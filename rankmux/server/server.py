@@ -22,6 +22,7 @@ from ..core.room.batch import Batch
 from ..core.room.room import Room
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
+from ..system.extras import how_to_get
 from ..system.json_lines import tagged
 from ..system.memory import give_back
 from ..system.reactor import Reactor
@@ -319,7 +320,7 @@ class Server:
 
 def _courier_settings(config: Config) -> CourierSettings:
     if find_spec("nats") is None:
-        expected = "a cluster needs nats-py: pip install '.[cluster]' in a clone of rankmux"
+        expected = f"a cluster needs nats-py: {how_to_get('cluster')}"
         raise ConfigError("cluster", config.cluster, expected)
     return CourierSettings(
         tuple(url.strip() for url in config.cluster.split(",")),

@@ -158,7 +158,7 @@ def test_an_extra_that_is_not_installed(tmp_path: Path, module: str, check: tupl
     (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module}', name='{module}')\n")
     code, out, err = run("--port", "0", "--admin", "0", *check, PYTHONPATH=str(tmp_path))
     assert (code, out) == (2, "")
-    assert f"requires {module}; install it with pip install 'rankmux[admin]'" in err
+    assert f"requires {module}: pip install '.[admin]' in a clone of rankmux" in err
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...config import settings
+from ...system.extras import how_to_get
 from .. import kick, room, serving
 from ..top import program as top
 from .pages import Page, pages, program_page
@@ -69,7 +70,7 @@ def _server() -> Iterator[str]:
 
 
 def _top() -> Iterator[str]:
-    more = "It needs `rich`: `pip install 'rankmux[top]'`."
+    more = f"It needs `rich`: {how_to_get('top')}."
     yield from ("# rankmux-top: reference", "", f"{_MADE} {more}", "")
     yield from _program(program_page(top.parser), frozenset())
 

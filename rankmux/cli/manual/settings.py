@@ -111,7 +111,7 @@ WHY: dict[str, dict[str, str]] = {
     },
     "Cluster": {
         "cluster": "Several servers with one room: fan-out is divided among them, and the line outlives any of them."
-        " Needs `rankmux[cluster]` and NATS servers with JetStream. Empty by default: one server alone depends on"
+        " Needs the extra `cluster` and NATS servers with JetStream. Empty by default: one server alone depends on"
         " nothing.",
         "room": "Servers with the same name and the same NATS account share one room.",
         "server_name": "Shown beside each member, and in the log. Two servers with one name work, but nobody can tell"

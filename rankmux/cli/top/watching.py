@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from ...errors import ArgumentError
+from ...system.extras import how_to_get
 from .endpoint import Endpoint, NoAnswer
 from .kicking import Kicking
 
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from .screen import Screen
     except ImportError as error:
-        print(f"rankmux-top: it needs {error.name}: pip install 'rankmux[top]'", file=sys.stderr)
+        print(f"rankmux-top: it needs {error.name}: {how_to_get('top')}", file=sys.stderr)
         return 2
     try:
         endpoint = Endpoint(arguments.where)

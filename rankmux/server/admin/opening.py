@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ...config import Config
 from ...errors import ConfigError
+from ...system.extras import how_to_get
 from ...system.reactor import Reactor
 from .status import ServerStatus
 
@@ -64,7 +65,7 @@ def open_endpoint(
     try:
         from .endpoint import Admin
     except ImportError as error:
-        expected = f"requires {error.name}; install it with pip install 'rankmux[admin]'"
+        expected = f"requires {error.name}: {how_to_get('admin')}"
         key = "admin_unix" if config.admin_unix and not config.admin else "admin"
         raise ConfigError(key, config.admin or config.admin_unix, expected) from None
     return Admin(config, status, kick, reactor, handed)

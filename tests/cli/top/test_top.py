@@ -219,7 +219,7 @@ def test_without_rich(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "rich.box", None)
     assert main(["1", "--once"]) == 2
-    assert "rankmux[top]" in capsys.readouterr().err
+    assert "'.[top]' in a clone" in capsys.readouterr().err
 
 
 class AtTerminal:
