@@ -93,9 +93,7 @@ class Storm:
         """Everything."""
         world = self.world
         with ExitStack() as patches:
-            patches.enter_context(
-                patch.object(snapshots, "_EVERY_ENTRIES", world.random.choice((20, 100)))
-            )
+            patches.enter_context(patch.object(snapshots, "_EVERY_ENTRIES", world.random.choice((20, 100))))
             for node in self.nodes:
                 node.start()
             self.crew.start()
@@ -260,13 +258,15 @@ class Storm:
         self.crew.quiet = True
         if self.log is not None:
             self.log.trouble = 0.0
-        self.world.run(self.world.now + (20.0 if self.log is not None else 9.0))
-        for node in self.nodes:
-            node.forget_plans()
-            self._start(node)
-            self._join_log(node)
-            node.heal()
-        self.world.run(self.world.now + (4.0 if self.log is not None else 2.0))
+        end = self.world.now + (24.0 if self.log is not None else 11.0)
+        while self.world.now < end:
+            for node in self.nodes:
+                node.forget_plans()
+                self._start(node)
+                if node.log_deaf or node.log_mute:
+                    self._join_log(node)
+                node.heal()
+            self.world.run(self.world.now + 2.0)
 
     def _settle(self) -> None:
         world = self.world
