@@ -162,8 +162,8 @@ class CourierLog:
         """Give up this courier, and plan for another one."""
         lived = self._end is not None and now >= self._began + _SOUND_S
         status = self._drop()
-        self._wait_s = _WAIT_S if lived else min(2 * self._wait_s, _WAIT_MAX_S)
-        self._again_at = now + self._wait_s
+        wait = _WAIT_S if lived else self._wait_s
+        self._again_at, self._wait_s = now + wait, min(2 * wait, _WAIT_MAX_S)
         self.restarts += 1
         text = "the courier to the log is replaced: %s (status %s)"
         log.error(text, why, status, extra=tagged("courier_replaced", why=why, status=status))
