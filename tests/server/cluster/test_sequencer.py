@@ -547,3 +547,16 @@ def test_a_slow_reader_of_a_dead_server_slows_nobody() -> None:
             a.send(*[Pong(frame.payload) for frame in a.news() if isinstance(frame, Ping)])
         assert not sender.paced
         assert made.servers[0].connections.pacing.elsewhere == set()
+
+
+def test_what_happened_is_told_by_the_ranks_of_its_time() -> None:
+    with cluster(1) as made:
+        a, b = made.join(0, "a"), made.join(0, "b")
+        for client in (a, b):
+            client.send(Leave())
+            made.turn()
+        late = made.add()
+        late._status.stats.watched = True
+        made.turn()  # in which it reads all that
+        happened = [(event.what, event.name) for event in late._status.stats.since(0)]
+        assert happened == [("joined", "a"), ("joined", "b"), ("left", "a"), ("promoted", "b"), ("left", "b")]
