@@ -78,15 +78,13 @@ class Turns:
         self._event_log.tick(now)
         self._sequencer.begin(now)
         turn, foreign = self._gather(ready, now)
-        applied = []
         for ordered in self._order(turn, now):
             outcome = self._apply(ordered)
-            applied.append((outcome, *self._deliver(ordered, outcome, now)))
+            reasons, taken = self._deliver(ordered, outcome, now)
             self._sequencer.applied(outcome)
+            self._record(outcome, reasons, taken, now)  # by the ranks of this turn, not of the next
         self._judge(now)
         self._close(now)
-        for outcome, reasons, taken in applied:
-            self._record(outcome, reasons, taken, now)
         return foreign
 
     def freeze(self, now: float) -> None:

@@ -28,6 +28,7 @@ from .cluster_rig import ClusterRig, cluster
 MEMBERS = 24
 LOAD_S = 0.02
 BACK_S = 30.0
+JUDGED = -1
 NEAR_S = 0.5  # of a loss or a return: it may have been dispatched before, and accepted after
 
 
@@ -107,7 +108,7 @@ class Crowd:
         for got in self.got[1:]:
             assert got == sorted(set(got)), "doubled, or out of order"
         gap = max(later - sooner for (_, sooner), (_, later) in pairwise(self.accepted))
-        self.accepted = self.accepted[-1:]
+        self.accepted = [(JUDGED, self.accepted[-1][1])]
         for got in self.got:
             del got[: max(0, len(got) - 50)]
         return gap
@@ -119,7 +120,7 @@ class Crowd:
         return [
             number
             for number, at in self.accepted
-            if number not in got and not self.lost_at - NEAR_S < at < back_at + NEAR_S
+            if number != JUDGED and number not in got and not self.lost_at - NEAR_S < at < back_at + NEAR_S
         ][:5]
 
     async def close(self) -> None:

@@ -565,3 +565,16 @@ def test_a_server_without_descriptors_left_sends_clients_elsewhere(monkeypatch: 
         b.sock.close()
         made.turn()
         assert kinds(made.join(0, "d")) == ["Welcome"]
+
+
+def test_what_happened_is_told_by_the_ranks_of_its_time() -> None:
+    with cluster(1) as made:
+        a, b = made.join(0, "a"), made.join(0, "b")
+        for client in (a, b):
+            client.send(Leave())
+            made.turn()
+        late = made.add()
+        late._status.stats.watched = True
+        made.turn()  # in which it reads all that
+        happened = [(event.what, event.name) for event in late._status.stats.since(0)]
+        assert happened == [("joined", "a"), ("joined", "b"), ("left", "a"), ("promoted", "b"), ("left", "b")]
