@@ -89,7 +89,7 @@ def latency(plan: Plan) -> Iterator[Row]:
 
 
 def cost(plan: Plan) -> Iterator[Row]:
-    """The same commands in a room over several servers, and at one alone with as many members as each has of its own."""
+    """The same commands in a room over several servers, and at one alone with as many members as each of them has."""
     for servers, members in plan.rooms:
         yield from _cost(plan, servers, members)
 
@@ -152,7 +152,9 @@ def entries(plan: Plan) -> Iterator[Row]:
                 read_before = [server.metric("cluster_entries_total") for server in cluster.servers]
                 before = [server.clocks() for server in cluster.servers]
                 answer = load.ask(f"stream {window} {burst} {3 * plan.seconds}")
-                used = [server.clocks() - start for server, start in zip(cluster.servers, before, strict=True)]
+                used = [
+                    server.clocks() - start for server, start in zip(cluster.servers, before, strict=True)
+                ]
                 count = cluster.servers[0].metric("cluster_entries_total") - read_before[0]
                 rates.append(count / answer["seconds"])
                 commands.append(answer["units"] / answer["seconds"])
@@ -195,7 +197,9 @@ def _snapshots(plan: Plan) -> Iterator[Row]:
     fold = a_fold(rules)
     scribe = Scribe(fold, 1)
     bodies = [
-        TurnBody(joins=[(serial, join(f"member {serial}", b"s" * 32, KEEP_MS)) for serial in range(first, last)])
+        TurnBody(
+            joins=[(serial, join(f"member {serial}", b"s" * 32, KEEP_MS)) for serial in range(first, last)]
+        )
         for first, last in pairwise(range(1, plan.room + 2, plan.room // 10))
     ]
     for make in (
@@ -228,7 +232,9 @@ def memory(plan: Plan) -> Iterator[Row]:
         for each in (load, one_load):
             each.ask(f"open {plan.room}")
             each.ask("fanout 16 0")
-        grown = [(server.rss_bytes() - rss) / (plan.room - 2) for server, rss in zip(servers, before, strict=True)]
+        grown = [
+            (server.rss_bytes() - rss) / (plan.room - 2) for server, rss in zip(servers, before, strict=True)
+        ]
     for title, value in zip(("own member", "member elsewhere", "member, alone"), grown, strict=True):
         yield Row(f"RSS, bytes for each {title}", [value])
 
@@ -276,7 +282,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 1
         took = time.monotonic() - started
-        print(f"  {name}: {took:.0f} s, load average {load_before:.1f} - {os.getloadavg()[0]:.1f}\n", flush=True)
+        print(
+            f"  {name}: {took:.0f} s, load average {load_before:.1f} - {os.getloadavg()[0]:.1f}\n", flush=True
+        )
     return 0
 
 

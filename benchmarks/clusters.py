@@ -21,7 +21,7 @@ from benchmarks.process import Pinned, cores
 from benchmarks.session import PAYLOAD_SIZE, START_TIMEOUT_S, Load, SessionError
 from tests.support.nats_nodes import Nodes, free_ports, nats_nodes, nats_server
 
-__all__ = ["Cluster", "Clocks", "Server", "alone", "missing"]
+__all__ = ["Clocks", "Cluster", "Server", "alone", "missing"]
 
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\"taken\"\})? ([\d.e+]+)$", re.MULTILINE)
 
@@ -54,7 +54,16 @@ class Server(Pinned):
         self.courier = 0
         self._log = log
         self._started = time.monotonic()
-        flags = ["-n", str(seats), "--port", str(self.port), "--admin", str(self._admin), "--log-level", "warning"]
+        flags = [
+            "-n",
+            str(seats),
+            "--port",
+            str(self.port),
+            "--admin",
+            str(self._admin),
+            "--log-level",
+            "warning",
+        ]
         if cluster:
             flags += ["--cluster", cluster, "--server-name", name]
         with log.open("ab") as stderr:
@@ -92,7 +101,9 @@ class Server(Pinned):
 
     def metric(self, name: str) -> float:
         """A metric of the server, without its prefix; of several the one labelled `taken`."""
-        return {found: float(value) for found, value in _METRIC.findall(self._get("/metrics")[1])}[f"rankmux_{name}"]
+        return {found: float(value) for found, value in _METRIC.findall(self._get("/metrics")[1])}[
+            f"rankmux_{name}"
+        ]
 
     def _get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._admin, timeout=5)
@@ -143,11 +154,11 @@ class Cluster:
 @contextmanager
 def alone(seats: int, payload_size: int = PAYLOAD_SIZE) -> Iterator[tuple[Server, Load]]:
     """A server of its own room, with a load."""
-    with tempfile.TemporaryDirectory(prefix="rankmux-bench-") as folder:
-        with Server("alone", seats, "", Path(folder) / "stderr") as server:
-            server.await_ready()
-            with Load("rankmux", [server.port], server.pid, payload_size) as load:
-                yield server, load
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankmux-bench-")))
+        server = stack.enter_context(Server("alone", seats, "", folder / "stderr"))
+        server.await_ready()
+        yield server, stack.enter_context(Load("rankmux", [server.port], server.pid, payload_size))
 
 
 @contextmanager

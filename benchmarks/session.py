@@ -46,7 +46,9 @@ class Measurement:
 class Load(Pinned):
     """The load generator, whose members are connected to `ports` in turn; `server` is the pid of one to be stopped."""
 
-    def __init__(self, protocol: str, ports: Sequence[int], server: int, payload_size: int = PAYLOAD_SIZE) -> None:
+    def __init__(
+        self, protocol: str, ports: Sequence[int], server: int, payload_size: int = PAYLOAD_SIZE
+    ) -> None:
         numbers = [",".join(map(str, ports)), str(server), str(payload_size)]
         super().__init__([build.program("load"), protocol, *numbers], cores().load, stdin=subprocess.PIPE)
 
