@@ -1,7 +1,7 @@
 """Simulated runs: one with its trace, or many from one seed on.
 
-    python -m tests.simulation --seed 7 --servers 2,3,5 -v
-    python -m tests.simulation --seed 0 --runs 1000 --servers 2,3,5
+python -m tests.simulation --seed 7 --servers 2,3,5 -v
+python -m tests.simulation --seed 0 --runs 1000 --servers 2,3,5
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def one(seed: int, servers: int, seconds: float, verbose: bool) -> int:
     print(f"seed {seed}, {servers} servers: {run.world.now - 1000:.0f} s simulated in {spent:.2f} s of CPU")
     print(f"befell: {dict(run.befell.most_common())}")
     print(f"ends: {dict(history.ends.most_common())}, errors: {errors}")
-    print(f"{history.deliveries} deliveries of {len(history.commands)} commands, {len(history.lives)} connections")
+    print(
+        f"{history.deliveries} deliveries of {len(history.commands)} commands, {len(history.lives)} connections"
+    )
     print(f"{len(run.crew.reigns.reigns)} times at rank 0, {run.digests.compared} states compared")
     for violation in run.violations:
         print(f"violation: {violation}")

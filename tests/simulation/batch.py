@@ -30,9 +30,7 @@ def _check(seed: int, runs: int, servers: str, seconds: float) -> None:
         command = [sys.executable, "-m", "tests.simulation", "--servers", servers, "--seconds", str(seconds)]
         command += ["--seed", str(seed + core), "--runs", str(-(-runs // cores)), "--step", str(cores)]
         processes.append(
-            subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
     texts = [process.communicate()[0] for process in processes]
     print(*texts)

@@ -92,9 +92,7 @@ class Storm:
         """Everything."""
         world = self.world
         with ExitStack() as patches:
-            patches.enter_context(
-                patch.object(snapshots, "_EVERY_ENTRIES", world.random.choice((20, 100)))
-            )
+            patches.enter_context(patch.object(snapshots, "_EVERY_ENTRIES", world.random.choice((20, 100))))
             for node in self.nodes:
                 node.start()
             self.crew.start()

@@ -18,7 +18,18 @@ def test_fresh_seeds():
 
 
 def test_a_seed_gives_the_same_run_again():
-    command = [sys.executable, "-m", "tests.simulation", "--seed", "5", "--seconds", "5", "--servers", "3", "-v"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.simulation",
+        "--seed",
+        "5",
+        "--seconds",
+        "5",
+        "--servers",
+        "3",
+        "-v",
+    ]
     runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False) for _ in range(2)]
     first, second = ([line for line in run.stdout.splitlines() if "CPU" not in line] for run in runs)
     assert len(first) > 200
