@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Pinned:
         )
         self.pid = self.process.pid
 
-    def __enter__(self) -> Pinned:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

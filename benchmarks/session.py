@@ -43,6 +43,29 @@ class Measurement:
     max_us: float
 
 
+class Load(Pinned):
+    """The load generator, whose members are connected to `ports` in turn; `server` is the pid of one to be stopped."""
+
+    def __init__(
+        self, protocol: str, ports: Sequence[int], server: int, payload_size: int = PAYLOAD_SIZE
+    ) -> None:
+        numbers = [",".join(map(str, ports)), str(server), str(payload_size)]
+        super().__init__([build.program("load"), protocol, *numbers], cores().load, stdin=subprocess.PIPE)
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """Run `command`; returns the answer (`native/load.c` lists both)."""
+        pipes = self.process
+        assert pipes.stdin is not None
+        assert pipes.stdout is not None
+        pipes.stdin.write(f"{command}\n".encode())
+        pipes.stdin.flush()
+        line = pipes.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the load has died"}
+        if "error" in answer:
+            raise SessionError(f"{command}: {answer['error']}")
+        return answer
+
+
 class Session:
     """A context manager; `extra` are further flags for the server."""
 
@@ -68,19 +91,7 @@ class Session:
                 )
             )
             port = self._announced_port() if self.subject.announces else self._answering(port)
-            self._load = stack.enter_context(
-                Pinned(
-                    [
-                        build.program("load"),
-                        self.subject.protocol,
-                        str(port),
-                        str(self.server.pid),
-                        str(PAYLOAD_SIZE),
-                    ],
-                    where.load,
-                    stdin=subprocess.PIPE,
-                )
-            )
+            self._load = stack.enter_context(Load(self.subject.protocol, [port], self.server.pid))
             self._cleanup = stack.pop_all()
         return self
 
@@ -89,16 +100,10 @@ class Session:
 
     def ask(self, command: str) -> dict[str, Any]:
         """Have the load run `command`; returns its answer (`native/load.c` lists both)."""
-        pipes = self._load.process
-        assert pipes.stdin is not None
-        assert pipes.stdout is not None
-        pipes.stdin.write(f"{command}\n".encode())
-        pipes.stdin.flush()
-        line = pipes.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the load has died"}
-        if "error" in answer:
-            raise SessionError(f"{self.subject.name}, {command}: {answer['error']}{self._complaint()}")
-        return answer
+        try:
+            return self._load.ask(command)
+        except SessionError as error:
+            raise SessionError(f"{self.subject.name}, {error}{self._complaint()}") from None
 
     def measure(self, command: str) -> Measurement:
         """Have the load run `command`, and read the server's clocks right before and after it."""

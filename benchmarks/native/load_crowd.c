@@ -50,8 +50,8 @@ void crowd_listen(struct member *member, bool on)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
-/* Bring the crowd to `count` members. */
-void crowd_open(uint32_t count, uint16_t port, int receive_buffer)
+/* Bring the crowd to `count` members, who are connected to the servers in turn. */
+void crowd_open(uint32_t count, int receive_buffer)
 {
     if (epoll < 0) {
         struct rlimit files;
@@ -67,7 +67,8 @@ void crowd_open(uint32_t count, uint16_t port, int receive_buffer)
         if (opened - crowd.joined >= JOINING)
             crowd_wait(&crowd.joined, opened - JOINING + 1, "joins");
         struct member *member = resized(NULL, sizeof *member);
-        *member = (struct member){.fd = connected(port, receive_buffer), .rank = crowd.count};
+        uint32_t server = crowd.count % crowd.port_count;
+        *member = (struct member){.fd = connected(crowd.ports[server], receive_buffer), .rank = crowd.count, .server = server};
         crowd.members[crowd.first + crowd.count++] = NULL;
         opened++;
         crowd_listen(member, true);

@@ -12,6 +12,8 @@ struct member {
     uint64_t ticket, seq;         /* the last seq seen; with pub/sub, the number in the payload */
     uint64_t changed_seq;         /* of the last CHANGED */
     uint64_t received, expected;  /* messages; never more of them than expected */
+    uint64_t accepted;
+    uint32_t server;              /* which of the ports it is connected to */
     uint32_t answered;            /* the last id that this executor's result has been routed for */
     uint8_t *partial;             /* an incomplete message */
     uint32_t partial_size;
@@ -27,9 +29,13 @@ struct protocol {
     uint8_t *(*put)(uint8_t *at, uint64_t number, size_t payload_size);
 };
 
-/* The members in rank order, from `first` on, and the totals received by all of them since the start. */
+enum { SERVERS_MAX = 8 };
+
+/* The servers by their ports, all of one room.  The members in rank order, from `first` on, and the totals received by all of them since the start. */
 struct crowd {
     const struct protocol *protocol;
+    uint16_t ports[SERVERS_MAX];
+    uint32_t port_count;
     struct member **members;
     uint32_t first, count, capacity;
     size_t payload_size;
@@ -41,7 +47,7 @@ struct crowd {
 
 extern struct crowd crowd;
 
-void crowd_open(uint32_t count, uint16_t port, int receive_buffer);
+void crowd_open(uint32_t count, int receive_buffer);
 void crowd_seat(struct member *member, uint32_t rank);
 void crowd_listen(struct member *member, bool on);
 bool crowd_read(int timeout_ms);

@@ -156,6 +156,7 @@ static void take_frame(struct member *member, const uint8_t *frame, size_t size)
     case ACCEPTED:
         crowd.last_executors = get_u32(frame + 17);
         crowd.accepted++;
+        member->accepted++;
         break;
     case ROUTED:
         take_routed(frame, size);

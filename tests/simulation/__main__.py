@@ -1,7 +1,7 @@
 """Simulated runs: one with its trace, or many from one seed on.
 
-    python -m tests.simulation --seed 7 --servers 2,3,5 -v
-    python -m tests.simulation --seed 0 --runs 1000 --servers 2,3,5
+python -m tests.simulation --seed 7 --servers 2,3,5 -v
+python -m tests.simulation --seed 0 --runs 1000 --servers 2,3,5
 """
 
 from __future__ import annotations
