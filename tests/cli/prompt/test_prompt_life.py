@@ -198,7 +198,9 @@ def test_without_prompt_toolkit(stack, server, tmp_path):
     (tmp_path / "prompt_toolkit.py").write_text("raise ModuleNotFoundError(name='prompt_toolkit')\n")
     path = f"{tmp_path}{os.pathsep}{Path.cwd()}"
     ada = stack.enter_context(Terminal("--port", server.address[1], PYTHONPATH=path))
-    ada.shows(re.escape("For a prompt with history and completion: pip install '.[cli]' in a clone of rankmux"))
+    ada.shows(
+        re.escape("For a prompt with history and completion: pip install '.[cli]' in a clone of rankmux")
+    )
     ada.shows("Assigned rank: 0")
     ada.type("\x04")
     assert ada.finish() == 0
