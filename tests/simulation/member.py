@@ -191,7 +191,7 @@ class Member:
         now, ping_s = self.world.now, self.crew.ping_s
         if now - self._heard_at > 3 * ping_s and now >= self.deaf_until and not self.patient:
             self.end.close(reset=True)
-            self.finish("our-reset", now, self._heard_at)
+            self.finish("our-reset", self._heard_at, self._heard_at)  # the end may be on its way
         elif now - max(self._heard_at, self._pinged_at) > ping_s:
             self._pinged_at = now
             self.send(Ping(b""))

@@ -19,6 +19,7 @@ from .world import World
 __all__ = ["Killed", "Node"]
 
 _TURN_S = 0.0004  # what a turn takes, about
+_TURNS_PER_S = 3500  # a server with more has no pause at all
 
 
 class Killed(BaseException):
@@ -61,6 +62,7 @@ class Node(Host):
         self._planned = self._running = False
         self._at_send: Callable[[], None] | None = None
         self._wake = 0
+        self._second = self._turns = 0
 
     @property
     def up(self) -> bool:
@@ -193,11 +195,23 @@ class Node(Host):
             if life == self._life:
                 self._running = False
         self.observe(self)
+        self._count_turns()
+        if self.server is None:
+            return
         if self.server.stopped:
             self.world.trace(self.name, "has ended")
             self._gone()
         else:
             self.poke()
+
+    def _count_turns(self) -> None:
+        """A server that never sleeps has something wrong: it waits for what does not come."""
+        second = int(self.world.now)
+        self._turns = self._turns + 1 if second == self._second else 1
+        self._second = second
+        if self._turns > _TURNS_PER_S:
+            self.failed.append("it made turn after turn without a pause")
+            self.kill()
 
     def _sleep(self, timeout: float | None) -> None:
         if timeout is None or math.isinf(timeout):
