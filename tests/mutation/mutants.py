@@ -32,6 +32,7 @@ TESTS = {
     "restart": "state_file server_state event_log server_log",
     "simulated": "single",
     "cluster": "cluster",
+    "shared": "core/cluster server/cluster/test_sequencer.py",
     "server": f"{SERVER} server_at_random server_limits server_observers connection server_memory",
 }
 
@@ -55,7 +56,7 @@ class Mutant:
 
     @property
     def tests(self) -> list[str]:
-        return [FILES[name] for name in TESTS[self.group].split()]
+        return [FILES.get(name, f"tests/{name}") for name in TESTS[self.group].split()]
 
     def apply(self, package: Path) -> None:
         """Put it into its file; raises LookupError when it does not fit there any more."""

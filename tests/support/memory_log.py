@@ -129,11 +129,12 @@ class Cluster:
         for _ in range(count):
             self.add()
 
-    def add(self, **settings: Any) -> Server:
+    def add(self, ahead: float = 0.0, **settings: Any) -> Server:
+        """One more, whose clock is `ahead` of the others'."""
         log = MemoryLog(self.store)
         name = f"s{len(self.servers) + 1}"
         all_settings = self.settings | {"server_name": name} | settings
-        server = Server(log_=log, clock=lambda: self.now, port=0, **all_settings)
+        server = Server(log_=log, clock=lambda: self.now + ahead, port=0, **all_settings)
         self.logs.append(log)
         self.servers.append(server)
         return server

@@ -13,6 +13,7 @@ from rankmux.core.wire.frames import Keep
 from rankmux.errors import LogBroken
 from rankmux.server import server as module
 from rankmux.server.cluster import snapshots
+from rankmux.server.cluster.log import Opened
 from rankmux.server.cluster.sequencer import ClusterSequencer, Stage
 from rankmux.server.intake import reading
 from rankmux.wire import (
@@ -496,6 +497,77 @@ def test_servers_are_upgraded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(module, "Fold", Fold)
         made.add()
         assert "is of version 2, this server speaks up to 1: upgrade it" in broken(made, 4)
+
+
+def test_the_lease_runs_from_when_an_entry_was_sent() -> None:
+    with cluster(1) as made:
+        a = made.join(0, "a")
+        log = made.logs[0]
+        log.stalled = True
+        a.send(TO_ALL)
+        made.turn()
+        for _ in range(11):
+            made.wait(1)
+            a.send(*[Pong(frame.payload) for frame in a.news() if isinstance(frame, Ping)])
+        log.waiting = log.waiting[:1]
+        log.go_on()
+        made.turn(1)
+        log.stalled = True
+        assert sequencer(made, 0).is_up
+        made.wait(1.25)  # 12.25 s after that entry was sent, 1.25 s after it was read back
+        assert not sequencer(made, 0).is_up
+
+
+def test_a_process_that_was_stopped_delivers_nothing_when_it_goes_on() -> None:
+    with cluster(2) as made:
+        boss = made.join(1, "boss")
+        a = made.join(0, "a")
+        boss.news(), a.news()
+        for _ in range(13):
+            made.now += 1
+            made.servers[1].step(0.0)
+            boss.send(*[Pong(frame.payload) for frame in boss.news() if isinstance(frame, Ping)])
+        boss.send(TO_ALL)
+        for _ in range(4):
+            made.servers[1].step(0.0)
+        assert kinds(boss) == ["Accepted"]
+        made.turn()
+        assert kinds(a) == ["ErrorFrame"]
+
+
+def test_a_server_whose_up_is_in_a_snapshot_comes_up_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_EVERY_ENTRIES", 6)
+    with cluster(1) as made:
+        made.add()
+        while sequencer(made, 1).stage is not Stage.RISING:
+            made.servers[1].step(0.0)
+        log, store = made.logs[1], made.store
+        log.cut = True
+        while not store.snapshots:
+            made.now += 1
+            made.servers[0].step(0.0)
+        seq, data = store.snapshots[-1]
+        assert set(sequencer(made, 0).servers.values()) == {"s1", "s2"}
+        log.cut, log.at = False, seq
+        log.events.append(Opened(store.created, len(store.entries), store.entry_max, seq, data))
+        made.wait(1)
+        assert made.servers[1].ready
+        made.agree()
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -900.0])
+def test_clocks_need_not_agree(ahead: float) -> None:
+    with cluster(1) as made:
+        made.add(ahead)
+        made.turn()
+        a, _ = made.joined(0, "a", KEEP)
+        a.sock.close()
+        for _ in range(29):
+            made.wait(1)
+        assert list(made.servers[1].room.ranks.names) == ["a"]
+        made.wait(2)
+        assert len(made.servers[1].room) == 0
+        made.agree()
 
 
 # Slow readers.
