@@ -12,10 +12,12 @@ from typing import Any
 
 from .settings import CourierSettings
 
-__all__ = ["LEAST_VERSION", "is_too_old", "stream_config", "stream_faults", "too_old"]
+__all__ = ["LEAST_VERSION", "has_quorum", "is_too_old", "stream_config", "stream_faults", "too_old"]
 
 LEAST_VERSION = (2, 14)
 """Before it, `sync_interval: always` writes each entry several times, or is not there."""
+
+_HEARD_NS = 4_000_000_000
 
 _FIXED: dict[str, object] = {
     "retention": "limits",
@@ -88,6 +90,21 @@ def stream_faults(config: Mapping[str, Any], settings: CourierSettings, *, repli
         return ""
     advice = f"mend it (`nats stream edit {settings.stream}`), or remove it to begin a new room"
     return f"the stream {settings.stream} cannot hold the log of a room: {'; '.join(found)}: {advice}"
+
+
+def has_quorum(info: Mapping[str, Any]) -> bool:
+    """Whether a leader says this of a stream, and has heard of enough of its followers.
+
+    One that has lost them goes on for 20 seconds and stores nothing. What others say may be of an older state.
+    """
+    cluster = info.get("cluster") or {}
+    followers = cluster.get("replicas") or []
+    if followers and not cluster.get("leader"):
+        return False
+    heard = sum(
+        follower.get("active", 0) < _HEARD_NS and not follower.get("offline") for follower in followers
+    )
+    return bool(2 * (heard + 1) > len(followers) + 1)
 
 
 def _is_on(value: object) -> bool:

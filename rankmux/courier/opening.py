@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
-from .connection import ApiError, Connection
+from .connection import ApiError, Connection, Unreachable
 from .frames import Position
-from .judging import stream_config, stream_faults
+from .judging import has_quorum, stream_config, stream_faults
 from .settings import CourierSettings
 from .snapshots import newest_snapshot
 
@@ -40,11 +40,14 @@ class Opening(NamedTuple):
 async def look(connection: Connection, settings: CourierSettings) -> dict[str, Any] | None:
     """What NATS says of the stream, None if there is none. Raises ApiError, Unreachable."""
     try:
-        return await connection.ask(f"STREAM.INFO.{settings.stream}")
+        info = await connection.ask(f"STREAM.INFO.{settings.stream}")
     except ApiError as error:
         if error.code == _NOT_FOUND:
             return None
         raise
+    if not has_quorum(info):
+        raise Unreachable("the stream has no leader that most NATS servers follow")
+    return info
 
 
 async def open_log(

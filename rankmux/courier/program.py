@@ -236,9 +236,7 @@ class Courier:
             await asyncio.sleep(_LOOK_S)
             try:
                 info = await look(connection, settings)
-            except ApiError:
-                continue
-            except Unreachable as error:
+            except (ApiError, Unreachable) as error:
                 if self._clock() > answered + _CUT_OFF_S:
                     self._troubles.has("log", f"the log cannot be used over {self._where}: {error}")
                     connection.abort()

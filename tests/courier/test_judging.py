@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankmux.courier.judging import is_too_old, stream_config, stream_faults, too_old
+from rankmux.courier.judging import has_quorum, is_too_old, stream_config, stream_faults, too_old
 from rankmux.courier.settings import CourierSettings
 
 SETTINGS = CourierSettings(("nats://a",), "main")
@@ -65,6 +65,29 @@ def test_each_difference_is_told_with_both_values(key, value, expected):
 def test_an_operator_may_change_the_size_and_later_the_copies():
     config = stream_config(SETTINGS) | {"max_bytes": 5, "num_replicas": 5, "persist_mode": "default"}
     assert stream_faults(config, SETTINGS, replicas=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("followers", "expected"),
+    [
+        (None, True),
+        ([{"active": 10**8}, {"active": 10**10}], True),
+        ([{"active": 10**10}, {"active": 10**10}], False),
+        ([{"active": 10**8, "offline": True}, {"active": 10**10}], False),
+        ([{"active": 10**8}, {"active": 0}, {"active": 10**10}, {"active": 10**10}], True),
+    ],
+)
+def test_a_leader_that_has_lost_its_followers(followers, expected):
+    assert has_quorum({"cluster": {"leader": "a", "replicas": followers}}) is expected
+
+
+def test_a_server_without_a_cluster_has_a_quorum():
+    assert has_quorum({})
+    assert has_quorum({"cluster": {"leader": "n0"}})
+
+
+def test_a_stream_without_a_leader_has_none():
+    assert not has_quorum({"cluster": {"replicas": [{"active": 10**8}] * 3}})
 
 
 def test_all_differences_at_once():
