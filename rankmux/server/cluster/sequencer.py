@@ -191,8 +191,9 @@ class ClusterSequencer:
         yield from self._answer(turn, now)
         events = self._log.poll(now)
         # The turn may have begun long ago, before what is read now was written: by its time, others would be ahead of
-        # our clock, and would have been silent for longer than they were.
+        # our clock, and would have been silent for longer than they were. Our lease may have ended meanwhile.
         read_at = self._clock()
+        self.begin(read_at)
         for event in events:
             match event:
                 case Read(seq, data):

@@ -595,3 +595,16 @@ def test_a_server_that_was_held_up_in_a_turn_does_not_take_others_for_dead_too_e
         made.wait(11.5)  # the other one holds its lease for 12 s from what it wrote last
         assert sequencer(made, 0).is_up
         assert len(sequencer(made, 1).servers) == 2
+
+
+def test_a_server_that_was_held_up_in_a_turn_delivers_nothing_behind_its_lease() -> None:
+    with cluster(2, ping_ms=4000) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        a.news(), b.news()
+        a.send(Leave())
+        held_up(made, 1, 13.0)
+        (error,) = b.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.SHUTDOWN
+        made.turn()
+        made.agree()
