@@ -131,7 +131,7 @@ class Server:
         else:
             fold = Fold(self.room, Batch(config.max_payload), _rules(config))
             self._sequencer = ClusterSequencer(
-                config, fold, shared_log, self.connections, first_ticket, randbits
+                config, fold, shared_log, self.connections, first_ticket, clock, randbits
             )
         self._status = ServerStatus(
             config, self._sequencer, self.room, self.connections, self._listener, self.stats, clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ class Store:
 
 
 class MemoryLog:
-    """One server's view. `cut`: nothing passes; `stalled`: what is appended is stored when it ends."""
+    """One server's view. `cut`: nothing passes; `stalled`: what is appended is stored when it ends; `before_poll` is called."""
 
     restarts = 0
 
@@ -37,6 +37,7 @@ class MemoryLog:
         self.cut = self.stalled = self.closed = False
         self.events: list[LogEvent] = []
         self.waiting: list[tuple[bytes, bool]] = []
+        self.before_poll: Callable[[], object] = lambda: None
 
     def open(self, applied: int, now: float) -> None:
         self.at = applied
@@ -66,6 +67,7 @@ class MemoryLog:
         self.store_.snapshots.append((seq, snapshot))
 
     def poll(self, now: float) -> list[LogEvent]:
+        self.before_poll()
         if self.cut:
             return []
         events, self.events = self.events, []

@@ -64,6 +64,7 @@ class ClusterSequencer:
         log_: Log,
         connections: Connections,
         first_ticket: int,
+        clock: Callable[[], float],
         random: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._config = config
@@ -72,6 +73,7 @@ class ClusterSequencer:
         self._log = log_
         self._connections = connections
         self._first_ticket = first_ticket
+        self._clock = clock
         self.stage = Stage.OPENING
         self.measures = Measures()
         self._writer = Writer(fold, log_, random)
@@ -187,12 +189,17 @@ class ClusterSequencer:
             self._write_turn(turn, now)
         turn.entry.batch.clear()
         yield from self._answer(turn, now)
-        for event in self._log.poll(now):
+        events = self._log.poll(now)
+        # The turn may have begun long ago, before what is read now was written: by its time, others would be ahead of
+        # our clock, and would have been silent for longer than they were. Our lease may have ended meanwhile.
+        read_at = self._clock()
+        self.begin(read_at)
+        for event in events:
             match event:
                 case Read(seq, data):
-                    yield from self._read(seq, data, now)
+                    yield from self._read(seq, data, read_at)
                 case Opened():
-                    self._opened(event, now)
+                    self._opened(event, read_at)
                 case Failed(text):
                     raise LogBroken(text)
         self._keep_up(now)

@@ -650,3 +650,51 @@ def test_what_happened_is_told_by_the_ranks_of_its_time() -> None:
         made.turn()  # in which it reads all that
         happened = [(event.what, event.name) for event in late._status.stats.since(0)]
         assert happened == [("joined", "a"), ("joined", "b"), ("left", "a"), ("promoted", "b"), ("left", "b")]
+
+
+def held_up(made: Cluster, at: int, seconds: float) -> None:
+    """That server stands still in the middle of its next turn, while the others go on."""
+    log = made.logs[at]
+
+    def stand_still() -> None:
+        log.before_poll = lambda: None
+        for _ in range(round(seconds * 4)):
+            made.now += 0.25
+            for server in made.servers:
+                if server is not made.servers[at]:
+                    server.step(0.0)
+
+    log.before_poll = stand_still
+    made.servers[at].step(0.0)
+
+
+def test_a_server_that_was_held_up_in_a_turn_does_not_put_the_clock_forward() -> None:
+    with cluster(2) as made:
+        writers = [sequencer(made, at)._writer for at in range(2)]
+        before = [writer.clock_ms(made.now) - int(made.now * 1000) for writer in writers]
+        for at in (0, 1, 0, 1):
+            held_up(made, at, 5.0)
+            made.wait(1.0)
+        assert [writer.clock_ms(made.now) - int(made.now * 1000) for writer in writers] == before
+
+
+def test_a_server_that_was_held_up_in_a_turn_does_not_take_others_for_dead_too_early() -> None:
+    with cluster(2) as made:
+        held_up(made, 1, 10.0)
+        made.logs[0].cut = True
+        made.wait(11.5)  # the other one holds its lease for 12 s from what it wrote last
+        assert sequencer(made, 0).is_up
+        assert len(sequencer(made, 1).servers) == 2
+
+
+def test_a_server_that_was_held_up_in_a_turn_delivers_nothing_behind_its_lease() -> None:
+    with cluster(2, ping_ms=4000) as made:
+        a, b = made.join(0, "a"), made.join(1, "b")
+        a.news(), b.news()
+        a.send(Leave())
+        held_up(made, 1, 13.0)
+        (error,) = b.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.SHUTDOWN
+        made.turn()
+        made.agree()
