@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from benchmarks import machine, subjects
-from benchmarks.clusters import Clocks, Cluster, Server, alone, missing
+from benchmarks.clusters import Clocks, Cluster, Server, alone, fill, missing
 from benchmarks.measure import Spread
 from benchmarks.session import Load, SessionError
 from rankmux.core.cluster import snapshot
@@ -69,11 +69,10 @@ def latency(plan: Plan) -> Iterator[Row]:
     """Runs with three servers and with one alternate."""
     seconds = 4 * plan.seconds
     found: dict[str, list[float]] = {}
-    with Cluster(3, 16) as cluster, alone(16, COMMAND_BYTES) as (_, one_load):
+    with Cluster(3, 16) as cluster, alone(16, COMMAND_BYTES) as (one, one_load):
         load = cluster.load(payload_size=COMMAND_BYTES)
-        for each in (load, one_load):
-            each.ask("open 1")
-            each.ask("open 12")
+        for each, servers in ((load, cluster.servers), (one_load, [one])):
+            fill(each, servers, 12)
             each.ask(f"paced {RATE} 1")
         for _ in range(plan.rounds):
             for name, each in (("alone", one_load), ("3 servers", load)):
@@ -100,18 +99,17 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
     where = f"{members:,} members, {servers} servers"
     with Cluster(servers, members) as cluster, alone(own) as share, alone(members) as all_:
         load = cluster.load()
-        loads = [load, share[1], *([all_[1]] if whole else [])]
-        for each, count in zip(loads, (own * servers, own, members), strict=False):
-            each.ask("open 1")
-            each.ask(f"open {count}")
+        runs: list[tuple[Load, Sequence[Server]]] = [(load, cluster.servers), (share[1], [share[0]])]
+        if whole:
+            runs.append((all_[1], [all_[0]]))
+        for (each, of), count in zip(runs, (own * servers, own, members), strict=False):
+            fill(each, of, count)
         for burst in (1, 16):
             command = f"fanout {burst} {plan.seconds}"
-            for each in loads:
+            for each, _ in runs:
                 each.ask(f"fanout {burst} {plan.seconds / 3}")
             ratios, couriers, per_own, per_all = [], [], [], []
             for number in range(plan.rounds):
-                order = [cluster.servers, [share[0]], *([[all_[0]]] if whole else [])]
-                runs = list(zip(loads, order, strict=True))
                 costs = {
                     id(each): _per_command(each, of, command, burst)
                     for each, of in (runs if number % 2 else reversed(runs))
@@ -143,8 +141,7 @@ def entries(plan: Plan) -> Iterator[Row]:
     """Three servers, each with a member that has so many commands under way, to one of the others."""
     with Cluster(3, 16) as cluster:
         load = cluster.load(payload_size=COMMAND_BYTES)
-        load.ask("open 1")
-        load.ask("open 12")
+        fill(load, cluster.servers, 12)
         for title, window, burst, goal in (("one by one", 64, 1, -3000.0), ("bursts of 32", 256, 32, None)):
             load.ask(f"stream {window} {burst} 0.3")
             rates, commands, cpu, courier = [], [], [], []
@@ -170,8 +167,7 @@ def rising(plan: Plan) -> Iterator[Row]:
     """A third server, in a room whose members are connected to the two others."""
     with Cluster(2, plan.room + 1) as cluster:
         load = cluster.load(payload_size=1000)
-        load.ask("open 1")
-        load.ask(f"open {plan.room}")
+        fill(load, cluster.servers, plan.room)
         for title in ("without a snapshot", "with a snapshot"):
             took = []
             for number in range(min(plan.rounds, 3)):

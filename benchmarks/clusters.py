@@ -21,7 +21,7 @@ from benchmarks.process import Pinned, cores
 from benchmarks.session import PAYLOAD_SIZE, START_TIMEOUT_S, Load, SessionError
 from tests.support.nats_nodes import Nodes, free_ports, nats_nodes, nats_server
 
-__all__ = ["Clocks", "Cluster", "Server", "alone", "missing"]
+__all__ = ["Clocks", "Cluster", "Server", "alone", "fill", "missing"]
 
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\"taken\"\})? ([\d.e+]+)$", re.MULTILINE)
 
@@ -149,6 +149,17 @@ class Cluster:
         ports = [server.port for server in servers or self.servers]
         load = Load("rankmux", ports, self.servers[0].pid, payload_size)
         return self._cleanup.enter_context(load)
+
+
+def fill(load: Load, servers: Sequence[Server], members: int) -> None:
+    """Open that many members, until all `servers` know all of them; rank 0 is at the load's first server."""
+    load.ask("open 1")
+    load.ask(f"open {members}")
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while any(server.metric("members") != members for server in servers):
+        if time.monotonic() > deadline:
+            raise SessionError(f"not all servers know {members} members")
+        time.sleep(0.05)
 
 
 @contextmanager

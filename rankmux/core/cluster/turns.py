@@ -26,13 +26,11 @@ from itertools import groupby
 from operator import itemgetter
 from struct import Struct
 
-from ..room.batch import BATON_WRITE, Batch
+from ..room.batch import Batch
 from ..room.turn import Join
-from ..wire.codes import Target
-from ..wire.frames import Command, Result, SetBaton
 from ..wire.layouts import HEAD
 
-__all__ = ["RANK_AT", "TurnBody", "frames_of"]
+__all__ = ["EMPTY_BYTES", "RANK_AT", "TurnBody", "frames_of"]
 
 _COUNT = Struct("!I")
 _SERIAL = Struct("!Q")
@@ -42,10 +40,14 @@ _NAMED = Struct("!IQ")
 _RUN = Struct("!QI")
 _KEEP = Struct("!IQ")
 _BYTE, _SHORT = Struct("!B"), Struct("!H")
-_ONE = int(Target.ONE)
+_FEW_LISTS = bytes(7 * _COUNT.size)  # all before `named` are empty, as they mostly are
 
 RANK_AT = HEAD.size + 5
 """Where in a COMMAND frame its rank stands: behind u32 id and u8 target (PROTOCOL section 5)."""
+
+
+EMPTY_BYTES = _BYTE.size + 8 * _COUNT.size
+"""The bytes of a body that says nothing."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,24 @@ class TurnBody:
     def pack(self) -> bytes:
         """The bytes of the body."""
         out = bytearray(_BYTE.pack(self.judge))
+        if not (
+            self.departures
+            or self.absences
+            or self.kicks
+            or self.yields
+            or self.cancels
+            or self.slow
+            or self.joins
+        ):
+            out += _FEW_LISTS
+        else:
+            self._put_lists(out)
+        _put(out, _NAMED, self.named)
+        out += self.frames
+        return bytes(out)
+
+    def _put_lists(self, out: bytearray) -> None:
+        """All lists before `named`."""
         _put(out, _DEPARTURE, self.departures)
         _put(out, _SERIAL, [(serial,) for serial in self.absences])
         _put(out, _SERIAL, [(ticket,) for ticket in self.kicks])
@@ -78,15 +98,16 @@ class TurnBody:
             out += _SERIAL.pack(serial) + _BYTE.pack(len(name)) + name + _SHORT.pack(len(address)) + address
             out += _BYTE.pack(len(join.secret)) + join.secret + _KEEP.pack(join.keep_ms, join.last_seq)
             out += _SHORT.pack(len(identity)) + identity
-        _put(out, _NAMED, self.named)
-        out += self.frames
-        return bytes(out)
 
     @classmethod
     def unpack(cls, body: bytes) -> TurnBody:
         """The turn in `body`. Raises struct.error or UnicodeDecodeError when it is none."""
         reader = _Reader(body)
         (judge,) = reader.take(_BYTE)
+        if body.startswith(_FEW_LISTS, reader.at):
+            reader.at += len(_FEW_LISTS)
+            named = [(offset, ticket) for offset, ticket in reader.items(_NAMED)]
+            return cls(bool(judge), named=named, frames=body[reader.at :])
         return cls(
             bool(judge),
             [(serial, cause) for serial, cause in reader.items(_DEPARTURE)],
@@ -146,34 +167,24 @@ def frames_of(
     `serial_of` gives the serial of the connection of a ticket, 0 for none here: its frames are left out. `tickets` are
     the members by rank as their senders see them now. A frame that is larger than `most` is a body of its own.
     """
-    commands, results = batch.entries()
-    frames: list[tuple[int, bytes, int | None]] = [
-        (entry[0], Result(*entry[1:]).encode(), None) for entry in results
-    ]
-    for ticket, id_, target, arg, flags, ttl_ms, payload in commands:
-        if target == BATON_WRITE:
-            frames.append((ticket, SetBaton(id_, payload).encode(), None))
-            continue
-        meant = (tickets[arg] if arg < len(tickets) else 0) if target == _ONE else None
-        frames.append((ticket, Command(id_, target, arg, flags, ttl_ms, payload).encode(), meant))
     bodies: list[tuple[bytes, list[tuple[int, int]]]] = []
     out = bytearray()
     named: list[tuple[int, int]] = []
-    for ticket, run in groupby(frames, key=itemgetter(0)):
+    for ticket, run in groupby(batch.frames(), key=itemgetter(0)):
         serial = serial_of(ticket)
         if not serial:
             continue
         begun = -1
-        for _, octets, meant in run:
-            size = _RUN.size + len(octets) + (_NAMED.size if meant is not None else 0)
+        for _, octets, rank in run:
+            size = _RUN.size + len(octets) + (_NAMED.size if rank >= 0 else 0)
             if out and len(out) + len(named) * _NAMED.size + size > most:
                 bodies.append((bytes(out), named))
                 out, named, begun = bytearray(), [], -1
             if begun < 0:
                 begun = len(out)
                 out += _RUN.pack(serial, 0)
-            if meant is not None:
-                named.append((len(out) + RANK_AT, meant))
+            if rank >= 0:
+                named.append((len(out) + RANK_AT, tickets[rank] if rank < len(tickets) else 0))
             out += octets
             _RUN.pack_into(out, begun, serial, len(out) - begun - _RUN.size)
     if out:

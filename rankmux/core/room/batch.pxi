@@ -106,9 +106,25 @@ cdef class Batch:
             results.append((r.ticket, r.seq, r.status, self.bytes_at(r.payload, r.size)))
         return commands, results
 
+    def frames(self):
+        """As `batch.Batch.frames`. The arena has them as they came."""
+        cdef size_t i, head
+        cdef CommandEntry *c
+        cdef ResultEntry *r
+        cdef list found = []
+        for i in range(self.result_count):
+            r = &self.results[i]
+            head = HEAD + RESULT_BODY
+            found.append((r.ticket, self.bytes_at(r.payload - head, head + r.size), -1))
+        for i in range(self.command_count):
+            c = &self.commands[i]
+            head = HEAD + (BATON_BODY if c.target == BATON_WRITE else COMMAND_BODY)
+            found.append((c.ticket, self.bytes_at(c.payload - head, head + c.size), c.arg if c.target == ONE else -1))
+        return found
+
     def encode(self):
         """As `batch.Batch.encode`."""
-        return encode(*self.entries(), BATON_WRITE)
+        return encode(self.frames())
 
     def decode(self, data):
         """As `batch.Batch.decode`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..._twin import twin
 from ...errors import ProtocolViolation
 from ..wire.codes import CLIENT_STATUSES, FRAME_OVERHEAD, CommandFlag, FrameType, Target
-from ..wire.frames import Command, Frame, Leave, Pong, SetBaton, Who, Yield
+from ..wire.frames import Command, Frame, Leave, Pong, Result, SetBaton, Who, Yield
 from ..wire.layouts import COMMAND, HEAD, LENGTH_BYTES, RESULT, TYPE_BYTES
 from ..wire.violations import bad_length, member_frame, observer_frame
 from .encoding import check_run, encode, runs
@@ -86,6 +86,23 @@ class Batch:
         """
         return self.commands, self.results
 
+    def frames(self) -> list[tuple[int, bytes, int]]:
+        """The same as (ticket, frame, rank), results first.
+
+        Frames are whole; the rank is the one that a COMMAND to ONE names, else -1.
+        """
+        found = [
+            (ticket, Result(seq, status, payload).encode(), -1)
+            for ticket, seq, status, payload in self.results
+        ]
+        for ticket, id_, target, arg, flags, ttl_ms, payload in self.commands:
+            if target == BATON_WRITE:
+                found.append((ticket, SetBaton(id_, payload).encode(), -1))
+            else:
+                frame = Command(id_, target, arg, flags, ttl_ms, payload).encode()
+                found.append((ticket, frame, arg if target == _ONE else -1))
+        return found
+
     def clear(self) -> None:
         """Make room for the next turn."""
         self.commands.clear()
@@ -93,7 +110,7 @@ class Batch:
 
     def encode(self) -> bytes:
         """The batch as bytes (`encoding`); `decode` of an empty batch gives the same entries in the same order."""
-        return encode(*self.entries(), BATON_WRITE)
+        return encode(self.frames())
 
     def decode(self, data: bytes) -> None:
         """Enter what `encode` wrote. Raises SnapshotError on anything else; entries before it have been entered."""

@@ -11,27 +11,17 @@ from operator import itemgetter
 from struct import Struct
 
 from ...errors import SnapshotError
-from ..wire.frames import Command, Result, SetBaton
 
 __all__ = ["check_run", "encode", "runs"]
 
 _RUN = Struct("!QI")
 
 
-def encode(
-    commands: list[tuple[int, int, int, int, int, int, bytes]],
-    results: list[tuple[int, int, int, bytes]],
-    baton_write: int,
-) -> bytes:
-    """The bytes of a batch with these entries (`Batch.entries`); a target of `baton_write` stands for a BATON."""
-    frames = [(entry[0], Result(*entry[1:]).encode()) for entry in results]
-    for ticket, id_, target, arg, flags, ttl_ms, payload in commands:
-        baton = target == baton_write
-        frame = SetBaton(id_, payload) if baton else Command(id_, target, arg, flags, ttl_ms, payload)
-        frames.append((ticket, frame.encode()))
+def encode(frames: list[tuple[int, bytes, int]]) -> bytes:
+    """The bytes of a batch with these frames (`Batch.frames`)."""
     out = bytearray()
     for ticket, run in groupby(frames, key=itemgetter(0)):
-        octets = b"".join(frame for _, frame in run)
+        octets = b"".join(frame for _, frame, _ in run)
         out += _RUN.pack(ticket, len(octets)) + octets
     return bytes(out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from ...core.cluster.entries import ENTRY_OVERHEAD
-from ...core.cluster.turns import TurnBody, frames_of
+from ...core.cluster.turns import EMPTY_BYTES, TurnBody, frames_of
 from ...core.room.batch import OBSERVERS, Batch
 from ...core.room.ranks import Ranks
 from ...core.room.turn import Entry, Turn
@@ -16,6 +16,7 @@ __all__ = ["compose", "idle", "separate"]
 
 _JOIN_BYTES = 64  # of a join beside its texts
 _ITEM_BYTES = 16  # of everything else that a turn lists
+_SLOW_BYTES = 8
 
 
 class _All(Container[int]):
@@ -69,8 +70,7 @@ def compose(
 
     entry, most = turn.entry, entry_max - ENTRY_OVERHEAD
     slow = [serial for ticket in connections.outbox.over if (serial := serial_of(ticket))]
-    fixed = TurnBody(slow=slow)
-    most_frames = most - len(fixed.pack())
+    most_frames = most - EMPTY_BYTES - _SLOW_BYTES * len(slow)
     bodies = [
         TurnBody(slow=slow, frames=frames, named=named)
         for frames, named in frames_of(entry.batch, serial_of, ranks.tickets, most_frames)

@@ -522,3 +522,40 @@ def test_a_turn_without_room_takes_nothing(framing):
     assert batch.feed(1, Ping(b"").encode() + result) == (5, [Ping(b"")]), "which is nobody else's"
     batch.allow(1, 1, 1, 1, 1)
     assert batch.feed(1, stream) == (len(stream), []), "the last one may go over it"
+
+
+@given(streams=st.data())
+def test_the_frames_of_a_batch_are_those_that_were_fed(framing, streams):
+    """Results first; a COMMAND to ONE says which rank it names."""
+    frames = st.one_of(
+        st.builds(
+            Command,
+            st.integers(0, 9),
+            st.just(Target.ALL),
+            st.just(0),
+            st.integers(0, 3),
+            st.integers(0, 9),
+            st.binary(max_size=9),
+        ),
+        st.builds(
+            Command,
+            st.integers(0, 9),
+            st.just(Target.ONE),
+            st.integers(0, 2**32 - 1),
+            st.just(0),
+            st.just(0),
+            st.binary(max_size=9),
+        ),
+        st.builds(Result, st.integers(0, 2**64 - 1), st.just(Status.OK), st.binary(max_size=9)),
+        st.builds(SetBaton, st.integers(0, 9), st.binary(max_size=9)),
+    )
+    fed = streams.draw(st.lists(st.tuples(st.integers(1, 3), frames), max_size=9))
+    batch = framing.Batch(1000)
+    for ticket, frame in fed:
+        batch.feed(ticket, frame.encode())
+    results = [each for each in fed if isinstance(each[1], Result)]
+    others = [each for each in fed if not isinstance(each[1], Result)]
+    assert batch.frames() == [
+        (ticket, frame.encode(), frame.arg if getattr(frame, "target", None) == Target.ONE else -1)
+        for ticket, frame in results + others
+    ]
