@@ -1,4 +1,4 @@
-"""Benchmark of a room of three servers, in short: bursts from rank 0 to all, through the log. `cluster.py` has the rest."""
+"""Benchmark of a room of three servers, in short: bursts from rank 0 to all, through the log. See also `cluster.py`."""
 
 from __future__ import annotations
 

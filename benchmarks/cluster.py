@@ -71,7 +71,10 @@ def latency(plan: Plan) -> Iterator[Row]:
     seconds = 4 * plan.seconds
     found: dict[str, list[float]] = {}
     nats: list[float] = []
-    with Cluster(3, 16) as cluster, alone(16, COMMAND_BYTES) as (one, one_load):
+    with (
+        Cluster(3, 16, pinned=False) as cluster,
+        alone(16, COMMAND_BYTES, pinned=False) as (one, one_load),
+    ):
         load = cluster.load(payload_size=COMMAND_BYTES)
         for each, servers in ((load, cluster.servers), (one_load, [one])):
             fill(each, servers, 12)
@@ -158,7 +161,7 @@ def _per_command(load: Load, servers: Sequence[Server], command: str, burst: int
 
 def entries(plan: Plan) -> Iterator[Row]:
     """Three servers, each with a member that has so many commands under way, to one of the others."""
-    with Cluster(3, 16) as cluster:
+    with Cluster(3, 16, pinned=False) as cluster:
         load = cluster.load(payload_size=COMMAND_BYTES)
         fill(load, cluster.servers, 12)
         for title, window, burst, goal in (("one by one", 64, 1, -3000.0), ("bursts of 32", 256, 32, None)):
