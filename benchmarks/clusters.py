@@ -26,7 +26,7 @@ __all__ = ["Clocks", "Cluster", "Server", "alone", "fill", "missing"]
 
 # A load answers no pings while another one runs.
 FLAGS = ("--log-level", "warning", "--ping-ms", "100000")
-CLUSTER_FLAGS = ("--cluster-fence-s", "300", "--cluster-down-s", "310")
+CLUSTER_FLAGS = ("--cluster-fence-s", "300", "--cluster-down-s", "400")
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\"taken\"\})? ([\d.e+]+)$", re.MULTILINE)
 
 
