@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from benchmarks import machine, subjects
-from benchmarks.clusters import Clocks, Cluster, Server, alone, missing
+from benchmarks.clusters import Clocks, Cluster, Server, alone, fill, missing
 from benchmarks.measure import Spread
 from benchmarks.session import Load, SessionError
 from rankmux.core.cluster import snapshot
@@ -46,7 +47,7 @@ class Plan:
     room: int
 
 
-FULL = Plan(5, 1.0, ((2, 1000), (3, 1000), (2, ROOM), (3, ROOM)), ROOM)
+FULL = Plan(5, 0.6, ((2, 1000), (3, 1000), (2, ROOM), (3, ROOM)), ROOM)
 QUICK = Plan(3, 0.3, ((3, 1000),), 1000)
 
 
@@ -69,23 +70,43 @@ def latency(plan: Plan) -> Iterator[Row]:
     """Runs with three servers and with one alternate."""
     seconds = 4 * plan.seconds
     found: dict[str, list[float]] = {}
-    with Cluster(3, 16) as cluster, alone(16, COMMAND_BYTES) as (_, one_load):
+    nats: list[float] = []
+    with (
+        Cluster(3, 16, pinned=False) as cluster,
+        alone(16, COMMAND_BYTES, pinned=False) as (one, one_load),
+    ):
         load = cluster.load(payload_size=COMMAND_BYTES)
-        for each in (load, one_load):
-            each.ask("open 1")
-            each.ask("open 12")
+        for each, servers in ((load, cluster.servers), (one_load, [one])):
+            fill(each, servers, 12)
             each.ask(f"paced {RATE} 1")
         for _ in range(plan.rounds):
             for name, each in (("alone", one_load), ("3 servers", load)):
                 answer = each.ask(f"paced {RATE} {seconds}")
                 for quantile in ("p50", "p99"):
                     found.setdefault(f"{name}, {quantile}", []).append(answer[f"{quantile}_us"] / 1e3)
+            nats.append(_append_ms(cluster))
     goals = {"p50": 4.0, "p99": 15.0}
     for quantile, goal in goals.items():
-        several, one = found[f"3 servers, {quantile}"], found[f"alone, {quantile}"]
+        several, single = found[f"3 servers, {quantile}"], found[f"alone, {quantile}"]
         yield Row(f"3 servers, {quantile}, ms", several, goal)
-        yield Row(f"alone, {quantile}, ms", one)
-        yield Row(f"added, {quantile}, ms", [a - b for a, b in zip(several, one, strict=True)])
+        yield Row(f"alone, {quantile}, ms", single)
+        yield Row(f"added, {quantile}, ms", [a - b for a, b in zip(several, single, strict=True)])
+    yield Row("NATS alone, an append to three copies, p50, ms", nats)
+
+
+def _append_ms(cluster: Cluster) -> float:
+    """The median time of NATS alone to store an entry, seen from the leader of a stream that nobody reads."""
+    config = {"name": "bench", "subjects": ["bench"], "num_replicas": 3, "storage": "file"}
+    with cluster.nodes[0].api() as api:
+        api.request("$JS.API.STREAM.CREATE.bench", config)
+    times = []
+    with cluster.nodes.leader_of("bench").api() as api:
+        for _ in range(100):
+            started = time.monotonic()
+            api.request("bench", bytes(2 * COMMAND_BYTES))
+            times.append(1e3 * (time.monotonic() - started))
+            time.sleep(1 / RATE)
+    return statistics.median(times)
 
 
 def cost(plan: Plan) -> Iterator[Row]:
@@ -100,18 +121,17 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
     where = f"{members:,} members, {servers} servers"
     with Cluster(servers, members) as cluster, alone(own) as share, alone(members) as all_:
         load = cluster.load()
-        loads = [load, share[1], *([all_[1]] if whole else [])]
-        for each, count in zip(loads, (own * servers, own, members), strict=False):
-            each.ask("open 1")
-            each.ask(f"open {count}")
+        runs: list[tuple[Load, Sequence[Server]]] = [(load, cluster.servers), (share[1], [share[0]])]
+        if whole:
+            runs.append((all_[1], [all_[0]]))
+        for (each, of), count in zip(runs, (own * servers, own, members), strict=False):
+            fill(each, of, count)
         for burst in (1, 16):
             command = f"fanout {burst} {plan.seconds}"
-            for each in loads:
+            for each, _ in runs:
                 each.ask(f"fanout {burst} {plan.seconds / 3}")
             ratios, couriers, per_own, per_all = [], [], [], []
             for number in range(plan.rounds):
-                order = [cluster.servers, [share[0]], *([[all_[0]]] if whole else [])]
-                runs = list(zip(loads, order, strict=True))
                 costs = {
                     id(each): _per_command(each, of, command, burst)
                     for each, of in (runs if number % 2 else reversed(runs))
@@ -141,10 +161,9 @@ def _per_command(load: Load, servers: Sequence[Server], command: str, burst: int
 
 def entries(plan: Plan) -> Iterator[Row]:
     """Three servers, each with a member that has so many commands under way, to one of the others."""
-    with Cluster(3, 16) as cluster:
+    with Cluster(3, 16, pinned=False) as cluster:
         load = cluster.load(payload_size=COMMAND_BYTES)
-        load.ask("open 1")
-        load.ask("open 12")
+        fill(load, cluster.servers, 12)
         for title, window, burst, goal in (("one by one", 64, 1, -3000.0), ("bursts of 32", 256, 32, None)):
             load.ask(f"stream {window} {burst} 0.3")
             rates, commands, cpu, courier = [], [], [], []
@@ -170,8 +189,7 @@ def rising(plan: Plan) -> Iterator[Row]:
     """A third server, in a room whose members are connected to the two others."""
     with Cluster(2, plan.room + 1) as cluster:
         load = cluster.load(payload_size=1000)
-        load.ask("open 1")
-        load.ask(f"open {plan.room}")
+        fill(load, cluster.servers, plan.room)
         for title in ("without a snapshot", "with a snapshot"):
             took = []
             for number in range(min(plan.rounds, 3)):
@@ -202,12 +220,10 @@ def _snapshots(plan: Plan) -> Iterator[Row]:
         )
         for first, last in pairwise(range(1, plan.room + 2, plan.room // 10))
     ]
-    for make in (
-        lambda: scribe.genesis(rules),
-        scribe.up,
-        *[lambda body=body: scribe.turn(body) for body in bodies],
-    ):
-        read(fold, fold.seq + 1, make())
+    read(fold, fold.seq + 1, scribe.genesis(rules))
+    read(fold, fold.seq + 1, scribe.up())
+    for body in bodies:
+        read(fold, fold.seq + 1, scribe.turn(body))
     dumps, loads = [], []
     for _ in range(2 * plan.rounds):
         started = time.process_time()

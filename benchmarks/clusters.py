@@ -1,6 +1,7 @@
 """Several servers of one room over three NATS servers, or a server alone, each with the clocks of its processes.
 
-All servers are on the first usable core; NATS, the couriers and the load have the second.
+All servers are on the first usable core, NATS, the couriers and the load on the second; or all of them, where that is
+asked for, on any.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from benchmarks.process import Pinned, cores
 from benchmarks.session import PAYLOAD_SIZE, START_TIMEOUT_S, Load, SessionError
 from tests.support.nats_nodes import Nodes, free_ports, nats_nodes, nats_server
 
-__all__ = ["Clocks", "Cluster", "Server", "alone", "missing"]
+__all__ = ["Clocks", "Cluster", "Server", "alone", "fill", "missing"]
 
+# A load answers no pings while another one runs.
+FLAGS = ("--log-level", "warning", "--ping-ms", "100000")
+CLUSTER_FLAGS = ("--cluster-fence-s", "300", "--cluster-down-s", "400")
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\"taken\"\})? ([\d.e+]+)$", re.MULTILINE)
 
 
@@ -49,27 +53,19 @@ class Clocks:
 class Server(Pinned):
     """One server, ready after `await_ready`; alone without `cluster`, the URLs of NATS servers."""
 
-    def __init__(self, name: str, seats: int, cluster: str, log: Path) -> None:
+    def __init__(self, name: str, seats: int, cluster: str, log: Path, *, pinned: bool = True) -> None:
         self.port, self._admin = free_ports(2)
         self.courier = 0
+        self._pinned = pinned
         self._log = log
         self._started = time.monotonic()
-        flags = [
-            "-n",
-            str(seats),
-            "--port",
-            str(self.port),
-            "--admin",
-            str(self._admin),
-            "--log-level",
-            "warning",
-        ]
+        flags = ["-n", str(seats), "--port", str(self.port), "--admin", str(self._admin), *FLAGS]
         if cluster:
-            flags += ["--cluster", cluster, "--server-name", name]
+            flags += ["--cluster", cluster, "--server-name", name, *CLUSTER_FLAGS]
         with log.open("ab") as stderr:
             super().__init__(
                 [sys.executable, "-m", "rankmux", "server", *flags],
-                cores().server,
+                cores().server if pinned else None,
                 environment={"RANKMUX_EXTENSION": "1"},
                 directory=build.ROOT,
                 stderr=stderr,
@@ -92,7 +88,8 @@ class Server(Pinned):
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         if children:
             self.courier = int(children[0])
-            os.sched_setaffinity(self.courier, {cores().load})
+            if self._pinned:
+                os.sched_setaffinity(self.courier, {cores().load})
 
     def clocks(self) -> Clocks:
         """The CPU times so far."""
@@ -118,7 +115,8 @@ class Server(Pinned):
 class Cluster:
     """Servers that are ready. A context manager; whatever is started from it ends with it."""
 
-    def __init__(self, count: int, seats: int) -> None:
+    def __init__(self, count: int, seats: int, *, pinned: bool = True) -> None:
+        self._pinned = pinned
         self.servers: list[Server] = []
         self._count = count
         self._seats = seats
@@ -127,7 +125,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankmux-bench-")))
-            with _on_core(cores().load):
+            with _on_core(cores().load) if self._pinned else nullcontext():
                 self.nodes: Nodes = stack.enter_context(nats_nodes(self._folder, 3))
             self._cleanup = stack
             self.servers = [self.start(f"s{number}") for number in range(self._count)]
@@ -141,24 +139,42 @@ class Cluster:
 
     def start(self, name: str) -> Server:
         """Another server of the room, which is not ready yet."""
-        server = Server(name, self._seats, ",".join(self.nodes.urls), self._folder / f"{name}.stderr")
+        server = Server(
+            name, self._seats, ",".join(self.nodes.urls), self._folder / f"{name}.stderr", pinned=self._pinned
+        )
         return self._cleanup.enter_context(server)
 
     def load(self, servers: Sequence[Server] = (), payload_size: int = PAYLOAD_SIZE) -> Load:
         """A load for all servers or some of them, which ends with the cluster."""
         ports = [server.port for server in servers or self.servers]
-        load = Load("rankmux", ports, self.servers[0].pid, payload_size)
+        load = Load("rankmux", ports, self.servers[0].pid, payload_size, pinned=self._pinned)
         return self._cleanup.enter_context(load)
 
 
+def fill(load: Load, servers: Sequence[Server], members: int) -> None:
+    """Open that many members, until all `servers` know all of them; rank 0 is at the load's first server."""
+    load.ask("open 1")
+    load.ask(f"open {members}")
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while any(server.metric("members") != members for server in servers):
+        if time.monotonic() > deadline:
+            raise SessionError(f"not all servers know {members} members")
+        time.sleep(0.05)
+
+
 @contextmanager
-def alone(seats: int, payload_size: int = PAYLOAD_SIZE) -> Iterator[tuple[Server, Load]]:
+def alone(
+    seats: int, payload_size: int = PAYLOAD_SIZE, *, pinned: bool = True
+) -> Iterator[tuple[Server, Load]]:
     """A server of its own room, with a load."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankmux-bench-")))
-        server = stack.enter_context(Server("alone", seats, "", folder / "stderr"))
+        server = stack.enter_context(Server("alone", seats, "", folder / "stderr", pinned=pinned))
         server.await_ready()
-        yield server, stack.enter_context(Load("rankmux", [server.port], server.pid, payload_size))
+        yield (
+            server,
+            stack.enter_context(Load("rankmux", [server.port], server.pid, payload_size, pinned=pinned)),
+        )
 
 
 @contextmanager

@@ -27,12 +27,15 @@ def cores() -> Cores:
 
 
 class Pinned:
-    """A child process on one core. A context manager that kills the process at its end and waits for it."""
+    """A child process on one core, or on any without `core`.
+
+    A context manager that kills the process at its end and waits for it.
+    """
 
     def __init__(
         self,
         command: Sequence[str | os.PathLike[str]],
-        core: int,
+        core: int | None,
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -40,7 +43,8 @@ class Pinned:
         stderr: IO[bytes] | int | None = None,
     ) -> None:
         def prepare() -> None:
-            os.sched_setaffinity(0, {core})
+            if core is not None:
+                os.sched_setaffinity(0, {core})
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

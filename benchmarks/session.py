@@ -47,10 +47,20 @@ class Load(Pinned):
     """The load generator, whose members are connected to `ports` in turn; `server` is the pid of one to be stopped."""
 
     def __init__(
-        self, protocol: str, ports: Sequence[int], server: int, payload_size: int = PAYLOAD_SIZE
+        self,
+        protocol: str,
+        ports: Sequence[int],
+        server: int,
+        payload_size: int = PAYLOAD_SIZE,
+        *,
+        pinned: bool = True,
     ) -> None:
         numbers = [",".join(map(str, ports)), str(server), str(payload_size)]
-        super().__init__([build.program("load"), protocol, *numbers], cores().load, stdin=subprocess.PIPE)
+        super().__init__(
+            [build.program("load"), protocol, *numbers],
+            cores().load if pinned else None,
+            stdin=subprocess.PIPE,
+        )
 
     def ask(self, command: str) -> dict[str, Any]:
         """Run `command`; returns the answer (`native/load.c` lists both)."""

@@ -68,6 +68,10 @@ class Kind(IntEnum):
     VERSION = 6
 
 
+# To look up a member of an enumeration by its value costs more than in a dictionary.
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 class Entry(NamedTuple):
     """An entry without its checksum."""
 
@@ -194,11 +198,10 @@ def unpack(seq: int, data: bytes) -> Entry:
     if crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
         raise LogBroken(f"entry {seq} of the log is damaged: its checksum is wrong")
     _, kind, version, incarnation, n, clock_ms, seen, chain = _HEAD.unpack_from(data)
-    try:
-        known = Kind(kind)
-    except ValueError:
+    known = _KINDS.get(kind)
+    if known is None:
         raise LogBroken(
             f"entry {seq} of the log is of the kind {kind} of version {version}: upgrade this server"
-        ) from None
+        )
     body = data[_HEAD.size : -_CRC.size]
     return Entry(known, version, incarnation, n, clock_ms, seen, chain, body)

@@ -48,6 +48,10 @@ class Ruling(Enum):
     VOID = "void"
 
 
+# To look up a member of an enumeration costs more than a global name.
+_TURN, _TAKEN = Kind.TURN, Ruling.TAKEN
+
+
 class Reading(NamedTuple):
     """An entry that was read; `turn` is to be applied to the room, if there is one."""
 
@@ -168,20 +172,22 @@ class Fold:
             )
 
     def _judge(self, entry: entries.Entry) -> Reading:
-        match entry.kind:
-            case Kind.GENESIS:
-                return Reading(entry, self._begin(Genesis.unpack(entry.body), entry.clock_ms))
-            case Kind.UP:
-                return Reading(entry, self._come(entry, Up.unpack(entry.body)))
+        kind = entry.kind
+        if kind is not _TURN:  # nearly all are
+            match kind:
+                case Kind.GENESIS:
+                    return Reading(entry, self._begin(Genesis.unpack(entry.body), entry.clock_ms))
+                case Kind.UP:
+                    return Reading(entry, self._come(entry, Up.unpack(entry.body)))
         peer = self.up.get(entry.incarnation)
         if peer is None:
             return Reading(entry, Ruling.VOID)
         if entry.n != peer.n + 1:
             return Reading(entry, Ruling.DOUBLE if entry.n <= peer.n else Ruling.GAP)
         peer.n = entry.n
-        match entry.kind:
-            case Kind.TURN:
-                return self._turn(entry, peer)
+        if kind is _TURN:
+            return self._turn(entry, peer)
+        match kind:
             case Kind.DOWN:
                 down = Down.unpack(entry.body)
                 gone = self.up.get(down.incarnation)
@@ -227,8 +233,13 @@ class Fold:
     def _turn(self, entry: entries.Entry, peer: Peer) -> Reading:
         """What `peer` says of its members. What it says of connections that hold no seat any more is left out."""
         body, tickets = TurnBody.unpack(entry.body), peer.tickets
-        slow = frozenset(tickets[s] for s in body.slow if s in tickets)
-        self._enter_frames(body, tickets)
+        slow = frozenset([tickets[s] for s in body.slow if s in tickets])
+        if body.frames:
+            self._enter_frames(body, tickets)
+        not_told = _NotTold(self.holders, peer, slow)
+        if body.is_plain:
+            turn = Turn(Entry(entry.clock_ms, self.batch, judge=body.judge, slow=not_told))
+            return Reading(entry, _TAKEN, turn, slow=slow)
         turn = Turn(
             Entry(
                 entry.clock_ms,
@@ -239,7 +250,7 @@ class Fold:
                 [tickets[s] for s in body.absences if s in tickets],
                 [(tickets[s], id_) for s, id_ in body.yields if s in tickets],
                 body.judge,
-                _NotTold(self.holders, peer, slow),
+                not_told,
             )
         )
         elsewhere = []

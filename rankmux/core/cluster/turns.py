@@ -65,18 +65,17 @@ class TurnBody:
     named: list[tuple[int, int]] = field(default_factory=list)
     frames: bytes = b""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds commands and results at most: nobody comes, goes or moves."""
+        return not (
+            self.joins or self.departures or self.absences or self.kicks or self.yields or self.cancels
+        )
+
     def pack(self) -> bytes:
         """The bytes of the body."""
         out = bytearray(_BYTE.pack(self.judge))
-        if not (
-            self.departures
-            or self.absences
-            or self.kicks
-            or self.yields
-            or self.cancels
-            or self.slow
-            or self.joins
-        ):
+        if self.is_plain and not self.slow:
             out += _FEW_LISTS
         else:
             self._put_lists(out)

@@ -87,7 +87,10 @@ class Batch:
         return self.commands, self.results
 
     def frames(self) -> list[tuple[int, bytes, int]]:
-        """The same as (ticket, frame, rank), results first; `rank` is the one that a COMMAND to ONE names, else -1."""
+        """The same as (ticket, frame, rank), results first.
+
+        Frames are whole; the rank is the one that a COMMAND to ONE names, else -1.
+        """
         found = [
             (ticket, Result(seq, status, payload).encode(), -1)
             for ticket, seq, status, payload in self.results

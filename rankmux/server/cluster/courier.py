@@ -27,7 +27,7 @@ log = logging.getLogger("rankmux.server")
 _OUT_MAX_BYTES = 16 << 20  # the writer's window twice, and a snapshot
 _POLL_BYTES = 1 << 20
 _POLL_ENTRIES = 512
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16  # from 128 KiB on, each would be fresh memory of the kernel
 _SILENT_S = 5.0  # it shows life every second
 _LATE_S = 1.0
 _WAIT_S = 0.1
@@ -36,6 +36,9 @@ _SOUND_S = 10.0  # a courier that lived that long is not held against the next o
 
 _FOREIGN = ("LISTEN_", "NOTIFY_SOCKET", "RANKMUX_", "WATCHDOG_")
 """Variables of the environment that are the server's alone: tokens above all, and the service manager's."""
+
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 20)}
+"""asyncio reads into 256 KiB each time; glibc would take them from the kernel and give them back for every entry."""
 
 
 class CourierLog:
@@ -259,4 +262,4 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     """The courier's variables: it imports what we would, and is told nothing that is not for it."""
     theirs = {name: value for name, value in ours.items() if not name.startswith(_FOREIGN)}
     theirs["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    return theirs
+    return _MALLOC | theirs
