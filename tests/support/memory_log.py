@@ -27,7 +27,10 @@ class Store:
 
 
 class MemoryLog:
-    """One server's view. `cut`: nothing passes; `stalled`: what is appended is stored when it ends; `before_poll` is called."""
+    """One server's view. `cut`: nothing passes; `stalled`: what is appended is stored when it ends.
+
+    `before_poll` is called before each poll.
+    """
 
     restarts = 0
 
