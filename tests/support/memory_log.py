@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from rankmux.codes import SERVER_FRAMES
@@ -124,14 +125,15 @@ class Client:
 class Cluster:
     """Servers with one room, on one clock that stands still unless it is told to go on."""
 
-    def __init__(self, count: int, **settings: Any) -> None:
+    def __init__(self, servers: int, **settings: Any) -> None:
         self.now = 1000.0
+        self._numbers = count(1000)  # the first server has the smallest incarnation
         self.store = Store()
         self.settings: dict[str, Any] = {"seats": 8, "first_ticket": 1, "cluster": "nats://memory"} | settings
         self.logs: list[MemoryLog] = []
         self.servers: list[Server] = []
         self.clients: list[Client] = []
-        for _ in range(count):
+        for _ in range(servers):
             self.add()
 
     def add(self, ahead: float = 0.0, **settings: Any) -> Server:
@@ -139,7 +141,13 @@ class Cluster:
         log = MemoryLog(self.store)
         name = f"s{len(self.servers) + 1}"
         all_settings = self.settings | {"server_name": name} | settings
-        server = Server(log_=log, clock=lambda: self.now + ahead, port=0, **all_settings)
+        server = Server(
+            log_=log,
+            clock=lambda: self.now + ahead,
+            randbits=lambda _: next(self._numbers),
+            port=0,
+            **all_settings,
+        )
         self.logs.append(log)
         self.servers.append(server)
         return server

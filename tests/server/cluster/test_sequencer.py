@@ -539,11 +539,12 @@ def test_a_server_whose_up_is_in_a_snapshot_comes_up_as_another(monkeypatch: pyt
     monkeypatch.setattr(snapshots, "_EVERY_ENTRIES", 6)
     with cluster(1) as made:
         made.add()
-        while sequencer(made, 1).stage is not Stage.RISING:
-            made.servers[1].step(0.0)
+        for _ in range(20):
+            if sequencer(made, 1).stage is not Stage.RISING:
+                made.servers[1].step(0.0)
         log, store = made.logs[1], made.store
         log.cut = True
-        while not store.snapshots:
+        for _ in range(10):
             made.now += 1
             made.servers[0].step(0.0)
         seq, data = store.snapshots[-1]
