@@ -178,15 +178,18 @@ def test_a_seat_that_is_lost(connect, at_once):
     assert news.heard[2] == ("seat_lost", 3)
 
 
-def test_a_takeover_ends_the_reconnecting(stage, server, connect, at_once, tmp_path):
-    news = News()
+@pytest.mark.parametrize("reconnect", [False, True])
+def test_a_takeover_ends_the_reconnecting(stage, server, connect, at_once, tmp_path, reconnect):
+    """Otherwise two programs with one secret would take the seat from each other for ever."""
+    news, of_new = News(), News()
     host, port = server.address
     path = tmp_path / "seat"
-    old = stage.enter_context(connect(host, port, keep_s=30, keep_file=path, **news.callbacks()))
+    again = {"keep_s": 30, "reconnect": reconnect}
+    old = stage.enter_context(connect(host, port, keep_file=path, **again, **news.callbacks()))
     ticket, copy = old.ticket, tmp_path / "copy"
     copy.write_bytes(path.read_bytes())
     copy.chmod(0o600)
-    new = stage.enter_context(connect(host, port, keep_s=30, keep_file=copy))
+    new = stage.enter_context(connect(host, port, keep_file=copy, **again, **of_new.callbacks()))
     assert new.ticket == ticket
     with pytest.raises(ServerError) as caught:
         old.serve(shout)
@@ -194,7 +197,11 @@ def test_a_takeover_ends_the_reconnecting(stage, server, connect, at_once, tmp_p
     until(lambda: "lost" in news.names)
     assert news.names == ["joined", "seat_lost", "lost"]
     assert (old.rank, old.ticket, old.state) == (None, None, "none")
-    assert new.who()[0].ticket == new.ticket
+    with pytest.raises(ServerError):
+        old.who()
+    assert new.who()[0].ticket == new.ticket == ticket
+    until(lambda: not new.poll(0.01) and of_new.names)
+    assert of_new.names == ["back"]
 
 
 def test_no_rank_behind_the_deadline(connect):

@@ -39,10 +39,6 @@ class Stage:
         until(lambda: f"joined: {name} " in self.server.log())
         return running
 
-    def moves(self) -> list[tuple[str, str]]:
-        """The joins and departures, in order, as reported by the server."""
-        return re.findall(r"(joined|left): (\S+) ha[sd] rank", self.server.log())
-
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
@@ -184,73 +180,3 @@ def test_a_game_is_won_alone(stack: ExitStack) -> None:
     ada = Stage(stack).start("host_migration", "ada", "--pace", 0)
     assert ada.end() == 0
     assert "ada wins" in ada.out
-
-
-def test_workers_restart_one_at_a_time_in_rank_order(stack: ExitStack) -> None:
-    stage = Stage(stack)
-    names = ["ada", "bob", "cyd", "dan"]
-    crew = [stage.start("rolling_restart", name) for name in names]
-    crew[0].process.send_signal(signal.SIGHUP)
-    for worker, ticket in zip(crew, (8, 5, 6, 7), strict=True):
-        worker.until(rf"rank \d, ticket {ticket}\n")
-    expected = [("joined", name) for name in names]
-    for name in ("bob", "cyd", "dan", "ada"):
-        expected += [("left", name), ("joined", name)]
-    until(lambda: len(stage.moves()) >= len(expected))
-    assert stage.moves() == expected
-    crew[2].process.send_signal(signal.SIGHUP)
-    crew[2].until("not now: this takes rank 0")
-    assert [worker.err for worker in crew] == [""] * 4
-
-
-def test_nobody_else_is_restarted_while_one_is_missing(stack: ExitStack) -> None:
-    stage = Stage(stack)
-    crew = [stage.start("rolling_restart", name, "--patience", 60) for name in ("ada", "bob", "cyd", "dan")]
-    crew[2].process.send_signal(signal.SIGSTOP)  # so that the roll stands when it comes to this one
-    crew[0].process.send_signal(signal.SIGHUP)
-    crew[1].until(r"ticket 5\n")
-    crew[2].end(signal.SIGKILL)
-    crew[0].until("waiting for cyd")
-    again = stage.start("rolling_restart", "cyd")
-    crew[3].until(r"ticket 7\n")
-    crew[0].until(r"ticket 8\n")
-    until(lambda: stage.moves()[-1] == ("joined", "ada"))
-    assert stage.moves()[4:] == [
-        *(("left", "bob"), ("joined", "bob"), ("left", "cyd"), ("joined", "cyd")),
-        *(("left", "dan"), ("joined", "dan"), ("left", "ada"), ("joined", "ada")),
-    ]
-    assert again.out.count("process") == 1
-
-
-@pytest.mark.slow
-def test_a_roll_stops_when_one_does_not_come_back(stack: ExitStack) -> None:
-    stage = Stage(stack)
-    crew = [stage.start("rolling_restart", name, "--patience", 4) for name in ("ada", "bob", "cyd")]
-    crew[1].process.send_signal(signal.SIGSTOP)
-    crew[0].process.send_signal(signal.SIGHUP)
-    crew[0].until("restarting ada, bob, cyd")
-    crew[1].end(signal.SIGKILL)
-    crew[0].until("stopped: bob did not come back")
-    assert [what for what, _ in stage.moves()] == ["joined"] * 3 + ["left"]
-    stage.start("rolling_restart", "bob")
-    crew[0].process.send_signal(signal.SIGHUP)  # and it can be begun anew
-    crew[0].until(r"ticket 7\n")
-
-
-def test_the_next_in_line_goes_on_with_a_roll(stack: ExitStack) -> None:
-    stage = Stage(stack)
-    crew = [stage.start("rolling_restart", name, "--patience", 60) for name in ("ada", "bob", "cyd", "dan")]
-    crew[2].process.send_signal(signal.SIGSTOP)
-    crew[0].process.send_signal(signal.SIGHUP)
-    crew[1].until(r"ticket 5\n")
-    crew[0].end(signal.SIGKILL)  # while it waits for cyd, the next in line
-    crew[2].process.send_signal(signal.SIGCONT)
-    until(lambda: ("left", "ada") in stage.moves())
-    before = stage.moves()
-    stage.start("rolling_restart", "ada")
-    crew[3].until(r"ticket \d\n(?s:.*)ticket \d\n")
-    crew[2].until(r"ticket \d\n(?s:.*)ticket \d\n")
-    until(lambda: len(stage.moves()) >= 12)
-    restarts = [name for what, name in stage.moves() if what == "joined"]
-    assert sorted(restarts) == ["ada", "ada", "bob", "bob", "cyd", "cyd", "dan", "dan"]
-    assert before[4:7] == [("left", "bob"), ("joined", "bob"), ("left", "ada")]

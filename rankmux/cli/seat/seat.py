@@ -135,7 +135,7 @@ class Seat:
 
     async def _kept_incidents(self, events: Events[aio.Incident]) -> AsyncIterator[Incident]:
         """The same of a seat that is kept: the client itself comes back to it."""
-        absent = False
+        absent = gone = False
         while not self._left:
             try:
                 async with asyncio.timeout(self._patience_s() if absent else None):
@@ -160,14 +160,19 @@ class Seat:
                     absent = False
                     yield event
                     yield Returned(event.rank)
-                case SeatLost() | Ended(kept=False):
-                    absent = False
+                case SeatLost():
+                    gone = True  # what comes right behind it knows why
+                case Welcomed() | Ended(kept=False) if gone or isinstance(event, Ended):
+                    absent = gone = False
                     self._executing.clear()
                     reason = event.error if isinstance(event, Ended) else None
                     reason = reason or ConnectionLost("the seat was not kept any longer")
-                    yield Lost(reason, None if self._backoff is None else 0.0)
-                    if self._backoff is None:
+                    again_s = self._delay_s(reason)
+                    yield Lost(reason, again_s)
+                    if again_s is None:
                         return
+                    if isinstance(event, Welcomed):
+                        yield event
                 case Welcomed() | Promoted() | ExecuteRejected():
                     yield event
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import stat
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +124,53 @@ def test_the_program_is_restarted_and_has_its_rank(scene, tmp_path, number):
     third = scene.start("hold", *flags)
     third.until(f"Assigned rank: {1 if kept else 2}")
     assert third.end(signal.SIGINT) == 130
+
+
+@pytest.mark.parametrize("subcommand", ["hold", "work", "wait"])
+def test_two_with_one_secret_do_not_take_the_seat_from_each_other_for_ever(scene, tmp_path, subcommand):
+    """Copies of one keep file on two machines: the first ends, even if it would reconnect, and the second stays."""
+    files = [tmp_path / "one", tmp_path / "copy"]
+    reconnect = () if subcommand == "wait" else ("--reconnect",)
+    program = () if subcommand == "hold" else ("--", "sleep", "100")
+
+    def start(file: Path) -> Script:
+        flags = ("--keep", 30, "--keep-file", file, *reconnect, *program)
+        return scene.joined(subcommand, "--name", file.name, *flags)
+
+    one = start(files[0])
+    shutil.copy2(files[0], files[1])
+    with Client(*scene.server.address, observe=True) as observer:
+        ticket = observer.who()[0].ticket
+        copy = start(files[1])
+        assert one.end() == 5
+        said = one.out + one.err
+        assert one.err.count("another connection has returned to your seat") == 1 + (subcommand == "wait")
+        assert "not kept any longer" not in said
+        assert "trying again" not in said
+        assert [(member.ticket, member.absent) for member in observer.who()] == [(ticket, False)]
+    assert copy.end(signal.SIGINT) == 130
+    for script in (one, copy):
+        assert (script.out + script.err).count("Assigned rank") == 1
+        assert "Back at rank" not in script.out + script.err
+
+
+def test_wait_that_is_killed_again_and_again_has_its_rank_and_ticket(scene, tmp_path):
+    """Neither the lock of the keep file nor the connection that the watching process holds is in the way."""
+    flags = ("--name", "it", "--rank", 1, "--keep", 60, "--keep-file", tmp_path / "keep", "--grace", 0.5)
+    scene.joined("hold", "--name", "above")
+    program = ("--", "sh", "-c", "echo pid $$ at $RANKMUX_RANK with $RANKMUX_TICKET; exec sleep 100")
+    seats, pids = [], []
+    for _ in range(3):
+        script = scene.start("wait", *flags, *program)
+        pid, *seat = script.until(r"pid (\d+) at (\d+) with (\d+)\n").groups()
+        pids.append(int(pid))
+        seats.append(seat)
+        if len(seats) == 1:
+            scene.joined("hold", "--name", "below")
+        assert not any(alive(before) for before in pids[:-1])
+        script.end(signal.SIGKILL)
+    assert seats == [["1", seats[0][1]]] * 3
+    eventually(lambda: members(scene) == [("above", False), ("it", True), ("below", False)])
 
 
 def test_a_seat_that_is_not_kept_any_longer_is_the_end(scene, relay, stack):
