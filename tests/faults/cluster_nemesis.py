@@ -55,13 +55,16 @@ class ClusterRun(Run):
     settle_s = 20.0  # until the members of a dead server have departed, and keeps are over
 
     def __init__(self, rig: ClusterRig, folder: Path, seed: int, plan: Sequence[str] = ()) -> None:
-        """`plan`: the cluster's faults, one after the other; they are drawn if it is empty."""
+        """`plan`: the cluster's faults, one after the other and short; they are drawn if it is empty."""
         self.rig = rig
         self.violations: list[str] = []
         self._plan = list(plan)
+        self._pause_s, self._longest_s = ((1.0, 2.5), 3.0) if plan else (PAUSE_S, float("inf"))
         self._mends: list[
             tuple[float, object, Callable[[], object]]
         ] = []  # time, what is broken, how to mend it
+        if plan:
+            self.settle_s = 14.0
         self._next_at = time.monotonic() + 3.0
         self._said = (folder / "faults.txt").open("w", buffering=1)
         servers = rig.servers
@@ -83,9 +86,12 @@ class ClusterRun(Run):
         self._look_at_servers()
         now = time.monotonic()
         if now >= self._next_at:
-            self._next_at = now + self._random.uniform(*PAUSE_S)
-            what = self._plan.pop(0) if self._plan else self._draw(CLUSTER_FAULTS)
-            self.befell[what] += self._break(what, now)
+            self._next_at = now + self._random.uniform(*self._pause_s)
+            what = self._plan[0] if self._plan else self._draw(CLUSTER_FAULTS)
+            done = self._break(what)
+            self.befell[what] += done
+            if done and self._plan:
+                del self._plan[0]
         elif self._random.random() < 0.4:
             super()._strike()
 
@@ -106,7 +112,11 @@ class ClusterRun(Run):
     def _later_mend(self, what: object, seconds: float, mend: Callable[[], object]) -> None:
         self._mends.append((time.monotonic() + seconds, what, mend))
 
-    def _break(self, what: str, now: float) -> bool:
+    def _time(self, *seconds: float) -> float:
+        """How long a fault lasts: one of these, if it is short enough."""
+        return self._random.choice([each for each in seconds if each <= self._longest_s])
+
+    def _break(self, what: str) -> bool:
         """One fault of the cluster; whether it could be."""
         draw, rig = self._random, self.rig
         number = draw.randrange(len(rig.servers))
@@ -120,13 +130,13 @@ class ClusterRun(Run):
             return False
         if what == "kill server":
             server.kill()
-            self._later_mend(server, draw.choice((0.0, 0.5, 3.0, 8.0, 20.0)), server.start)
+            self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0, 20.0), server.start)
         elif what == "end server":
             self._end(server)
-            self._later_mend(server, draw.choice((0.0, 0.5, 3.0, 8.0)), server.start)
+            self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0), server.start)
         elif what == "stop server":
             server.stop()
-            self._later_mend(server, draw.choice((0.3, 1.5, 5.0, 11.0, 14.0, 20.0)), server.cont)
+            self._later_mend(server, self._time(0.3, 1.5, 5.0, 11.0, 14.0, 20.0), server.cont)
         elif what in ("kill courier", "stop courier"):
             courier = server.courier()
             if courier is None:
@@ -136,7 +146,7 @@ class ClusterRun(Run):
         elif what == "reset":
             rig.links.reset(number)
         else:
-            seconds = draw.choice((0.5, 3.0, 8.0, 14.0, 20.0))
+            seconds = self._time(0.5, 3.0, 8.0, 14.0, 20.0)
             if what == "delay":
                 rig.links.delay(number, draw.choice((0.02, 0.1, 0.4)))
             else:
@@ -152,12 +162,12 @@ class ClusterRun(Run):
         if broken:
             return False
         if what.endswith("all nats"):
-            nodes, seconds = list(self.rig.nodes), self._random.choice((0.5, 3.0, 14.0))
+            nodes, seconds = list(self.rig.nodes), self._time(0.5, 3.0, 14.0)
         else:
             leader = self.rig.leader()
             if leader is None:
                 return False
-            nodes, seconds = [leader], self._random.choice((0.5, 3.0, 10.0))
+            nodes, seconds = [leader], self._time(0.5, 3.0, 10.0)
         for node in nodes:
             self._break_node(node, what.startswith("kill"), seconds)
         return True
@@ -199,12 +209,12 @@ def _named(what: object) -> str:
 
 
 def check(
-    seconds: float, seed: int, *, logs: str | None = None, plan: Sequence[str] = ()
+    seconds: float, seed: int, *flags: str, logs: str | None = None, plan: Sequence[str] = ()
 ) -> tuple[History, ClusterRun]:
     """Run, then check the logs. Raises AssertionError on what cannot even be judged."""
     print(f"seed {seed}, {seconds:g} s", flush=True)
     history = History(3)
-    with folder_for(logs) as folder, cluster(folder, *CLUSTER_FLAGS) as rig:
+    with folder_for(logs) as folder, cluster(folder, *CLUSTER_FLAGS, *flags) as rig:
         run = ClusterRun(rig, folder, seed, plan)
         try:
             run.go(seconds)

@@ -107,7 +107,7 @@ class Member:
         self.deaf_until = self.trickle_until = 0.0
         self.next_at = crew.now + crew.random.random()
         self.leaving = self.settled = self.broken = self.believes = self.asked = False
-        self.heard = crew.now
+        self.heard = self.behind_since = self.behind_until = crew.now
         self.ping_s = 0.0
         self.sock = socket.socket()
         self.sock.setblocking(False)
@@ -146,6 +146,12 @@ class Member:
         if self.believes:
             self.believes = False
             self.log("K", 0, int(since * 1000))
+
+    def fall_behind(self, since: float, until: float) -> None:
+        """It reads late from then to then: what ends meanwhile ended before it knows."""
+        if self.crew.now >= self.behind_until:
+            self.behind_since = since
+        self.behind_until = max(self.behind_until, until + RESYNC_S)
 
     def expect_life(self) -> None:
         """Ask a server that says nothing, and go to another one if that does not help."""
@@ -325,7 +331,9 @@ class Member:
 
     def end(self, how: str) -> None:
         self.stop_believing(self.crew.now)
-        self.log("X", how.replace(" ", "-"), len(self.held), clock_ms())
+        late = self.crew.now < self.behind_until
+        ended_ms = int(self.behind_since * 1000) if late else clock_ms()
+        self.log("X", how.replace(" ", "-"), len(self.held), ended_ms)
         if self.interest:
             self.crew.selector.unregister(self.sock)
         self.sock.close()

@@ -21,7 +21,8 @@ SEED = 20
 
 
 def test_each_fault_once() -> None:
-    history, run = cluster_nemesis.check(45.0, SEED, plan=[*CLUSTER_FAULTS])
+    flags = ("--cluster-fence-s", "8", "--cluster-down-s", "10")
+    history, run = cluster_nemesis.check(40.0, SEED, *flags, plan=[*CLUSTER_FAULTS])
     assert history.violations == []
     assert len(history.commands) > 500
     assert not run.planned

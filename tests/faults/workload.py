@@ -80,6 +80,7 @@ class Crew:
         """It has been stopped since then, or had no CPU: what its members believed is as old as that."""
         for member in self.members:
             member.stop_believing(since)
+            member.fall_behind(since, self.now)
             member.heard = self.now
         self.awake_since = self.now
 
@@ -178,8 +179,10 @@ class Crew:
                 self.connect(member.kept)
         elif what == "slow":
             member.deaf_until = self.now + seconds
+            member.fall_behind(self.now, member.deaf_until)
         elif what == "trickle":
             member.trickle_until = self.now + seconds
+            member.fall_behind(self.now, member.trickle_until)
         elif what == "flood":
             for _ in range(150):
                 member.command(self.random.choice((100, 16_000)))
