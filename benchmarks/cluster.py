@@ -216,7 +216,10 @@ def _snapshots(plan: Plan) -> Iterator[Row]:
     scribe = Scribe(fold, 1)
     bodies = [
         TurnBody(
-            joins=[(serial, join(f"member {serial}", b"s" * 32, KEEP_MS)) for serial in range(first, last)]
+            joins=[
+                (serial, join(f"member {serial}", serial.to_bytes(32), KEEP_MS))
+                for serial in range(first, last)
+            ]
         )
         for first, last in pairwise(range(1, plan.room + 2, plan.room // 10))
     ]
@@ -224,6 +227,7 @@ def _snapshots(plan: Plan) -> Iterator[Row]:
     read(fold, fold.seq + 1, scribe.up())
     for body in bodies:
         read(fold, fold.seq + 1, scribe.turn(body))
+    assert len(fold.room) == plan.room
     dumps, loads = [], []
     for _ in range(2 * plan.rounds):
         started = time.process_time()
