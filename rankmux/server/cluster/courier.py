@@ -195,7 +195,7 @@ class CourierLog:
 
     def _flush(self) -> None:
         """Send what the socket takes. Raises OSError."""
-        if self._end is None:
+        if self._end is None or not self._out:
             return
         sent = 0
         with memoryview(self._out) as view, suppress(BlockingIOError):
@@ -207,12 +207,12 @@ class CourierLog:
     def _receive(self, events: list[LogEvent], now: float) -> bool:
         """Add the events that are here; whether the courier has closed its end. Raises FrameError, OSError."""
         assert self._end is not None
-        taken = 0
+        taken, all_read = 0, False
         while True:
             while len(events) < _POLL_ENTRIES and (frame := self._decoder.next_frame()) is not None:
                 if (event := self._take(*frame)) is not None:
                     events.append(event)
-            if taken >= _POLL_BYTES or len(events) >= _POLL_ENTRIES:
+            if all_read or taken >= _POLL_BYTES or len(events) >= _POLL_ENTRIES:
                 return False
             try:
                 data = self._end.recv(_READ_BYTES)
@@ -221,6 +221,7 @@ class CourierLog:
             if not data:
                 return True
             taken += len(data)
+            all_read = len(data) < _READ_BYTES
             self._heard = now
             self._decoder.receive_data(data)
 
