@@ -57,15 +57,18 @@ def test_the_next_one_leads_and_two_do_not_for_long(fault: str, stubborn: bool) 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", KEPT)
-def test_with_a_keep_two_never_lead(fault: str) -> None:
-    """A leader that is killed or cut off for a moment leads on, with its ticket; else the next one does."""
+def test_with_a_keep_two_lead_only_after_a_server_that_forgot_it(fault: str) -> None:
+    """A leader that is killed or cut off for a moment leads on, with its ticket; else the next one does.
+
+    A server that was killed knows no keep, and its first member leads, while the program of the old leader may go on.
+    """
     for each in asyncio.run(measure(fault, 2, PING_S, keep_s=KEEP_S)):
         print(fault, each)
-        assert each.two_s == 0
+        assert each.two_s <= (KEEP_S if fault == "server" else 0.0)
         assert each.nobody_s <= each.next_s <= KEPT_WITHIN_S[fault]
         assert each.rising
         assert each.fenced
-        assert not each.refused
+        assert each.two_s or not each.refused
 
 
 def notes(pid: int, ticket: int, *at: float, written: bool = True) -> list[Note]:
