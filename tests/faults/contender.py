@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from ..protocol.process import ROOT, environment
 from .cable import Cable
@@ -21,9 +22,12 @@ RANK = re.compile(r"(?:Assigned|New) rank: (\d+)")
 class Contender:
     """A `wait` that is started again whenever it ends."""
 
-    def __init__(self, cable: Cable, program: Sequence[str]) -> None:
+    def __init__(
+        self, cable: Cable, program: Sequence[str], keep_s: float | None = None, keep_file: Path | None = None
+    ) -> None:
         self.cable = cable
         self._program = program
+        self._keep = [] if keep_s is None else ["--keep", str(keep_s), "--keep-file", str(keep_file)]
         self._task = asyncio.create_task(self._run())
         self.process: asyncio.subprocess.Process | None = None
         self.rank: int | None = None
@@ -31,9 +35,12 @@ class Contender:
     async def _run(self) -> None:
         settings = ["--port", str(self.cable.port), "--grace", str(GRACE_S)]
         while True:
-            command = [sys.executable, "-m", "rankmux", "client", "wait", "--rank", "0", *settings, "--"]
+            command = [sys.executable, "-m", "rankmux", "client", "wait", "--rank", "0"]
             self.process = await asyncio.create_subprocess_exec(
                 *command,
+                *settings,
+                *self._keep,
+                "--",
                 *self._program,
                 cwd=ROOT,
                 env=environment(EXTENSION),

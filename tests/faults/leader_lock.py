@@ -3,6 +3,7 @@
 Two contenders run `wait` against one server, each through a separate cable; when a `wait` ends, it is started again,
 as a service manager would. Every 10 ms, a leading program records its ticket, the time, and whether a fence accepted
 its write. A round is one fault; the notes show how long no program led, how long two led, and the refused writes.
+With `--keep S`, the contenders keep their seats, also when they are started again, and the faults are others.
 With `--stubborn`, the programs ignore SIGTERM and so use up the whole grace period.
 """
 
@@ -29,6 +30,7 @@ PINGS_MISSED = 2
 TICK_S = 0.01
 AT_ONCE = 2  # locks measured side by side
 STOPPED_S = 0.3  # a stopped `wait` continues this long after the next one leads
+CUT_SHORT = 0.4  # of the keep; its deadline is two thirds of the keep away at the least
 PATIENCE_S = 30.0
 PROGRAM = f"""\
 import fcntl, os, signal, sys, time
@@ -51,8 +53,10 @@ while True:
 class Lock:
     """A server, two contenders and the notes of their programs, in `folder`."""
 
-    def __init__(self, folder: Path, ping_s: float, *, stubborn: bool) -> None:
+    def __init__(self, folder: Path, ping_s: float, *, stubborn: bool, keep_s: float | None) -> None:
+        self._folder = folder
         self._ping_s = ping_s
+        self.keep_s = keep_s
         self._notes = folder / "notes"
         self._fence = folder / "fence"
         self._notes.touch()
@@ -68,10 +72,10 @@ class Lock:
     async def open(self) -> None:
         """Start everything."""
         await self.start_server()
-        for _ in range(2):
+        for name in ("one", "two"):
             cable = Cable(self._port)
             await cable.open()
-            self.contenders.append(Contender(cable, self._program))
+            self.contenders.append(Contender(cable, self._program, self.keep_s, self._folder / name))
 
     async def close(self) -> None:
         """End everything."""
@@ -142,12 +146,16 @@ class Lock:
         (before,) = self.leading()
         fault_at = time.monotonic()
         undo = await fault(self, leader)
-        await until(lambda: self.leading() - {before})
-        await undo()
-        await until(lambda: not alive(before))
+        if fault is _cut_short:
+            await undo()
+            assert self.leading() == {before}, "it did not come back to its seat in time"
+        else:
+            await until(lambda: self.leading() - {before})
+            await undo()
+            await until(lambda: not alive(before))
         await asyncio.sleep(TICK_S * 2)
         notes = list(self.read())
-        return judge(notes, fault_at)
+        return judge(notes, fault_at, kept=self.keep_s is not None)
 
 
 Undo = Callable[[], Awaitable[None]]
@@ -196,6 +204,20 @@ async def _restart(lock: Lock, leader: Contender) -> Undo:
     return _nothing
 
 
+async def _cut_short(lock: Lock, leader: Contender) -> Undo:
+    assert lock.keep_s is not None
+    keep_s = lock.keep_s
+    leader.cable.to_client.clear()
+    leader.cable.to_server.clear()
+
+    async def mend() -> None:
+        await asyncio.sleep(keep_s * CUT_SHORT)
+        leader.cable.mend()
+        await asyncio.sleep(keep_s * 2)  # by now it would have ended
+
+    return mend
+
+
 FAULTS: dict[str, Fault] = {
     "kill": _kill,
     "stop": _stop,
@@ -204,6 +226,13 @@ FAULTS: dict[str, Fault] = {
     "cut-both": _cut(to_client=True, to_server=True),
     "server": _restart,
 }
+KEPT: dict[str, Fault] = {
+    "kill": _kill,
+    "server": _restart,
+    "cut-short": _cut_short,
+    "cut-long": _cut(to_client=True, to_server=True),
+}
+"""The faults of contenders with a keep."""
 
 
 def alive(pid: int) -> bool:
@@ -222,13 +251,16 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def measure(fault: str, rounds: int, ping_s: float, *, stubborn: bool) -> list[Round]:
+async def measure(
+    fault: str, rounds: int, ping_s: float, *, stubborn: bool = False, keep_s: float | None = None
+) -> list[Round]:
     """Several rounds of a fault, one after another."""
     with tempfile.TemporaryDirectory() as folder:
-        lock = Lock(Path(folder), ping_s, stubborn=stubborn)
+        lock = Lock(Path(folder), ping_s, stubborn=stubborn, keep_s=keep_s)
         try:
             await lock.open()
-            return [await lock.round(FAULTS[fault]) for _ in range(rounds)]
+            faults = FAULTS if keep_s is None else KEPT
+            return [await lock.round(faults[fault]) for _ in range(rounds)]
         finally:
             await lock.close()
 
@@ -257,9 +289,12 @@ async def _table(arguments: argparse.Namespace) -> bool:
     print("|---|---|---|---|---|---|---|", flush=True)
     good = True
     ping_s, stubborn = arguments.ping_ms / 1000, arguments.stubborn
-    for fault in arguments.fault or FAULTS:
+    keep_s = arguments.keep
+    for fault in arguments.fault or (FAULTS if keep_s is None else KEPT):
         shares = [len(range(i, arguments.rounds, AT_ONCE)) for i in range(min(AT_ONCE, arguments.rounds))]
-        measured = await asyncio.gather(*(measure(fault, n, ping_s, stubborn=stubborn) for n in shares))
+        measured = await asyncio.gather(
+            *(measure(fault, n, ping_s, stubborn=stubborn, keep_s=keep_s) for n in shares)
+        )
         found = [each for share in measured for each in share]
         print(row(fault, found), flush=True)
         good = good and all(each.rising and each.fenced for each in found)
@@ -271,9 +306,10 @@ def main() -> int:
     """Measure and print; 1 if a ticket or the fence was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--fault", choices=FAULTS, action="append")
+    parser.add_argument("--fault", choices={**FAULTS, **KEPT}, action="append")
     parser.add_argument("--ping-ms", type=int, default=200)
     parser.add_argument("--stubborn", action="store_true")
+    parser.add_argument("--keep", type=float, metavar="S")
     return int(not asyncio.run(_table(parser.parse_args())))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,11 @@ class Round:
     rising: bool
 
 
-def judge(notes: Sequence[Note], fault_at: float) -> Round:
-    """The outcome of a fault at `fault_at`, from all notes from before it until one program leads again."""
+def judge(notes: Sequence[Note], fault_at: float, *, kept: bool = False) -> Round:
+    """The outcome of a fault at `fault_at`, from all notes from before it until one program leads again.
+
+    Where seats are `kept`, the same program may lead on, or the next one may have the same ticket.
+    """
     spans: dict[int, list[float]] = {}
     tickets: dict[int, int] = {}
     stall_s = 0.0
@@ -56,11 +60,11 @@ def judge(notes: Sequence[Note], fault_at: float) -> Round:
             fenced = fenced and note.ticket >= largest
             largest = max(largest, note.ticket)
     return Round(
-        next_s=others[0][0] - fault_at,
+        next_s=others[0][0] - fault_at if others else 0.0,
         nobody_s=nobody_s,
         two_s=two_s,
         refused=sum(not note.written for note in notes),
         stall_s=stall_s,
         fenced=fenced,
-        rising=all(a < b for a, b in itertools.pairwise(in_order)),
+        rising=all((operator.le if kept else operator.lt)(a, b) for a, b in itertools.pairwise(in_order)),
     )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from .contender import GRACE_S
-from .leader_lock import FAULTS, STOPPED_S, measure
+from .leader_lock import FAULTS, KEPT, STOPPED_S, measure
 from .lock_notes import Note, judge
 
 PING_S = 0.4  # GRACE_S is well below 1.75 times this, which prevents two leaders under some faults
@@ -21,6 +21,13 @@ LEADS_WITHIN_S = {  # from the fault until the next program writes
     "cut-to-server": SILENCE_S,
     "cut-both": SILENCE_S,
     "server": 3.0,  # it has to start, and `wait` too, more than once
+}
+KEEP_S = 2.0
+KEPT_WITHIN_S = {
+    "kill": GRACE_S + SLACK_S,
+    "server": 3.0 + SLACK_S,
+    "cut-short": 0.0,
+    "cut-long": SILENCE_S + KEEP_S + SLACK_S,
 }
 TWO_WITHIN_S = {
     "kill": 0.0,
@@ -45,6 +52,23 @@ def test_the_next_one_leads_and_two_do_not_for_long(fault: str, stubborn: bool) 
         assert each.fenced
         if fault == "stop":
             assert each.refused, "the program of a stopped `wait` goes on, and only the fence holds it up"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", KEPT)
+def test_with_a_keep_two_lead_only_after_a_server_that_forgot_it(fault: str) -> None:
+    """A leader that is killed or cut off for a moment leads on, with its ticket; else the next one does.
+
+    A server that was killed knows no keep, and its first member leads, while the program of the old leader may go on.
+    """
+    for each in asyncio.run(measure(fault, 2, PING_S, keep_s=KEEP_S)):
+        print(fault, each)
+        assert each.two_s <= (KEEP_S if fault == "server" else 0.0)
+        assert each.nobody_s <= each.next_s <= KEPT_WITHIN_S[fault]
+        assert each.rising
+        assert each.fenced
+        assert each.two_s or not each.refused
 
 
 def notes(pid: int, ticket: int, *at: float, written: bool = True) -> list[Note]:
