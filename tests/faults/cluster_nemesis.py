@@ -42,7 +42,7 @@ CLUSTER_FAULTS = {
     "cut": 2,
     "cut to nats": 1.5,
     "cut from nats": 1.5,
-    "reset": 3,
+    "reset links": 3,
     "delay": 3,
 }
 PAUSE_S = (1.5, 7.0)  # between two of them
@@ -59,7 +59,7 @@ class ClusterRun(Run):
         self.rig = rig
         self.violations: list[str] = []
         self._plan = list(plan)
-        self._pause_s, self._longest_s = ((1.0, 2.5), 3.0) if plan else (PAUSE_S, float("inf"))
+        self._pause_s, self._longest_s = ((0.5, 1.5), 1.5) if plan else (PAUSE_S, float("inf"))
         self._mends: list[
             tuple[float, object, Callable[[], object]]
         ] = []  # time, what is broken, how to mend it
@@ -71,9 +71,9 @@ class ClusterRun(Run):
         super().__init__([s.address for s in servers], [s.admin for s in servers], folder, seed)
 
     @property
-    def planned(self) -> int:
-        """How many faults of the plan are left."""
-        return len(self._plan)
+    def unfinished(self) -> bool:
+        """Whether faults of the plan are left."""
+        return bool(self._plan)
 
     def say(self, text: str) -> None:
         self._said.write(f"{int(time.monotonic() * 1000)} {text}\n")
@@ -143,7 +143,7 @@ class ClusterRun(Run):
                 return False
             with suppress(ProcessLookupError):  # its server has just replaced it
                 os.kill(courier, signal.SIGKILL if what == "kill courier" else signal.SIGSTOP)
-        elif what == "reset":
+        elif what == "reset links":
             rig.links.reset(number)
         else:
             seconds = self._time(0.5, 3.0, 8.0, 14.0, 20.0)

@@ -143,6 +143,11 @@ class Run:
         self._churn_per_s = churn_per_s
         self._over = threading.Event()
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it goes on though its time is over."""
+        return False
+
     def _crew(self, mood: str, before: str = "-") -> CrewProcess:
         self._generation += 1
         name = f"c{self._generation}"
@@ -155,7 +160,7 @@ class Run:
         churning.start()
         try:
             time.sleep(min(2.0, seconds / 4))
-            while time.monotonic() < end:
+            while time.monotonic() < end or self.unfinished:
                 time.sleep(self._random.uniform(0.02, 0.3))
                 self._undo(time.monotonic())
                 if faults:
