@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rankmux.core.room.batch import Batch
@@ -53,6 +53,8 @@ def test_work_over_a_half_costs_the_other_nothing(batch):
     assert batch.work_left == 1
 
 
+@example(turns=[([10, 10, 10, 0, 200], [10]), ([MAX_PAYLOAD], [10]), ([MAX_PAYLOAD], [10])])
+@example(turns=[([200, 10, 0], [10])] * 20)
 @given(
     turns=st.lists(
         st.tuples(st.lists(SIZES, max_size=8), st.lists(SIZES, min_size=1, max_size=8)), max_size=20
