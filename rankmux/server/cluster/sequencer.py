@@ -33,7 +33,7 @@ __all__ = ["ClusterSequencer", "Stage"]
 log = logging.getLogger("rankmux.server")
 
 _WAIT_S = 0.5  # for GENESIS, before it is written again
-_STALLED_S = 2.0  # a PING waits so long behind an entry that is under way
+_STALLED_S = 2.0  # a PING waits so long behind an entry that is under way, at most
 _BYE_S = 2.0
 _SPARE_BYTES = 4096  # of an entry beside the largest payload
 
@@ -81,6 +81,7 @@ class ClusterSequencer:
         self._places = Places(fold, connections)
         self._lease = Lease(config.cluster_fence_s, config.cluster_down_s)
         self._idle = idle(fold.batch)
+        self._stalled_s = min(_STALLED_S, config.ping_ms / 1000)  # before a client takes us for silent
         self._slow = SlowReaders(fold, connections)
         self._snapshots = Snapshots(fold, log_)
         self._created = ""
@@ -171,8 +172,8 @@ class ClusterSequencer:
         elif self.stage is Stage.RISING and self._fold.genesis is None:
             until = min(until, self._writer.written_at + _WAIT_S)
         waits_since = self._window.waits_since()
-        if waits_since + _STALLED_S > now:
-            until = min(until, waits_since + _STALLED_S)
+        if waits_since + self._stalled_s > now:
+            until = min(until, waits_since + self._stalled_s)
         if self.takes_input and not len(self._window):
             if self._room.has_news(self._not_told()):
                 return 0.0
@@ -248,7 +249,7 @@ class ClusterSequencer:
 
     def _answer(self, turn: Turn, now: float) -> Iterator[Turn]:
         """What only this server answers: now, or behind the entry that was written last."""
-        last, stalled = self._window.last, now - self._window.waits_since() >= _STALLED_S
+        last, stalled = self._window.last, now - self._window.waits_since() >= self._stalled_s
         if stalled:
             turn.pings = [*self._window.take_pings(), *turn.pings]
         if turn.is_asked():

@@ -2,8 +2,8 @@
 
 What has just come goes first, so that who sends little does not stand behind those who send without end. The first
 frame of a half may be larger than it. For work this costs the other half nothing; for bytes, and members listed, both
-halves together go over their room by no more than one frame. What waits then gets nothing of them, and nothing goes before
-it in the next turn.
+halves together go over their room by no more than one frame. What waits then gets nothing of them, and nothing goes
+before it in the next turn.
 """
 
 from __future__ import annotations
