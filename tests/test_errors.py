@@ -41,6 +41,7 @@ TEXTS = {
     errors.CommandRefused(7, 2, "rank 0 is not below you"): (
         "the command was refused: rank 0 is not below you (code 2)"
     ),
+    errors.LogBroken("entry 7 of the log is damaged"): "entry 7 of the log is damaged",
     errors.ConnectionLost("the server closed it"): "the connection was lost: the server closed it",
     errors.ResultsLost("the server closed it"): "the results were lost: the server closed it",
 }

@@ -65,7 +65,7 @@ class Reading(NamedTuple):
     slow: frozenset[int] = frozenset()
     """Members of the writer that do not keep up."""
     kicks: tuple[int, ...] = ()
-    """Members of other servers that are to go: told first by their own, which then says that they went."""
+    """Members with a connection that are to go: told first by their server, which then says that they went."""
 
 
 @dataclass(slots=True)
@@ -256,7 +256,7 @@ class Fold:
         elsewhere = []
         for ticket in body.kicks:
             holder = self.holders.get(ticket)
-            if holder is None or holder[0] is peer:
+            if holder is None:
                 turn.entry.departures.append(Departure(ticket, Cause.EVICTED))
             else:
                 elsewhere.append(ticket)

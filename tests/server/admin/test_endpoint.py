@@ -227,7 +227,7 @@ def test_what_is_missing_is_named(monkeypatch):
     ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "h11", None)
-    with pytest.raises(ConfigError, match=r"rankmux\[admin\]"):
+    with pytest.raises(ConfigError, match=r"'\.\[admin\]' in a clone"):
         Server(port=0, admin="0")
 
 
