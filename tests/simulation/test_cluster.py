@@ -10,4 +10,4 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # half a minute on tw
 
 
 def test_fixed_seeds():
-    check_fixed(60, "2,3,5", 10)
+    check_fixed(40, "2,3,5", 10)
