@@ -100,7 +100,7 @@ class Turns:
         if self._intake.more():
             return 0.0
         if self._sequencer.takes_input and (
-            self._connections.departing or self._kicked or self._intake.cancels
+            self._connections.departing or self._kicked or self._intake.cancels or self._intake.pauses()
         ):
             return 0.0
         until = self._deadlines.next_at

@@ -275,6 +275,7 @@ class ClusterSequencer:
                 self._writer.write(Kind.DOWN, Down(incarnation, fold.up[incarnation].n).pack(), now)
             if self._writer.incarnation == min(fold.up):
                 self._lead_room(now)
+        self._slow.forget_silent(now)
         self._writer.send_again(now)
         self.measures.window_full += self._window.full
 
@@ -346,7 +347,7 @@ class ClusterSequencer:
         if reading.ruling is Ruling.TAKEN:
             self._writer.follow_clock(now)
             self._check_name(reading.entry)
-            self._slow.read(reading, self._writer.incarnation)
+            self._slow.read(reading, self._writer.incarnation, now)
 
     def _read_own(self, reading: Reading, now: float) -> Iterator[Turn]:
         """An entry of ours. `reading.entry` counts for the lease from when it was first sent."""

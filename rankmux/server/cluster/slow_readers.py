@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...core.cluster.fold import Fold, Reading
 from ..connections.registry import Connections
 
 __all__ = ["SlowReaders"]
+
+_SILENT_S = 3.0  # every server writes once a second: nothing is sent to the members of one that does not
 
 
 class SlowReaders:
@@ -16,6 +20,7 @@ class SlowReaders:
         self._connections = connections
         self._said: frozenset[int] = frozenset()
         self._elsewhere: dict[int, frozenset[int]] = {}  # by server
+        self._heard: dict[int, float] = {}  # when those servers were read last
 
     def _here(self) -> frozenset[int]:
         connections = self._connections
@@ -30,14 +35,23 @@ class SlowReaders:
         """A turn with those that are slow here is under way."""
         self._said = self._here()
 
-    def read(self, reading: Reading, own: int) -> None:
+    def read(self, reading: Reading, own: int, now: float) -> None:
         """An entry counts; what it says of slow members at its writer holds from now on. `own` is our incarnation."""
         incarnation, up = reading.entry.incarnation, self._fold.up
         slow = frozenset() if incarnation == own else reading.slow
+        if slow:
+            self._heard[incarnation] = now
         if slow == self._elsewhere.get(incarnation, frozenset()) and self._elsewhere.keys() <= up.keys():
             return
         self._elsewhere[incarnation] = slow
-        self._elsewhere = {
-            server: those for server, those in self._elsewhere.items() if those and server in up
-        }
+        self._keep(server for server, those in self._elsewhere.items() if those and server in up)
+
+    def forget_silent(self, now: float) -> None:
+        """Senders wait no longer for members of a server that is silent: it may be dead, and takes nothing for them."""
+        if any(now - self._heard[server] >= _SILENT_S for server in self._elsewhere):
+            self._keep(server for server in self._elsewhere if now - self._heard[server] < _SILENT_S)
+
+    def _keep(self, servers: Iterable[int]) -> None:
+        self._elsewhere = {server: self._elsewhere[server] for server in list(servers)}
+        self._heard = {server: self._heard[server] for server in self._elsewhere}
         self._connections.pacing.elsewhere = set().union(*self._elsewhere.values())

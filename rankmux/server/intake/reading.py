@@ -79,6 +79,10 @@ class Intake:
         """Whether there is something to do without waiting."""
         return bool(self.waits() or self._watching.again or self._handshakes)
 
+    def pauses(self) -> bool:
+        """Whether members wait for a turn that takes input again."""
+        return bool(self._paused)
+
     def waits(self) -> bool:
         """Whether input that had arrived waits for the next turn."""
         return bool(self.unread or self._descriptors.backlog)
