@@ -35,5 +35,8 @@ def test_the_slope_is_that_of_the_line() -> None:
 
 
 def test_the_rise_is_that_of_the_floor() -> None:
-    assert leaks.rise([(0, 5), (10, 25), (20, 45), (30, 65)]) == 2.0
-    assert leaks.rise([(0, 7), (10, 9), (20, 12), (30, 7)]) == 0.0
+    line = [(x, 5 + 2 * x) for x in range(0, 90, 10)]
+    assert leaks.rise(line) == 2.0
+    assert leaks.rise([(x, y + 9 * (x % 20)) for x, y in line]) > 1.0  # larger at times
+    assert leaks.rise([(0, 7), (10, 9), (20, 12), (30, 7), (40, 8), (50, 7)]) == 0.0
+    assert leaks.rise([(x, 7 if x < 40 else 50) for x in range(0, 90, 10)]) == 0.0  # once for all
