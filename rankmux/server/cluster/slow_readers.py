@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...core.cluster.entries import Kind
 from ...core.cluster.fold import Fold, Reading
 from ..connections.registry import Connections
 
@@ -38,10 +39,11 @@ class SlowReaders:
     def read(self, reading: Reading, own: int, now: float) -> None:
         """An entry counts; what it says of slow members at its writer holds from now on. `own` is our incarnation."""
         incarnation, up = reading.entry.incarnation, self._fold.up
-        slow = frozenset() if incarnation == own else reading.slow
+        known = self._elsewhere.get(incarnation, frozenset())
+        slow = reading.slow if reading.entry.kind is Kind.TURN and incarnation != own else known
         if slow:
             self._heard[incarnation] = now
-        if slow == self._elsewhere.get(incarnation, frozenset()) and self._elsewhere.keys() <= up.keys():
+        if slow == known and self._elsewhere.keys() <= up.keys():
             return
         self._elsewhere[incarnation] = slow
         self._keep(server for server, those in self._elsewhere.items() if those and server in up)
