@@ -83,6 +83,15 @@ def test_guides(scene, tmp_path, page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_program_in_the_background_writes_to_a_file_of_another(page):
+    """Its shell empties the file a moment after `&`: who waits for a line in it may still find that of the other."""
+    script = "".join(block.text for block in blocks(page) if block.language == "sh").replace("\\\n", " ")
+    commands = re.findall(r"^.*[^&]&$", script, re.MULTILINE)
+    files = [file for command in commands for file in re.findall(r"[^>]> *([\w.-][\w./-]*)", command)]
+    assert len(files) == len(set(files)), files
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_are_python(page):
     for block in blocks(page):
         if block.language == "python":
