@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import build
 from benchmarks.process import Pinned, cores
@@ -76,37 +76,71 @@ class Load(Pinned):
         return answer
 
 
-class Session:
-    """A context manager; `extra` are further flags for the server."""
+class Running:
+    """A server alone on its core; a context manager. `extra` are further flags for it."""
 
     def __init__(self, subject: Subject, seats: int, extra: Sequence[str] = ()) -> None:
         self.subject = subject
         self.seats = seats
         self.extra = extra
+        self.port = 0
         self._cleanup = ExitStack()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankmux-bench-")))
             self._log = stack.enter_context(open(directory / "stderr", "w+b"))
             port = 0 if self.subject.announces else _free_port()
-            where = cores()
             self.server = stack.enter_context(
                 Pinned(
                     [*self.subject.command(self.seats, port, directory), *self.extra],
-                    where.server,
+                    cores().server,
                     environment=self.subject.environment,
                     directory=build.ROOT,
                     stderr=self._log,
                 )
             )
-            port = self._announced_port() if self.subject.announces else self._answering(port)
-            self._load = stack.enter_context(Load(self.subject.protocol, [port], self.server.pid))
+            self.port = self._announced_port() if self.subject.announces else self._answering(port)
+            self._begin(stack)
             self._cleanup = stack.pop_all()
         return self
 
+    def _begin(self, stack: ExitStack) -> None:
+        """What else runs beside the server."""
+
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def _announced_port(self) -> int:
+        stdout = self.server.process.stdout
+        assert stdout is not None
+        ready, _, _ = select.select([stdout], [], [], START_TIMEOUT_S)
+        found = re.search(rb"listening on .*:(\d+) for", stdout.readline()) if ready else None
+        if found is None:
+            raise SessionError(f"{self.subject.name} did not start{self._complaint()}")
+        return int(found[1])
+
+    def _answering(self, port: int) -> int:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.server.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return port
+            except OSError:
+                time.sleep(0.02)
+        raise SessionError(f"{self.subject.name} did not start{self._complaint()}")
+
+    def _complaint(self) -> str:
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip()[-1000:]
+        return f"\nthe server said: {said}" if said else ""
+
+
+class Session(Running):
+    """A server and its load."""
+
+    def _begin(self, stack: ExitStack) -> None:
+        self._load = stack.enter_context(Load(self.subject.protocol, [self.port], self.server.pid))
 
     def ask(self, command: str) -> dict[str, Any]:
         """Have the load run `command`; returns its answer (`native/load.c` lists both)."""
@@ -135,30 +169,6 @@ class Session:
             p99_us=answer["p99_us"],
             max_us=answer["max_us"],
         )
-
-    def _announced_port(self) -> int:
-        stdout = self.server.process.stdout
-        assert stdout is not None
-        ready, _, _ = select.select([stdout], [], [], START_TIMEOUT_S)
-        found = re.search(rb"listening on .*:(\d+) for", stdout.readline()) if ready else None
-        if found is None:
-            raise SessionError(f"{self.subject.name} did not start{self._complaint()}")
-        return int(found[1])
-
-    def _answering(self, port: int) -> int:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.server.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return port
-            except OSError:
-                time.sleep(0.02)
-        raise SessionError(f"{self.subject.name} did not start{self._complaint()}")
-
-    def _complaint(self) -> str:
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip()[-1000:]
-        return f"\nthe server said: {said}" if said else ""
 
 
 def _free_port() -> int:

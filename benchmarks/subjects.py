@@ -67,8 +67,9 @@ def _needs_program(name: str) -> Callable[[], str | None]:
 
 
 def _program(name: str) -> str | None:
-    # Debian installs some servers outside the user's PATH.
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    # Debian installs some servers outside the user's PATH; a wheel's is beside Python.
+    beside = Path(sys.executable).parent
+    return shutil.which(name) or shutil.which(name, path=f"/usr/sbin:/usr/local/sbin:{beside}")
 
 
 def _rankmux(*flags: str) -> Callable[[int, int, Path], list[str]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .client.watching import Watch
     from .core.client.events import LineChanged, Promoted
     from .core.client.received import Rejected, reject
-    from .core.client.sent import Counts, RoutedResult
+    from .core.client.results import Counts, RoutedResult
     from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
     from .core.wire.frames import Baton, MemberInfo
     from .errors import RankmuxError
@@ -58,7 +58,7 @@ _MODULES = {
     "Cause": "codes",
     "Change": "codes",
     "Client": "client.client",
-    "Counts": "core.client.sent",
+    "Counts": "core.client.results",
     "ErrorCode": "codes",
     "Handler": "client.callbacks",
     "LineChanged": "core.client.events",
@@ -69,7 +69,7 @@ _MODULES = {
     "ReceivedCommand": "client.receipt",
     "RefusedCode": "codes",
     "Rejected": "core.client.received",
-    "RoutedResult": "core.client.sent",
+    "RoutedResult": "core.client.results",
     "Server": "server.server",
     "Status": "codes",
     "Target": "codes",

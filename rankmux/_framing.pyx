@@ -34,6 +34,9 @@ cimport cython
 from cpython.array cimport array, resize
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_SET_ITEM
+from cpython.type cimport PyType_GenericAlloc
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
@@ -59,6 +62,7 @@ cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Tar
 cdef uint8_t RESULTS = CommandFlag.RESULTS, QUIET = CommandFlag.QUIET, TIED = CommandFlag.TIED
 cdef uint8_t REJECTED = Status.REJECTED, EXPIRED = Status.EXPIRED, LEFT = Status.LEFT, PART = Status.PART
 cdef uint8_t CANCELLED = Status.CANCELLED
+cdef uint8_t RESULT_WANTED = codes.ExecuteFlag.RESULT_WANTED
 cdef uint8_t UNTOLD = SNAPSHOT_UNTOLD
 cdef int NO_TARGET = RefusedCode.NO_TARGET, NOT_LOWER = RefusedCode.NOT_LOWER
 cdef int NO_SUCH_RANK = RefusedCode.NO_SUCH_RANK, BUSY = RefusedCode.BUSY
@@ -76,7 +80,7 @@ cdef long long UNLIMITED = 1 << 62
 cdef uint64_t OBSERVERS = <uint64_t> 1 << 63  # as in batch.py
 
 include "core/wire/layout.pxi"
-include "core/wire/cutting.pxi"
+include "core/client/runs.pxi"
 include "core/room/ranks.pxi"
 include "core/room/batch.pxi"
 include "core/room/ledger.pxi"

@@ -11,7 +11,7 @@ from ..core.client.events import (
     Welcomed,
 )
 from ..core.client.received import Rejected, reject
-from ..core.client.sent import Counts, RoutedResult
+from ..core.client.results import Counts, RoutedResult
 from ..core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
 from ..core.wire.frames import Baton, MemberInfo
 from .client import Client

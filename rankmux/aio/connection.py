@@ -32,7 +32,7 @@ from ..core.client.events import (
     MembersPage,
     Promoted,
     RefusalReceived,
-    ResultRouted,
+    ResultsRouted,
     SeatAbsent,
     SeatEvent,
     SeatLost,
@@ -197,7 +197,7 @@ class ClientConnection:
     def _received(self, link: LoopLink, events: list[ClientEvent]) -> None:
         for event in events:
             match event:
-                case CommandAccepted() | RefusalReceived() | ResultRouted() | CommandDone() | MembersPage():
+                case CommandAccepted() | RefusalReceived() | ResultsRouted() | CommandDone() | MembersPage():
                     self.waiters.wake(event.id)
                 case Welcomed():
                     self._use(link, event)
@@ -281,20 +281,21 @@ class ClientConnection:
         """
         if self._loop not in (None, asyncio.get_running_loop()):
             raise StateError("waiting", "the client belongs to another loop")
+        if done():
+            return True
         nested = handling.get() is self and not patient
         self._nested += nested
+        until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
             self.regulate()
-            async with asyncio.timeout(timeout_s):
-                while not done():
-                    if self._lost_for_good:
-                        raise copy(self._failure)
-                    stuck = self.link is not None and self.link.inbox.results_suffice
-                    if stuck and not (self.closed or patient):
-                        raise too_many_results()
-                    await self.waiters.wait(key)
-        except TimeoutError:
-            return done()
+            while not done():
+                if self._lost_for_good:
+                    raise copy(self._failure)
+                stuck = self.link is not None and self.link.inbox.results_suffice
+                if stuck and not (self.closed or patient):
+                    raise too_many_results()
+                if not await self.waiters.wait(key, until_s):
+                    return done()
         finally:
             self._nested -= nested
         return True
@@ -305,9 +306,12 @@ class ClientConnection:
         To be used before the next `await`. Raises the reason where there is no connection, TimeoutError where the
         server does not read.
         """
+        link = self.link
+        if link is not None:
+            link.mend()
+        if link is not None and link is self.link and not (self._senders or self.closed or link.write_paused):
+            return link
         task, timeout_s = asyncio.current_task(), self._options.timeout_s
-        if self.link is not None:
-            self.link.mend()
         try:
             self._senders.append(task)
             in_time = await self.until(

@@ -1,7 +1,8 @@
-"""The handlers of an asyncio client: received commands, each run in its own task until its deadline.
+"""The handlers of an asyncio client: received commands, run by the loop itself, or each in its own task.
 
-No task waits for commands: one is started by the callback that brought it, or by the end of an earlier one. The number
-of tasks is limited.
+No task waits for commands: the callback that brought some has the loop run them. A plain function is called right
+there; what a coroutine function returns is awaited in a task, until its deadline. The number of tasks is limited, and
+so is the time before other callbacks of the loop have their turn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 from ..client.reports import report_expired, report_failure, report_lateness, report_unsent
@@ -27,14 +30,32 @@ __all__ = ["Handler", "Handlers"]
 Handler = Callable[[ReceivedCommand], Awaitable[Returned] | Returned]
 """Runs a command. Its value, awaited, is the RESULT, OK; an exception makes it FAILED, `Rejected` REJECTED."""
 
+_Call = Callable[[], Awaitable[Returned] | Returned]
+_PLAIN = (bytes, str, bytearray, memoryview)
+_TURN_S = 0.002  # before other callbacks of the loop have their turn
 
-@dataclass(slots=True)
+
 class _Service:
-    """A handler in service: at most `parallel` tasks of it."""
+    """A handler in service: at most `parallel` tasks of it.
 
-    handler: Handler
-    parallel: int
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    `awaits`: it is a coroutine function, and called in a task. `due`: the loop is about to run commands.
+    """
+
+    def __init__(self, handler: Handler, parallel: int) -> None:
+        self.handler = handler
+        self.parallel = parallel
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.awaits = iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__)
+        self.due = False
+        self.driver: _Driver | None = None
+        self._context: Context | None = None
+
+    def context(self, connection: ClientConnection) -> Context:
+        """The context of its callbacks and tasks."""
+        if self._context is None:
+            self._context = copy_context()
+            self._context.run(handling.set, connection)
+        return self._context
 
 
 class Handlers:
@@ -58,29 +79,117 @@ class Handlers:
         return set() if self._own is None else self._own.tasks
 
     def start(self, connection: ClientConnection) -> None:
-        """Start the oldest commands that wait, up to the number that may run now."""
-        link, service = connection.link, self._service
-        if link is None or service is None or connection.closed or self._draining:
+        """Have the loop run the oldest commands that wait, if some may run now."""
+        service = self._service
+        if service is None or service.due or len(service.tasks) >= service.parallel:
             return
-        loop = asyncio.get_running_loop()
-        while len(service.tasks) < service.parallel and (taken := link.inbox.take_command()) is not None:
-            answer = _Answer(connection, link)
-            command = ReceivedCommand(*taken, link.session.max_payload or 0, answer)
-            if command.seconds_left() == 0.0:
-                report_expired(command.event)
-                continue
-            task = loop.create_task(_run(connection, service.handler, command, answer))
-            service.tasks.add(task)
-            command.on_cancel = task.cancel
-            link.inbox.running[command.seq] = command
-            task.add_done_callback(_forget(link, command.seq))
-            task.add_done_callback(service.tasks.discard)
-            task.add_done_callback(lambda _: self._ended(connection))
-        connection.regulate()
+        if self._begins(connection, service):
+            service.due = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._turn, connection, service, context=service.context(connection))
 
-    def _ended(self, connection: ClientConnection) -> None:
+    def _begins(self, connection: ClientConnection, service: _Service) -> bool:
+        """Whether `service` may begin a command, and one waits."""
+        link = connection.link
+        return (
+            link is not None
+            and service is self._service
+            and bool(link.inbox.commands)
+            and not (connection.closed or self._draining or link.write_paused)
+        )
+
+    def _next(
+        self, connection: ClientConnection, service: _Service, *, quiet: bool = False
+    ) -> ReceivedCommand | None:
+        """The oldest command that waits and is not too late, if it may begin; of those without results if `quiet`."""
+        while self._begins(connection, service):
+            link = connection.link
+            assert link is not None
+            if quiet and link.inbox.commands[0][0].wants_result:
+                break
+            taken = link.inbox.take_command()
+            assert taken is not None
+            driver = service.driver
+            if driver is None or driver.link is not link:
+                driver = service.driver = _Driver(connection, link)
+            command = ReceivedCommand(*taken, driver.max_payload, driver)
+            if command.seconds_left() != 0.0:
+                return command
+            report_expired(command.event)
+        return None
+
+    def _turn(self, connection: ClientConnection, service: _Service) -> None:
+        """Run commands until none may begin, or others must have their turn."""
+        service.due = False
+        until_s = time.monotonic() + _TURN_S
+        try:
+            while len(service.tasks) < service.parallel:
+                command = self._next(connection, service)
+                if command is None:
+                    break
+                began_s = time.monotonic()
+                if service.awaits:
+                    self._begin_task(connection, service, command, partial(service.handler, command), began_s)
+                elif (returned := _called(service.handler, command, began_s)) is not None:
+                    self._begin_task(connection, service, command, partial(_given, returned), began_s)
+                if time.monotonic() >= until_s:
+                    break
+        finally:
+            if connection.link is not None:
+                connection.link.flush()
+            self._go_on(connection)
+
+    def _go_on(self, connection: ClientConnection) -> None:
+        """Some commands have been run: others may be received, and begun."""
+        connection.regulate()
         self.start(connection)
         connection.waiters.wake(self)
+
+    def _begin_task(
+        self,
+        connection: ClientConnection,
+        service: _Service,
+        command: ReceivedCommand,
+        call: _Call,
+        began_s: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._run(connection, service, command, call, began_s))
+        link = connection.link
+        running = {} if link is None else link.inbox.running
+        service.tasks.add(task)
+        if command.wants_result:  # so that its sender may cancel it
+            command.on_cancel = task.cancel
+            running[command.seq] = command
+
+        def end(_: object) -> None:
+            service.tasks.discard(task)
+            running.pop(command.seq, None)
+            self._go_on(connection)
+
+        task.add_done_callback(end)
+
+    async def _run(
+        self,
+        connection: ClientConnection,
+        service: _Service,
+        command: ReceivedCommand,
+        call: _Call,
+        began_s: float,
+    ) -> None:
+        """Await what `call` returns, and go on with those commands behind that want no result.
+
+        Their senders cannot cancel them, so nothing but the end of the client cancels the task then.
+        """
+        await _awaited(command, call, began_s)
+        until_s = began_s + _TURN_S
+        while service.awaits and (following := self._next(connection, service, quiet=True)) is not None:
+            began_s = time.monotonic()
+            await _awaited(following, partial(service.handler, following), began_s)
+            if began_s >= until_s:
+                connection.regulate()
+                await asyncio.sleep(0)
+                until_s = time.monotonic() + _TURN_S
 
     async def drain(self, connection: ClientConnection, drain_s: float) -> None:
         """Start no command until `resume`, and wait up to `drain_s` for the end of those that run."""
@@ -129,10 +238,6 @@ class Handlers:
             await cancel_and_wait(mine.tasks, spared)
 
 
-def _forget(link: LoopLink, seq: int) -> Callable[[object], object]:
-    return lambda _: link.inbox.running.pop(seq, None)
-
-
 def _checked(parallel: int) -> int:
     if not isinstance(parallel, int) or isinstance(parallel, bool) or parallel < 1:
         raise ArgumentError(
@@ -141,59 +246,88 @@ def _checked(parallel: int) -> int:
     return parallel
 
 
-class _Answer:
-    """The way back for the results of one command: only the connection that it came by."""
+class _Driver:
+    """What the commands of one connection need of the client."""
 
     def __init__(self, connection: ClientConnection, link: LoopLink) -> None:
+        self.link = link
+        self.max_payload = link.session.max_payload or 0
         self._connection = connection
-        self._link = link
-        self._given = False
 
-    async def __call__(self, seq: int, status: Status, payload: bytes) -> None:
-        connection = self._connection
-        link = connection.way_back(self._link)
+    async def drained(self) -> None:
+        """Wait until there is room for output. Raises TimeoutError."""
+        link = self._connection.way_back(self.link)
         if link is not None:
-            await connection.drained(link)
-            link = connection.way_back(link)
+            await self._connection.drained(link)
+
+    def answer(self, seq: int, status: Status, payload: bytes) -> None:
+        """Send a result by this connection, or a later one of the same seat. Raises ConnectionLost."""
+        link = self._connection.way_back(self.link)
         if link is None:
-            connection.hold_back(self._link, seq, status, payload)
+            self._connection.hold_back(self.link, seq, status, payload)
         else:
             session = link.session
-            link.send(lambda: session.send_result(seq, status, payload))
-        self._given = self._given or status is not Status.PART
+            link.post(lambda: session.send_result(seq, status, payload))
 
     def give_up(self, command: ReceivedCommand) -> None:
         """Answer FAILED at once where nothing has been answered, so that the sender does not wait."""
-        if command.wants_result and not self._given:
+        if command.wants_result:
+            link = self._connection.way_back(self.link) or self.link
             failed = b"the handler was cancelled"
-            link = self._connection.way_back(self._link) or self._link
             link.send(lambda: link.session.try_result(command.seq, Status.FAILED, failed))
 
 
-async def _run(
-    connection: ClientConnection, handler: Handler, command: ReceivedCommand, answer: _Answer
-) -> None:
-    handling.set(connection)
-    began_s = time.monotonic()
+def _called(handler: Handler, command: ReceivedCommand, began_s: float) -> Awaitable[Returned] | None:
+    """Call the handler. What it returns is the result, which is sent; something to be awaited is returned instead."""
     try:
-        async with asyncio.timeout(command.seconds_left()) as deadline:
-            await _carry_out(handler, command, began_s, deadline)
+        returned = handler(command)
+        if returned is not None and not isinstance(returned, _PLAIN) and inspect.isawaitable(returned):
+            return returned
+        status, payload = Status.OK, b"" if returned is None else result_of(returned)
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the command's result
+        status, payload = status_of(error)
+        report_failure(command.event, error, time.monotonic() - began_s)
+    else:
+        if command.seconds_left() == 0.0 and not command.finished:
+            report_lateness(command.event, time.monotonic() - began_s)
+            return None
+    if command.wants_result and not command.finished:
+        try:
+            command.finish_at_once(status, payload)
+        except ConnectionLost as error:
+            report_unsent(command.event, error)
+    return None
+
+
+def _given(returned: Awaitable[Returned]) -> Awaitable[Returned]:
+    return returned
+
+
+async def _awaited(command: ReceivedCommand, call: _Call, began_s: float) -> None:
+    try:
+        left_s = command.seconds_left()
+        if left_s is None:
+            await _carry_out(command, call, began_s)
+            return
+        async with asyncio.timeout(left_s) as deadline:
+            await _carry_out(command, call, began_s, deadline)
     except TimeoutError:
         report_lateness(command.event, time.monotonic() - began_s)
     except asyncio.CancelledError:
         if not command.cancelled:  # by its sender, to whom nothing is answered then
-            answer.give_up(command)
+            command.give_up()
             raise
 
 
 async def _carry_out(
-    handler: Handler, command: ReceivedCommand, began_s: float, deadline: asyncio.Timeout
+    command: ReceivedCommand,
+    call: _Call,
+    began_s: float,
+    deadline: asyncio.Timeout | None = None,
 ) -> None:
     try:
-        returned = handler(command)
-        if inspect.isawaitable(returned):
-            returned = await returned
-        status, payload = Status.OK, result_of(returned)
+        returned = call()
+        status, payload = Status.OK, result_of(await returned if inspect.isawaitable(returned) else returned)
     except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -202,11 +336,11 @@ async def _carry_out(
         report_failure(command.event, error, time.monotonic() - began_s)
     else:
         # Timers of a loop may run a millisecond early.
-        late = deadline.expired() or command.seconds_left() == 0.0
+        late = deadline is not None and (deadline.expired() or command.seconds_left() == 0.0)
         if late and not command.finished:
             report_lateness(command.event, time.monotonic() - began_s)
             return
-    if not command.finished:
+    if command.wants_result and not command.finished:
         try:
             await command.finish(status, payload)
         except (ConnectionLost, TimeoutError) as error:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Self
+from collections.abc import AsyncIterator
+from typing import Protocol, Self
 
 from ..client.failures import no_result, not_done
 from ..core.client.arguments import Payload
 from ..core.client.events import ExecuteReceived
 from ..core.client.received import ExecutedCommand
-from ..core.client.sent import Counts, Progress, RoutedResult, SentCommand, gathered
+from ..core.client.results import Counts, RoutedResult, gathered
+from ..core.client.sent import Progress, SentCommand
 from ..core.wire.codes import Status
 from .connection import ClientConnection
 
-__all__ = ["Receipt", "ReceivedCommand"]
+__all__ = ["CommandDriver", "Receipt", "ReceivedCommand"]
 
 
 class Receipt(SentCommand):
@@ -61,7 +62,9 @@ class Receipt(SentCommand):
         Raises as `wait` does.
         """
         await self.wait(timeout)
-        return gathered([result async for result in self])
+        results = self._progress.take_all()
+        self._connection.regulate()
+        return gathered(results)
 
     def cancel(self) -> None:
         """End the command for the executors that have not ended: they stop, and count as cancelled (section 6).
@@ -106,18 +109,33 @@ class _Results:
         raise StopAsyncIteration
 
 
+class CommandDriver(Protocol):
+    """The part of a client that a received command needs; one for all commands of a connection."""
+
+    async def drained(self) -> None:
+        """Wait until there is room for output. Raises TimeoutError."""
+
+    def answer(self, seq: int, status: Status, payload: bytes) -> None:
+        """Send a result. Raises ConnectionLost."""
+
+    def give_up(self, command: ReceivedCommand) -> None:
+        """Answer FAILED at once, where a result is wanted."""
+
+
 class ReceivedCommand(ExecutedCommand):
     """A command to run (section 5). The handler's return value becomes its RESULT; `emit` sends output before that."""
+
+    _answered = False  # its final result has gone out
 
     def __init__(
         self,
         event: ExecuteReceived,
         received_s: float,
         max_payload: int,
-        send_result: Callable[[int, Status, bytes], Awaitable[None]],
+        driver: CommandDriver,
     ) -> None:
         super().__init__(event, received_s, max_payload, time.monotonic)
-        self._send_result = send_result
+        self._driver = driver
 
     async def emit(self, output: Payload) -> None:
         """Send `output` now, as a partial result; nothing where no result is wanted. Output over a frame is cut.
@@ -133,6 +151,19 @@ class ReceivedCommand(ExecutedCommand):
         for final, piece in self._final(status, output):
             await self._send(final, piece)
 
+    def finish_at_once(self, status: Status, output: Payload) -> None:
+        """Send the final result for the driver, which knows that there is room for it. Raises ConnectionLost."""
+        for final, piece in self._final(status, output):
+            if self.seconds_left() != 0.0:
+                self._driver.answer(self.seq, final, piece)
+
+    def give_up(self) -> None:
+        """Answer FAILED for the driver, where nothing has been answered."""
+        if not self._answered:
+            self._driver.give_up(self)
+
     async def _send(self, status: Status, piece: bytes) -> None:
         if self.seconds_left() != 0.0:  # nothing is answered late
-            await self._send_result(self.seq, status, piece)
+            await self._driver.drained()
+            self._driver.answer(self.seq, status, piece)
+            self._answered = status is not Status.PART

@@ -16,19 +16,26 @@ class Waiters:
     """The waiting tasks, by key."""
 
     def __init__(self) -> None:
-        self._futures: dict[Hashable, set[asyncio.Future[None]]] = {}
+        self._futures: dict[Hashable, set[asyncio.Future[bool]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._futures.values()))
 
-    async def wait(self, key: Hashable) -> None:
-        """Sleep until `key` or everything is woken; the caller checks its condition again then."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def wait(self, key: Hashable, until_s: float | None = None) -> bool:
+        """Sleep until `key` or everything is woken; the caller checks its condition again then.
+
+        False when the loop's clock has come to `until_s` first.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         futures = self._futures.setdefault(key, set())
         futures.add(future)
+        timer = None if until_s is None else loop.call_at(until_s, _give_up, future)
         try:
-            await future
+            return await future
         finally:
+            if timer is not None:
+                timer.cancel()
             futures.discard(future)
             if not futures and self._futures.get(key) is futures:
                 del self._futures[key]
@@ -37,12 +44,17 @@ class Waiters:
         """Wake the tasks that wait for `key`."""
         for future in self._futures.get(key, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(True)
 
     def wake_all(self) -> None:
         """Wake every task: the connection has come, gone or stopped reading, which concerns all of them."""
         for key in self._futures:
             self.wake(key)
+
+
+def _give_up(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
 
 
 async def cancel_and_wait(

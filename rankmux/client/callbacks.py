@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+from ..core.client.inbox import Inbox
 from ..core.client.received import Returned, result_of, status_of
-from ..core.client.sent import Progress, RoutedResult
+from ..core.client.results import RoutedResult
+from ..core.client.sent import Progress
 from ..core.wire.codes import Status
 from ..errors import ConnectionLost
 from .engine import Engine
 from .events import Callbacks
+from .link import StreamLink
 from .receipt import ReceivedCommand
 from .reports import (
     report_callback_failure,
@@ -28,6 +32,9 @@ from .reports import (
 from .runner import Runner
 
 __all__ = ["CallQueue", "Handler"]
+
+_READ_INTERVAL_S = 0.05
+_TAKEN_TOLD = 64  # commands, before other threads are told that they have been taken
 
 Handler = Callable[[ReceivedCommand], Returned]
 """Runs a command. Its return value is the RESULT, OK; an exception makes it FAILED, `Rejected` REJECTED."""
@@ -109,6 +116,12 @@ class CallQueue:
         self._engine.taken()
         return result
 
+    def take_all(self, progress: Progress) -> list[RoutedResult]:
+        """All unread results of a command, the oldest first."""
+        results = self._engine.exclusively(progress.take_all)
+        self._engine.taken()
+        return results
+
     def cancel(self, progress: Progress) -> None:
         """End a command early; nothing if it has ended."""
         self._engine.cancel(progress)
@@ -166,16 +179,13 @@ class CallQueue:
         return self._command_call()
 
     def _command_call(self) -> Callable[[], object]:
-        engine, inbox = self._engine, self._engine.inbox
-        taken, handler, link = inbox.take_command(), self._runner.handler, engine.link
+        inbox, handler, link = self._engine.inbox, self._runner.handler, self._engine.link
+        taken = inbox.take_command()
         assert taken is not None
         assert handler is not None
         assert link is not None
-
-        def send_result(seq: int, status: Status, payload: bytes) -> None:
-            engine.answer(link, seq, status, payload)
-
-        command = ReceivedCommand(*taken, link.session.max_payload or 0, send_result, engine.look, self.wait)
+        driver = _Driver(self._engine, link, self.wait)
+        command = ReceivedCommand(*taken, driver.max_payload, driver)
         inbox.running[command.seq] = command
 
         def run() -> None:
@@ -183,8 +193,60 @@ class CallQueue:
                 _run(handler, command)
             finally:
                 inbox.running.pop(command.seq, None)
+            self._run_quiet(handler, inbox, driver)
 
         return run
+
+    def _run_quiet(self, handler: Handler, inbox: Inbox, driver: _Driver) -> None:
+        """Run the commands in front that want no result, without the lock: nobody can cancel them.
+
+        It ends when another call is due. The client reads meanwhile, so that PINGs are answered.
+        """
+        engine, waiting, count = self._engine, inbox.commands, 0
+        read_at_s = time.monotonic() + _READ_INTERVAL_S
+        with suppress(IndexError):  # another thread has dropped them: the seat is gone
+            while not waiting[0][0].wants_result and not self._others_due(handler, driver.link):
+                taken = inbox.take_command()
+                if taken is None:
+                    return
+                _run(handler, ReceivedCommand(*taken, driver.max_payload, driver))
+                count += 1
+                if count % _TAKEN_TOLD == 0:
+                    engine.taken()
+                if time.monotonic() >= read_at_s:
+                    engine.look()
+                    read_at_s = time.monotonic() + _READ_INTERVAL_S
+
+    def _others_due(self, handler: Handler, link: StreamLink) -> bool:
+        """Whether something else comes before the next command."""
+        engine, inbox = self._engine, self._engine.inbox
+        return bool(
+            engine.link is not link
+            or engine.changes
+            or engine.closed
+            or inbox.refusals
+            or inbox.turned_away
+            or (inbox.promotions and self._callbacks.on_promoted is not None)
+            or self._draining
+            or self._runner.handler is not handler
+        )
+
+
+class _Driver:
+    """What the commands of one connection need of the client."""
+
+    def __init__(
+        self, engine: Engine, link: StreamLink, wait: Callable[[Callable[[], bool], float | None], bool]
+    ) -> None:
+        self.link = link
+        self.max_payload = link.session.max_payload or 0
+        self.look = engine.look
+        self.wait = wait
+        self._engine = engine
+
+    def answer(self, seq: int, status: Status, payload: bytes) -> None:
+        """Send a result, by this connection or a later one of the same seat. Raises ConnectionLost."""
+        self._engine.answer(self.link, seq, status, payload)
 
 
 def _guarded(call: Callable[[], object]) -> None:
@@ -200,14 +262,15 @@ def _run(handler: Handler, command: ReceivedCommand) -> None:
         return
     began_s = time.monotonic()
     try:
-        status, payload = Status.OK, result_of(handler(command))
+        returned = handler(command)
+        status, payload = Status.OK, b"" if returned is None else result_of(returned)
     except Exception as error:  # noqa: BLE001 - any exception of a handler is its command's result
         status, payload = status_of(error)
         report_failure(command.event, error, time.monotonic() - began_s)
     else:
         if command.seconds_left() == 0.0 and not command.finished:
             report_lateness(command.event, time.monotonic() - began_s)
-    if not command.finished:
+    if command.wants_result and not command.finished:
         try:
             command.finish(status, payload)
         except (ConnectionLost, TimeoutError) as error:

@@ -12,11 +12,12 @@ from typing import Protocol, Self
 from ..core.client.arguments import Payload
 from ..core.client.events import ExecuteReceived
 from ..core.client.received import ExecutedCommand
-from ..core.client.sent import Counts, Progress, RoutedResult, SentCommand, gathered
+from ..core.client.results import Counts, RoutedResult, gathered
+from ..core.client.sent import Progress, SentCommand
 from ..core.wire.codes import Status
 from .failures import no_result, not_done
 
-__all__ = ["Receipt", "ReceivedCommand"]
+__all__ = ["CommandDriver", "Receipt", "ReceivedCommand"]
 
 
 class _Waiting(Protocol):
@@ -27,6 +28,9 @@ class _Waiting(Protocol):
 
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result."""
+
+    def take_all(self, progress: Progress) -> list[RoutedResult]:
+        """All unread results."""
 
     def cancel(self, progress: Progress) -> None:
         """End a command early."""
@@ -81,7 +85,7 @@ class Receipt(SentCommand):
         Raises as `wait` does.
         """
         self.wait(timeout)
-        return gathered(self)
+        return gathered(self._client.take_all(self._progress))
 
     def cancel(self) -> None:
         """End the command for the executors that have not ended: they stop, and count as cancelled (section 6).
@@ -100,6 +104,19 @@ class Receipt(SentCommand):
             self._client.cancel(self._progress)
 
 
+class CommandDriver(Protocol):
+    """The part of a client that a received command needs; one for all commands of a connection."""
+
+    def answer(self, seq: int, status: Status, payload: bytes) -> None:
+        """Send a result. Raises ConnectionLost."""
+
+    def look(self) -> None:
+        """Take what has come, without waiting."""
+
+    def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Run the client until `done()`; False when `timeout_s` passed first."""
+
+
 class ReceivedCommand(ExecutedCommand):
     """A command to run (section 5). The handler's return value becomes its RESULT; `emit` sends output before that."""
 
@@ -108,14 +125,10 @@ class ReceivedCommand(ExecutedCommand):
         event: ExecuteReceived,
         received_s: float,
         max_payload: int,
-        send_result: Callable[[int, Status, bytes], None],
-        look: Callable[[], None],
-        wait: Callable[[Callable[[], bool], float | None], bool],
+        driver: CommandDriver,
     ) -> None:
         super().__init__(event, received_s, max_payload, time.monotonic)
-        self._send_result = send_result
-        self._look = look
-        self._wait = wait
+        self._driver = driver
 
     @property
     def cancelled(self) -> bool:
@@ -124,7 +137,7 @@ class ReceivedCommand(ExecutedCommand):
         To be looked at now and then by a handler that takes long; it reads what has come, at most every 2 ms.
         """
         if not self._cancelled and not self._copied:
-            self._look()
+            self._driver.look()
         return self._cancelled
 
     def wait_cancelled(self, timeout: float | None = None) -> bool:
@@ -133,7 +146,7 @@ class ReceivedCommand(ExecutedCommand):
         Raises the reason when the connection is lost for good.
         """
         self._check_original()
-        return self._wait(lambda: self._cancelled, timeout)
+        return self._driver.wait(lambda: self._cancelled, timeout)
 
     def emit(self, output: Payload) -> None:
         """Send `output` now, as a partial result; nothing where no result is wanted. Output over a frame is cut.
@@ -141,9 +154,9 @@ class ReceivedCommand(ExecutedCommand):
         Raises ConnectionLost when the connection that the command came by is gone.
         """
         for status, piece in self._partial(output):
-            self._send_result(self.seq, status, piece)
+            self._driver.answer(self.seq, status, piece)
 
     def finish(self, status: Status = Status.OK, output: Payload = b"") -> None:
         """Send the final result now, instead of the handler's return value. Raises as `emit` does."""
         for final, piece in self._final(status, output):
-            self._send_result(self.seq, final, piece)
+            self._driver.answer(self.seq, final, piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 import pytest
 
@@ -55,6 +56,61 @@ def test_so_many_handlers_run_at_a_time(run, server):
     run(main())
     assert started == [*map(str, range(20))]
     assert max(most) == 3
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "function that returns a coroutine"])
+def test_more_quiet_commands_than_are_received_at_once(run, server, kind, monkeypatch):
+    """All of them run, in order; reading stops and goes on meanwhile, and other tasks have their turn."""
+    monkeypatch.setattr("rankmux.aio.handlers._TURN_S", 0.0)
+    ran: list[int] = []
+    tasks: set[object] = set()
+
+    def note(command: ReceivedCommand) -> None:
+        ran.append(int(command.text))
+        tasks.add(asyncio.current_task())
+
+    async def awaited(command: ReceivedCommand) -> None:
+        note(command)
+
+    def returning(command: ReceivedCommand) -> Awaitable[None]:
+        return awaited(command)
+
+    handler = {"function": note, "coroutine function": awaited}.get(kind, returning)
+
+    async def main() -> None:
+        turns = 0
+        async with Client(*server.address) as ada, Client(*server.address, handler=handler):
+            for number in range(5000):
+                await ada.command(str(number), quiet=True)
+            left = 5000 - len(ran)
+            while len(ran) < 5000:
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns >= left > 1000
+
+    run(main())
+    assert ran == [*range(5000)]
+    assert (None in tasks) is (kind == "function")
+
+
+def test_quiet_commands_and_those_with_results_run_in_order(run, server):
+    ran: list[str] = []
+
+    async def main() -> None:
+        async with (
+            Client(*server.address) as ada,
+            Client(*server.address, handler=lambda command: ran.append(command.text)),
+        ):
+            receipts = []
+            for number in range(200):
+                wants = number % 3 == 0
+                receipts.append(await ada.command(str(number), results=wants, quiet=not wants))
+            for receipt in receipts[::3]:
+                assert (await receipt.wait(PATIENCE_S)).ok == 1
+            await until(lambda: len(ran) == 200)
+
+    run(main())
+    assert ran == [*map(str, range(200))]
 
 
 def test_one_handler_at_a_time_unless_more_are_asked_for(run, server):

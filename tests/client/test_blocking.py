@@ -12,6 +12,7 @@ from rankmux.wire import Execute, Rank
 
 from ..support.drivers import PATIENCE_S, serving
 from ..support.fake_server import Connection, FakeServer
+from .words import until
 
 
 def test_the_descriptor_is_that_of_the_socket():
@@ -79,3 +80,27 @@ def test_who_waits_for_a_rank_has_run_what_came_before_it():
     ):
         assert client.wait_for_rank(0, PATIENCE_S)
         assert sorted(happened) == ["rank 0"] + ["tick"] * 20
+
+
+def test_a_callback_comes_between_quiet_commands_that_wait():
+    told: list[object] = []
+    with (
+        Server(port=0, seats=3) as server,
+        Client(*server.address) as ada,
+        Client(*server.address) as eve,
+        Client(*server.address, on_promoted=lambda promoted: told.append(promoted.rank)) as bob,
+    ):
+
+        def handler(command: ReceivedCommand) -> None:
+            told.append(command.text)
+            if command.text == "0":
+                eve.close()
+                until(lambda: bob.who()[1].ticket == bob.ticket)
+            elif command.text == "9":
+                bob.close()
+
+        for number in range(10):
+            ada.command(str(number), to=2, quiet=True)
+        ada.who()
+        bob.serve(handler)
+    assert told == ["0", 1, *map(str, range(1, 10))]

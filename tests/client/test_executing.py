@@ -20,6 +20,18 @@ from ..support.fake_server import Connection, FakeServer
 from .words import shout
 
 
+def test_many_quiet_commands_and_some_with_results_run_in_order(stage, join):
+    """The quiet ones in a row, without the lock; reading stops and goes on meanwhile."""
+    ada, bob, ran = join(), join(), []
+    stage.enter_context(serving(bob, lambda command: ran.append(int(command.text))))
+    receipts = [
+        ada.command(str(number), results=number % 100 == 0, quiet=number % 100 > 0) for number in range(5000)
+    ]
+    assert all(receipt.wait(PATIENCE_S).ok == 1 for receipt in receipts[::100])
+    assert ada.command("5000", results=True).wait(PATIENCE_S).ok == 1
+    assert ran == [*range(5001)]
+
+
 def test_what_a_handler_makes_of_a_command(stage, join, caplog):
     ada, bob = join(), join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,9 +19,10 @@ def command(
     sent: list[tuple[int, Status, bytes]] = []
     event = ExecuteReceived(7, 0, 2, wants_result, ttl_ms, b"caf\xc3\xa9 \xff")
     received_s = time.monotonic() - age_s
-    return ReceivedCommand(
-        event, received_s, 4, lambda *result: sent.append(result), lambda: None, lambda *_: False
-    ), sent
+    driver = SimpleNamespace(
+        answer=lambda *result: sent.append(result), look=lambda: None, wait=lambda *_: False
+    )
+    return ReceivedCommand(event, received_s, 4, driver), sent
 
 
 def test_what_it_tells():

@@ -11,14 +11,17 @@ from typing import Any
 
 from rankmux.codes import FRAME_OVERHEAD, Status, Target
 from rankmux.core.client.decoder import FrameDecoder
-from rankmux.core.client.events import ClientEvent, Ended
+from rankmux.core.client.events import ClientEvent, Ended, ExecuteReceived
 from rankmux.core.client.keep import KeptSeat
+from rankmux.core.client.results import RoutedResult
+from rankmux.core.client.runs import STATUSES
 from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.core.greeting import HELLO_MAX_BYTES, greet
 from rankmux.errors import ProtocolViolation
 from rankmux.server.sockets.descriptors import Descriptors
 from rankmux.wire import Hello, Leave, Welcome, Yield
 
+from ..support.client_sessions import flat, taken
 from ..support.twins import TWINS
 
 __all__ = ["TARGETS", "client", "decoder", "session"]
@@ -70,19 +73,27 @@ def decoder(data: bytes) -> None:
     for twin in TWINS:
         seen += [_feed(twin, pieces, max_payload) for pieces in ([stream], _chunks(stream, choice))]
     assert all(one == seen[0] for one in seen), seen
-    cuts = [twin.cut(stream, max_payload + FRAME_OVERHEAD) for twin in TWINS]
-    plain = [(frames, taken, breach and _plain(breach)) for frames, taken, breach in cuts]
-    assert all(one == plain[0] for one in plain), plain
-    one = FrameDecoder(max_payload + FRAME_OVERHEAD)
+    limit = max_payload + FRAME_OVERHEAD
+    whole, breach = taken(FrameDecoder(limit), stream)
+    one = FrameDecoder(limit)
     frames: list[tuple[int, bytes]] = []
     for piece in _chunks(stream, choice):
-        found, breach = one.receive_data(piece)
-        frames += found
-        if breach is not None:
-            assert _plain(breach) == plain[0][2]
+        more, found = taken(one, piece)
+        frames += more
+        if found is not None:
+            assert breach is not None
+            assert _plain(found) == _plain(breach)
             break
-        assert one.pending <= max_payload + FRAME_OVERHEAD + 3 + len(piece)
-    assert frames == plain[0][0]
+        assert one.pending <= limit + 3 + len(piece)
+    assert frames == whole
+    runs = [
+        (
+            twin.cut_executes(bytearray(stream), 0, limit, choice, 0, ExecuteReceived),
+            twin.cut_results(bytearray(stream), 0, limit, RoutedResult, STATUSES),
+        )
+        for twin in TWINS
+    ]
+    assert all(one == runs[0] for one in runs), runs
 
 
 def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
@@ -197,7 +208,7 @@ def client(data: bytes) -> None:
         events: list[ClientEvent] = list(one.events())
         assert [type(event) for event in events].count(Ended) == 1
         assert isinstance(events[-1], Ended)
-        seen.append(list(map(repr, events)))
+        seen.append(list(map(repr, flat(events))))
     assert seen[0] == seen[1], seen
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankmux.core import greeting
+from rankmux.core.client import decoder
 from rankmux.core.client.seat import ClientSeat
 from rankmux.core.room import batch
-from rankmux.core.wire import cutting
 
 from .__main__ import mangled
 from .seeds import SEEDS
@@ -46,9 +46,9 @@ def test_a_target_would_notice(name, monkeypatch):
         raise ZeroDivisionError
 
     if name == "client":
-        monkeypatch.setattr(ClientSeat, "_advance", mistake)
+        monkeypatch.setattr(ClientSeat, "advance", mistake)
     else:
-        for module in (cutting, batch, greeting):  # where the pure twin and the greeting judge a length
+        for module in (decoder, batch, greeting):  # where the pure twin and the greeting judge a length
             monkeypatch.setattr(module, "bad_length", mistake)
     with pytest.raises(ZeroDivisionError):
         test_seeds(name)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rankmux.codes import NO_RANK
-from rankmux.core.client.events import Ended
+from rankmux.core.client.decoder import FrameDecoder
+from rankmux.core.client.events import CommandsReceived, Ended, ExecuteReceived, ResultsRouted
+from rankmux.core.client.results import RoutedResult
 from rankmux.core.client.session import ClientSession, ClientState
 from rankmux.errors import ProtocolViolation
 from rankmux.wire import Welcome
@@ -35,6 +39,41 @@ def observing(**options: bool) -> ClientSession:
 def feed(session: ClientSession, *frames: object) -> list[object]:
     session.receive_data(b"".join(frame.encode() for frame in frames))
     return list(session.events())
+
+
+def flat(events: Iterable[object]) -> list[object]:
+    """The events, one for each command and each result."""
+    return [one for event in events for one in _each(event)]
+
+
+def _each(event: object) -> list[object]:
+    match event:
+        case CommandsReceived():
+            return list(event.commands)
+        case ResultsRouted():
+            return [routed(event.id, result) for result in event.results]
+        case _:
+            return [event]
+
+
+def taken(decoder: FrameDecoder, data: bytes) -> tuple[list[tuple[int, bytes]], ProtocolViolation | None]:
+    """The frames that are whole with `data`, and what broke the rules behind them."""
+    frames = []
+    decoder.feed(data)
+    try:
+        while decoder.next_type() is not None:
+            frames.append(decoder.frame())
+    except ProtocolViolation as error:
+        return frames, error
+    return frames, None
+
+
+def arrived(*commands: ExecuteReceived) -> CommandsReceived:
+    return CommandsReceived(list(commands), sum(len(command.payload) for command in commands))
+
+
+def routed(id_: int, *results: RoutedResult) -> ResultsRouted:
+    return ResultsRouted(id_, list(results), sum(len(result.payload) for result in results))
 
 
 def violation(session: ClientSession) -> ProtocolViolation:

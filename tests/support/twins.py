@@ -10,7 +10,7 @@ from rankmux import _twin
 
 # Each of these registers its pure definitions.
 MODULES = (
-    "core.wire.cutting",
+    "core.client.runs",
     "core.room.batch",
     "core.room.ledger",
     "core.room.dispatch",

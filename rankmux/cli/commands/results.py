@@ -156,7 +156,7 @@ def _front(command: Command, rank: int, name: str) -> bytes:
 
 
 def _gather(command: Command, rank: int, ticket: int, status: str, payload: bytes, name: str) -> None:
-    from ...core.client.sent import RoutedResult
+    from ...core.client.results import RoutedResult
     from ...core.wire.codes import Status
     from ..shared.folding import Gathering
 

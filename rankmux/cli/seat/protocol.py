@@ -42,7 +42,8 @@ from ...errors import CommandRefused, RankmuxError
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
     from ...core.client.events import LineChanged
-    from ...core.client.sent import Counts, RoutedResult, SentCommand
+    from ...core.client.results import Counts, RoutedResult
+    from ...core.client.sent import SentCommand
     from ...core.wire.frames import MemberInfo
 
 __all__ = [

@@ -6,7 +6,7 @@ It knows no connection.
 from __future__ import annotations
 
 from ...core.client.events import ExecuteRejected, Promoted
-from ...core.client.sent import Counts, RoutedResult
+from ...core.client.results import Counts, RoutedResult
 from ...core.wire.codes import Cause, Status
 from ...errors import ArgumentError
 from .targets import Target, target_of

@@ -8,7 +8,7 @@ from ...errors import LocalError
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
-    from ...core.client.sent import Counts
+    from ...core.client.results import Counts
 
 __all__ = ["Exit"]
 

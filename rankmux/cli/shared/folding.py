@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 
-from ...core.client.sent import RoutedResult
+from ...core.client.results import RoutedResult
 from ...core.wire.codes import Status
 
 __all__ = ["Gathering", "Group", "ranges"]

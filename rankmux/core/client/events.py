@@ -6,16 +6,19 @@ The session makes them; the drivers act on them. Nothing here knows bytes, socke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import RankmuxError
-from ..wire.codes import Cause, Change, Status
+from ..wire.codes import Cause, Change
 from ..wire.frames import MemberInfo
+from .results import RoutedResult
 
 __all__ = [
     "ClientEvent",
     "CommandAccepted",
     "CommandDone",
     "CommandsForgotten",
+    "CommandsReceived",
     "Ended",
     "ExecuteReceived",
     "ExecuteRejected",
@@ -24,7 +27,7 @@ __all__ = [
     "MembersPage",
     "Promoted",
     "RefusalReceived",
-    "ResultRouted",
+    "ResultsRouted",
     "SeatAbsent",
     "SeatEvent",
     "SeatLost",
@@ -55,8 +58,7 @@ class Welcomed:
     keep_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecuteReceived:
+class ExecuteReceived(NamedTuple):
     """A command to run (section 5), sent by a senior. `rank` is this client's at dispatch; `ttl_ms` 0 is no limit."""
 
     seq: int
@@ -65,6 +67,13 @@ class ExecuteReceived:
     wants_result: bool
     ttl_ms: int
     payload: bytes
+
+
+class CommandsReceived(NamedTuple):
+    """Commands to run, in the order they came; `size` is the bytes of their payloads."""
+
+    commands: list[ExecuteReceived]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +105,7 @@ class Promoted:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class CommandAccepted:
+class CommandAccepted(NamedTuple):
     """The command `id` went to `executors` members; it was rejected for `rejected` seniors (section 5)."""
 
     id: int
@@ -116,19 +124,15 @@ class RefusalReceived:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRouted:
-    """A result of the command `id` (section 6) by the executor `ticket`; `rank` is the executor's at dispatch."""
+class ResultsRouted(NamedTuple):
+    """Results of the command `id` (section 6), in the order they came; `size` is the bytes of their payloads."""
 
     id: int
-    ticket: int
-    rank: int
-    status: Status
-    payload: bytes
+    results: list[RoutedResult]
+    size: int
 
 
-@dataclass(frozen=True, slots=True)
-class CommandDone:
+class CommandDone(NamedTuple):
     """Every executor of the command `id` has ended (section 6); the numbers count the ways."""
 
     id: int
@@ -229,13 +233,13 @@ class Ended:
 
 ClientEvent = (
     Welcomed
-    | ExecuteReceived
+    | CommandsReceived
     | ExecuteRejected
     | ExecutionCancelled
     | Promoted
     | CommandAccepted
     | RefusalReceived
-    | ResultRouted
+    | ResultsRouted
     | CommandDone
     | CommandsForgotten
     | MembersPage

@@ -6,7 +6,9 @@ and no clock; a driver sends requests through it, applies events, and reads the 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_left
+from collections import deque
+from itertools import repeat
 from typing import TypeVar
 from weakref import ref
 
@@ -18,6 +20,7 @@ from .events import (
     CommandAccepted,
     CommandDone,
     CommandsForgotten,
+    CommandsReceived,
     Ended,
     ExecuteReceived,
     ExecutionCancelled,
@@ -25,7 +28,7 @@ from .events import (
     MembersPage,
     Promoted,
     RefusalReceived,
-    ResultRouted,
+    ResultsRouted,
     Yielded,
 )
 from .line import Line
@@ -51,7 +54,7 @@ _T = TypeVar("_T")
 class Inbox:
     """The queues of one connection, and the requests that its answers go to.
 
-    `commands` are the EXECUTEs that nobody has run yet, by seq, each with the time it came; `running` are those that
+    `commands` are the EXECUTEs that nobody has run yet, in order, each with the time it came; `running` are those that
     the driver has begun and not ended, for the server to cancel. Over the soft limit reading should stop; a driver that
     reads all the same has commands over the hard limit turned away: answered FAILED, so that their senders do not wait,
     and counted. `promotions` keeps the last 1,024, and so does `refusals`, those of QUIET commands without results,
@@ -59,14 +62,15 @@ class Inbox:
     """
 
     def __init__(self, session: ClientSession) -> None:
-        self.commands: OrderedDict[int, tuple[ExecuteReceived, float]] = OrderedDict()
+        self.commands: deque[tuple[ExecuteReceived, float]] = deque()
         self.running: dict[int, ExecutedCommand] = {}
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
         self.turned_away = 0
         self._lines: list[ref[Line]] = []
         self._session = session
-        self._commands_size = 0
+        # The bytes of commands queued and taken so far; each has one writer, so that taking needs no lock.
+        self._queued_size = self._taken_size = 0
         # Weak, so that a receipt that its user has dropped takes its unread results with it. Not of `weakref`'s own
         # collections: a signal handler may run in their callbacks, where Python drops the exception that it raises.
         self._by_id: dict[int, ref[Progress]] = {}
@@ -76,9 +80,14 @@ class Inbox:
         self._look_at = _UNREAD_MANY
 
     @property
+    def commands_size(self) -> int:
+        """The bytes of the commands that wait."""
+        return self._queued_size - self._taken_size
+
+    @property
     def commands_suffice(self) -> bool:
         """Whether reading should stop until some of `commands` have been run."""
-        return len(self.commands) >= _COMMANDS_SOFT or self._commands_size >= _COMMANDS_SOFT_BYTES
+        return len(self.commands) >= _COMMANDS_SOFT or self.commands_size >= _COMMANDS_SOFT_BYTES
 
     @property
     def results_suffice(self) -> bool:
@@ -137,8 +146,8 @@ class Inbox:
 
     def adopt(self, before: Inbox) -> None:
         """Take over the commands of the connection before: this client is back in its seat, and still owes them."""
-        before.commands.update(self.commands)
-        self.commands, self._commands_size = before.commands, before._commands_size + self._commands_size
+        before.commands.extend(self.commands)
+        self.commands, self._queued_size = before.commands, before.commands_size + self._queued_size
         self.running = before.running
 
     def expect(self, id_: int, wants_results: bool, forgiving: bool = False) -> Progress:
@@ -150,11 +159,9 @@ class Inbox:
     def apply(self, event: ClientEvent, now_s: float) -> None:
         """Put one event where it belongs. Events that only inform are the driver's alone."""
         match event:
-            case ExecuteReceived():
+            case CommandsReceived():
                 self._queue(event, now_s)
-            case ExecutionCancelled():
-                self._cancel(event.seq)
-            case ResultRouted():
+            case ResultsRouted():
                 if (progress := _alive(self._by_id.get(event.id))) is not None:
                     self._unread_at_most += progress.add(event)
                     self._unread.add(ref(progress))
@@ -174,6 +181,8 @@ class Inbox:
                     progress.refuse(refusal)
                 else:
                     self.refusals.append(refusal)
+            case ExecutionCancelled():
+                self._cancel(event.seq)
             case MembersPage():
                 if (request := _alive(self._pages.pop(event.id, None))) is not None:
                     request.page = event
@@ -195,11 +204,12 @@ class Inbox:
 
     def take_command(self) -> tuple[ExecuteReceived, float] | None:
         """The oldest command that nobody has run yet, and when it came."""
-        if not self.commands:
+        try:
+            taken = self.commands.popleft()
+        except IndexError:
             return None
-        _, (command, received_s) = self.commands.popitem(last=False)
-        self._commands_size -= len(command.payload)
-        return command, received_s
+        self._taken_size += len(taken[0].payload)
+        return taken
 
     def take_turned_away(self) -> int:
         """The number of commands turned away since the last call."""
@@ -207,16 +217,28 @@ class Inbox:
         return count
 
     def _cancel(self, seq: int) -> None:
-        if (waiting := self.commands.pop(seq, None)) is not None:
-            self._commands_size -= len(waiting[0].payload)
+        commands = self.commands
+        at = bisect_left(commands, seq, key=lambda waiting: waiting[0].seq)
+        if at < len(commands) and commands[at][0].seq == seq:
+            self._queued_size -= len(commands[at][0].payload)
+            del commands[at]
         elif (running := self.running.get(seq)) is not None:
             running.cancel()
 
-    def _queue(self, command: ExecuteReceived, now_s: float) -> None:
-        size = self._commands_size + len(command.payload)
-        if len(self.commands) < _COMMANDS_HARD and size <= _COMMANDS_HARD_BYTES:
-            self.commands[command.seq] = command, now_s
-            self._commands_size = size
+    def _queue(self, event: CommandsReceived, now_s: float) -> None:
+        count = len(self.commands) + len(event.commands)
+        if count <= _COMMANDS_HARD and self.commands_size + event.size <= _COMMANDS_HARD_BYTES:
+            self._queued_size += event.size
+            self.commands.extend(zip(event.commands, repeat(now_s)))
+            return
+        for command in event.commands:
+            self._queue_or_turn_away(command, now_s)
+
+    def _queue_or_turn_away(self, command: ExecuteReceived, now_s: float) -> None:
+        size = len(command.payload)
+        if len(self.commands) < _COMMANDS_HARD and self.commands_size + size <= _COMMANDS_HARD_BYTES:
+            self._queued_size += size
+            self.commands.append((command, now_s))
             return
         self.turned_away += 1
         if command.wants_result:
@@ -231,7 +253,7 @@ class Inbox:
     def _drop_commands(self) -> None:
         # The server has answered LEFT to their senders; nothing could be answered.
         self.commands.clear()
-        self._commands_size = 0
+        self._queued_size = self._taken_size
 
     def _lose(self, error: RankmuxError | None, kept: bool) -> None:
         reason = error.reason if isinstance(error, ConnectionLost) else str(error or "this client left")

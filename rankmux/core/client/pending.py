@@ -8,6 +8,7 @@ no socket and no clock.
 from __future__ import annotations
 
 from collections import deque
+from operator import add
 
 from ...errors import StateError
 from ..wire.codes import U32_MAX, Status
@@ -181,6 +182,17 @@ class Pending:
         if command.accepted and sum(command.ends) > command.executors:
             raise violation(f"the command {frame.id} went to {command.executors}, and more than that ended")
         return status
+
+    def route_all(self, id_: int, ends: list[int]) -> bool:
+        """Count several ROUTEDs of one command that are in order; False, and nothing is counted, if one is not."""
+        command = self._commands.get(id_)
+        if command is None or not command.results or not (command.accepted or command.quiet):
+            return False
+        counts = list(map(add, command.ends, ends))
+        if command.accepted and sum(counts) > command.executors:
+            return False
+        command.ends = counts
+        return True
 
     def finish(self, frame: Done) -> None:
         """Check DONE against the results that came; it settles the command."""

@@ -68,7 +68,12 @@ def pieces(payload: bytes, limit: int) -> Iterator[tuple[bytes, bool]]:
 class ExecutedCommand:
     """A command to run, and its result. The drivers add the sending, and a clock in seconds."""
 
-    _CONNECTED = frozenset({"_send_result", "_look", "_wait"})
+    _CONNECTED = frozenset({"_driver"})
+    # Most commands never set these.
+    _finished = False
+    _cancelled = False
+    _copied = False
+    on_cancel: Callable[[], object] | None = None  # for the driver
 
     def __init__(
         self, event: ExecuteReceived, received_s: float, max_payload: int, clock: Callable[[], float]
@@ -77,10 +82,6 @@ class ExecutedCommand:
         self._received_s = received_s
         self._max_payload = max_payload
         self._clock = clock
-        self._finished = False
-        self._cancelled = False
-        self._copied = False
-        self.on_cancel: Callable[[], object] | None = None  # for the driver
 
     def __getstate__(self) -> dict[str, Any]:
         """The facts alone, for a process pool: a copy cannot answer, as the connection stays where it is."""

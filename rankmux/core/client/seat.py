@@ -21,19 +21,20 @@ class ClientSeat:
     An observer has neither rank nor ticket. `baton` is the note that came with rank 0, or that this client has written
     since; None without rank 0, and where there is none. `members` is the server's latest count; it reports joins only
     in answers to WHO, and to those that watch. `seq` is the latest place in the
-    server's order (section 1) that this client has seen. Methods that take a frame raise ProtocolViolation where a
+    server's order (section 1) that this client has seen, `stream_seq` that of the last EXECUTE, RANK or YIELDED, whose
+    seqs grow. Methods that take a frame raise ProtocolViolation where a
     server that keeps to the protocol would not send it.
     """
 
     __slots__ = (
         "_changed_seq",
-        "_stream_seq",
         "baton",
         "capacity",
         "instance",
         "members",
         "rank",
         "seq",
+        "stream_seq",
         "ticket",
     )
 
@@ -46,7 +47,7 @@ class ClientSeat:
         self.seq: int | None = None
         self.baton: Baton | None = None
         self._changed_seq = 0
-        self._stream_seq = 0  # the seq of the last EXECUTE or RANK; theirs must grow
+        self.stream_seq = 0
 
     def take(self, frame: Welcome) -> None:
         """Take the seat that WELCOME grants (section 3.2)."""
@@ -54,14 +55,14 @@ class ClientSeat:
             raise violation(f"WELCOME says rank {frame.rank} of {frame.members} in {frame.capacity} seats")
         self.instance, self.ticket, self.rank = frame.instance, frame.ticket, frame.rank
         self.members, self.capacity = frame.members, frame.capacity
-        self.seq = self._stream_seq = self._changed_seq = frame.seq
+        self.seq = self.stream_seq = self._changed_seq = frame.seq
 
     def look_on(self, frame: Welcome) -> None:
         """Take WELCOME as an observer (section 8)."""
         if frame.ticket != 0 or frame.rank != NO_RANK:
             raise violation(f"WELCOME seats an observer: ticket {frame.ticket}, rank {frame.rank}")
         self.instance, self.members, self.capacity = frame.instance, frame.members, frame.capacity
-        self.seq = self._stream_seq = self._changed_seq = frame.seq
+        self.seq = self.stream_seq = self._changed_seq = frame.seq
 
     def execute(self, frame: Execute) -> ExecuteReceived | ExecuteRejected | None:
         """The command, to run or to reject; None without a rank: it could not be answered, so it is not run."""
@@ -118,7 +119,11 @@ class ClientSeat:
         self.rank = self.baton = None
 
     def _advance(self, seq: int, frame: str) -> None:
-        if seq <= self._stream_seq:
-            raise violation(f"{frame} came with seq {seq} behind seq {self._stream_seq}")
-        self._stream_seq = seq
+        if seq <= self.stream_seq:
+            raise violation(f"{frame} came with seq {seq} behind seq {self.stream_seq}")
+        self.advance(seq)
+
+    def advance(self, seq: int) -> None:
+        """Note the seq of a frame of the stream, which is later than the last one."""
+        self.stream_seq = seq
         self.observe(seq)

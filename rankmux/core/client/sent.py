@@ -6,55 +6,17 @@ Shared by both drivers, which add the waiting. Nothing here knows a socket, a th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ...errors import CommandRefused, RankmuxError, StateError
-from ..wire.codes import RefusedCode, Status
-from .events import CommandAccepted, CommandDone, MembersPage, ResultRouted
+from ..wire.codes import RefusedCode
+from .events import CommandAccepted, CommandDone, MembersPage, ResultsRouted
+from .results import Counts, RoutedResult
 
-__all__ = ["Counts", "PageRequest", "Progress", "RoutedResult", "SentCommand", "gathered"]
+__all__ = ["PageRequest", "Progress", "SentCommand"]
 
 # The memory of a result besides its payload, in CPython; for the bound on unread results.
 _RESULT_OVERHEAD_BYTES = 200
 _TO_NOBODY = (RefusedCode.NO_TARGET, RefusedCode.ABSENT)
-
-
-@dataclass(frozen=True, slots=True)
-class RoutedResult:
-    """A result of one executor (section 6): `rank` is its rank at dispatch, `ticket` its identity (section 1)."""
-
-    rank: int
-    ticket: int
-    status: Status
-    payload: bytes
-
-    @property
-    def final(self) -> bool:
-        """Whether the executor has ended with it; more follows a PART."""
-        return self.status is not Status.PART
-
-    @property
-    def text(self) -> str:
-        """The payload as UTF-8 text; bytes that are not UTF-8 show as U+FFFD."""
-        return self.payload.decode(errors="replace")
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many executors ended in which way (section 6); they add up to the command's executors."""
-
-    ok: int
-    failed: int
-    rejected: int
-    expired: int
-    left: int
-    cancelled: int = 0
-
-    @property
-    def total(self) -> int:
-        """The number of executors."""
-        return self.ok + self.failed + self.rejected + self.expired + self.left + self.cancelled
 
 
 class Progress:
@@ -119,10 +81,10 @@ class Progress:
         if self.wants_results:
             self.counts = Counts(0, 0, 0, 0, 0)
 
-    def add(self, event: ResultRouted) -> int:
-        """Keep a result that came; returns its bytes of memory until it is read."""
-        self.results.append(RoutedResult(event.rank, event.ticket, event.status, event.payload))
-        size = len(event.payload) + _RESULT_OVERHEAD_BYTES
+    def add(self, event: ResultsRouted) -> int:
+        """Keep results that came; returns their bytes of memory until they are read."""
+        self.results.extend(event.results)
+        size = event.size + len(event.results) * _RESULT_OVERHEAD_BYTES
         self.unread_size += size
         return size
 
@@ -133,6 +95,13 @@ class Progress:
         result = self.results.popleft()
         self.unread_size -= len(result.payload) + _RESULT_OVERHEAD_BYTES
         return result
+
+    def take_all(self) -> list[RoutedResult]:
+        """All unread results, the oldest first."""
+        results = list(self.results)
+        self.results.clear()
+        self.unread_size = 0
+        return results
 
     def finish(self, event: CommandDone) -> None:
         """All executors have ended."""
@@ -224,15 +193,3 @@ class SentCommand:
     def _require_results(self, step: str) -> None:
         if not self._progress.wants_results:
             raise StateError(step, "none were asked for: send the command with results=True")
-
-
-def gathered(results: Iterable[RoutedResult]) -> list[RoutedResult]:
-    """One result for each executor, in rank order: the payloads of its PARTs joined in front of its last."""
-    parts: dict[int, list[bytes]] = {}
-    ends: list[RoutedResult] = []
-    for result in results:
-        parts.setdefault(result.ticket, []).append(result.payload)
-        if result.final:
-            payload = b"".join(parts.pop(result.ticket))
-            ends.append(RoutedResult(result.rank, result.ticket, result.status, payload))
-    return sorted(ends, key=lambda result: result.rank)

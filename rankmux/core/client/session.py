@@ -16,12 +16,14 @@ from .events import (
     CommandAccepted,
     CommandDone,
     CommandsForgotten,
+    CommandsReceived,
     Ended,
+    ExecuteReceived,
     ExecuteRejected,
     ExecutionCancelled,
     MembersPage,
     RefusalReceived,
-    ResultRouted,
+    ResultsRouted,
     SeatEvent,
     SeatLost,
     ServerErrorReceived,
@@ -30,9 +32,12 @@ from .events import (
 )
 from .keep import SeatState
 from .requests import Requests
+from .results import RoutedResult
 from .states import ClientState
 
 __all__ = ["ClientSession", "ClientState"]
+
+_EXECUTE, _ROUTED = int(FrameType.EXECUTE), int(FrameType.ROUTED)
 
 
 class ClientSession(Requests):
@@ -79,19 +84,52 @@ class ClientSession(Requests):
     def _feed(self, data: bytes) -> None:
         if len(self._first_length) < 4:
             self._first_length += data[:4]
-        received, breach = self._decoder.receive_data(data)
+        decoder = self._decoder
+        decoder.feed(data)
         try:
-            for type_, body in received:
+            while (next_type := decoder.next_type()) is not None:
+                if next_type == _EXECUTE and self._receive_executes():
+                    continue
+                if next_type == _ROUTED and self._receive_results():
+                    continue
+                type_, body = decoder.frame()
                 frame = frames.decode(type_, body, SERVER_FRAMES)
                 if type_ not in self.state.receives:
                     raise violation(f"{FrameType(type_).name} came while {self.state.text}")
                 self._receive(frame)
                 if self.state is ClientState.ENDED:
                     return  # the ERROR was the last frame that counts
-            if breach is not None:
-                raise breach
         except ProtocolViolation as error:
             self._end(error)
+
+    # Frames that come in numbers are taken together as far as they are in order. The first that is not is left for
+    # `_receive`, which has the words for it.
+
+    def _receive_executes(self) -> bool:
+        rank = self.seat.rank
+        if rank is None:
+            return False
+        event = self._decoder.executes(rank, self.seat.stream_seq)
+        if event is None:
+            return False
+        self._baton_due = False
+        last = event.commands[-1].seq
+        self.seat.advance(last)
+        if self.kept is not None:
+            self.kept.executed(last)
+        self._events.append(event)
+        return True
+
+    def _receive_results(self) -> bool:
+        if not self.state.sends and self.state is not ClientState.LEAVING:
+            return False
+        event, ends, end = self._decoder.results()
+        if not event.results or not self._pending.route_all(event.id, ends):
+            return False
+        self._decoder.skip(end)
+        self._baton_due = False
+        self._events.append(event)
+        return True
 
     def _receive(self, frame: frames.Frame) -> None:
         baton_due, self._baton_due = self._baton_due, False
@@ -119,8 +157,8 @@ class ClientSession(Requests):
                     self.seat.note(frames.Baton(frame.seq, self.seat.ticket or 0, written))
                 self._events.append(CommandAccepted(*frame))
             case frames.Routed():
-                status = self._pending.route(frame)
-                self._events.append(ResultRouted(frame.id, frame.ticket, frame.rank, status, frame.payload))
+                result = RoutedResult(frame.rank, frame.ticket, self._pending.route(frame), frame.payload)
+                self._events.append(ResultsRouted(frame.id, [result], len(frame.payload)))
             case frames.Done():
                 self._pending.finish(frame)
                 self._events.append(CommandDone(*frame))
@@ -192,7 +230,9 @@ class ClientSession(Requests):
         if isinstance(command, ExecuteRejected) and command.wants_result:
             text = f"rank {command.sender_rank} does not outrank {command.rank}"
             self.try_result(command.seq, Status.REJECTED, text.encode())
-        if command is not None:
+        if isinstance(command, ExecuteReceived):
+            self._events.append(CommandsReceived([command], len(command.payload)))
+        elif command is not None:
             self._events.append(command)
 
     def check_deadline(self) -> None:

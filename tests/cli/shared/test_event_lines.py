@@ -17,7 +17,7 @@ from rankmux.cli.shared.event_lines import (
 )
 from rankmux.codes import Cause, Status
 from rankmux.core.client.events import ExecuteRejected, Promoted
-from rankmux.core.client.sent import Counts, RoutedResult
+from rankmux.core.client.results import Counts, RoutedResult
 from rankmux.errors import ArgumentError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rankmux.cli.shared import folding
 from rankmux.cli.shared.folding import Gathering, ranges
 from rankmux.codes import Status
-from rankmux.core.client.sent import RoutedResult
+from rankmux.core.client.results import RoutedResult
 
 ENDS = (Status.OK, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.LEFT)
 

@@ -7,12 +7,14 @@ from itertools import count
 
 import rankmux.core.client.inbox
 from rankmux.codes import Status
-from rankmux.core.client.events import CommandDone, Ended, ExecuteReceived, ExecutionCancelled, ResultRouted
+from rankmux.core.client.events import CommandDone, Ended, ExecuteReceived, ExecutionCancelled
 from rankmux.core.client.inbox import Inbox
 from rankmux.core.client.received import ExecutedCommand
-from rankmux.core.client.sent import RoutedResult
+from rankmux.core.client.results import RoutedResult
 from rankmux.core.client.session import ClientSession
 from rankmux.errors import ConnectionLost, ResultsLost
+
+from ...support.client_sessions import arrived, routed
 
 
 def test_commands_that_wait_are_bounded_in_bytes_too(monkeypatch):
@@ -22,7 +24,7 @@ def test_commands_that_wait_are_bounded_in_bytes_too(monkeypatch):
     seqs = count(1)
 
     def arrive(size: int) -> int:
-        inbox.apply(ExecuteReceived(next(seqs), 0, 1, False, 0, bytes(size)), 0.0)
+        inbox.apply(arrived(ExecuteReceived(next(seqs), 0, 1, False, 0, bytes(size))), 0.0)
         return len(inbox.commands)
 
     assert [arrive(60), arrive(41), arrive(40), arrive(1)] == [1, 1, 2, 2]
@@ -37,7 +39,7 @@ def test_results_of_a_dropped_receipt_are_not_kept():
     del dropped
     gc.collect()
     for id_ in (1, 2):
-        inbox.apply(ResultRouted(id_, 5, 1, Status.OK, b"x"), 0.0)
+        inbox.apply(routed(id_, RoutedResult(1, 5, Status.OK, b"x")), 0.0)
         inbox.apply(CommandDone(id_, 1, 0, 0, 0, 0), 0.0)
     assert kept.take() == RoutedResult(1, 5, Status.OK, b"x")
     assert kept.take() is None
@@ -48,7 +50,7 @@ def test_results_of_a_dropped_receipt_are_not_kept():
 def test_a_loss_ends_everything_that_waits():
     inbox = Inbox(ClientSession())
     progress = inbox.expect(1, True)
-    inbox.apply(ExecuteReceived(1, 0, 1, True, 0, b"x"), 0.0)
+    inbox.apply(arrived(ExecuteReceived(1, 0, 1, True, 0, b"x")), 0.0)
     inbox.apply(Ended(ConnectionLost("gone")), 0.0)
     assert isinstance(progress.error, ResultsLost)
     assert progress.error.reason == "gone"
@@ -59,7 +61,7 @@ def test_a_command_that_is_cancelled_before_it_was_begun_is_never_begun(monkeypa
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT_BYTES", 100)
     inbox = Inbox(ClientSession())
     for seq in (1, 2, 3):
-        inbox.apply(ExecuteReceived(seq, 0, 1, True, 0, bytes(50)), 0.0)
+        inbox.apply(arrived(ExecuteReceived(seq, 0, 1, True, 0, bytes(50))), 0.0)
     assert inbox.commands_suffice
     inbox.apply(ExecutionCancelled(2), 0.0)
     inbox.apply(ExecutionCancelled(3), 0.0)

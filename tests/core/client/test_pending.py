@@ -13,13 +13,14 @@ from rankmux.core.client.events import (
     Ended,
     MembersPage,
     RefusalReceived,
-    ResultRouted,
+    ResultsRouted,
 )
 from rankmux.core.client.pending import SILENT_ID
+from rankmux.core.client.results import RoutedResult
 from rankmux.errors import StateError
 from rankmux.wire import Accepted, Done, MemberInfo, Members, Ping, Pong, Refused, Result, Routed
 
-from ...support.client_sessions import feed, joined, snapshot, violation
+from ...support.client_sessions import feed, joined, routed, snapshot, violation
 
 
 def test_open_commands_are_bounded():
@@ -92,7 +93,7 @@ def test_a_quiet_command_with_results_is_not_accepted_but_done():
     session = joined()
     id_ = session.send_command(b"x", quiet=True, results=True)
     frames = (Routed(id_, 5, 3, Status.LEFT, b""), Done(id_, 0, 0, 0, 0, 1))
-    assert [type(event) for event in feed(session, *frames)] == [ResultRouted, CommandDone]
+    assert [type(event) for event in feed(session, *frames)] == [ResultsRouted, CommandDone]
     id_ = session.send_command(b"x", quiet=True, results=True)
     session.receive_data(Accepted(id_, 40, 1, 0).encode())
     violation(session)
@@ -244,7 +245,9 @@ class Settlement(RuleBasedStateMachine):
         if id_ is None:
             return
         one = self.open[id_]
-        assert self.hear(Routed(id_, 5, 3, status, b"out")) == [ResultRouted(id_, 5, 3, status, b"out")]
+        assert self.hear(Routed(id_, 5, 3, status, b"out")) == [
+            routed(id_, RoutedResult(3, 5, status, b"out"))
+        ]
         if status is not Status.PART:
             one["left"] -= 1
             one["counts"][status] += 1

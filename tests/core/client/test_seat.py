@@ -12,12 +12,12 @@ from rankmux.core.client.events import (
     ExecuteReceived,
     ExecuteRejected,
     Promoted,
-    ResultRouted,
+    ResultsRouted,
 )
 from rankmux.errors import ConnectionLost
 from rankmux.wire import Accepted, Done, Execute, Ping, Rank, Result, Routed
 
-from ...support.client_sessions import WELCOME, feed, joined, violation
+from ...support.client_sessions import WELCOME, feed, flat, joined, violation
 
 
 def test_a_command_from_below_is_rejected_by_the_client_itself():
@@ -32,7 +32,7 @@ def test_a_command_from_below_is_rejected_by_the_client_itself():
 def test_the_rank_that_counts_is_that_of_the_moment():
     session = joined(rank=1, members=2)
     frames = (Execute(12, 0, 0, 0, b"a"), Rank(13, 0, 1, Cause.LEFT), Execute(14, 0, 0, 0, b"b"))
-    kinds = [type(event) for event in feed(session, *frames)]
+    kinds = [type(event) for event in flat(feed(session, *frames))]
     assert kinds == [ExecuteReceived, Promoted, ExecuteRejected]
 
 
@@ -82,7 +82,7 @@ def test_after_leave_nothing_is_executed_and_the_end_is_clean():
         Done(id_, 1, 0, 0, 0, 0),
         Ping(b"?"),
     )
-    assert [type(event) for event in events] == [CommandAccepted, ResultRouted, CommandDone]
+    assert [type(event) for event in events] == [CommandAccepted, ResultsRouted, CommandDone]
     assert session.data_to_send() == b""
     session.receive_eof()
     assert session.events() == [Ended(None)]

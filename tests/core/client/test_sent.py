@@ -6,7 +6,8 @@ import pytest
 
 from rankmux.codes import Status
 from rankmux.core.client.events import CommandAccepted, CommandDone, MembersPage
-from rankmux.core.client.sent import Counts, PageRequest, Progress, RoutedResult, gathered
+from rankmux.core.client.results import Counts, RoutedResult, gathered
+from rankmux.core.client.sent import PageRequest, Progress
 from rankmux.errors import CommandRefused, ConnectionLost
 
 

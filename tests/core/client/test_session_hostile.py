@@ -38,7 +38,7 @@ from rankmux.wire import (
     Yielded,
 )
 
-from ...support.client_sessions import WELCOME, feed, joined, observing, violation
+from ...support.client_sessions import WELCOME, feed, flat, joined, observing, violation
 
 U32 = st.integers(0, 0xFFFF_FFFF)
 
@@ -118,7 +118,7 @@ def test_a_length_at_the_bound():
     session = joined(max_payload=100)
     frame = Execute(12, 0, 0, 0, bytes(100 + FRAME_OVERHEAD - 18))
     assert len(frame.encode()) - 4 == 100 + FRAME_OVERHEAD
-    assert [type(event) for event in feed(session, frame)] == [ExecuteReceived]
+    assert [type(event) for event in flat(feed(session, frame))] == [ExecuteReceived]
     session.receive_data(Execute(13, 0, 0, 0, bytes(100 + FRAME_OVERHEAD - 17)).encode())
     assert violation(session).code == ErrorCode.TOO_BIG
 
@@ -186,7 +186,7 @@ def test_a_server_of_another_kind(data):
 def test_frames_in_front_of_a_broken_one_count():
     session = joined()
     session.receive_data(Execute(12, 0, 0, 0, b"x").encode() + bytes(4) + Execute(13, 0, 0, 0, b"y").encode())
-    first, last = session.events()
+    first, last = flat(session.events())
     assert first == ExecuteReceived(12, 0, 2, False, 0, b"x")
     assert isinstance(last, Ended)
 

@@ -22,6 +22,7 @@ from rankmux.core.wire.violations import bad_length, member_frame, observer_fram
 from rankmux.errors import ProtocolViolation
 from rankmux.wire import Cancel, Command, Hello, Leave, Ping, Pong, Result, SetBaton, Welcome, Who, Yield
 
+from ...support.client_sessions import taken as frames_of
 from ...support.strategies import chunkings, streams, to_set, with_length
 from ...support.twins import MODULES, PURE, TWINS
 
@@ -108,31 +109,18 @@ def feed(framing: ModuleType, chunks: list[bytes], max_payload: int, ticket: int
     return commands, results, events, total
 
 
-def cut_chunks(framing: ModuleType, chunks: list[bytes], max_length: int) -> tuple[list[Any], int, Any]:
-    frames: list[Any] = []
-    held, total = bytearray(), 0
+def decoded(chunks: list[bytes], max_length: int) -> tuple[list[tuple[int, bytes]], Any]:
+    decoder, frames = FrameDecoder(max_length), []
     for chunk in chunks:
-        held += chunk
-        found, taken, breach = framing.cut(held, max_length)
-        frames += found
-        total += taken
-        del held[:taken]
+        more, breach = frames_of(decoder, chunk)
+        frames += more
         if breach:
-            return frames, total, comparable(breach)
-    return frames, total, None
+            return frames, comparable(breach)
+    return frames, None
 
 
 def single(stream: bytes) -> list[bytes]:
     return [stream[i : i + 1] for i in range(len(stream))]
-
-
-@given(data=st.data())
-def test_cut_any_stream_in_any_chunks(framing, data):
-    stream = data.draw(streams())
-    max_length = data.draw(st.sampled_from([1, 15, 40, 65_600]))
-    expected = expected_cut(stream, max_length)
-    for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
-        assert cut_chunks(framing, chunks, max_length) == expected
 
 
 @given(data=st.data())
@@ -209,7 +197,7 @@ def test_every_split_point(framing, ending):
         assert feed(framing, [stream[:at], stream[at:]], 65_536) == expected
     cut = expected_cut(stream, 65_600)
     for at in range(len(stream) + 1):
-        assert cut_chunks(framing, [stream[:at], stream[at:]], 65_600) == cut
+        assert decoded([stream[:at], stream[at:]], 65_600) == (cut[0], cut[2])
 
 
 def test_every_pair_of_split_points(framing):
@@ -230,15 +218,15 @@ def test_a_length_is_judged_by_its_four_bytes(framing, max_payload):
         octets = length.to_bytes(4)
         taken, (breach,) = framing.Batch(max_payload).feed(1, octets)
         assert (taken, breach.code) == (4, code)
-        frames, taken, breach = framing.cut(octets, bound)
-        assert (frames, taken, breach.code) == ([], 0, code)
+        frames, breach = frames_of(FrameDecoder(bound), octets)
+        assert (frames, breach.code) == ([], code)
         assert framing.Batch(max_payload).feed(1, octets[:3]) == (0, [])
-        assert framing.cut(octets[:3], bound) == ([], 0, None)
+        assert frames_of(FrameDecoder(bound), octets[:3]) == ([], None)
     octets = bound.to_bytes(4)
     assert framing.Batch(max_payload).feed(1, octets) == (0, [])
-    assert framing.cut(octets, bound) == ([], 0, None)
+    assert frames_of(FrameDecoder(bound), octets) == ([], None)
     whole = octets + bytes(bound)
-    assert framing.cut(whole, bound) == ([(0, bytes(bound - 1))], 4 + bound, None)
+    assert frames_of(FrameDecoder(bound), whole) == ([(0, bytes(bound - 1))], None)
 
 
 @pytest.mark.parametrize("max_payload", [1, 100, 65_536])
@@ -261,7 +249,6 @@ def test_payloads_at_their_bound(framing, max_payload):
 def test_what_may_be_fed(framing, kind):
     batch = framing.Batch(100)
     assert batch.feed(1, kind(SMALL + b"\0"))[0] == len(SMALL)
-    assert framing.cut(kind(SMALL + b"\0"), 100)[1] == len(SMALL)
     assert batch.feed(1, kind(b"")) == (0, [])
 
 
@@ -361,25 +348,20 @@ def test_decoder_in_any_chunks(data):
     max_length = data.draw(st.sampled_from([1, 15, 40, 65_600]))
     expected, taken, breach = expected_cut(stream, max_length)
     for chunks in ([stream], single(stream), data.draw(chunkings(stream))):
-        decoder = FrameDecoder(max_length)
-        frames, found = [], None
-        for chunk in chunks:
-            more, found = decoder.receive_data(chunk)
-            frames += more
-            if found:
-                break
-        assert (frames, found and comparable(found)) == (expected, breach)
-        if not breach:
-            assert decoder.pending == len(stream) - taken
+        assert decoded(chunks, max_length) == (expected, breach)
+    decoder = FrameDecoder(max_length)
+    if not breach:
+        frames_of(decoder, stream)
+        assert decoder.pending == len(stream) - taken
 
 
 def test_decoder_holds_what_came_not_what_was_announced():
     decoder = FrameDecoder(65_600)
     for octets in single(with_length(bytes(3000))[:-1]):
-        assert decoder.receive_data(octets) == ([], None)
+        assert frames_of(decoder, octets) == ([], None)
     assert decoder.pending == 3003
-    assert decoder.receive_data(b"") == ([], None)
-    assert decoder.receive_data(b"\0\0\0") == ([(0, bytes(2999))], None)
+    assert frames_of(decoder, b"") == ([], None)
+    assert frames_of(decoder, b"\0\0\0") == ([(0, bytes(2999))], None)
     assert decoder.pending == 2
 
 
