@@ -95,7 +95,7 @@ class Handlers:
             link is not None
             and service is self._service
             and bool(link.inbox.commands)
-            and not (connection.closed or self._draining or link.write_paused)
+            and not (connection.closed or self._draining)
         )
 
     def _next(
@@ -128,7 +128,7 @@ class Handlers:
                 if command is None:
                     break
                 began_s = time.monotonic()
-                if service.awaits:
+                if service.awaits or (command.wants_result and command.held_up):
                     self._begin_task(connection, service, command, partial(service.handler, command), began_s)
                 elif (returned := _called(service.handler, command, began_s)) is not None:
                     self._begin_task(connection, service, command, partial(_given, returned), began_s)
@@ -253,6 +253,12 @@ class _Driver:
         self.link = link
         self.max_payload = link.session.max_payload or 0
         self._connection = connection
+
+    @property
+    def held_up(self) -> bool:
+        """Whether there is no room for output now."""
+        link = self._connection.way_back(self.link)
+        return link is not None and link.write_paused
 
     async def drained(self) -> None:
         """Wait until there is room for output. Raises TimeoutError."""

@@ -112,6 +112,10 @@ class _Results:
 class CommandDriver(Protocol):
     """The part of a client that a received command needs; one for all commands of a connection."""
 
+    @property
+    def held_up(self) -> bool:
+        """Whether there is no room for output now."""
+
     async def drained(self) -> None:
         """Wait until there is room for output. Raises TimeoutError."""
 
@@ -150,6 +154,11 @@ class ReceivedCommand(ExecutedCommand):
         """Send the final result now, instead of the handler's return value. Raises as `emit` does."""
         for final, piece in self._final(status, output):
             await self._send(final, piece)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a result would have to wait, as the server reads too slowly; for the driver."""
+        return self._driver.held_up
 
     def finish_at_once(self, status: Status, output: Payload) -> None:
         """Send the final result for the driver, which knows that there is room for it. Raises ConnectionLost."""
