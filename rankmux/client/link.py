@@ -19,7 +19,7 @@ from .stream import Stream
 __all__ = ["StreamLink"]
 
 _SEND_BYTES = 64 * 1024
-_READS_MAX = 16  # of 256 KiB each, before the owner takes the events
+_READS_MAX = 16  # of 64 KiB each, before the owner takes the events
 
 
 class StreamLink:

@@ -24,7 +24,7 @@ from .troubles import Troubles
 
 __all__ = ["Courier", "carry"]
 
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16  # from 128 KiB on, each would be fresh memory of the kernel
 _ALIVE_S = 1.0
 _LOOK_S = 2.0
 _SENT_S = 2.0

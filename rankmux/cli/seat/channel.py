@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
 _FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
