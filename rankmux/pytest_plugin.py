@@ -66,7 +66,9 @@ class RunningServer:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", f"{MARKER}(**settings): the settings of the server of `rankmux_server`")
+    config.addinivalue_line(
+        "markers", f"{MARKER}(**settings): the settings of the server of `rankmux_server`"
+    )
 
 
 @pytest.fixture

@@ -110,3 +110,8 @@ def test_every_page_has_its_place_in_the_site():
     """And every entry exists; Zensical reports neither."""
     places = re.findall(r'= "([\w-]+\.md)" \}', (ROOT / "zensical.toml").read_text())
     assert sorted(places) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_every_recipe_is_in_the_cookbook():
+    links = re.findall(r"\((howto-[\w-]+\.md)\)", (ROOT / "docs" / "cookbook.md").read_text())
+    assert sorted(links) == sorted(page.name for page in (ROOT / "docs").glob("howto-*.md"))
