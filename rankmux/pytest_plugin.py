@@ -1,6 +1,6 @@
 """A pytest plugin: the fixtures `rankmux_server` and `rankmux_server_factory`, servers on free ports of the loopback.
 
-pytest imports it in every run where rankmux is installed, so the package itself is imported when a test asks for a server.
+pytest imports it in every run where rankmux is installed, so it imports no more of the package until a test asks for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunningServer", "pytest_configure", "rankmux_server", "rankmux_server_factory"]
 
-MARKER = "rankmux_server"
+_MARKER = "rankmux_server"
 
 
 class RunningServer:
@@ -67,7 +67,7 @@ class RunningServer:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
-        "markers", f"{MARKER}(**settings): the settings of the server of `rankmux_server`"
+        "markers", f"{_MARKER}(**settings): the settings of the server of `rankmux_server`"
     )
 
 
@@ -82,8 +82,8 @@ def rankmux_server_factory() -> Iterator[StartServer]:
 def rankmux_server(request: pytest.FixtureRequest, rankmux_server_factory: StartServer) -> RunningServer:
     """A server for this test, with the settings of its markers `rankmux_server`; the closest one counts."""
     settings: dict[str, Any] = {}
-    for marker in request.node.iter_markers(MARKER):
+    for marker in request.node.iter_markers(_MARKER):
         if marker.args:
-            raise pytest.UsageError(f"@pytest.mark.{MARKER} takes settings by name only, as in seats=3")
+            raise pytest.UsageError(f"@pytest.mark.{_MARKER} takes settings by name only, as in seats=3")
         settings = {**marker.kwargs, **settings}
     return rankmux_server_factory(**settings)
