@@ -1,6 +1,6 @@
 """A pytest plugin: the fixtures `rankmux_server` and `rankmux_server_factory`, servers on free ports of the loopback.
 
-pytest imports it in every run where rankmux is installed, so it imports no more of the package until a test asks for it.
+pytest imports it in every run where rankmux is installed, so it imports no more of the package before a test needs it.
 """
 
 from __future__ import annotations
