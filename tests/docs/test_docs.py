@@ -12,6 +12,7 @@ import pytest
 
 from ..support.script import PATIENCE_S
 from .pages import ROOT, Desk, blocks, patterns
+from .test_python_page import FRAGMENTS
 
 EXAMPLES = {block.section: block.text for block in blocks(ROOT / "docs" / "cli.md") if block.language == "sh"}
 SHOWS = {
@@ -21,7 +22,11 @@ SHOWS = {
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
     "who": "RANK  TICKET",
 }
-GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
+GUIDES = [
+    *sorted((ROOT / "docs").glob("howto-*.md")),
+    *(ROOT / "docs" / name for name in ("operations.md", "python.md")),
+    ROOT / "README.md",
+]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
 ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
@@ -92,10 +97,27 @@ def test_no_program_in_the_background_writes_to_a_file_of_another(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_are_python(page):
-    for block in blocks(page):
-        if block.language == "python":
-            compile(block.text, f"{page.name}: {block.section}", "exec")
+def test_every_python_block_is_run(page):
+    """It is a file that another block of its page starts, or is marked as a fragment, for test_python_page."""
+    found = [block for block in blocks(page) if block.language == "sh" or block.language.startswith("py")]
+    for block in found:
+        if block.language == "sh":
+            continue
+        assert block.language == "python"
+        if page.name == "python.md" and block.title.startswith("Fragment"):
+            assert f"{block.section}: {block.title}" in FRAGMENTS
+        else:
+            assert block.title.endswith(".py"), f"not marked as a file: {block}"
+            others = "".join(other.text for other in found if other is not block)
+            assert re.search(rf"(?<=[ \"/]){re.escape(block.title)}\b", others), f"not run: {block}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_is_overlooked(page):
+    """Its first line is one that `blocks` understands."""
+    begun = re.findall(r"^[ >]*(?:```|~~~)+ *\{?\.?(?:sh|bash|shell|py\w*)\b", page.read_text(), re.MULTILINE)
+    seen = [block for block in blocks(page) if re.match("sh|bash|py", block.language)]
+    assert len(seen) == len(begun)
 
 
 def test_every_shell_block_is_run():
