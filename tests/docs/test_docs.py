@@ -137,3 +137,17 @@ def test_every_page_has_its_place_in_the_site():
 def test_every_recipe_is_in_the_cookbook():
     links = re.findall(r"\((howto-[\w-]+\.md)\)", (ROOT / "docs" / "cookbook.md").read_text())
     assert sorted(links) == sorted(page.name for page in (ROOT / "docs").glob("howto-*.md"))
+
+
+def test_nothing_is_said_to_be_on_an_index():
+    """No page, program or unit installs rankmux by its name, as there is no release yet; docs/releasing.md."""
+    places = [
+        *PAGES,
+        *(ROOT / "rankmux").rglob("*.py"),
+        *(ROOT / "deploy").glob("*.*"),
+        *ROOT.glob("*/README.md"),
+    ]
+    installs = r"\b(?:pipx? install|pipx run|uv (?:pip|add|tool)|uvx)\b[^\n`]*?[ '\"](rankmux(?:\[|\b(?!-|\.))[^\n`]*)"
+    for place in places:
+        text = place.read_text().replace("in a clone of rankmux", "")
+        assert re.findall(installs, text) == [], place
