@@ -10,6 +10,8 @@ from contextlib import suppress
 
 import pytest
 
+import rankmux
+
 from ..support.script import PATIENCE_S
 from .pages import ROOT, Desk, blocks, patterns
 from .test_python_page import FRAGMENTS
@@ -151,3 +153,7 @@ def test_nothing_is_said_to_be_on_an_index():
     for place in places:
         text = place.read_text().replace("in a clone of rankmux", "")
         assert re.findall(installs, text) == [], place
+
+
+def test_the_site_says_the_version():
+    assert f'copyright = "rankmux {rankmux.__version__}"' in (ROOT / "zensical.toml").read_text()
