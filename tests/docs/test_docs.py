@@ -110,6 +110,7 @@ def test_every_python_block_is_run(page):
             assert f"{block.section}: {block.title}" in FRAGMENTS
         else:
             assert block.title.endswith(".py"), f"not marked as a file: {block}"
+            assert f"`{block.title}`" in page.read_text(), "titles are seen on the site alone"
             others = "".join(other.text for other in found if other is not block)
             assert re.search(rf"(?<=[ \"/]){re.escape(block.title)}\b", others), f"not run: {block}"
 
