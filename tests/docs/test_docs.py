@@ -29,7 +29,7 @@ GUIDES = [
     *(ROOT / "docs" / name for name in ("operations.md", "python.md")),
     ROOT / "README.md",
 ]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")])
 ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
