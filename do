@@ -5,6 +5,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 usage() {
     cat <<'END'
+./do install            set up the environment, and say how to use it
 ./do serve [FLAG...]    start the server (with its defaults: 127.0.0.1, port 7117)
 ./do client [FLAG...]   start a client
 ./do demo               a server and three clients in one go
@@ -62,6 +63,7 @@ make_environment() {
 fingerprint() {
     {
         ls "$root"/rankmux/_*.so 2>/dev/null || :
+        ls "$env"/lib/python*/site-packages/__editable__.rankmux-*.pth 2>/dev/null || : # gone after `pip install .`
         printf '%s\n' "$root" "${RANKMUX_EXTENSION:-auto}" "${CC:-}" "$(command -v "${CC:-cc}")"
         cat "$root/pyproject.toml" "$root/setup.py" "$root/rankmux/_framing.pyx"
         find "$root/rankmux" -name '*.pxi' -o -name '*.h' | sort | tr '\n' '\0' | xargs -0 cat
@@ -69,18 +71,49 @@ fingerprint() {
     } | cksum
 }
 
+# Reads the output of pip, and says what it does. All of it is shown when it has failed.
+report_steps() {
+    output= installed=
+    while IFS= read -r line; do
+        output=$output$line$newline
+        case $line in
+        *'Installing build dependencies: started') say "1/4 fetching the tools that build it: setuptools and Cython" ;;
+        *'Preparing editable metadata'*started) say "2/4 fetching the packages that it needs" ;;
+        *'Building editable for rankmux'*started)
+            if [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
+                say "3/4 building it, without the extension"
+            else
+                say "3/4 building it; compiling the extension takes half a minute"
+            fi
+            ;;
+        'Installing collected packages'*) say "4/4 installing" ;;
+        "$done_mark") installed=yes ;;
+        esac
+    done
+    [ -n "$installed" ] || {
+        printf '%s' "$output" >&2
+        return 1
+    }
+}
+newline='
+'
+done_mark='./do: pip has succeeded'
+
 # ready EXTRAS [SUPERSET]: makes sure that rankmux[EXTRAS] is installed, editable; SUPERSET will do as well.
 ready() {
     enter_environment
     stamp=$env/rankmux.stamp
     now=$(fingerprint)
     ! grep -qsxF -e "$now $1" -e "$now ${2:-$1}" "$stamp" || return 0
-    say "installing rankmux[$1] into $env: packages from PyPI, then the extension is compiled (about a minute)"
+    say "installing this clone with the extras $1 into $env; packages come from PyPI"
     suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
     rm -f "$root"/rankmux/_*.c "$root"/rankmux/_*"$suffix" # an old one would outlive a failed build
     # Compat mode puts the clone itself on the path, where type checkers look, and where a folder of the same name
     # in the current one does not hide it.
-    "$python" -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e "${root}[$1]"
+    {
+        "$python" -m pip install --disable-pip-version-check --no-color --progress-bar off \
+            --config-settings editable_mode=compat -e "${root}[$1]" 2>&1 && echo "$done_mark"
+    } | report_steps || die "pip has failed: see above"
     if [ "$("$python" -P -c 'import rankmux._twin; print(rankmux._twin.TWIN)')" = extension ]; then
         say "the compiled extension was built"
     elif [ "${RANKMUX_EXTENSION:-auto}" = 0 ]; then
@@ -95,7 +128,7 @@ ready() {
 verb=${1:-help}
 [ $# -eq 0 ] || shift
 case $verb in
-serve | client | demo) ready cli,admin,top dev ;;
+install | serve | client | demo) ready cli,admin,top dev ;;
 test | lint | bench | python) ready dev ;;
 docs) ready docs ;;
 help | -h | --help)
@@ -107,6 +140,15 @@ help | -h | --help)
     die "no command '$verb'"
     ;;
 esac
+
+if [ "$verb" = install ]; then
+    if [ -n "${VIRTUAL_ENV:-}" ]; then
+        say "ready: rankmux-server, rankmux-client and rankmux-top are in $env/bin, the active environment"
+    else
+        say "ready: '. $env/bin/activate' puts rankmux-server, rankmux-client and rankmux-top on your path"
+    fi
+    exit
+fi
 
 case $verb in # these stay where they were called, so that paths among the flags mean what they say
 serve) exec "$env/bin/rankmux-server" "$@" ;;

@@ -48,6 +48,7 @@ ROWS = [
     "cli",
     "cli/top",
     "cli/manual",
+    "pytest_plugin",
 ]
 FACE = {"__init__", "__main__", "codes", "wire"}
 """The modules that users import, and `python -m rankmux`: above all rows."""

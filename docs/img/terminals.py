@@ -1,6 +1,8 @@
-"""Makes docs/img/terminals.svg: a server and three clients in real terminals (tmux), drawn by rich.
+"""Makes the picture of the README: a server and three clients in real terminals (tmux), drawn by rich.
 
 python docs/img/terminals.py
+
+It comes twice: terminals.svg has two terminals side by side, terminals-narrow.svg is for telephones.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console, Group
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-PICTURE = Path(__file__).with_suffix(".svg")
+FOLDER = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
 TMUX = ["tmux", "-L", "rankmux-picture", "-f", "/dev/null"]
-COLUMNS, ROWS = 44, 14
+COLUMNS, ROWS = 120, 20
+SHOWN_COLUMNS = 40  # of those; as many as a telephone shows legibly. Longer lines are broken between words.
 PATIENCE_S = 20.0
 
 
@@ -34,7 +37,8 @@ def tmux(*arguments: str) -> str:
 class Terminal:
     def __init__(self, name: str, columns: int, rows: int, port: int) -> None:
         self.name = name
-        shell = f"env PS1='$ ' PATH={PROGRAMS}:$PATH RANKMUX_PORT={port} sh"
+        settings = f"RANKMUX_PORT={port} RANKMUX_FIRST_TICKET=1"  # short tickets: those of a clock are 16 digits long
+        shell = f"env PS1='$ ' PATH={PROGRAMS}:$PATH {settings} sh"
         tmux("new-session", "-d", "-s", name, "-x", str(columns), "-y", str(rows), shell)
         self.until("$")
 
@@ -53,38 +57,54 @@ class Terminal:
         tmux("send-keys", "-t", self.name, "Enter")
         self.until(shows)
 
-    def panel(self, title: str, port: int, height: int | None = None) -> Panel:
-        shown = self.text("-e").replace(str(port), "7117").rstrip("\n")
+    def shown(self, port: int) -> Text:
+        text = self.text("-e").replace(str(port), "7117").rstrip("\n")
         # The time of day says nothing here, and would make each picture another one.
-        return Panel(
-            Text.from_ansi(re.sub(r"\d{4}-\d\d-\d\d [\d:,]+ INFO ", "", shown)),
-            title=title,
-            title_align="left",
-            height=height,
-        )
+        return Text.from_ansi(re.sub(r"\d{4}-\d\d-\d\d[T ][\d:,.+-]+Z? INFO ", "", text))
 
 
-def play(port: int) -> Console:
-    server = Terminal("server", 3 * COLUMNS + 8, 12, port)
+def play(port: int) -> dict[str, Text]:
+    """What each terminal shows at the end."""
+    server = Terminal("server", COLUMNS, ROWS, port)
     server.type("rankmux-server -n 10", "^listening")
     names = ("ada", "bob", "cyd")
     clients = {name: Terminal(name, COLUMNS, ROWS, port) for name in names}
     for rank, name in enumerate(names):
-        clients[name].type(f"rankmux-client --name {name}", f"^Assigned rank: {rank}")
+        clients[name].type(f"rankmux-client --name {name}", f"^You are rank {rank}")
     ada, bob, cyd = clients.values()
-    ada.type("reload config", "^Done, 2 ok")
-    bob.type("print", "^Done, 1 ok")
+    for rank, client in enumerate(clients.values()):
+        client.until(f"^rank {rank} of 3")
+    ada.type("reload", "^2 ok")
+    bob.type("print", "^1 ok")
     cyd.type("@0 debug", "^Refused")
     tmux("send-keys", "-t", "ada", "C-d")
     for client, rank in ((bob, 0), (cyd, 1)):
-        client.until(f"^New rank: {rank}")
+        client.until(f"^You are rank {rank} now")
     server.until("ranking: 0 bob, 1 cyd")
+    ada.until(r"^\$ $|\$\Z")
+    return {"the server": server.shown(port), **{name: clients[name].shown(port) for name in names}}
 
-    below = Table.grid(padding=(0, 0))
-    below.add_row(*(clients[name].panel(name, port, ROWS + 2) for name in names))
-    console = Console(record=True, width=3 * (COLUMNS + 4), file=io.StringIO())
-    console.print(Group(server.panel("the server", port), below))
-    return console
+
+def drawn(texts: dict[str, Text], beside: int) -> str:
+    """The picture, with so many terminals side by side."""
+    width = SHOWN_COLUMNS + 4
+    console = Console(record=True, width=beside * width, file=io.StringIO())
+    grid = Table.grid(padding=0)
+    titles = list(texts)
+    for row in (titles[at : at + beside] for at in range(0, len(titles), beside)):
+        height = max(len(texts[title].wrap(console, SHOWN_COLUMNS)) for title in row) + 2
+        grid.add_row(
+            *(
+                Panel(texts[title], title=title, title_align="left", height=height, width=width)
+                for title in row
+            )
+        )
+    console.print(grid)
+    own_fonts = re.sub(
+        r"@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
+    )  # no foreign host
+    frame = own_fonts.replace("Fira Code", "ui-monospace, Menlo, Consolas")
+    return console.export_svg(title="rankmux", code_format=frame, unique_id="terminals")
 
 
 def stop() -> None:
@@ -102,14 +122,11 @@ def main() -> None:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     try:
-        console = play(port)
+        texts = play(port)
     finally:
         stop()
-    own_fonts = re.sub(
-        r"@font-face \{\{.*?\n    \}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
-    )  # no foreign host
-    frame = own_fonts.replace("Fira Code", "ui-monospace, Menlo, Consolas")
-    PICTURE.write_text(console.export_svg(title="rankmux", code_format=frame, unique_id="terminals"))
+    for name, beside in (("terminals.svg", 2), ("terminals-narrow.svg", 1)):
+        (FOLDER / name).write_text(drawn(texts, beside))
 
 
 if __name__ == "__main__":

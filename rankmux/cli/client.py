@@ -29,7 +29,7 @@ A line is a command, executed by all members below you. A target in front of it 
   @2 CMD       for the member with rank 2; @1-5,8 for those
   @NAME CMD    for the member with that name; @web-* and @!db-* for those with names like that, and not like that
   @all CMD     for all members below, as without a target; @@CMD is a command that begins with @
-At a terminal there is a prompt (with the extra `cli`: pip install '.[cli]' in a clone); /help explains it.
+At a terminal there is a prompt (with the extra `cli`: {install}); /help explains it.
 
 examples:
   rankmux-client --name ada
@@ -93,13 +93,14 @@ def parser() -> argparse.ArgumentParser:
     """The flags of rankmux-client without a subcommand."""
     import argparse
 
+    from ..system.extras import how_to_get
     from .shared.connection_flags import add_connection_flags
     from .shared.flags import add_offer_flag, add_reconnect_flag
 
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="Joins a rankmux server: executes commands of members above, and sends commands to members below.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format(install=how_to_get("cli")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

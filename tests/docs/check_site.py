@@ -29,6 +29,8 @@ class _Page(HTMLParser):
         attribute = "href" if tag == "a" else _LOADED.get(tag)
         if attribute and (target := known.get(attribute)):
             self.pointers.append((tag, target))
+        if tag in {"img", "source"} and (targets := known.get("srcset")):  # each may be followed by its size
+            self.pointers += [(tag, target.split()[0]) for target in targets.split(",")]
 
 
 def problems(site: Path) -> list[str]:

@@ -32,6 +32,7 @@ def test_a_good_site(site):
         ("index.html", '<a href="three.html">', "three.html is not there"),
         ("index.html", '<a href="a/two.html#three">', "no such place"),
         ("index.html", '<img src="a/none.png">', "none.png is not there"),
+        ("index.html", '<source srcset="a/picture.svg 1x, a/none.svg 2x">', "none.svg is not there"),
         ("index.html", '<script src="https://cdn.example/x.js"></script>', "loads https://cdn.example"),
         ("index.html", '<link rel="stylesheet" href="//fonts.example/x.css">', "loads //fonts.example"),
         ("a/style.css", "@font-face { src: url('https://fonts.example/x') }", "loads https://fonts.example"),

@@ -10,8 +10,11 @@ from contextlib import suppress
 
 import pytest
 
+import rankmux
+
 from ..support.script import PATIENCE_S
 from .pages import ROOT, Desk, blocks, patterns
+from .test_python_page import FRAGMENTS
 
 EXAMPLES = {block.section: block.text for block in blocks(ROOT / "docs" / "cli.md") if block.language == "sh"}
 SHOWS = {
@@ -21,8 +24,12 @@ SHOWS = {
     "wait": r"leading with ticket \d+\n(?s:.*)leading with ticket \d+",
     "who": "RANK  TICKET",
 }
-GUIDES = [*sorted((ROOT / "docs").glob("howto-*.md")), ROOT / "docs" / "operations.md", ROOT / "README.md"]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+GUIDES = [
+    *sorted((ROOT / "docs").glob("howto-*.md")),
+    *(ROOT / "docs" / name for name in ("operations.md", "python.md")),
+    ROOT / "README.md",
+]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")])
 ELSEWHERE = {"cli.md": "each block by itself", "tutorial.md": "test_tutorial"}
 
 
@@ -92,10 +99,28 @@ def test_no_program_in_the_background_writes_to_a_file_of_another(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_are_python(page):
-    for block in blocks(page):
-        if block.language == "python":
-            compile(block.text, f"{page.name}: {block.section}", "exec")
+def test_every_python_block_is_run(page):
+    """It is a file that another block of its page starts, or is marked as a fragment, for test_python_page."""
+    found = [block for block in blocks(page) if block.language == "sh" or block.language.startswith("py")]
+    for block in found:
+        if block.language == "sh":
+            continue
+        assert block.language == "python"
+        if page.name == "python.md" and block.title.startswith("Fragment"):
+            assert f"{block.section}: {block.title}" in FRAGMENTS
+        else:
+            assert block.title.endswith(".py"), f"not marked as a file: {block}"
+            assert f"`{block.title}`" in page.read_text(), "titles are seen on the site alone"
+            others = "".join(other.text for other in found if other is not block)
+            assert re.search(rf"(?<=[ \"/]){re.escape(block.title)}\b", others), f"not run: {block}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_is_overlooked(page):
+    """Its first line is one that `blocks` understands."""
+    begun = re.findall(r"^[ >]*(?:```|~~~)+ *\{?\.?(?:sh|bash|shell|py\w*)\b", page.read_text(), re.MULTILINE)
+    seen = [block for block in blocks(page) if re.match("sh|bash|py", block.language)]
+    assert len(seen) == len(begun)
 
 
 def test_every_shell_block_is_run():
@@ -110,3 +135,26 @@ def test_every_page_has_its_place_in_the_site():
     """And every entry exists; Zensical reports neither."""
     places = re.findall(r'= "([\w-]+\.md)" \}', (ROOT / "zensical.toml").read_text())
     assert sorted(places) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_every_recipe_is_in_the_cookbook():
+    links = re.findall(r"\((howto-[\w-]+\.md)\)", (ROOT / "docs" / "cookbook.md").read_text())
+    assert sorted(links) == sorted(page.name for page in (ROOT / "docs").glob("howto-*.md"))
+
+
+def test_nothing_is_said_to_be_on_an_index():
+    """No page, program or unit installs rankmux by its name, as there is no release yet; docs/releasing.md."""
+    places = [
+        *PAGES,
+        *(ROOT / "rankmux").rglob("*.py"),
+        *(ROOT / "deploy").glob("*.*"),
+        *ROOT.glob("*/README.md"),
+    ]
+    installs = r"\b(?:pipx? install|pipx run|uv (?:pip|add|tool)|uvx)\b[^\n`]*?[ '\"](rankmux(?:\[|\b(?!-|\.))[^\n`]*)"
+    for place in places:
+        text = place.read_text().replace("in a clone of rankmux", "")
+        assert re.findall(installs, text) == [], place
+
+
+def test_the_site_says_the_version():
+    assert f'copyright = "rankmux {rankmux.__version__}"' in (ROOT / "zensical.toml").read_text()

@@ -1,90 +1,107 @@
-"""The examples of docs/python.md that end by themselves: they run, and do what the page says."""
+"""The fragments of docs/python.md, which need a client that has joined: they run, and do what the page says.
+
+`test_docs` runs the programs of that page.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 import rankmux
-from rankmux import Status
+from rankmux import Client, ReceivedCommand, Status
 
 from ..support.drivers import serving
-from ..support.script import PATIENCE_S
+from ..support.script import PATIENCE_S, Stage
 from .pages import ROOT, blocks
 
-EXAMPLES = {
-    block.section: block.text for block in blocks(ROOT / "docs" / "python.md") if block.language == "python"
+FRAGMENTS = {
+    f"{block.section}: {block.title}": block.text
+    for block in blocks(ROOT / "docs" / "python.md")
+    if block.title.startswith("Fragment")
 }
+Run = Callable[[Client], dict[str, Any]]
+"""Runs a fragment with that client; returns the names that it has left."""
 
 
-@pytest.fixture
-def stage(scene):
-    with ExitStack() as stack:
-        boss = stack.enter_context(rankmux.Client(port=scene.port, name="boss"))
-        ran: list[str] = []
+def naming_the_executors(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    ran: list[str] = []
 
-        def handler(command: rankmux.ReceivedCommand) -> str:
-            ran.append(command.text)
-            return "found" if command.text == "search" else ""
+    def handler(command: ReceivedCommand) -> str:
+        ran.append(command.text)
+        if len(ran) == 6:  # the one whose results are gathered
+            raise RuntimeError("not this time")
+        return ""
 
-        web = stack.enter_context(rankmux.Client(port=scene.port, name="web-1"))
-        stack.enter_context(serving(web, handler))
-        yield boss, ran
-
-
-def test_naming_the_executors(stage):
-    boss, ran = stage
-    failed = boss.command("reload", results=True).gather(PATIENCE_S)
-    exec(EXAMPLES["Naming the executors"], {"client": boss, "failed": failed})
+    web = stack.enter_context(Client(port=scene.port, name="web-1"))
+    stack.enter_context(serving(web, handler))
+    names = run(boss)
     assert boss.command("last", results=True).wait(PATIENCE_S).ok == 1
+    assert names["failed"] == [web.ticket]
     assert ran == ["reload"] * 7 + ["last"]
 
 
-def test_ending_a_command_early(stage):
-    boss, _ = stage
-    waits = boss.command("go on", results=True)
-    code = next(
-        block.text
-        for block in blocks(ROOT / "docs" / "python.md")
-        if block.section == "Ending a command early"
-    )
-    names = {"client": boss, "rankmux": rankmux}
-    exec(code, names)
+def ending_a_command_early(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    answers = {"search": "found", "go on": ""}
+    web = stack.enter_context(Client(port=scene.port, name="web-1"))
+    stack.enter_context(serving(web, lambda command: answers[command.text]))
+    other = boss.command("go on", results=True)
+    names = run(boss)
     assert names["result"].text == "found"
     assert names["receipt"].wait(PATIENCE_S).ok == 1
-    assert waits.wait(PATIENCE_S).ok == 1
+    assert other.wait(PATIENCE_S).ok == 1
 
 
-def test_a_handler_that_is_cancelled(scene, stage):
-    boss, _ = stage
-    names = {"subprocess": subprocess}
-    exec(EXAMPLES["Ending a command early"], names)
-    with rankmux.Client(port=scene.port, name="shell") as shell, serving(shell, names["run"]):
-        assert boss.command("exit 3", to="shell", results=True).gather(PATIENCE_S)[0].text == "3"
-        with boss.command("sleep 60", to="shell", results=True, timeout=120) as receipt:
-            pass
-        assert [result.status for result in receipt] == [Status.CANCELLED]
-        assert boss.command("exit 4", to="shell", results=True).gather(PATIENCE_S)[0].text == "4"
+def a_handler_that_is_cancelled(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    shell = stack.enter_context(Client(port=scene.port, name="shell"))
+    stack.enter_context(serving(shell, run(boss)["run"]))
+    assert boss.command("exit 3", results=True).gather(PATIENCE_S)[0].text == "3"
+    with boss.command("sleep 60", results=True, timeout=120) as receipt:
+        pass
+    assert [result.status for result in receipt] == [Status.CANCELLED]
+    assert boss.command("exit 4", results=True).gather(PATIENCE_S)[0].text == "4"
 
 
-def test_leading(stage):
-    boss, _ = stage
-    tickets = []
+def leading(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    """Two terms: the second leader goes on where the first one has stepped down."""
+    next_ = stack.enter_context(Client(port=scene.port, name="next"))
+    for leader, last in ((boss, 2), (next_, 3)):
+        write = leader.set_baton
 
-    def work(state: dict[str, int], fence: int) -> int:
-        tickets.append(fence)
-        if state["done"] == 2:
-            boss.step_down()
-        return 1
+        def note(payload: str, leader: Client = leader, last: int = last, write: Any = write) -> None:
+            write(payload)
+            if json.loads(payload)["done"] == last:
+                leader.step_down()
 
-    begun = boss.ticket
-    code = (
-        EXAMPLES["Leading"].replace("client.set_baton", "note").replace("term.wait(1.0)", "term.wait(0.01)")
-    )
-    notes = []
-    exec(code, {"client": boss, "json": json, "work": work, "note": notes.append})
-    assert tickets == [begun] * 3
-    assert [json.loads(note)["done"] for note in notes] == [1, 2, 3]
+        leader.set_baton = note  # type: ignore[method-assign, assignment]
+    assert run(boss)["state"] == {"done": 2}
+    with serving(boss, rankmux.reject):
+        assert run(next_)["state"] == {"done": 3}
+
+
+SCENES = {
+    "Naming the executors: Fragment": naming_the_executors,
+    "Ending a command early: Fragment": ending_a_command_early,
+    "Ending a command early: Fragment of a handler": a_handler_that_is_cancelled,
+    "Leading: Fragment": leading,
+}
+
+
+@pytest.mark.parametrize("title", FRAGMENTS)
+def test_a_fragment(scene, title):
+    def run(client: Client) -> dict[str, Any]:
+        names: dict[str, Any] = {"client": client, "rankmux": rankmux}
+        exec(compile(FRAGMENTS[title], title, "exec"), names)
+        return names
+
+    with ExitStack() as stack:
+        boss = stack.enter_context(Client(port=scene.port, name="boss"))
+        SCENES[title](run, boss, scene, stack)
+
+
+def test_there_are_no_other_scenes():
+    assert SCENES.keys() == FRAGMENTS.keys()

@@ -1,12 +1,17 @@
-"""docs/tutorial.md, followed word by word: each terminal is a shell, and shows the output on the page."""
+"""docs/tutorial.md, followed word by word: a shell in each terminal, which shows the output on the page."""
 
 from __future__ import annotations
 
+import codecs
+import fcntl
 import os
 import re
 import selectors
 import signal
+import struct
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +23,16 @@ from ..support.script import PATIENCE_S, eventually
 from .pages import ROOT, Desk, blocks, patterns
 
 BLOCKS = list(blocks(ROOT / "docs" / "tutorial.md"))
+KEYS = {"Ctrl-C": b"\x03", "Ctrl-D": b"\x04"}
+
+
+# Makes standard input the controlling terminal, which Popen cannot do.
+_SHELL = """
+import fcntl, os, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp("bash", ["bash", "--norc", "--noediting"])
+"""
+_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*(?:[ -/]*[@-~]|$)|[^\[]|$)")
 
 
 class Terminal:
@@ -25,34 +40,40 @@ class Terminal:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._keyboard, end = os.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+        quiet = termios.tcgetattr(end)
+        quiet[3] &= ~termios.ECHO  # what is typed is not taken for output
+        termios.tcsetattr(end, termios.TCSANOW, quiet)
         self.shell = subprocess.Popen(
-            ["bash"],
+            [sys.executable, "-c", _SHELL],
             cwd=desk.directory,
-            env=desk.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            env={**desk.environment, "PS1": "$ ", "TERM": "xterm-256color"},
+            stdin=end,
+            stdout=end,
+            stderr=end,
             start_new_session=True,
         )
-        self.fresh = ""
+        os.close(end)
+        self._output = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._compared = 0
         self._poller = selectors.DefaultSelector()
-        self._poller.register(self.shell.stdout, selectors.EVENT_READ)
+        self._poller.register(self._keyboard, selectors.EVENT_READ)
+
+    @property
+    def fresh(self) -> str:
+        return _ESCAPES.sub("", self._output)[self._compared :]
 
     def type(self, text: str) -> None:
         """Type it, each line with Enter."""
-        self.shell.stdin.write(self.desk.moved(text).encode())
-        self.shell.stdin.flush()
+        os.write(self._keyboard, self.desk.moved(text).replace("\n", "\r").encode())
 
-    def press_ctrl_c(self) -> None:
-        """Interrupt the program in the foreground, and wait for its end."""
-        foreground = self._children()[-1]
-        os.kill(foreground, signal.SIGINT)
-        eventually(lambda: foreground not in self._children())
-
-    def _children(self) -> list[int]:
-        return list(
-            map(int, Path(f"/proc/{self.shell.pid}/task/{self.shell.pid}/children").read_text().split())
-        )
+    def press(self, key: bytes) -> None:
+        """Press a key that ends the program in the foreground, and wait for its end."""
+        assert os.tcgetpgrp(self._keyboard) != self.shell.pid, "there is no program"
+        os.write(self._keyboard, key)
+        eventually(lambda: os.tcgetpgrp(self._keyboard) == self.shell.pid)
 
     def shows(self, text: str) -> None:
         """Wait until all lines of the block have appeared, in any order."""
@@ -61,13 +82,14 @@ class Terminal:
         while True:
             found = [pattern.search(self.fresh) for pattern in wanted]
             if all(found):
-                self.fresh = self.fresh[max(match.end() for match in found if match) :]
+                self._compared += max(match.end() for match in found if match)
                 return
             ready = self._poller.select(max(0.0, deadline - time.monotonic()))
             assert ready, f"{text!r} does not come: {self.fresh}"
-            data = os.read(self.shell.stdout.fileno(), 65536)
-            assert data, f"it ended without {text!r}: {self.fresh}"
-            self.fresh += data.decode(errors="replace")
+            try:
+                self._output += self._decoder.decode(os.read(self._keyboard, 65536))
+            except OSError:
+                raise AssertionError(f"it ended without {text!r}: {self.fresh}") from None
 
     def close(self) -> None:
         """End every process started in the shell."""
@@ -77,9 +99,7 @@ class Terminal:
                     os.kill(int(stat.parent.name), signal.SIGKILL)
         self.shell.wait()
         self._poller.close()
-        self.shell.stdout.close()
-        with suppress(BrokenPipeError):
-            self.shell.stdin.close()
+        os.close(self._keyboard)
 
 
 @contextmanager
@@ -105,10 +125,16 @@ def test_word_by_word(tmp_path):
             if block.title.endswith("shows"):
                 terminal.shows(block.text)
             elif block.title.startswith("Press"):
-                assert block.text == "Ctrl-C\n"
-                terminal.press_ctrl_c()
+                terminal.press(KEYS[block.text.strip()])
             else:
                 assert block.language == "sh" or block.title.startswith("Type")
                 terminal.type(block.text)
             done += 1
     assert done > 40
+
+
+def test_the_readme_sets_up_in_the_same_way():
+    ours = [line for line in BLOCKS[0].text.splitlines() if "--version" not in line]
+    [readme] = [block for block in blocks(ROOT / "README.md") if block.section == "Install and run"]
+    theirs = [line.removeprefix("$ ").partition("#")[0].strip() for line in readme.text.splitlines()]
+    assert theirs[: len(ours)] == ours == ["./do install", ". .venv/bin/activate"]
