@@ -3,6 +3,7 @@
     python -m benchmarks.compare                                      everything; writes docs/benchmarks.md
     python -m benchmarks.compare --quick                              the same, shorter and with fewer rounds
     python -m benchmarks.compare --scenario fanout-1 --subjects bare,rankmux --pairs 5
+    python -m benchmarks.compare clients                              the Python clients, beside others
 
 With --scenario, --subjects or --members it only prints its tables; --write makes it write the page all the same.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import build, machine, measure, report, scenarios, subjects
+from benchmarks.clients import compare as clients
 
 RESULTS = build.BUILD / "results.json"
 
@@ -44,6 +46,30 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
+def _clients(argv: Sequence[str]) -> int:
+    """Measure the Python clients, and print their tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare clients", description=clients.__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="3 rounds, with fewer messages")
+    parser.add_argument("--load", type=_names(list(clients.LOADS)), default=list(clients.LOADS))
+    parser.add_argument("--clients", type=_names(list(clients.LIBRARIES)), default=list(clients.LIBRARIES))
+    parser.add_argument("--pairs", type=int, help=f"rounds (default: {FULL.rounds})")
+    asked = parser.parse_args(argv)
+    rounds = asked.pairs or (QUICK if asked.quick else FULL).rounds
+    present = []
+    for name in asked.clients:
+        if reason := clients.missing(name):
+            print(f"left out: {clients.LIBRARIES[name].title}: {reason}", file=sys.stderr)
+        else:
+            present.append(name)
+    print("; ".join(f"{name} {value}" for name, value in machine.facts().items()))
+    for title, version in clients.versions(present).items():
+        print(f"{title}: {version}")
+    print(clients.table(clients.run(asked.load, present, rounds, quick=asked.quick)))
+    return 0
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compare",
@@ -69,6 +95,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print the tables; write the page after a complete run."""
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["clients"]:
+        return _clients(given[1:])
     asked = _arguments(argv)
     plan = QUICK if asked.quick else FULL
     rounds, seconds = asked.pairs or plan.rounds, asked.seconds or plan.seconds

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import resource
 import select
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from benchmarks.measure import Spread
 from benchmarks.process import Pinned, cores
 from benchmarks.session import Running, SessionError
 
-__all__ = ["LOADS", "Figures", "missing", "run", "table"]
+__all__ = ["LIBRARIES", "LOADS", "Figures", "missing", "run", "sample", "table", "versions"]
 
 _PATIENCE_S = 120.0
 _SENDS = 21
@@ -38,6 +39,7 @@ class Library:
     needs: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     program: str = ""
+    distribution: str = ""
 
     @property
     def protocol(self) -> str:
@@ -53,9 +55,9 @@ LIBRARIES = {
     "rankmux-aio-pure": Library(
         "rankmux.aio, pure Python", "rankmux", environment=_PURE, program="rankmux-aio"
     ),
-    "redis": Library("redis-py", "redis", "redis"),
-    "redis-aio": Library("redis-py, asyncio", "redis", "redis"),
-    "nats": Library("nats-py", "nats", "nats"),
+    "redis": Library("redis-py", "redis", "redis", distribution="redis"),
+    "redis-aio": Library("redis-py, asyncio", "redis", "redis", distribution="redis"),
+    "nats": Library("nats-py", "nats", "nats", distribution="nats-py"),
 }
 
 
@@ -105,7 +107,7 @@ LOADS = {
         "feeder",
     ),
     "request": Load(
-        "one command to one worker, and its result",
+        "one command to one worker, and its result: `request()`",
         3000,
         500,
         (*_OURS, "nats"),
@@ -118,12 +120,21 @@ LOADS = {
         "answer",
     ),
     "send": Load(
-        "send a quiet command",
+        "send quiet commands, `commands()`",
         100_000,
         20_000,
         (*_OURS, "nats"),
         _CPU,
         (Goal("rankmux", "cpu_us", 1.0, "nats"), Goal("rankmux-aio", "cpu_us", 1.0, "nats")),
+        "sink",
+    ),
+    "send-each": Load(
+        "send a quiet command, a call each",
+        100_000,
+        20_000,
+        (*_OURS, "nats"),
+        _CPU,
+        (),
         "sink",
     ),
     "gather": Load(
@@ -191,20 +202,13 @@ def missing(name: str) -> str | None:
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Library and server of each, with their versions."""
-    return {
-        LIBRARIES[name].title: ", ".join(
-            [
-                *([f"{LIBRARIES[name].needs}-py {version(f'{dist}')}"] if (dist := _dist(name)) else []),
-                subjects.BY_NAME[LIBRARIES[name].server].version(),
-            ]
-        )
-        for name in names
-    }
-
-
-def _dist(name: str) -> str:
-    return {"redis": "redis", "nats": "nats-py"}.get(LIBRARIES[name].needs, "")
+    """The version of each library and its server, by the title of the library."""
+    found = {}
+    for name in names:
+        library = LIBRARIES[name]
+        own = [f"{library.needs} {version(library.distribution)}"] if library.needs else []
+        found[library.title] = ", ".join([*own, subjects.BY_NAME[library.server].version()])
+    return found
 
 
 class _Program(Pinned):
@@ -296,15 +300,12 @@ def _sends(port: int, count: int) -> dict[str, float]:
 
 
 def _cpu_ms(command: Sequence[str]) -> float:
-    import os
-    import resource
-
     def used_s() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
     before_s = used_s()
-    subprocess.run(command, check=False, capture_output=True, env=os.environ)
+    subprocess.run(command, check=False, capture_output=True)
     return 1e3 * (used_s() - before_s)
 
 

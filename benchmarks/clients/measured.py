@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from itertools import repeat
 from pathlib import Path
 
 __all__ = ["LIBRARIES", "SUBJECT"]
@@ -91,7 +92,7 @@ def rankmux_request(port: int, count: int) -> dict[str, float]:
             if turn == 0:
                 clock.begin()
             began_s = time.perf_counter()
-            (result,) = client.command(PAYLOAD, to=1, results=True).gather()
+            result = client.request(PAYLOAD)
             if turn >= 0:
                 took_s.append(time.perf_counter() - began_s)
             assert result.payload == PAYLOAD
@@ -109,6 +110,20 @@ def rankmux_answer(port: int, count: int) -> dict[str, float]:
 
 
 def rankmux_send(port: int, count: int) -> dict[str, float]:
+    import rankmux
+
+    clock = Clock(count)
+    with rankmux.Client("127.0.0.1", port) as client:
+        ready()
+        await_go()
+        clock.begin()
+        client.commands(repeat(PAYLOAD, count), to=1)
+        client.who()
+        clock.end()
+    return clock.each_us()
+
+
+def rankmux_send_each(port: int, count: int) -> dict[str, float]:
     import rankmux
 
     clock = Clock(count)
@@ -186,7 +201,7 @@ async def aio_request(port: int, count: int) -> dict[str, float]:
             if turn == 0:
                 clock.begin()
             began_s = time.perf_counter()
-            (result,) = await (await client.command(PAYLOAD, to=1, results=True)).gather()
+            result = await client.request(PAYLOAD)
             if turn >= 0:
                 took_s.append(time.perf_counter() - began_s)
             assert result.payload == PAYLOAD
@@ -207,6 +222,20 @@ async def aio_answer(port: int, count: int) -> dict[str, float]:
 
 
 async def aio_send(port: int, count: int) -> dict[str, float]:
+    from rankmux import aio
+
+    clock = Clock(count)
+    async with aio.Client("127.0.0.1", port) as client:
+        ready()
+        await asyncio.to_thread(await_go)
+        clock.begin()
+        await client.commands(repeat(PAYLOAD, count), to=1)
+        await client.who()
+        clock.end()
+    return clock.each_us()
+
+
+async def aio_send_each(port: int, count: int) -> dict[str, float]:
     from rankmux import aio
 
     clock = Clock(count)
@@ -384,6 +413,7 @@ _BLOCKING: dict[str, Load] = {
     "request": rankmux_request,
     "answer": rankmux_answer,
     "send": rankmux_send,
+    "send-each": rankmux_send_each,
     "gather": rankmux_gather,
 }
 _ASYNCIO: dict[str, Load] = {
@@ -392,6 +422,7 @@ _ASYNCIO: dict[str, Load] = {
     "request": aio_request,
     "answer": aio_answer,
     "send": aio_send,
+    "send-each": aio_send_each,
     "gather": aio_gather,
     "idle": aio_idle,
 }
@@ -406,6 +437,7 @@ LIBRARIES: dict[str, dict[str, Load]] = {
         "request": nats_request,
         "answer": nats_answer,
         "send": nats_send,
+        "send-each": nats_send,
     },
 }
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 __all__ = ["Stream"]
 
-_RECEIVE_BYTES = 64 * 1024  # over 16 KiB, a whole TLS record; under 128 KiB, or each would be fresh memory of the kernel
+_RECEIVE_BYTES = 64 * 1024  # over 16 KiB, a TLS record; under 128 KiB, or it is fresh memory of the kernel
 _SEND_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no time
 

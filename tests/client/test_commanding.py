@@ -34,6 +34,74 @@ def test_a_command_to_all(stage, join):
     assert receipt.wait() == receipt.counts
 
 
+def test_many_quiet_commands_in_one_call(stage, join):
+    ada, bob, cyd = join("ada"), join("bob"), join("cyd")
+    ran: dict[str, list[str]] = {"bob": [], "cyd": []}
+    stage.enter_context(serving(bob, lambda command: ran["bob"].append(command.text)))
+    stage.enter_context(serving(cyd, lambda command: ran["cyd"].append(command.text)))
+    ada.commands(str(number) for number in range(3000))
+    ada.commands(["x" * 40_000, b"y" * 65_000, bytearray(b"z")], to="cyd")
+    ada.commands(iter(["w"]), tickets=[cyd.ticket])
+    ada.commands([])
+    ada.commands(["to nobody"], to="nobody-*")
+    until(lambda: len(ran["cyd"]) == 3004)
+    until(lambda: len(ran["bob"]) == 3000)
+    assert ran["bob"] == [*map(str, range(3000))]
+    assert ran["cyd"] == [*map(str, range(3000)), "x" * 40_000, "y" * 65_000, "z", "w"]
+    with pytest.raises(PayloadTooBig):
+        ada.commands([b"fits", bytes(65_537)])
+    with pytest.raises(ArgumentError, match="payload"):
+        ada.commands(["fits", 5])
+    with pytest.raises(ArgumentError, match="to is"):
+        ada.commands(["x"], to=-1)
+    assert ada.who()[0].name == "ada"
+
+
+def test_refusals_of_many_quiet_commands_are_in_the_log(join, caplog):
+    ada = join()
+    ada.commands(["one", "two"])
+    ada.who()
+    until(lambda: caplog.text.count("the command was refused") == 2 or ada.poll(0.01))
+
+
+def test_a_request_and_its_result(stage, join):
+    ada, bob, cyd = join("ada"), join("bob"), join("cyd")
+
+    def handler(command: object) -> str:
+        if command.text == "fail":
+            raise ValueError("wrong")
+        if command.text == "parts":
+            command.emit("one ")
+            command.emit("two ")
+        return f"{command.text} at {command.rank}"
+
+    for client in (bob, cyd):
+        stage.enter_context(serving(client, handler))
+    assert ada.request("x").text == "x at 1"
+    assert [ada.request("x", to=to).text for to in (2, "cyd", ada.who()[2])] == ["x at 2"] * 3
+    assert ada.request(b"parts", to="bob").text == "one two parts at 1"
+    failed = ada.request("fail")
+    assert (failed.status, failed.text) == (Status.FAILED, "ValueError: wrong")
+    for to in ("all", "c*", ada.who()[1:]):
+        with pytest.raises(ArgumentError, match="one member"):
+            ada.request("x", to=to)
+    for to, code in (
+        (7, RefusedCode.NO_SUCH_RANK),
+        (0, RefusedCode.NOT_LOWER),
+        ("dan", RefusedCode.NO_TARGET),
+    ):
+        with pytest.raises(CommandRefused) as refused:
+            ada.request("x", to=to)
+        assert refused.value.code == code
+    with pytest.raises(CommandRefused):
+        cyd.request("x")
+    dan, eve = join("dan"), join("dan")
+    with pytest.raises(ArgumentError, match="one member"):
+        ada.request("x", to="dan")
+    eve.close()
+    assert ada.request("x", to=dan.rank, timeout=0.05).status is Status.EXPIRED
+
+
 def test_targets(stage, join):
     clients = [join() for _ in range(4)]
     for client in clients[1:]:
@@ -187,12 +255,19 @@ def test_waiting_for_results_can_be_given_up(join):
 
 def test_quiet_commands(stage, join, caplog):
     ran: list[str] = []
+    go_on = threading.Event()
     ada, bob = join(), join()
-    thread = stage.enter_context(serving(bob, lambda command: ran.append(command.text)))
+
+    def handler(command: object) -> None:
+        assert command.text != "last" or go_on.wait(PATIENCE_S)
+        ran.append(command.text)
+
+    thread = stage.enter_context(serving(bob, handler))
     for number in range(2000):
         assert ada.command(str(number), quiet=True).seq is None
     receipt = ada.command("last", quiet=True, results=True)
     assert receipt.executors is None
+    go_on.set()
     assert receipt.wait(PATIENCE_S).ok == receipt.executors == 1
     assert ran == [*map(str, range(2000)), "last"]
     bob.close()

@@ -45,6 +45,20 @@ def naming_the_executors(run: Run, boss: Client, scene: Stage, stack: ExitStack)
     assert ran == ["reload"] * 7 + ["last"]
 
 
+def one_answer_and_many_commands(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    ran: list[str] = []
+
+    def handler(command: ReceivedCommand) -> str:
+        ran.append(command.text)
+        return "fine"
+
+    web = stack.enter_context(Client(port=scene.port, name="web-1"))
+    stack.enter_context(serving(web, handler))
+    assert run(boss)["answer"].text == "fine"
+    assert boss.request("last").status is Status.OK
+    assert ran == ["status", *(f"frame {number}" for number in range(1000)), "last"]
+
+
 def ending_a_command_early(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
     answers = {"search": "found", "go on": ""}
     web = stack.enter_context(Client(port=scene.port, name="web-1"))
@@ -85,6 +99,7 @@ def leading(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
 
 SCENES = {
     "Naming the executors: Fragment": naming_the_executors,
+    "One answer, and many commands: Fragment": one_answer_and_many_commands,
     "Ending a command early: Fragment": ending_a_command_early,
     "Ending a command early: Fragment of a handler": a_handler_that_is_cancelled,
     "Leading: Fragment": leading,

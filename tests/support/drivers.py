@@ -187,6 +187,12 @@ class AioClient:
     def command(self, *what: Any, **how: Any) -> AioReceipt:
         return AioReceipt(self._loop, self._loop.run(self.aio.command(*what, **how)))
 
+    def commands(self, *what: Any, **how: Any) -> None:
+        self._loop.run(self.aio.commands(*what, **how))
+
+    def request(self, *what: Any, **how: Any) -> Any:
+        return self._loop.run(self.aio.request(*what, **how))
+
     def who(self) -> Any:
         return self._loop.run(self.aio.who())
 

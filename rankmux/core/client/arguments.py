@@ -6,11 +6,11 @@ Shared by the drivers and the command line. A wrong one raises ArgumentError, be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...errors import ArgumentError
-from ..wire.codes import U32_MAX
+from ..wire.codes import U32_MAX, Target
 from ..wire.frames import MemberInfo
 from .targets import Destination, To, destination_of
 
@@ -19,6 +19,7 @@ __all__ = [
     "Payload",
     "To",
     "Token",
+    "batches_of",
     "check_keep",
     "check_options",
     "command_arguments",
@@ -26,6 +27,9 @@ __all__ = [
     "token_of",
     "ttl_ms_of",
 ]
+
+_BATCH_BYTES = 64 * 1024
+_COMMAND_OVERHEAD_BYTES = 32  # of a COMMAND beside its payload, a little too much
 
 Payload = bytes | bytearray | memoryview | str
 """The bytes of a command or a result; text goes out as UTF-8."""
@@ -50,6 +54,12 @@ class CommandArguments(NamedTuple):
         """Whether it may go to nobody."""
         return self.to.broadcast and not self.required
 
+    def check_one(self) -> None:
+        """Raise ArgumentError unless it goes to one member."""
+        to = self.to
+        if to.broadcast or to.target is Target.ALL or (to.names is None and len(to.tickets) > 1):
+            raise ArgumentError("to", to.names or "several", "expected one member: a request has one answer")
+
     def looked_up(self, members: Iterable[MemberInfo], own_ticket: int | None) -> CommandArguments:
         """The same with the tickets of the members whose names match."""
         return self._replace(to=self.to.looked_up(members, own_ticket))
@@ -73,6 +83,21 @@ def command_arguments(
     return CommandArguments(
         payload_of(payload), destination, results, quiet, ttl_ms_of(timeout_s), tied, required
     )
+
+
+def batches_of(payloads: Iterable[Payload]) -> Iterator[list[bytes]]:
+    """The bytes of payloads, in lists of some 64 KiB, which are sent at once."""
+    batch: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        data = payload if type(payload) is bytes else payload_of(payload)
+        batch.append(data)
+        size += len(data) + _COMMAND_OVERHEAD_BYTES
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def payload_of(payload: Payload) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from itertools import repeat
 from typing import TypeVar
 from weakref import ref
@@ -122,6 +123,17 @@ class Inbox:
         if results or not quiet:
             return self.expect(id_, results, arguments.forgiving)
         return Progress(id_, results)
+
+    def send_quietly(self, payloads: Sequence[bytes], arguments: CommandArguments) -> None:
+        """Send QUIET commands without results, of which only refusals come back, into `refusals`.
+
+        Raises StateError or PayloadTooBig; none is sent then.
+        """
+        to = arguments.to
+        if to.target is not Target.SET or to.tickets:
+            self._session.send_quietly(
+                payloads, to.target, to.arg, tickets=to.tickets, ttl_ms=arguments.ttl_ms
+            )
 
     def send_who(self, first_rank: int, count: int) -> PageRequest:
         """Send a WHO; its page comes to the returned request. Raises StateError."""

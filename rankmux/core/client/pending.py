@@ -78,15 +78,20 @@ class Pending:
     def add_command(self, results: bool, quiet: bool) -> int:
         """The id for a new command; raises StateError when `limit` commands are open already."""
         if quiet and not results:
-            self._silent_open = min(self._silent_open + 1, U32_MAX)
-            self._silent_last_id = self._silent_last_id % (SILENT_ID - 1) + 1
-            return SILENT_ID | self._silent_last_id
+            return self.add_silent()
         if len(self._commands) >= self.limit:
             raise StateError("sending one more command", f"{self.limit} commands wait for their answers")
         id_ = self._next_id()
         self._number += 1
         self._commands[id_] = _Command(results, quiet, self._number)
         return id_
+
+    def add_silent(self) -> int:
+        """The id for a new command that only a REFUSED answers."""
+        if self._silent_open < U32_MAX:
+            self._silent_open += 1
+        self._silent_last_id = self._silent_last_id % (SILENT_ID - 1) + 1
+        return SILENT_ID | self._silent_last_id
 
     def waits_for_results(self, id_: int) -> bool:
         """Whether the command `id_` waits for results, so that it can be cancelled."""

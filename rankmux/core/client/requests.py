@@ -24,6 +24,7 @@ from ..wire.codes import (
     Status,
     Target,
 )
+from ..wire.layouts import COMMAND, HEAD, TYPE_BYTES
 from .decoder import FrameDecoder
 from .events import ClientEvent
 from .keep import KeptSeat
@@ -32,6 +33,11 @@ from .seat import ClientSeat
 from .states import ClientState
 
 __all__ = ["Requests"]
+
+# Integers: operations of flags make objects of Python code each time.
+_COMMAND, _RESULTS = int(FrameType.COMMAND), int(CommandFlag.RESULTS)
+_QUIET, _TIED = int(CommandFlag.QUIET), int(CommandFlag.TIED)
+_head = HEAD.pack
 
 _RECEIVABLE_PAYLOAD_MAX = 16 * 1024 * 1024  # the largest max_payload that a rankmux server can be set to
 _PENDING_MAX = 65_536  # far over what a server allows (1024); bounds our memory if it never answers
@@ -125,11 +131,41 @@ class Requests:
             raise ArgumentError("tickets", tickets, "expected some for SET, and none for another target")
         if not 0 <= ttl_ms <= U32_MAX:
             raise ArgumentError("ttl_ms", ttl_ms, f"expected 0 to {U32_MAX} milliseconds")
-        flags = CommandFlag.RESULTS * results | CommandFlag.QUIET * quiet | CommandFlag.TIED * tied
+        flags = _RESULTS * results | _QUIET * quiet | _TIED * tied
         id_ = self._pending.add_command(results, quiet)
-        command = frames.Command(id_, target, arg or len(tickets), flags, ttl_ms, named + payload)
-        self._output += command.encode()
+        self._output += _head(COMMAND.size + len(named) + len(payload) + TYPE_BYTES, _COMMAND)
+        self._output += COMMAND.pack(id_, target, arg or len(tickets), flags, ttl_ms)
+        self._output += named
+        self._output += payload
         return id_
+
+    def send_quietly(
+        self,
+        payloads: Sequence[bytes],
+        target: Target = Target.ALL,
+        arg: int = 0,
+        *,
+        tickets: Sequence[int] = (),
+        ttl_ms: int = 0,
+    ) -> None:
+        """Have each of `payloads` executed by `target`, in order, as QUIET commands without results (section 5).
+
+        Arguments are those of `send_command`, and so are the errors; none is sent then.
+        """
+        named = b"".join(ticket.to_bytes(8) for ticket in tickets)
+        self._check_sending(FrameType.COMMAND, max(payloads, key=len, default=b""), len(named))
+        arg = arg or len(tickets)
+        fixed, pack = COMMAND.size + len(named) + TYPE_BYTES, COMMAND.pack
+        next_id = self._pending.add_silent
+        parts: list[bytes] = []
+        for payload in payloads:
+            parts += (
+                _head(fixed + len(payload), _COMMAND),
+                pack(next_id(), target, arg, _QUIET, ttl_ms),
+                named,
+                payload,
+            )
+        self._output += b"".join(parts)
 
     def send_cancel(self, id_: int) -> bool:
         """End the command `id_` for the executors that have not ended (section 6); False if it does not wait.
