@@ -279,7 +279,7 @@ async def aio_idle(port: int, count: int) -> dict[str, float]:
     while len(clients) < count + _WARM_IDLE:
         if len(clients) == _WARM_IDLE:
             before = resident_bytes()
-        more = [aio.Client("127.0.0.1", port) for _ in range(100)]
+        more = [aio.Client("127.0.0.1", port) for _ in range(50)]
         await asyncio.gather(*(client.connect() for client in more))
         clients += more
     await asyncio.sleep(0.5)
