@@ -287,6 +287,11 @@ class Config:
         if self.state:
             raise ConfigError("state", self.state, "a cluster keeps its seats in its log; unset it")
 
+    def adopt(self, other: Config) -> None:
+        """Become equal to `other`: for the server whose own settings these are (`server.live_settings`)."""
+        for setting in settings():
+            object.__setattr__(self, setting.name, getattr(other, setting.name))
+
     @property
     def client_names(self) -> frozenset[str]:
         """`tls_client_names`, split."""

@@ -28,6 +28,7 @@ ROWS = [
     "core",
     "hosts",
     "variables",
+    "fixed_settings",
     "config",
     "tokens",
     "courier",

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from ..config import Config, Setting, load, settings
 from ..errors import AddressInUse, ConfigError, LogBroken
+from ..server.file_limit import check_file_limit
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..server.state_file import state_trouble
@@ -28,7 +29,6 @@ from ..system.json_lines import JsonFormatter, tagged
 from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.memory import no_long_pauses
-from ..system.open_files import RESERVED_FILES
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .shared.streams import open_missing
@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     path = arguments.pop("config") or value_of(os.environ, "RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
     try:
-        config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
+        flags = {name: value for name, value in arguments.items() if value is not None}
+        config, sources = load(flags, os.environ, path)
         doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
         if check_only or print_only:
             _complain(*doubts.values())
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
             selector=_selector(),
             listener=handed.get(""),
             admin_listener=handed.get("admin"),
+            source=lambda: load(flags, os.environ, path)[0],
         )
     except ConfigError as error:
         _complain(*str(error).splitlines())
@@ -150,14 +152,18 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
-  rankmux-server kick TICKET    (throws a member out of a running server; see rankmux-server kick --help)
+  rankmux-server status         (what a running server does; see rankmux-server status --help)
+  rankmux-server kick TICKET    (throws a member out of a running server)
+  rankmux-server set seats=100  (changes a setting of a running server)
+  rankmux-server drain          (a running server admits nobody any more, lets members finish, and stops)
   rankmux-server --cluster nats://a,nats://b,nats://c --room main --server-name s1
   rankmux-server room reset NAME    (deletes a cluster's room; see rankmux-server room --help)
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
                    a second signal stops at once
-  SIGHUP           read tokens and certificates again, for new connections; other settings stay
+  SIGHUP           read the configuration file, tokens and certificates again; the log says which settings have
+                   changed, and which need a restart
 
 exit codes:
   0  stopped cleanly
@@ -270,19 +276,9 @@ def _selector() -> selectors.BaseSelector | None:
 
 
 def _raise_file_limit(config: Config) -> None:
-    """Check at start, not under load, that the limit of open files allows a connection per seat and observer."""
+    """Check at start, not under load, that there can be a connection per seat and observer."""
+    check_file_limit(config)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most, seats, observers = hard - RESERVED_FILES, config.seats, config.observers_max
-    if (
-        config.cluster
-    ):  # the seats are those of all servers; one that has no more descriptors sends clients elsewhere
-        seats = 1
-    if hard != resource.RLIM_INFINITY and seats + observers > most:
-        why = f"the system allows {hard} open files"
-        if observers >= most:  # no number of seats would do
-            raise ConfigError("observers_max", observers, f"expected at most {most - 1}: {why}")
-        beside = f" beside {observers} observers" if observers else ""
-        raise ConfigError("seats", seats, f"expected at most {most - observers}{beside}: {why}")
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

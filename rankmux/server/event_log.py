@@ -39,10 +39,14 @@ class EventLog:
 
     def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:
         self._ranks = ranks
-        self._lines_per_s = lines_per_s
-        self._excerpt_bytes = excerpt_bytes
+        self.limit(lines_per_s, excerpt_bytes)
         self._second = 0.0
         self._used: dict[str, int] = {}
+
+    def limit(self, lines_per_s: int, excerpt_bytes: int) -> None:
+        """Set the limits, which may change while the server runs."""
+        self._lines_per_s = lines_per_s
+        self._excerpt_bytes = excerpt_bytes
 
     def listens(self) -> bool:
         """Whether INFO is enabled."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...config import settings
 from ...system.extras import how_to_get
-from .. import kick, room, serving
+from .. import change, drain, kick, room, serving, status
 from ..top import program as top
 from .pages import Page, pages, program_page
 from .settings import settings_page
@@ -63,10 +63,9 @@ def _server() -> Iterator[str]:
     yield from ("# rankmux-server: reference", "", f"{_MADE} {more}", "")
     left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
     yield from _program(program_page(serving.parser), left_out)
-    yield ""
-    yield from _program(program_page(kick.parser), frozenset())
-    yield ""
-    yield from _program(program_page(room.parser), frozenset())
+    for subcommand in (status, kick, change, drain, room):
+        yield ""
+        yield from _program(program_page(subcommand.parser), frozenset())
 
 
 def _top() -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ...config import Config
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, WRITABLE, Reactor
+from .control import Operator
 from .http import Answer, Exchange, Request, text_answer
 from .routes import Routes, Work
 from .sockets import AdminSocket, open_admin_sockets
@@ -60,7 +61,7 @@ class _Channel:
 class Admin:
     """Listens on the addresses in `config` and on the socket passed as `handed`. Raises ConfigError.
 
-    `kick` throws out the member with that ticket: for those who come by a Unix socket.
+    Those who come by a Unix socket may act on `operator`.
 
     Call `turn` once a turn, with the ready descriptors. `busy`: there is something to do without waiting.
     """
@@ -69,12 +70,12 @@ class Admin:
         self,
         config: Config,
         status: ServerStatus,
-        kick: Callable[[int], bool],
+        operator: Operator,
         reactor: Reactor,
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._routes = Routes(status, kick)
+        self._routes = Routes(status, operator)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
         self._channels: dict[int, _Channel] = {}

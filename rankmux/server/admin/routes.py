@@ -12,8 +12,11 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from importlib import resources
 
+from .acting import Acting
+from .control import Operator
 from .http import Answer, Request, text_answer
 from .metrics import CONTENT_TYPE, Exposition
+from .queries import BadQuery, number
 from .status import COUNT_MAX, SORTS, ServerStatus
 
 __all__ = ["Routes", "Work"]
@@ -30,16 +33,11 @@ _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
-class _BadQuery(Exception):
-    pass
-
-
 class Routes:
-    """The answers to requests, from `status`; `kick` throws out the member with that ticket."""
+    """The answers to requests, from `status`; those that act do so on `operator`."""
 
-    def __init__(self, status: ServerStatus, kick: Callable[[int], bool]) -> None:
-        self._kick = kick
-        self._actions: dict[str, Callable[[dict[str, str]], Answer]] = {"/kick": self._throw_out}
+    def __init__(self, status: ServerStatus, operator: Operator) -> None:
+        self._actions = Acting(status, operator).routes
         self._status = status
         self._exposition = Exposition(status)
         self._kept: dict[object, tuple[float, bytes]] = {}
@@ -62,7 +60,7 @@ class Routes:
                 return action(request.query)
             if request.method == "GET" and route is not None:
                 return route(request.query)
-        except _BadQuery as error:
+        except BadQuery as error:
             return text_answer(400, str(error))
 
         if route is None and action is None:
@@ -70,16 +68,8 @@ class Routes:
         allowed = b"POST" if route is None else b"GET"
         return text_answer(405, f"only {allowed.decode()} is supported here", (b"Allow", allowed))
 
-    def _throw_out(self, query: dict[str, str]) -> Answer:
-        ticket = _number(query, "ticket", 0, digits=20)
-        if not self._status.ready:
-            return text_answer(503, "shutting down; nobody is thrown out any more")
-        if self._kick(ticket):
-            return Answer(204, "text/plain; charset=utf-8", b"")
-        return text_answer(404, f"no member has ticket {ticket}")
-
     def _ready(self) -> Answer:
-        return text_answer(200, "ready") if self._status.ready else text_answer(503, "shutting down")
+        return text_answer(200, "ready") if self._status.ready else text_answer(503, self._status.state)
 
     def _metrics(self) -> Answer:
         body = self._get("metrics")
@@ -106,7 +96,7 @@ class Routes:
 
     def _live(self, query: dict[str, str]) -> Work:
         window = _window(query, 0)
-        return self._live_in_steps(*window, _number(query, "after", 0), _number(query, "closed_after", 0))
+        return self._live_in_steps(*window, number(query, "after", 0), number(query, "closed_after", 0))
 
     def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
         """The page's periodic request: rows, totals, and the events and closes after two numbers."""
@@ -125,7 +115,7 @@ class Routes:
 
     def _closed(self, query: dict[str, str]) -> Answer:
         counts = self._status.connections.closes.counts
-        closes = self._status.closes(min(_number(query, "count", _CLOSES), COUNT_MAX))
+        closes = self._status.closes(min(number(query, "count", _CLOSES), COUNT_MAX))
         by_reason = {reason.value: count for reason, count in counts.most_common()}
         return Answer(200, _JSON, _dump({"total": counts.total(), "by_reason": by_reason, "last": closes}))
 
@@ -155,15 +145,8 @@ class Routes:
 def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
     sort = query.get("sort", "rank")
     if sort not in SORTS:
-        raise _BadQuery(f"sort: expected one of {' '.join(SORTS)}")
-    return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
-
-
-def _number(query: dict[str, str], key: str, default: int, digits: int = 15) -> int:
-    text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= digits):
-        raise _BadQuery(f"{key}: expected a whole number")
-    return int(text)
+        raise BadQuery(f"sort: expected one of {' '.join(SORTS)}")
+    return number(query, "first", 0), min(number(query, "count", count), COUNT_MAX), sort
 
 
 def _dump(value: object) -> bytes:

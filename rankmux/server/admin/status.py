@@ -63,6 +63,7 @@ class ServerStatus:
         self.stats = stats
         self.clock = clock
         self._closed = False
+        self.draining = False  # nobody new is admitted
         self.started_at = clock()
         self.version = __version__
 
@@ -73,6 +74,11 @@ class ServerStatus:
     @property
     def ready(self) -> bool:
         """Whether members can join."""
+        return self.acts and not self.draining
+
+    @property
+    def acts(self) -> bool:
+        """Whether members can be thrown out."""
         return self.place.is_up and not self._closed
 
     @property
@@ -80,6 +86,8 @@ class ServerStatus:
         """What it does now, in words."""
         if self._closed:
             return "shutting down"
+        if self.draining:
+            return "draining"
         return "live" if self.cluster is None or self.place.is_up else self.cluster.stage.value
 
     @property
