@@ -128,6 +128,10 @@ class Config:
     max_payload: int = _setting(DEFAULT_MAX_PAYLOAD, "largest payload in bytes", 1, 16 * 1024 * 1024)
     admin: str = _setting("", "HOST:PORT of the admin endpoint, or a PORT on loopback; empty: off")
     admin_unix: str = _setting("", "Unix socket of the admin endpoint, mode 0600; empty: off")
+    metrics: str = _setting(
+        "",
+        "HOST:PORT where /metrics, /healthz and /readyz can be read, by anyone, or a PORT on loopback; empty: off",
+    )
     log_format: str = _setting(
         "text", "text for people, or one JSON object per line", None, None, "text", "json"
     )

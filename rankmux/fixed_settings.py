@@ -10,7 +10,7 @@ from itertools import chain, repeat
 __all__ = ["FIXED", "SHARED"]
 
 _REASONS = {
-    "its sockets are open": ("host", "port", "unix", "admin", "admin_unix", "insecure"),
+    "its sockets are open": ("host", "port", "unix", "admin", "admin_unix", "metrics", "insecure"),
     "connections inherit it from the listening socket": ("send_buffer_bytes", "user_timeout_s"),
     "the path is read at the start; SIGHUP reads the file at that path again": (
         "token_file",

@@ -220,6 +220,7 @@ _ELSEWHERE: dict[str, Callable[[Config], Config]] = {
     "unix": lambda config: replace(config, unix="", host="127.0.0.1", port=0),
     "admin": lambda config: replace(config, admin=config.admin.rpartition(":")[0] + ":0"),
     "admin_unix": lambda config: replace(config, admin_unix=""),
+    "metrics": lambda config: replace(config, metrics=""),
 }
 
 
@@ -234,7 +235,7 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
         try:
             Server(config, tokens=tokens).close()
         except AddressInUse as error:
-            if error.key == "admin" and not in_use and _is_free(config, tokens):
+            if error.key in ("admin", "metrics") and not in_use and _is_free(config, tokens):
                 raise  # in use by ourselves: it is the address for members as well
             in_use.append(str(error.value))
             config = _ELSEWHERE[error.key](config)

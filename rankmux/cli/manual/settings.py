@@ -42,6 +42,9 @@ WHY: dict[str, dict[str, str]] = {
         " who can connect. For the same reason it listens on loopback addresses only, unless `insecure` is set.",
         "admin_unix": "Access is controlled by the file's permissions. Only here can a member be thrown out"
         " (`rankmux-server kick`), a setting changed (`set`) and the server drained (`drain`).",
+        "metrics": "For Prometheus on another host, also without `insecure`: whoever can connect may read, but here are"
+        " only figures of the whole room, no names, no addresses, and nothing to act with. Keep it inside your network"
+        " all the same.",
         "log_format": "One event per line in both formats; the names in the JSON are stable.",
         "log_level": "`info` includes joins, departures and commands; `warning` only includes events that need"
         " attention.",

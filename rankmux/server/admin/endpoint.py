@@ -43,12 +43,14 @@ class _Channel:
     `idle`: no request has begun.
     `work`: the answer in preparation.
     `out`: the rest of the answer being sent.
+    `only_figures`: see Routes.
     """
 
-    __slots__ = ("deadline", "exchange", "fd", "idle", "out", "pipelined", "sock", "work")
+    __slots__ = ("deadline", "exchange", "fd", "idle", "only_figures", "out", "pipelined", "sock", "work")
 
-    def __init__(self, sock: socket.socket, exchange: Exchange, now: float) -> None:
+    def __init__(self, sock: socket.socket, exchange: Exchange, now: float, *, only_figures: bool) -> None:
         self.sock = sock
+        self.only_figures = only_figures
         self.fd = sock.fileno()
         self.exchange = exchange
         self.work: Work | None = None
@@ -149,7 +151,8 @@ class Admin:
             return
         try:
             sock.setblocking(False)
-            channel = _Channel(sock, Exchange(listener.local_names_only, may_act=listener.is_private), now)
+            exchange = Exchange(listener.local_names_only, may_act=listener.is_private)
+            channel = _Channel(sock, exchange, now, only_figures=listener.only_figures)
             self._reactor.watch(channel.fd, READABLE)
         except OSError:
             sock.close()
@@ -224,7 +227,7 @@ class Admin:
             return
         if isinstance(received, Request):
             self.requests += 1
-            answer = self._routes.answer(received)
+            answer = self._routes.answer(received, only_figures=channel.only_figures)
         else:
             answer = received
         if isinstance(answer, Answer):

@@ -60,12 +60,12 @@ def open_endpoint(
 
     Requests that act do so on `operator`.
     """
-    if not (config.admin or config.admin_unix or handed):
+    if not (config.admin or config.admin_unix or config.metrics or handed):
         return _NoEndpoint()
     try:
         from .endpoint import Admin
     except ImportError as error:
         expected = f"requires {error.name}: {how_to_get('admin')}"
-        key = "admin_unix" if config.admin_unix and not config.admin else "admin"
-        raise ConfigError(key, config.admin or config.admin_unix, expected) from None
+        key = next((key for key in ("admin", "admin_unix", "metrics") if getattr(config, key)), "admin")
+        raise ConfigError(key, getattr(config, key), expected) from None
     return Admin(config, status, operator, reactor, handed)

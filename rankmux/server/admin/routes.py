@@ -24,6 +24,7 @@ __all__ = ["Routes", "Work"]
 Work = Iterator[Answer | None]
 """Yields None while there is more to do, then the answer."""
 
+_FIGURES = ("/metrics", "/healthz", "/readyz")
 _JSON = "application/json"
 _FRESH_S = 0.25
 _KEPT_MAX = 16
@@ -52,8 +53,10 @@ class Routes:
             "/live.json": self._live,
         }
 
-    def answer(self, request: Request) -> Answer | Work:
-        """The answer, or the steps that build it."""
+    def answer(self, request: Request, *, only_figures: bool = False) -> Answer | Work:
+        """The answer, or the steps that build it. `only_figures`: health and metrics, nothing that names a member."""
+        if only_figures and request.path not in _FIGURES:
+            return text_answer(404, f"not found; the paths are {' '.join(_FIGURES)}")
         route, action = self._routes.get(request.path), self._actions.get(request.path)
         try:
             if request.method == "POST" and action is not None:
@@ -65,7 +68,7 @@ class Routes:
 
         if route is None and action is None:
             return text_answer(404, f"not found; the paths are {' '.join([*self._routes, *self._actions])}")
-        allowed = b"POST" if route is None else b"GET"
+        allowed = b"POST" if route is None else b"GET, HEAD"
         return text_answer(405, f"only {allowed.decode()} is supported here", (b"Allow", allowed))
 
     def _ready(self) -> Answer:
