@@ -71,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         for name, text in doubts.items():
             log.warning("%s", text, extra=tagged("variable_ignored", variable=name))
         handed = handed_sockets(os.environ)
+        if "" in handed:
+            _warn_of_unused(config, sources)
         server = Server(
             config,
             tokens=tokens,
@@ -86,9 +88,10 @@ def main(argv: list[str] | None = None) -> int:
     stop = _Stop(server, notifier)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
-    signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
+    reload = _Reload(server, notifier)
+    signal.signal(signal.SIGHUP, reload)
     with suppress(OSError):  # its reader may be gone
-        LinePipe(1).write(f"listening on {server.where} for {config.seats} clients".encode())
+        LinePipe(1).write(_what(server).encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
         logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
@@ -96,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         while not (server.ready or server.stopped):  # a cluster's log is still being read
             server.step(notifier.interval_s)
             notifier.alive(time.monotonic())
-        notifier.ready(f"listening on {server.where} for {config.seats} clients")
-        _run(server, notifier)
+        notifier.ready(_what(server))
+        _run(server, notifier, reload)
     except LogBroken as error:
         log.critical("%s", error, extra=tagged("log_broken", error=str(error)))
         server.close()
@@ -113,13 +116,39 @@ def _complain(*texts: str) -> None:
         print(f"rankmux-server: {text}", file=sys.stderr)
 
 
-def _run(server: Server, notifier: Notifier) -> None:
+def _what(server: Server) -> str:
+    return f"listening on {server.where} for {server.config.seats} clients"
+
+
+def _run(server: Server, notifier: Notifier, reload: _Reload) -> None:
     no_long_pauses()
-    if notifier.interval_s is None:
+    if not notifier:
         server.serve_forever()
     while not server.stopped:
         server.step(notifier.interval_s)
         notifier.alive(time.monotonic())
+        reload.end()
+
+
+class _Reload:
+    """The signal handler for SIGHUP, and what the service manager is told before and after."""
+
+    def __init__(self, server: Server, notifier: Notifier) -> None:
+        self._server = server
+        self._notifier = notifier
+        self._asked = False
+
+    def __call__(self, _signum: int, _frame: object) -> None:
+        self._notifier.reloading(time.monotonic())
+        self._server.reload()
+        self._asked = True
+
+    def end(self) -> None:
+        """A turn is over: report it if everything has been read again."""
+        if self._asked:
+            self._asked = False  # first, for a signal may come at any time
+            if self._server.reloading or not self._notifier.reloaded(_what(self._server)):
+                self._asked = True
 
 
 class _Stop:
@@ -274,6 +303,15 @@ def _selector() -> selectors.BaseSelector | None:
     }
     kind = kinds.get(os.environ.get("RANKMUX_SELECTOR", ""))
     return kind() if kind is not None else None
+
+
+def _warn_of_unused(config: Config, sources: dict[str, str]) -> None:
+    """Settings of an address have no effect: the service manager has opened the socket."""
+    for name in ("host", "port", "unix"):
+        if sources[name] != "default":
+            text = "%s (%s) is not used: the service manager has opened the socket; change it there (ListenStream)"
+            facts = tagged("setting_ignored", name=name, source=sources[name])
+            log.warning(text, name, getattr(config, name), extra=facts)
 
 
 def _raise_file_limit(config: Config) -> None:

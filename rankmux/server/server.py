@@ -226,6 +226,11 @@ class Server:
         self._reload_asked = True
         self._reactor.wake()
 
+    @property
+    def reloading(self) -> bool:
+        """Whether `reload` was called, and not carried out yet."""
+        return self._reload_asked
+
     def kick(self, ticket: int) -> bool:
         """Throw out the member with that ticket, present or absent; False when no seat has it.
 
