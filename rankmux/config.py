@@ -236,7 +236,7 @@ class Config:
     log_lines_per_s: int = _setting(
         10, "log lines of one kind per second; any more are only counted", 1, 1_000_000
     )
-    log_excerpt_bytes: int = _setting(128, "bytes of a peer's data shown in a log line", 1, 65_536)
+    log_excerpt_bytes: int = _setting(0, "bytes of a command's payload shown in the log; 0: none", 0, 65_536)
 
     def __post_init__(self) -> None:
         for setting in settings():

@@ -25,7 +25,7 @@ from ..server.file_limit import check_file_limit
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..server.state_file import state_trouble
-from ..system.json_lines import JsonFormatter, tagged
+from ..system.json_lines import JsonFormatter, TextFormatter, tagged
 from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.memory import no_long_pauses
@@ -324,7 +324,7 @@ def _raise_file_limit(config: Config) -> None:
 
 def _log_to_stderr(config: Config) -> None:
     handler = PipeHandler(2)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)

@@ -40,7 +40,7 @@ def test_members_finish_and_then_the_server_stops(where: str) -> None:
             assert drain.stdout.read() == "stopped\n"
         assert drain.returncode == 0
         assert server.wait() == 0
-        assert "stopped cleanly" in server.log()
+        assert server.log().splitlines()[-1].endswith(" INFO stopped cleanly")
 
 
 def test_the_wait_is_bounded(where: str) -> None:

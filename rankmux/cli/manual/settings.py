@@ -49,7 +49,9 @@ WHY: dict[str, dict[str, str]] = {
         "log_level": "`info` includes joins, departures and commands; `warning` only includes events that need"
         " attention.",
         "log_lines_per_s": "A flood of members or commands must not become a flood of lines.",
-        "log_excerpt_bytes": "Text from peers is escaped and cut, so that no line can be forged and none is long.",
+        "log_excerpt_bytes": "Payloads may be confidential, and a log is often read by more people than the room has"
+        " members; by default it only has their size. What is shown is escaped and cut, so that no line can be forged"
+        " and none is long.",
     },
     "Before HELLO": {
         "greeting_max": "Strangers must not use up descriptors and memory; any further connection gets ERROR"
