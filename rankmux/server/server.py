@@ -120,7 +120,9 @@ class Server:
             first_ticket=first_ticket,
         )
         kept = None if self._state is None else self._state.load(self.room, int(clock() * 1000))
-        self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
+        self.stats = Stats(
+            watched=bool(config.admin or config.admin_unix or config.metrics or admin_listener)
+        )
         self.connections = Connections(config, self._reactor)
         self._reaper = Reaper(config, self._reactor, self.connections)
         self._ring = Ring(config.io_uring == "auto")

@@ -15,9 +15,10 @@ from importlib import resources
 from .acting import Acting
 from .control import Operator
 from .http import Answer, Request, text_answer
+from .listing import COUNT_MAX, SORTS, Wish
 from .metrics import CONTENT_TYPE, Exposition
 from .queries import BadQuery, number
-from .status import COUNT_MAX, SORTS, ServerStatus
+from .status import ServerStatus
 
 __all__ = ["Routes", "Work"]
 
@@ -81,34 +82,33 @@ class Routes:
         return Answer(200, CONTENT_TYPE, body)
 
     def _room(self, query: dict[str, str]) -> Work:
-        window = _window(query, COUNT_MAX)
-        return self._room_in_steps(*window)
+        return self._room_in_steps(_wish(query, COUNT_MAX))
 
-    def _room_in_steps(self, first: int, count: int, sort: str) -> Work:
+    def _room_in_steps(self, wish: Wish) -> Work:
         status = self._status
         head = {
             "instance": f"{status.instance:016x}",
             "seq": status.room.seq,
             "total": len(status.room),
             "seats": status.config.seats,
-            "first": first,
-            "sort": sort,
+            "first": wish.first,
+            "sort": wish.sort,
         }
-        rows = yield from self._rows(first, count, sort)
+        rows = yield from self._rows(wish)
         yield Answer(200, _JSON, _dump(head)[:-1] + b',"members":' + rows + b"}")
 
     def _live(self, query: dict[str, str]) -> Work:
-        window = _window(query, 0)
-        return self._live_in_steps(*window, number(query, "after", 0), number(query, "closed_after", 0))
+        after, closed_after = number(query, "after", 0), number(query, "closed_after", 0)
+        return self._live_in_steps(_wish(query, 0), after, closed_after)
 
-    def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
+    def _live_in_steps(self, wish: Wish, after: int, closed_after: int) -> Work:
         """The page's periodic request: rows, totals, and the events and closes after two numbers."""
         status = self._status
-        rows = yield from self._rows(first, count, sort)
+        rows = yield from self._rows(wish)
         closed = status.connections.closes.counts.total()
         news = {
             "totals": status.totals(),
-            "first": first,
+            "first": wish.first,
             "happened": status.stats.happened,
             "events": status.events(after),
             "closed": closed,
@@ -122,17 +122,19 @@ class Routes:
         by_reason = {reason.value: count for reason, count in counts.most_common()}
         return Answer(200, _JSON, _dump({"total": counts.total(), "by_reason": by_reason, "last": closes}))
 
-    def _rows(self, first: int, count: int, sort: str) -> Generator[None, None, bytes]:
-        key = (first, count, sort)
-        kept = self._get(key)
+    def _rows(self, wish: Wish) -> Generator[None, None, bytes]:
+        """The list of members as JSON, and behind it the key `found`."""
+        kept = self._get(wish.key)
         if kept is not None:
             return kept
+        listing = self._status.members(wish)
         slices: list[bytes] = []
-        for rows in self._status.members(first, count, sort):
-            if slices:
+        for step, rows in enumerate(listing):
+            if step:
                 yield
-            slices.append(_dump(rows)[1:-1])
-        return self._keep(key, b"[" + b",".join(slices) + b"]")
+            if rows:
+                slices.append(_dump(rows)[1:-1])
+        return self._keep(wish.key, b'[%b],"found":%d' % (b",".join(slices), listing.found))
 
     def _get(self, key: object) -> bytes | None:
         until, body = self._kept.get(key, (0.0, b""))
@@ -145,11 +147,12 @@ class Routes:
         return body
 
 
-def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
+def _wish(query: dict[str, str], count: int) -> Wish:
     sort = query.get("sort", "rank")
     if sort not in SORTS:
         raise BadQuery(f"sort: expected one of {' '.join(SORTS)}")
-    return number(query, "first", 0), min(number(query, "count", count), COUNT_MAX), sort
+    first, reverse = number(query, "first", 0), bool(number(query, "reverse", 0))
+    return Wish(first, number(query, "count", count), sort, query.get("find", ""), reverse=reverse)
 
 
 def _dump(value: object) -> bytes:

@@ -224,3 +224,15 @@ def test_the_panels_of_the_dashboard_do_not_overlap():
     assert len(taken) == len(set(taken))
     assert {x for x, _ in taken} == set(range(24))
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_results_are_counted_for_metrics_alone():
+    with watched(admin="", metrics="0") as server:
+        ada, bob = join(server, "ada"), join(server, "bob")
+        ada.sendall(Command(1, 0, 0, 1, 60_000, b"").encode())
+        turns_until(server, lambda: server.stats.commands)
+        bob.sendall(Result(3, 0, b"").encode())
+        turns_until(server, lambda: server.stats.done)
+        assert samples(get(server, "/metrics")[1])["rankmux_results_total", "ok"] == 1
+        for sock in (ada, bob):
+            sock.close()
