@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from ...errors import ArgumentError
 from ..shared.admin_socket import ANSWER_TIMEOUT_S, UnixConnection, request_kick
@@ -21,6 +21,7 @@ _TOTALS = ["at", "uptime_s", "members", "seats", "waiting", "joins", "commands",
 _TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s", "absent", "observers"]
 _ANSWER = {
     "first": int,
+    "found": int,
     "totals": dict.fromkeys(_TOTALS, _NUMBER)
     | {"instance": str, "version": str, "ready": bool, "state": str, "server": str, "servers": [str]}
     | {"results": [_NUMBER], "closed": [_NUMBER]},
@@ -35,8 +36,25 @@ _ANSWER = {
 _FAR = 10**12  # `live.json` lists events after a number; nothing comes after this one
 
 
+_NO_ENDPOINT = (
+    "a server has an admin endpoint if it is started with --admin 7118 or --admin-unix PATH; "
+    "then: rankmux-top 7118, rankmux-top unix:PATH"
+)
+_NO_HTTP = (
+    "that is no admin endpoint, perhaps the address for clients; the log of the server says where it is: "
+    '"admin endpoint: ..."'
+)
+_ONLY_FIGURES = (
+    "that address has figures only (--metrics); the members are at that of --admin or --admin-unix"
+)
+
+
 class NoAnswer(Exception):
-    """The endpoint cannot be reached, or gives no answer that makes sense."""
+    """The endpoint cannot be reached, or gives no answer that makes sense. `hint`: what may help; it may be empty."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class Endpoint:
@@ -62,29 +80,50 @@ class Endpoint:
             status, text = request_kick(self._connection, ticket)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise NoAnswer(escaped(str(error)) or type(error).__name__) from None
+            raise NoAnswer(_why(error)) from None
         return "" if status == 204 else escaped(text) or str(status)
 
-    def ask(self, first: int, count: int, sort: str) -> dict[str, Any]:
-        """The members from `first` on in that order, and the totals. Raises NoAnswer."""
-        path = f"/live.json?first={first}&count={count}&sort={sort}&after={_FAR}&closed_after={_FAR}"
+    def ask(
+        self, first: int, count: int, sort: str, find: str = "", *, reverse: bool = False
+    ) -> dict[str, Any]:
+        """The members from `first` on in that order of those that `find` is in, and the totals. Raises NoAnswer."""
+        wish = {"first": first, "count": count, "sort": sort, "find": find, "reverse": int(reverse)}
+        path = "/live.json?" + urlencode(wish | {"after": _FAR, "closed_after": _FAR})
         for attempt in (1, 2):
             try:
                 self._connection.request("GET", path)
                 response = self._connection.getresponse()
                 body = response.read(_BODY_MAX)
                 if response.status != 200:
-                    raise NoAnswer(
-                        f"{response.status}: {escaped(body[:200].decode(errors='replace').strip())}"
-                    )
+                    text = escaped(body[:200].decode(errors="replace").strip())
+                    hint = _ONLY_FIGURES if response.status == 404 and "/metrics" in text else ""
+                    raise NoAnswer(f"{response.status}: {text}", hint)
                 news = _read(body)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
-                    raise NoAnswer(escaped(str(error)) or type(error).__name__) from None
+                    raise NoAnswer(_why(error), _hint(error)) from None
             else:
                 return news
         raise AssertionError
+
+
+def _why(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return escaped(text) or type(error).__name__
+
+
+def _hint(error: Exception) -> str:
+    """What may help against `error`."""
+    match error:
+        case ConnectionRefusedError() | FileNotFoundError():
+            return _NO_ENDPOINT
+        case PermissionError():
+            return "only the server's user and root may open its Unix socket"
+        case http.client.RemoteDisconnected() | http.client.BadStatusLine() | ConnectionResetError():
+            return _NO_HTTP
+        case _:
+            return ""
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -94,7 +133,7 @@ def _read(body: bytes) -> dict[str, Any]:
     except RecursionError:
         news = {}
     if not _fits(news, _ANSWER):
-        raise NoAnswer("that is no rankmux server")
+        raise NoAnswer("that is no rankmux server", _NO_HTTP)
     return news
 
 
