@@ -37,4 +37,5 @@ class Draining:
 
     def owed(self) -> int:
         """How many results the members that are connected here owe."""
-        return sum(map(self._room.owed_by, self._connections.seats))
+        ranks = self._room.ranks
+        return sum(load for load, handle in zip(ranks.loads, ranks.handles, strict=True) if handle >= 0)

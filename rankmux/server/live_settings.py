@@ -111,9 +111,10 @@ class LiveSettings:
         changed = self._change(values)
         self._read = read
         for name, now, why in waiting:
-            facts = tagged("restart_needed", name=name, now=getattr(self._config, name), read=now)
-            text = "%s stays %s, and is to be %s: that needs a restart, for %s"
-            log.warning(text, name, _shown(getattr(self._config, name)), _shown(now), why, extra=facts)
+            kept = getattr(self._config, name)
+            facts = tagged("restart_needed", name=name, now=kept, read=now)
+            text = "%s stays %s; %s, as it was read now, cannot be taken over while the server runs: %s"
+            log.warning(text, name, _shown(kept), _shown(now), why, extra=facts)
         return [*(one.name for one in changed), *(name for name, _, _ in waiting)]
 
     def _judge(self, name: str, text: str, known: Mapping[str, Setting]) -> object:
@@ -131,7 +132,7 @@ class LiveSettings:
         if name in FIXED:
             return FIXED[name]
         if self._shared and name in SHARED:
-            return "it must be the same at all servers of the cluster, which have agreed on it"
+            return "it must be the same at all servers of the cluster, which agreed on it when the room began"
         return ""
 
     def _change(self, values: Mapping[str, object]) -> list[Changed]:

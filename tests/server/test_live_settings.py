@@ -127,7 +127,7 @@ def test_read_again(caplog: pytest.LogCaptureFixture) -> None:
         assert server.config.ping_ms == 10_000
         assert "setting changed: seats is 20 (was 10)" in caplog.messages
         assert any(
-            text.startswith("ping_ms stays 10000, and is to be 500: that needs a restart")
+            text.startswith("ping_ms stays 10000; 500, as it was read now, cannot be taken over")
             for text in caplog.messages
         )
     finally:
