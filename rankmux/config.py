@@ -256,6 +256,9 @@ class Config:
         ):
             if getattr(self, key) and not getattr(self, needed):
                 raise ConfigError(key, getattr(self, key), f"requires {needed}")
+        if self.metrics and self.metrics == self.admin and self.metrics.rpartition(":")[2] != "0":
+            expected = "expected another address than that of admin, which has /metrics as well"
+            raise ConfigError("metrics", self.metrics, expected)
         if self.cluster:
             self._check_cluster()
         if self.unix and self.tls_cert:

@@ -264,6 +264,11 @@ def test_figures_can_be_read_from_elsewhere_and_nothing_else():
             sock.close()
 
 
+def test_figures_need_an_address_of_their_own():
+    with pytest.raises(ConfigError, match="another address than that of admin"):
+        Server(port=0, admin="7118", metrics="7118")
+
+
 def test_figures_and_the_page_side_by_side():
     with watched(metrics="0") as server:
         assert [where.partition("/metrics")[1] for where in server.admin_where] == ["", "/metrics"]

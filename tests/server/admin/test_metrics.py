@@ -134,6 +134,12 @@ def test_promtool_finds_nothing_to_say_of_the_rules():
     assert re.search(r"SUCCESS: \d+ rules found", said)
 
 
+def test_promtool_finds_nothing_to_say_of_the_configuration():
+    code, said = promtool("config", str(RULES.parent / "prometheus.yml"))
+    assert code == 0, said
+    assert "alerts.yml" in said
+
+
 def test_each_alert_says_how_urgent_it_is_and_is_explained():
     """Alertmanager routes by severity; docs/howto-monitoring.md lists the actions."""
     rules = RULES.read_text().split("- alert: ")[1:]
