@@ -28,7 +28,6 @@ ROWS = [
     "core",
     "hosts",
     "variables",
-    "fixed_settings",
     "config",
     "tokens",
     "courier",

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from ..config import Config, Setting, settings
 from ..core.room.room import Room
 from ..errors import ConfigError, ConfigErrors, UnknownSetting
-from ..fixed_settings import FIXED, SHARED
 from ..system.json_lines import tagged
 from .connections.registry import Connections
 from .event_log import EventLog
 from .file_limit import check_file_limit
+from .fixed_settings import FIXED, SHARED
 from .intake.reading import Intake
 
 __all__ = ["Changed", "LiveSettings", "Source"]

@@ -10,7 +10,7 @@ import pytest
 
 from rankmux.config import Config, settings
 from rankmux.errors import ConfigError
-from rankmux.fixed_settings import FIXED, SHARED
+from rankmux.server.fixed_settings import FIXED, SHARED
 from rankmux.server.server import Server
 
 from ..support.memory_log import cluster

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...config import Setting, settings
-from ...fixed_settings import FIXED, SHARED
+from ...server.fixed_settings import FIXED, SHARED
 
 __all__ = ["WHY", "settings_page"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankmux.config import Config, settings
 from rankmux.errors import ConfigError
-from rankmux.fixed_settings import FIXED, SHARED
+from rankmux.server.fixed_settings import FIXED, SHARED
 from rankmux.server.server import _rules
 
 NAMES = {setting.name for setting in settings()}
