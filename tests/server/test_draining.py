@@ -90,6 +90,12 @@ def test_the_time_ends_it_and_a_second_call_only_shortens_it() -> None:
         now += 29.0
         made.step()
         assert not made.server._shutdown.asked
+        now += 1.0
+        made.step()
+        assert made.server._shutdown.asked
+    with embedded(clock=lambda: now) as made:
+        busy(made)
+        made.server.drain(30.0)
         made.server.drain(0.5)
         now += 0.5
         made.step()
