@@ -121,7 +121,9 @@ class Turns:
         conn = self._connections.seats.get(ticket)
         if conn is not None:
             self._connections.end(conn, CloseReason.KICKED, "the operator has thrown you out", now)
-        else:
+        if (
+            conn is None or self._sequencer.shared
+        ):  # where it may have another connection before the log has it
             self._kicked.append(ticket)
         return True
 
@@ -230,10 +232,11 @@ class Turns:
         owed = 0
         waiting = {ticket for ticket, _ in self._intake.cancels}
         kept = self._room.line.kept
+        kicked = set(self._kicked)
         entry.departures = [Departure(ticket, Cause.EVICTED) for ticket in self._kicked]
         self._kicked.clear()
         for ticket, conn in self._connections.departing.items():
-            if conn.reason is None or ticket in waiting:
+            if conn.reason is None or ticket in waiting or ticket in kicked:
                 continue
             if conn.reason.keeps and ticket in kept:
                 entry.absences.append(ticket)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -118,10 +118,11 @@ class Life:
 class Logs:
     """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames.
 
-    `shared`: several servers have the room.
+    `shared`: several servers have the room. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
     """
 
     shared = False
+    clocks: Sequence[tuple[float, float]] = ()
 
     def __init__(self) -> None:
         self.violations: list[str] = []
@@ -136,6 +137,11 @@ class Logs:
         self.batons: dict[int, tuple[int, int]] = {}  # the writer and the crc, by seq
         self.instances: set[int] = set()
         self.kicked: dict[int, int] = {}  # the status by ticket
+
+    def clock_lag_ms(self, begin: float, end: float) -> float:
+        """How far the room's clock was behind between two moments, as a server had it from an entry that was old."""
+        ahead = [ahead for moment, ahead in self.clocks if begin <= moment <= end]
+        return max(ahead for _, ahead in self.clocks) - min(ahead) if ahead else 0.0
 
     def violate(self, text: str) -> None:
         self.violations.append(text)

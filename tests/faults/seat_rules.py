@@ -104,7 +104,8 @@ class SeatRules:
 
     def _check_lost(self, life: Life, ticket: int, newer: Stint) -> None:
         assert life.hello is not None
-        in_time = newer.ms < life.ended_ms + life.hello.keep_ms
+        lag_ms = self._logs.clock_lag_ms(life.ended_ms, newer.ms)
+        in_time = newer.ms < life.ended_ms + life.hello.keep_ms - lag_ms
         if not in_time or life.exit not in ("our-reset", "eof", "reset"):
             return
         _, what = self._replay.departure(ticket)

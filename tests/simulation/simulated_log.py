@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rankmux.core.cluster.entries import Kind
+from rankmux.core.cluster.entries import Kind, unpack
 from rankmux.server.cluster.log import LogEvent, Opened, Read
 
 from .world import World
@@ -37,6 +37,18 @@ class SharedLog:
         self._stalled_until = 0.0
         self._late: list[bytes] = []
         self._stored: list[bytes] = []  # all of them, dropped ones too
+        self._written: set[tuple[int, int]] = set()
+        self.clocks: list[
+            tuple[float, float]
+        ] = []  # the world's as each entry was written, and how far the room's was ahead
+
+    def note(self, data: bytes) -> None:
+        """An entry is written; only its first sending counts."""
+        entry = unpack(0, data)
+        if (entry.incarnation, entry.n) not in self._written:
+            self._written.add((entry.incarnation, entry.n))
+            now_ms = 1000 * self.world.now
+            self.clocks.append((now_ms, entry.clock_ms - now_ms))
 
     @property
     def first(self) -> int:
@@ -140,6 +152,8 @@ class Courier:
         self._reopen()
 
     def append(self, entry: bytes, *, first: bool = False) -> None:
+        if self._shared.entries:  # until there are some, each server has a clock of its own
+            self._shared.note(entry)
         draw, shared = self._world.random, self._shared
         copies = draw.choice((0, 0, 2)) if self._world.chance(shared.trouble) else 1
         for _ in range(copies):

@@ -299,6 +299,8 @@ class Storm:
                 node.kill()
             if node.mistakes:
                 history.violate(f"{node.name} made {node.mistakes} internal errors")
+        if self.log is not None:
+            history.clocks = self.log.clocks
         history.check()
         check_executors(history)
         self.crew.reigns.check(history)

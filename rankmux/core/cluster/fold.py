@@ -107,6 +107,7 @@ class Fold:
     `up`       the servers that are up, by incarnation; `dead` the incarnations that never will be again
     `batch`    the commands and results of the turn that was read last
     `holders`  the server and the serial of each member that has a connection, by ticket
+    `kicked`   members with a connection that an operator has thrown out, and that have not gone yet
     """
 
     def __init__(self, room: Room, batch: Batch, rules: Rules, spoken: int = VERSION) -> None:
@@ -124,6 +125,7 @@ class Fold:
         self.up: dict[int, Peer] = {}
         self.dead: set[int] = set()
         self.holders: dict[int, tuple[Peer, int]] = {}
+        self.kicked: set[int] = set()
         # Of the turn that is being applied: the writer, and the serials by the handles of the joins.
         self._joining: tuple[Peer, dict[int, int]] | None = None
         self.seq = self.chain = 0
@@ -240,29 +242,35 @@ class Fold:
         if body.is_plain:
             turn = Turn(Entry(entry.clock_ms, self.batch, judge=body.judge, slow=not_told))
             return Reading(entry, _TAKEN, turn, slow=slow)
+        kept, told = self.room.line.kept, []
+        going = {tickets[s]: Cause(cause) for s, cause in body.departures if s in tickets}
+        for ticket in body.kicks:
+            if ticket not in self.holders:
+                going.setdefault(ticket, Cause.EVICTED)
+            elif ticket not in going:
+                self.kicked.add(ticket)
+                told.append(ticket)
+        absent = [tickets[s] for s in body.absences if s in tickets]
+        if self.kicked:  # they do not become absent, and nobody returns to their seats
+            back = [kept.ticket_of(join.secret) for _, join in body.joins]
+            going |= dict.fromkeys(sorted(self.kicked.intersection([*absent, *back])), Cause.EVICTED)
+            told += sorted(self.kicked.intersection(back))
         turn = Turn(
             Entry(
                 entry.clock_ms,
                 self.batch,
-                [Departure(tickets[s], Cause(cause)) for s, cause in body.departures if s in tickets],
+                [Departure(ticket, cause) for ticket, cause in going.items()],
                 [join for _, join in body.joins],
                 [(tickets[s], id_) for s, id_ in body.cancels if s in tickets],
-                [tickets[s] for s in body.absences if s in tickets],
+                [ticket for ticket in absent if ticket not in going],
                 [(tickets[s], id_) for s, id_ in body.yields if s in tickets],
                 body.judge,
                 not_told,
             )
         )
-        elsewhere = []
-        for ticket in body.kicks:
-            holder = self.holders.get(ticket)
-            if holder is None:
-                turn.entry.departures.append(Departure(ticket, Cause.EVICTED))
-            else:
-                elsewhere.append(ticket)
         self._joining = peer, {join.handle: serial for serial, join in body.joins}
         joins, yields = (serial for serial, _ in body.joins), (serial for serial, _ in body.yields)
-        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), slow, tuple(elsewhere))
+        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), slow, tuple(told))
 
     def _enter_frames(self, body: TurnBody, tickets: dict[int, int]) -> None:
         """Commands and results go into the batch, the ranks that commands name as they are now."""
@@ -288,12 +296,13 @@ class Fold:
         tickets = self.up.pop(incarnation).tickets.values()
         self.dead.add(incarnation)
         kept = self.room.line.kept
+        stay = dict.fromkeys(ticket for ticket in tickets if ticket in kept and ticket not in self.kicked)
         return Turn(
             Entry(
                 entry.clock_ms,
                 self.batch,
-                departures=[Departure(ticket, cause) for ticket in tickets if ticket not in kept],
-                absences=[ticket for ticket in tickets if ticket in kept],
+                departures=[Departure(ticket, cause) for ticket in tickets if ticket not in stay],
+                absences=list(stay),
                 judge=False,
                 slow=_NotTold(self.holders, None, ()),
             )
@@ -304,8 +313,10 @@ class Fold:
         for ticket, place in outcome.yielded:
             if (holder := self._release(ticket)) is not None:
                 self.hold(place.ticket, *holder)
+            self.kicked.discard(ticket)
         for gone in outcome.departed:
             self._release(gone.ticket)
+            self.kicked.discard(gone.ticket)
         for ticket in outcome.absent:
             self._release(ticket)
         if self._joining is not None:

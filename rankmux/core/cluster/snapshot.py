@@ -7,6 +7,7 @@ u64 instance · u64 first ticket · the rules (`entries`)
 u32 servers that are up, each: u64 incarnation · u64 n · u16 spoken · u8 n, name[n]
                                · u32 n, n times (u64 serial · u64 ticket)
 u32 n, incarnations that are dead u64[n]
+u32 n, tickets that have been kicked, and are still there u64[n]
 u32 n, the room (`core.room.snapshot`)
 u32 CRC-32 of all of that
 """
@@ -47,6 +48,9 @@ def dump(fold: Fold) -> bytes:
     out += _COUNT.pack(len(fold.dead))
     for incarnation in sorted(fold.dead):
         out += _NUMBER.pack(incarnation)
+    out += _COUNT.pack(len(fold.kicked))
+    for ticket in sorted(fold.kicked):
+        out += _NUMBER.pack(ticket)
     room = fold.room.dump()
     out += _COUNT.pack(len(room)) + room
     return bytes(out + _COUNT.pack(crc32(out)))
@@ -85,10 +89,11 @@ def _load(fold: Fold, data: bytes) -> None:
         at += size
         peer.tickets.update(take(_MEMBER) for _ in range(*take(_COUNT)))  # type: ignore[misc]
     dead = {take(_NUMBER)[0] for _ in range(*take(_COUNT))}
+    kicked = {take(_NUMBER)[0] for _ in range(*take(_COUNT))}
     (size,) = take(_COUNT)
     fold.room.load(data[at : at + size])
     fold.genesis = Genesis(instance, first_ticket, Rules(*rules))
-    fold.version, fold.up, fold.dead = version, up, dead
+    fold.version, fold.up, fold.dead, fold.kicked = version, up, dead, kicked
     for peer in up.values():
         for serial, ticket in peer.tickets.items():
             fold.hold(ticket, peer, serial)

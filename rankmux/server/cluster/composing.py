@@ -10,6 +10,7 @@ from ...core.room.batch import OBSERVERS, Batch
 from ...core.room.ranks import Ranks
 from ...core.room.turn import Entry, Turn
 from ...core.wire.frames import Who
+from ..connections.closes import CloseReason
 from ..connections.registry import Connections
 
 __all__ = ["compose", "idle", "separate"]
@@ -91,9 +92,11 @@ def compose(
     for ticket, id_ in entry.cancels:
         body(_ITEM_BYTES).cancels.append((serial_of(ticket), id_))
     for gone in entry.departures:
-        if serial := serial_of(gone.ticket):
+        serial, conn = serial_of(gone.ticket), connections.seats.get(gone.ticket)
+        if serial:
             body(_ITEM_BYTES).departures.append((serial, gone.cause))
-        else:  # thrown out, and not connected here
+        if not serial or (conn is not None and conn.reason is CloseReason.KICKED):
+            # Thrown out: not connected here, or perhaps not any more when this is read.
             body(_ITEM_BYTES).kicks.append(gone.ticket)
     for serial in [*map(serial_of, entry.absences), *orphans]:
         body(_ITEM_BYTES).absences.append(serial)

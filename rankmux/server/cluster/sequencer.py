@@ -337,13 +337,13 @@ class ClusterSequencer:
         incarnation = reading.entry.incarnation
         if reading.ruling is Ruling.TAKEN:
             self._lease.heard(incarnation, now)
+        self._places.kick(reading.kicks, now)
         if incarnation == self._writer.incarnation:
             yield from self._read_own(reading, now)
         elif reading.turn is not None:
             if self._writer.incarnation not in self._fold.up and self.stage is Stage.UP:
                 self._fence(now, "the other servers have taken this one for dead")
             yield self._places.watch(reading.turn)
-        self._places.kick(reading.kicks, now)
         if reading.ruling is Ruling.TAKEN:
             self._writer.follow_clock(now)
             self._check_name(reading.entry)

@@ -168,6 +168,28 @@ def test_a_kick_reaches_any_servers_member(room: Room) -> None:
     assert room.tickets == [mine, other]
 
 
+def test_who_was_kicked_loses_the_seat_whatever_comes_before_its_server_says_so(room: Room) -> None:
+    """It becomes absent, or returns at another server: by then it is no member."""
+    tickets = room.joins(room.two, 1, secret=b"k" * 32, keep_ms=5000)
+    tickets += room.joins(room.two, 2, secret=b"l" * 32, keep_ms=5000)
+    tickets += room.joins(room.two, 3, secret=b"m" * 32, keep_ms=5000)
+    room.log.add(room.one.turn(TurnBody(kicks=[*tickets])))
+    assert (room.tickets, room.fold.kicked) == (tickets, set(tickets))
+    _, outcome = room.log.add(room.two.turn(TurnBody(absences=[1])))
+    assert outcome is not None
+    assert [(gone.ticket, gone.cause) for gone in outcome.departed] == [(tickets[0], Cause.EVICTED)]
+    back = join("back", b"l" * 32, 5000)
+    back.handle = -2
+    reading, outcome = room.log.add(room.one.turn(TurnBody(joins=[(9, back)])))
+    assert outcome is not None
+    assert [gone.ticket for gone in outcome.departed] == [tickets[1]]
+    assert reading.kicks == (tickets[1],)  # the connection that it had elsewhere is told
+    (place,) = outcome.joined
+    assert room.tickets == [tickets[2], place.ticket]
+    room.log.add(room.two.turn(TurnBody(departures=[(3, Cause.LEFT)], kicks=[tickets[2]])))
+    assert (room.tickets, room.fold.kicked) == ([place.ticket], set())
+
+
 def named(rank: int, ticket: int) -> TurnBody:
     """Connection 1 sends a command to `rank`, which `ticket` had when its server read the command."""
     frames = run(1, Command(1, Target.ONE, rank, 0, 0, b"for you"))

@@ -257,7 +257,7 @@ def test_nothing_points_into_what_was_fed(framing):
     batch = framing.Batch(100)
     buffer = bytearray(SMALL)
     _, events = batch.feed(1, memoryview(buffer))
-    frames, _, _ = framing.cut(buffer, 100)
+    frames, _ = frames_of(FrameDecoder(100), buffer)
     buffer[:] = bytes(len(buffer))
     buffer.clear()
     commands, results = batch.entries()
