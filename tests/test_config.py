@@ -186,7 +186,7 @@ def test_a_file_that_is_not_right(toml, tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="No such file") as caught:
+    with pytest.raises(ConfigError, match="there is no such file") as caught:
         load({}, {}, str(tmp_path / "none.toml"))
     assert caught.value.key == "--config"
 

@@ -65,7 +65,7 @@ def _main(arguments: list[str]) -> int:
     plain = parser()
     known, others = plain.parse_known_args(arguments)
     if others:
-        plain.error(_misplaced(others))
+        plain.error(_misplaced(others, plain))
     if not known.plain and (prompt := _prompt()) is not None:
         return prompt(known)
     from .commands.lines import run
@@ -79,14 +79,14 @@ def subcommand_module(name: str) -> str:
     return f"rankmux.cli.{'manual' if name in _MANUAL else 'commands'}.{module}"
 
 
-def _misplaced(words: list[str]) -> str:
+def _misplaced(words: list[str], plain: argparse.ArgumentParser) -> str:
     """The complaint about words that rankmux-client has no use for without a subcommand, with advice."""
     named = [word for word in words if word in SUBCOMMANDS]
     if named:
         return f"{named[0]} has to be the first word: rankmux-client {named[0]} ..."
-    if words[0].startswith("-"):
-        return f"unrecognized arguments: {' '.join(words)}"
-    return f"there is no subcommand {words[0]!r}, there are {', '.join(SUBCOMMANDS)}"
+    from .shared.flags import unknown_words
+
+    return "; ".join(map(str, unknown_words(words, plain, SUBCOMMANDS)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,9 +95,9 @@ def parser() -> argparse.ArgumentParser:
 
     from ..system.extras import how_to_get
     from .shared.connection_flags import add_connection_flags
-    from .shared.flags import add_offer_flag, add_reconnect_flag
+    from .shared.flags import Parser, add_offer_flag, add_reconnect_flag
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=_PROGRAM,
         description="Joins a rankmux server: executes commands of members above, and sends commands to members below.",
         epilog=_EPILOG.format(install=how_to_get("cli")),

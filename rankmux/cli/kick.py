@@ -13,9 +13,11 @@ from contextlib import closing
 
 from ..config import load
 from ..errors import ConfigError
+from ..system.reasons import unix_reason
 from ..variables import value_of
 from .shared.admin_socket import UnixConnection, request_kick
 from .shared.exit_codes import Exit
+from .shared.flags import Parser
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
@@ -55,8 +57,8 @@ def main(argv: list[str]) -> int:
         with closing(UnixConnection(path)) as connection:
             status, text = request_kick(connection, arguments.ticket)
     except (OSError, http.client.HTTPException) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return _complain(Exit.NOT_CONNECTED, f"no answer from unix:{path}: {why or type(error).__name__}")
+        why = unix_reason(path, error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        return _complain(Exit.NOT_CONNECTED, f"no answer from unix:{path}: {why}; is the server running?")
     if status == _THROWN_OUT:
         return Exit.OK
     if status == _NO_SUCH_TICKET and str(arguments.ticket) in text:
@@ -66,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rankmux-server kick",
         description="Throws the member with that ticket out of a running server.",
         epilog=_EPILOG,

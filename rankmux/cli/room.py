@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..system.extras import how_to_get
 from ..variables import value_of
 from .shared.exit_codes import Exit
+from .shared.flags import Parser
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rankmux-server room",
         description="Deletes the log of a room that several servers share.",
         epilog=_EPILOG,

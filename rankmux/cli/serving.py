@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ..config import Config, Setting, load, settings
+from ..config import Config, Setting, Sources, load, settings
 from ..errors import AddressInUse, ConfigError, LogBroken
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
@@ -31,6 +31,7 @@ from ..system.memory import no_long_pauses
 from ..system.open_files import RESERVED_FILES
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
+from .shared.flags import Parser, unknown_words
 from .shared.streams import open_missing
 from .shared.versions import version
 
@@ -39,6 +40,7 @@ __all__ = ["main", "parser"]
 log = logging.getLogger("rankmux")
 
 _SHORT = {"seats": "-n"}
+_SUBCOMMANDS = ("kick", "room")
 _LOG_BROKEN = 3
 _OUT_OF_MEMORY = 70
 
@@ -46,12 +48,16 @@ _OUT_OF_MEMORY = 70
 def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
     open_missing()
-    arguments = vars(parser().parse_args(argv))
+    flags = parser()
+    known, others = flags.parse_known_args(argv)
+    arguments = vars(known)
     path = arguments.pop("config") or value_of(os.environ, "RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
+    doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
+    sources = Sources()
     try:
-        config, sources = load({k: v for k, v in arguments.items() if v is not None}, os.environ, path)
-        doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
+        given = {name: value for name, value in arguments.items() if value is not None}
+        config, sources = load(given, os.environ, path, unknown_words(others, flags, _SUBCOMMANDS))
         if check_only or print_only:
             _complain(*doubts.values())
         if print_only:
@@ -78,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             admin_listener=handed.get("admin"),
         )
     except ConfigError as error:
-        _complain(*str(error).splitlines())
+        _complain(*([] if sources else doubts.values()), *str(sources.as_written(error)).splitlines())
         return 2
     notifier = Notifier(os.environ)
     stop = _Stop(server, notifier)
@@ -170,7 +176,7 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The parser, with a flag for each setting."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rankmux-server",
         description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
         epilog=_EPILOG,

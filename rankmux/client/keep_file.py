@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from ..core.wire.codes import SECRET_MAX_BYTES, SECRET_MIN_BYTES
 from ..errors import ArgumentError
+from ..system.reasons import file_reason
 
 __all__ = ["KeepFile", "new_secret"]
 
@@ -36,8 +37,7 @@ class KeepFile:
         try:
             self._file = self._opened()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ArgumentError("keep_file", self.path, f"it cannot be used: {reason}") from error
+            raise ArgumentError("keep_file", self.path, f"it cannot be used: {file_reason(error)}") from error
         try:
             self.secret = self._read()
         except BaseException:

@@ -135,27 +135,35 @@ def _own_name() -> str:
 def _tls_context(arguments: argparse.Namespace) -> SSLContext:
     import ssl
 
-    flag, file = "--tls-ca", arguments.tls_ca
+    from ...system.pem import authorities_fault, chain_fault, no_password
+
+    ca, certificate, key = arguments.tls_ca, arguments.tls_cert, arguments.tls_key
+    for flag, file in (("--tls-ca", ca), ("--tls-cert", certificate), ("--tls-key", key)):
+        _check(flag, file)
     try:
-        _check(file)
-        context = ssl.create_default_context(cafile=file)
-        if arguments.tls_cert:
-            flag, file = "--tls-key", arguments.tls_key
-            _check(file)
-            flag, file = "--tls-cert", arguments.tls_cert
-            _check(file)
-            context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        expected = f"expected a readable PEM file ({error.strerror or error})"
-        raise ConfigError(flag, file, expected) from error
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--tls-ca", ca, authorities_fault(ca or "", error)) from error
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key, no_password)
+        except (OSError, ValueError) as error:
+            of_key, fault = chain_fault(certificate, key or "", error)
+            flag, file = ("--tls-key", key) if of_key else ("--tls-cert", certificate)
+            raise ConfigError(flag, file, fault) from error
     return context
 
 
-def _check(file: str | None) -> None:
+def _check(flag: str, file: str | None) -> None:
+    """Raise ConfigError for a file that OpenSSL, which reads it, would wait for, or explain badly."""
     if file:
+        from ...system.reasons import file_reason
         from ...system.small_files import PEM_MAX_BYTES, check_small
 
-        check_small(file, PEM_MAX_BYTES, pipes=True)
+        try:
+            check_small(file, PEM_MAX_BYTES, pipes=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(flag, file, f"cannot read the file: {file_reason(error)}") from error
 
 
 def token_reader(path: str | None) -> Callable[[], bytes]:

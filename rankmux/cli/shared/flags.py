@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 
+from ...errors import ConfigError, UnknownSetting
+
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 __all__ = [
     "SEAT_VARIABLE",
+    "Parser",
     "add_keep_flags",
     "add_offer_flag",
     "add_reconnect_flag",
@@ -18,6 +22,7 @@ __all__ = [
     "number_from",
     "seconds",
     "subcommand_parser",
+    "unknown_words",
 ]
 
 SEAT_VARIABLE = "RANKMUX_SEAT"
@@ -49,20 +54,47 @@ class _Form(argparse.RawDescriptionHelpFormatter):
         return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Explains where the flags of a subcommand belong when there are too many words."""
+class Parser(argparse.ArgumentParser):
+    """Complains in a line or two, where argparse shows all flags first, and proposes similar ones."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments") and any(
-            action.nargs in {"+", "*"} for action in self._actions
-        ):
-            message += " (flags of the subcommand go first, then --, then all the rest as it is)"
-        super().error(message)
+        front = "unrecognized arguments: "
+        if message.startswith(front):
+            words = message.removeprefix(front).split(" ")
+            message = "; ".join(map(str, unknown_words(words, self, ())))
+            if any(action.nargs in {"+", "*"} for action in self._actions):
+                message += " (flags of the subcommand go first, then --, then all the rest as it is)"
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help explains its usage\n")
+
+
+def unknown_words(
+    words: Sequence[str], parser: argparse.ArgumentParser, subcommands: Sequence[str]
+) -> list[ConfigError]:
+    """An error for each of the `words` that `parser` has no use for, with what may have been meant."""
+    if not words:
+        return []
+    from difflib import get_close_matches
+
+    errors: list[ConfigError] = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, _, value = word.partition("=")
+        if word.startswith("-") and len(word) > 1:
+            similar = get_close_matches(flag, parser._option_string_actions, 1)
+            advice = f'did you mean "{similar[0]}"?' if similar else f"{parser.prog} --help lists all flags"
+            errors.append(UnknownSetting(flag, value, advice, "flag"))
+        elif not before.startswith("-"):  # else it is the value of a flag that is not known
+            similar = get_close_matches(word, subcommands, 1)
+            advice = f'did you mean "{similar[0]}"?' if similar else f"there are {', '.join(subcommands)}"
+            kind, advice = ("subcommand", advice) if subcommands else ("argument", "it is one too many")
+            errors.append(UnknownSetting(word, "", advice, kind))
+            if subcommands:
+                break  # what follows are its arguments
+    return errors
 
 
 def subcommand_parser(name: str, description: str, examples: str, exit_codes: str) -> argparse.ArgumentParser:
     """A parser of the usual form; `examples` and `exit_codes` are the end of its help."""
-    return _Parser(
+    return Parser(
         prog=f"rankmux-client {name}",
         description=description,
         epilog=f"examples:\n{examples}\nexit codes:\n{exit_codes}",

@@ -61,9 +61,9 @@ def parser() -> argparse.ArgumentParser:
     import argparse
     import os
 
-    from ..shared.flags import number_from, seconds
+    from ..shared.flags import Parser, number_from, seconds
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=_PROGRAM,
         description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
         epilog=_EPILOG,
