@@ -1,7 +1,8 @@
 """The server's settings: one frozen dataclass, read from flags, `RANKMUX_…` variables and a TOML file, in that order.
 
 A setting is a field with its purpose, range and type beside it; a unit is part of its name. The rest is derived: the
-flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S`, the key `write_timeout_s`. Every error names the key
+flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S` (and `RANKMUX_LISTEN_HOST`, as clients have
+`RANKMUX_HOST`), the key `write_timeout_s`. Every error names the key
 as the user wrote it, the value, and the values allowed.
 """
 
@@ -27,6 +28,8 @@ __all__ = ["Config", "Setting", "Sources", "all_of", "load", "settings"]
 _OUTBOX_HARD_BYTES = 8 << 20
 _PING_MS = 10_000
 _FILE_MAX_BYTES = 1 << 20
+_ALSO_OF_CLIENTS = frozenset({"host", "port", "unix"})
+"""RANKMUX_HOST and these tell clients where the server is: to listen there would often be impossible, or wrong."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def _flag(name: str) -> str:
 
 
 def _variable(name: str) -> str:
-    return "RANKMUX_" + name.upper()
+    return f"RANKMUX_{'LISTEN_' * (name in _ALSO_OF_CLIENTS)}{name.upper()}"
 
 
 def _setting(

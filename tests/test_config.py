@@ -62,7 +62,8 @@ def test_the_defaults_that_others_rely_on():
 @named
 def test_names_are_derived(setting):
     assert setting.flag == "--" + setting.name.replace("_", "-")
-    assert setting.variable == "RANKMUX_" + setting.name.upper()
+    front = "RANKMUX_LISTEN_" if setting.name in {"host", "port", "unix"} else "RANKMUX_"
+    assert setting.variable == front + setting.name.upper()
     assert setting.help
     assert "\n" not in setting.help
     assert type(setting.default) is setting.kind

@@ -17,7 +17,7 @@ from ..system.reasons import unix_reason
 from ..variables import value_of
 from .shared.admin_socket import UnixConnection, request_kick
 from .shared.exit_codes import Exit
-from .shared.flags import Parser
+from .shared.parsers import Form, Parser
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         prog="rankmux-server kick",
         description="Throws the member with that ticket out of a running server.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("ticket", type=_ticket, metavar="TICKET", help="the ticket of the member")

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..system.extras import how_to_get
 from ..variables import value_of
 from .shared.exit_codes import Exit
-from .shared.flags import Parser
+from .shared.parsers import Form, Parser
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         prog="rankmux-server room",
         description="Deletes the log of a room that several servers share.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("action", choices=["reset"], help="what to do")

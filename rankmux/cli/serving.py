@@ -31,7 +31,8 @@ from ..system.memory import no_long_pauses
 from ..system.open_files import RESERVED_FILES
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
-from .shared.flags import Parser, unknown_words
+from .manual.settings import WHY
+from .shared.parsers import Form, Parser, subcommands_text, unknown_words
 from .shared.streams import open_missing
 from .shared.versions import version
 
@@ -40,7 +41,15 @@ __all__ = ["main", "parser"]
 log = logging.getLogger("rankmux")
 
 _SHORT = {"seats": "-n"}
-_SUBCOMMANDS = ("kick", "room")
+_FILES = frozenset(
+    {"unix", "admin_unix", "state", "token_file", "tls_cert", "tls_key", "tls_client_ca"}
+    | {f"cluster_{name}" for name in ("creds", "tls_ca", "tls_cert", "tls_key")}
+)
+"""The settings that are paths."""
+_SUBCOMMANDS = {
+    "kick": "throw a member out of a running server",
+    "room": "delete the room of a cluster",
+}
 _LOG_BROKEN = 3
 _OUT_OF_MEMORY = 70
 
@@ -57,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     sources = Sources()
     try:
         given = {name: value for name, value in arguments.items() if value is not None}
-        config, sources = load(given, os.environ, path, unknown_words(others, flags, _SUBCOMMANDS))
+        config, sources = load(given, os.environ, path, unknown_words(others, flags, tuple(_SUBCOMMANDS)))
         if check_only or print_only:
             _complain(*doubts.values())
         if print_only:
@@ -147,6 +156,7 @@ class _Stop:
             os._exit(128 + signum)
 
 
+_DESCRIPTION = "Holds up to N clients, ranks them by arrival, and passes each command down the ranks."
 _EPILOG = """\
 Every setting can be given as a flag, as an environment variable (RANKMUX_SEATS=10), and as a key of the TOML file
 named by --config or RANKMUX_CONFIG (seats = 10). A flag takes precedence over a variable, a variable over the file.
@@ -156,9 +166,9 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
-  rankmux-server kick TICKET    (throws a member out of a running server; see rankmux-server kick --help)
+  rankmux-server kick 1790000000000003
   rankmux-server --cluster nats://a,nats://b,nats://c --room main --server-name s1
-  rankmux-server room reset NAME    (deletes a cluster's room; see rankmux-server room --help)
+  rankmux-server room reset main --cluster nats://a,nats://b,nats://c
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
@@ -178,9 +188,10 @@ def parser() -> argparse.ArgumentParser:
     """The parser, with a flag for each setting."""
     parser = Parser(
         prog="rankmux-server",
-        description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
+        usage="rankmux-server SUBCOMMAND ...\n       rankmux-server [FLAG ...]",
+        description=f"{subcommands_text(_SUBCOMMANDS)}\n\n{_DESCRIPTION}",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version("rankmux-server"))
@@ -196,22 +207,29 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show all settings and where each value came from, and exit",
     )
-    for setting in settings():
-        _add(parser, setting)
+    known = {setting.name: setting for setting in settings()}
+    for title, names in WHY.items():
+        group = parser.add_argument_group(title[0].lower() + title[1:] if title[1].islower() else title)
+        for name in names:
+            _add(group, known[name])
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
     names = [_SHORT[setting.name]] if setting.name in _SHORT else []
     names.append(setting.flag)
     if setting.kind is bool:
-        parser.add_argument(
+        group.add_argument(
             *names, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.help
         )
         return
     shown = f"{setting.help} (default: {setting.default})" if setting.default != "" else setting.help
     metavar = "N" if setting.kind is not str else setting.name.rpartition("_")[2].upper()
-    parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
+    if setting.choices:
+        metavar = f"{{{','.join(setting.choices)}}}"
+    elif setting.name in _FILES:
+        metavar = "FILE"
+    group.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
 
 
 # Substitutes for an address in use, by setting, so that the rest can be checked too.

@@ -356,7 +356,7 @@ def test_where_the_server_is_may_stand_in_the_environment(server):
     [
         ["--port", "0"],
         ["--port", "x"],
-        ["--timeout", "-1"],
+        ["--connect-timeout", "-1"],
         ["--name", "two\nlines"],
         ["--tls-ca", "/no/such/file"],
         ["nonsense"],
@@ -428,7 +428,7 @@ def test_a_server_that_vanishes_under_a_command():
 
 def test_a_server_that_never_answers():
     with FakeServer(Connection.until_gone) as fake:
-        code, out, err = run("print\n", "--port", fake.port, "--timeout", "0.2")
+        code, out, err = run("print\n", "--port", fake.port, "--connect-timeout", "0.2")
     assert (code, out) == (5, "")
     assert "did not answer within 0.2 s" in err
 

@@ -12,7 +12,8 @@ from ..seat.channel import HeldSeat
 from ..seat.observer import Observer, open_view
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_seat_flag, subcommand_parser
+from ..shared.flags import add_seat_flag
+from ..shared.parsers import subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.streams import Unwritable, put, reader_gone
 from ..shared.wording import complain, counted, escaped, unwritten, why

@@ -1,106 +1,23 @@
-"""Flags and argument types that several subcommands share, and the form of their parsers."""
+"""Flags and argument types that several subcommands share."""
 
 from __future__ import annotations
 
 import argparse
-import os
-
-from ...errors import ConfigError, UnknownSetting
-
-TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import NoReturn
 
 __all__ = [
     "SEAT_VARIABLE",
-    "Parser",
     "add_keep_flags",
     "add_offer_flag",
     "add_reconnect_flag",
     "add_seat_flag",
     "number_from",
     "seconds",
-    "subcommand_parser",
-    "unknown_words",
 ]
 
 SEAT_VARIABLE = "RANKMUX_SEAT"
 """Environment variable with the path of a held seat's control socket, for the programs that the seat starts."""
 
 _SECONDS_MAX = 4_000_000
-
-
-def _columns() -> int:
-    """The width of the terminal, as of `shutil.get_terminal_size`."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdecimal() and 0 < len(columns) <= 5 and int(columns):
-        return int(columns)
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:  # not a terminal
-        return 80
-
-
-class _Form(argparse.RawDescriptionHelpFormatter):
-    """Wraps a description of one line; a text that has line breaks stays as it is."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)  # else argparse imports shutil, at each start
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "\n" in text:
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains in a line or two, where argparse shows all flags first, and proposes similar ones."""
-
-    def error(self, message: str) -> NoReturn:
-        front = "unrecognized arguments: "
-        if message.startswith(front):
-            words = message.removeprefix(front).split(" ")
-            message = "; ".join(map(str, unknown_words(words, self, ())))
-            if any(action.nargs in {"+", "*"} for action in self._actions):
-                message += " (flags of the subcommand go first, then --, then all the rest as it is)"
-        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help explains its usage\n")
-
-
-def unknown_words(
-    words: Sequence[str], parser: argparse.ArgumentParser, subcommands: Sequence[str]
-) -> list[ConfigError]:
-    """An error for each of the `words` that `parser` has no use for, with what may have been meant."""
-    if not words:
-        return []
-    from difflib import get_close_matches
-
-    errors: list[ConfigError] = []
-    for before, word in zip(["", *words], words, strict=False):
-        flag, _, value = word.partition("=")
-        if word.startswith("-") and len(word) > 1:
-            similar = get_close_matches(flag, parser._option_string_actions, 1)
-            advice = f'did you mean "{similar[0]}"?' if similar else f"{parser.prog} --help lists all flags"
-            errors.append(UnknownSetting(flag, value, advice, "flag"))
-        elif not before.startswith("-"):  # else it is the value of a flag that is not known
-            similar = get_close_matches(word, subcommands, 1)
-            advice = f'did you mean "{similar[0]}"?' if similar else f"there are {', '.join(subcommands)}"
-            kind, advice = ("subcommand", advice) if subcommands else ("argument", "it is one too many")
-            errors.append(UnknownSetting(word, "", advice, kind))
-            if subcommands:
-                break  # what follows are its arguments
-    return errors
-
-
-def subcommand_parser(name: str, description: str, examples: str, exit_codes: str) -> argparse.ArgumentParser:
-    """A parser of the usual form; `examples` and `exit_codes` are the end of its help."""
-    return Parser(
-        prog=f"rankmux-client {name}",
-        description=description,
-        epilog=f"examples:\n{examples}\nexit codes:\n{exit_codes}",
-        formatter_class=_Form,
-        allow_abbrev=False,
-    )
 
 
 _PRIVATE = f"a private one, passed to the programs started here in {SEAT_VARIABLE}"

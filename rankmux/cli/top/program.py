@@ -58,16 +58,16 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
-    import argparse
     import os
 
-    from ..shared.flags import Parser, number_from, seconds
+    from ..shared.flags import number_from, seconds
+    from ..shared.parsers import Form, Parser
 
     parser = Parser(
         prog=_PROGRAM,
         description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version(_PROGRAM))
