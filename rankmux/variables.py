@@ -42,7 +42,7 @@ def doubtful(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[tuple
                 yield name, f"{text}; enableServiceLinks: false in the pod turns that off"
             continue
         if name in _OF_CLIENTS:
-            if not _is_service_link(value):
+            if not (_is_service_link(value) or environ.get(_OF_CLIENTS[name])):
                 yield name, f"{name} is for clients, the server's is {_OF_CLIENTS[name]}"
             continue
         from difflib import get_close_matches

@@ -231,3 +231,49 @@ def test_a_kick_without_a_server(arguments, words):
     assert code == 5
     assert words in err
     assert not JARGON.search(err)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            "--cluster-tls-ca FILE:none",
+            "--cluster-tls-ca is 'FILE': cannot read the file: there is no such file",
+        ),
+        (
+            "--cluster-tls-ca FILE:text",
+            "--cluster-tls-ca is 'FILE': expected a PEM file with certificates, found",
+        ),
+        (
+            "--cluster-tls-cert FILE:text",
+            "--cluster-tls-cert is 'FILE': expected a PEM file with a certificate",
+        ),
+        (
+            "--cluster-tls-cert DIR/certificate.pem --cluster-tls-key FILE:other-key.pem",
+            "--cluster-tls-key is 'FILE': the private key in it is not the key of the certificate in DIR/",
+        ),
+        (
+            "--cluster-creds FILE:none",
+            "--cluster-creds is 'FILE': cannot read the file: there is no such file",
+        ),
+        ("--cluster-creds FILE:binary", "--cluster-creds is 'FILE': expected text: a JWT and an nkey seed"),
+        (
+            "--cluster-creds FILE:text",
+            "--cluster-creds is 'FILE': it is no nkey seed of a user, and has no line with",
+        ),
+    ],
+    ids=lambda text: text[:40],
+)
+@pytest.mark.parametrize("front", ["--port 0", "--port 0 --check-config", "room reset main --force"])
+def test_what_a_server_shows_to_nats(front, flags, words, files):
+    line = []
+    for word in flags.replace("DIR", str(files)).split():
+        kind, _, name = word.partition(":")
+        path = str(files / name)
+        line.append(path if kind == "FILE" else word)
+        words = words.replace("FILE", path if kind == "FILE" else "FILE")
+    code, err = started(*front.split(), "--cluster", "nats://127.0.0.1:1", *line)
+    assert code == 2
+    assert words.replace("DIR", str(files)) in err
+    assert len(err.splitlines()) == 1
+    assert not JARGON.search(err)
