@@ -55,10 +55,10 @@ def test_a_server_that_speaks_tls_or_does_not(stage, connect, tmp_path):
     made = Certificates(tmp_path)
     plain = stage.enter_context(Server(port=0))
     secure = stage.enter_context(Server(port=0, tls_cert=str(made.server)))
-    with pytest.raises(CannotConnect, match="^the server speaks TLS: pass an ssl_context$"):
+    with pytest.raises(CannotConnect, match=r"^the server speaks TLS: pass an ssl_context$"):
         connect(*secure.address)
     trusting = made.client_context()
-    with pytest.raises(CannotConnect, match="speaks plain TCP: leave ssl_context out$"):
+    with pytest.raises(CannotConnect, match=r"speaks plain TCP: leave ssl_context out$"):
         connect(*plain.address, ssl_context=trusting)
     port = secure.address[1]
     with pytest.raises(CannotConnect) as caught:
