@@ -37,7 +37,9 @@ class KeepFile:
         try:
             self._file = self._opened()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise ArgumentError("keep_file", self.path, f"it cannot be used: {file_reason(error)}") from error
+            missing = isinstance(error, FileNotFoundError)  # the file itself would be made
+            reason = "there is no such directory" if missing else file_reason(error)
+            raise ArgumentError("keep_file", self.path, f"it cannot be used: {reason}") from error
         try:
             self.secret = self._read()
         except BaseException:

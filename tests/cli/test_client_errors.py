@@ -225,6 +225,8 @@ FILES = [
         "--tls-ca is 'FILE': expected a PEM file with certificates, found nothing in that format",
     ),
     ("--tls-ca FILE:key.pem", "--tls-ca is 'FILE': expected a PEM file with certificates, found private key"),
+    ("--unix= --port 1", "--unix is '': expected the path of the server's socket"),
+    (f"--name {'n' * 65}", f"--name is '{'n' * 65}': expected at most 64 bytes of printable text"),
     ("--tls-name x", "--tls-name is 'x': it needs --tls or --tls-ca beside it"),
     ("--tls --tls-cert FILE:none", "--tls-cert is 'FILE': cannot read the file: there is no such file"),
     (
@@ -289,6 +291,22 @@ def test_wrong_flags_and_files(flags, words, files, ports):
     assert code == 2
     assert wanted in err
     assert not JARGON.search(err)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/nowhere/x", "it cannot be used: there is no such directory"),
+        ("FILE:directory", "it cannot be used: it is a directory, expected a file"),
+        ("FILE:text", "it is no file of a kept seat; remove it for a new one"),
+    ],
+)
+def test_a_keep_file_that_cannot_be_used(path, words, files, ports):
+    flags = f"--port PORT:plain --keep 5 --keep-file {path}"
+    code, err, _ = said(["hold"], flags, "", files, ports)
+    assert code == 2
+    assert err.startswith("rankmux-client: --keep-file is '")
+    assert words in err
 
 
 def test_too_many_observers(files, ports):

@@ -273,5 +273,5 @@ def held(make: Callable[[], Holding], program: Sequence[str] = ()) -> int:
     try:
         return run(hold())
     except LocalError as error:
-        complain(str(error))
+        complain(why(error))
         return Exit.USAGE

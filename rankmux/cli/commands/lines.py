@@ -260,5 +260,5 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return event_loop.run(lines())
     except LocalError as error:
-        complain(str(error))
+        complain(why(error))
         return Exit.USAGE

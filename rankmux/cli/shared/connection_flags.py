@@ -115,6 +115,8 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
     unix = arguments.unix
     if unix is None and isinstance(arguments.host, _Variable) and isinstance(arguments.port, _VariablePort):
         unix = value_of(os.environ, "RANKMUX_UNIX")
+    if unix == "":
+        raise ConfigError("--unix", unix, "expected the path of the server's socket")
     try:
         addresses_of(arguments.host, arguments.port, unix)
     except ArgumentError as error:

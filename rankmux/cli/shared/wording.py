@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import sys
 
-from ...errors import AuthError, CannotConnect, ConnectionLost, FullError, ProtocolViolation, ServerError
+from ...errors import (
+    ArgumentError,
+    AuthError,
+    CannotConnect,
+    ConnectionLost,
+    FullError,
+    ProtocolViolation,
+    ServerError,
+)
 from .streams import Unwritable, put
 
 __all__ = [
@@ -97,6 +105,10 @@ _CURES = {
 """What may help, by the key of CannotConnect, with our flags."""
 
 
+_FLAGS = {"name": "--name", "keep_file": "--keep-file", "keep_s": "--keep", "token": "--token-file"}
+"""The flags behind arguments of a client."""
+
+
 def _hint(error: ServerError) -> str:
     if isinstance(error, AuthError):
         # The code is the same for tokens and certificates, the words are not.
@@ -115,6 +127,8 @@ def why(error: Exception) -> str:
         return f"the server closed the connection: {escaped(error.text)}{_hint(error)}"
     if isinstance(error, CannotConnect) and error.cure:
         return f"{escaped(error.reason)}: {_CURES[error.cure]}"
+    if isinstance(error, ArgumentError) and error.name in _FLAGS:
+        return escaped(f"{_FLAGS[error.name]} is {error.value!r}: {error.expected}")
     if isinstance(error, ProtocolViolation):
         return f"this is not a rankmux server, or a broken one: {escaped(str(error))}"
     return escaped(error.reason if isinstance(error, ConnectionLost) else str(error))
