@@ -140,6 +140,10 @@ class Config:
     max_payload: int = _setting(DEFAULT_MAX_PAYLOAD, "largest payload in bytes", 1, 16 * 1024 * 1024)
     admin: str = _setting("", "HOST:PORT of the admin endpoint, or a PORT on loopback; empty: off")
     admin_unix: str = _setting("", "Unix socket of the admin endpoint, mode 0600; empty: off")
+    metrics: str = _setting(
+        "",
+        "HOST:PORT where /metrics, /healthz and /readyz can be read, by anyone, or a PORT on loopback; empty: off",
+    )
     log_format: str = _setting(
         "text", "text for people, or one JSON object per line", None, None, "text", "json"
     )
@@ -244,7 +248,7 @@ class Config:
     log_lines_per_s: int = _setting(
         10, "log lines of one kind per second; any more are only counted", 1, 1_000_000
     )
-    log_excerpt_bytes: int = _setting(128, "bytes of a peer's data shown in a log line", 1, 65_536)
+    log_excerpt_bytes: int = _setting(0, "bytes of a command's payload shown in the log; 0: none", 0, 65_536)
 
     def __post_init__(self) -> None:
         errors: list[ConfigError] = []
@@ -277,6 +281,9 @@ class Config:
         ):
             if getattr(self, key) and not getattr(self, needed):
                 yield ConfigError(key, getattr(self, key), f"requires {needed}")
+        if self.metrics and self.metrics == self.admin and self.metrics.rpartition(":")[2] != "0":
+            expected = "expected another address than that of admin, which has /metrics as well"
+            yield ConfigError("metrics", self.metrics, expected)
         if self.cluster:
             yield from self._contradictions_in_cluster()
         if self.unix and self.tls_cert:
@@ -311,6 +318,11 @@ class Config:
             yield ConfigError("ping_ms", self.ping_ms, expected)
         if self.state:
             yield ConfigError("state", self.state, "a cluster keeps its seats in its log; unset it")
+
+    def adopt(self, other: Config) -> None:
+        """Become equal to `other`: for the server whose own settings these are (`server.live_settings`)."""
+        for setting in settings():
+            object.__setattr__(self, setting.name, getattr(other, setting.name))
 
     @property
     def client_names(self) -> frozenset[str]:

@@ -1,15 +1,19 @@
-"""`rankmux-server`: answers --version at once and leaves the rest to `kick`, `room` or `serving`, which import more."""
+"""The program `rankmux-server`: answers --version at once; subcommands and `serving`, which import more, the rest."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 
 from .shared.extension import with_extension
 from .shared.versions import answered
 
-__all__ = ["main"]
+__all__ = ["SUBCOMMANDS", "main"]
 
 _PROGRAM = "rankmux-server"
+SUBCOMMANDS = {"status": "status", "kick": "kick", "set": "change", "drain": "drain", "room": "room"}
+"""The subcommands, each with its module."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,14 +31,12 @@ def _main(arguments: list[str]) -> int:
     from .shared.inherited import set_right
 
     set_right()
-    if arguments[:1] == ["kick"]:
-        from .kick import main as kick
+    if arguments and (module := SUBCOMMANDS.get(arguments[0])):
+        from .shared.streams import open_missing
 
-        return kick(arguments[1:])
-    if arguments[:1] == ["room"]:
-        from .room import main as room
-
-        return room(arguments[1:])
+        open_missing()
+        main: Callable[[list[str]], int] = import_module(f"rankmux.cli.{module}").main
+        return main(arguments[1:])
     from .serving import main as serve
 
     return serve(arguments)

@@ -21,14 +21,14 @@ from dataclasses import replace
 
 from ..config import Config, Setting, Sources, load, settings
 from ..errors import AddressInUse, ConfigError, LogBroken
+from ..server.file_limit import check_file_limit
 from ..server.intake.auth import read_tokens
 from ..server.server import Server
 from ..server.state_file import state_trouble
-from ..system.json_lines import JsonFormatter, tagged
+from ..system.json_lines import JsonFormatter, TextFormatter, tagged
 from ..system.line_pipe import LinePipe
 from ..system.log_pipe import PipeHandler
 from ..system.memory import no_long_pauses
-from ..system.open_files import RESERVED_FILES
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .manual.settings import WHY
@@ -47,7 +47,10 @@ _FILES = frozenset(
 )
 """The settings that are paths."""
 _SUBCOMMANDS = {
+    "status": "show what a running server does",
     "kick": "throw a member out of a running server",
+    "set": "change settings of a running server",
+    "drain": "let the members of a running server finish, and stop it",
     "room": "delete the room of a cluster",
 }
 _LOG_BROKEN = 3
@@ -85,12 +88,15 @@ def main(argv: list[str] | None = None) -> int:
         for name, text in doubts.items():
             log.warning("%s", text, extra=tagged("variable_ignored", variable=name))
         handed = handed_sockets(os.environ)
+        if "" in handed:
+            _warn_of_unused(config, sources)
         server = Server(
             config,
             tokens=tokens,
             selector=_selector(),
             listener=handed.get(""),
             admin_listener=handed.get("admin"),
+            source=lambda: load(given, os.environ, path)[0],
         )
     except ConfigError as error:
         _complain(*([] if sources else doubts.values()), *str(sources.as_written(error)).splitlines())
@@ -99,9 +105,10 @@ def main(argv: list[str] | None = None) -> int:
     stop = _Stop(server, notifier)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
-    signal.signal(signal.SIGHUP, lambda _signum, _frame: server.reload())
+    reload = _Reload(server, notifier)
+    signal.signal(signal.SIGHUP, reload)
     with suppress(OSError):  # its reader may be gone
-        LinePipe(1).write(f"listening on {server.where} for {config.seats} clients".encode())
+        LinePipe(1).write(_what(server).encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
         logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
@@ -109,8 +116,8 @@ def main(argv: list[str] | None = None) -> int:
         while not (server.ready or server.stopped):  # a cluster's log is still being read
             server.step(notifier.interval_s)
             notifier.alive(time.monotonic())
-        notifier.ready(f"listening on {server.where} for {config.seats} clients")
-        _run(server, notifier)
+        notifier.ready(_what(server))
+        _run(server, notifier, reload)
     except LogBroken as error:
         log.critical("%s", error, extra=tagged("log_broken", error=str(error)))
         server.close()
@@ -126,13 +133,39 @@ def _complain(*texts: str) -> None:
         print(f"rankmux-server: {text}", file=sys.stderr)
 
 
-def _run(server: Server, notifier: Notifier) -> None:
+def _what(server: Server) -> str:
+    return f"listening on {server.where} for {server.config.seats} clients"
+
+
+def _run(server: Server, notifier: Notifier, reload: _Reload) -> None:
     no_long_pauses()
-    if notifier.interval_s is None:
+    if not notifier:
         server.serve_forever()
     while not server.stopped:
         server.step(notifier.interval_s)
         notifier.alive(time.monotonic())
+        reload.end()
+
+
+class _Reload:
+    """The signal handler for SIGHUP, and what the service manager is told before and after."""
+
+    def __init__(self, server: Server, notifier: Notifier) -> None:
+        self._server = server
+        self._notifier = notifier
+        self._asked = False
+
+    def __call__(self, _signum: int, _frame: object) -> None:
+        self._notifier.reloading(time.monotonic())
+        self._server.reload()
+        self._asked = True
+
+    def end(self) -> None:
+        """A turn is over: report it if everything has been read again."""
+        if self._asked:
+            self._asked = False  # first, for a signal may come at any time
+            if self._server.reloading or not self._notifier.reloaded(_what(self._server)):
+                self._asked = True
 
 
 class _Stop:
@@ -166,14 +199,18 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
+  rankmux-server status
   rankmux-server kick 1790000000000003
+  rankmux-server set seats=100
+  rankmux-server drain
   rankmux-server --cluster nats://a,nats://b,nats://c --room main --server-name s1
   rankmux-server room reset main --cluster nats://a,nats://b,nats://c
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
                    a second signal stops at once
-  SIGHUP           read tokens and certificates again, for new connections; other settings stay
+  SIGHUP           read the configuration file, tokens and certificates again; the log says which settings have
+                   changed, and which need a restart
 
 exit codes:
   0  stopped cleanly
@@ -238,6 +275,7 @@ _ELSEWHERE: dict[str, Callable[[Config], Config]] = {
     "unix": lambda config: replace(config, unix="", host="127.0.0.1", port=0),
     "admin": lambda config: replace(config, admin=config.admin.rpartition(":")[0] + ":0"),
     "admin_unix": lambda config: replace(config, admin_unix=""),
+    "metrics": lambda config: replace(config, metrics=""),
 }
 
 
@@ -252,7 +290,7 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
         try:
             Server(config, tokens=tokens).close()
         except AddressInUse as error:
-            if error.key == "admin" and not in_use and _is_free(config, tokens):
+            if error.key in ("admin", "metrics") and not in_use and _is_free(config, tokens):
                 raise  # in use by ourselves: it is the address for members as well
             in_use.append(str(error.value))
             config = _ELSEWHERE[error.key](config)
@@ -293,27 +331,26 @@ def _selector() -> selectors.BaseSelector | None:
     return kind() if kind is not None else None
 
 
+def _warn_of_unused(config: Config, sources: dict[str, str]) -> None:
+    """Settings of an address have no effect: the service manager has opened the socket."""
+    for name in ("host", "port", "unix"):
+        if sources[name] != "default":
+            text = "%s (%s) is not used: the service manager has opened the socket; change it there (ListenStream)"
+            facts = tagged("setting_ignored", name=name, source=sources[name])
+            log.warning(text, name, getattr(config, name), extra=facts)
+
+
 def _raise_file_limit(config: Config) -> None:
-    """Check at start, not under load, that the limit of open files allows a connection per seat and observer."""
+    """Check at start, not under load, that there can be a connection per seat and observer."""
+    check_file_limit(config)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most, seats, observers = hard - RESERVED_FILES, config.seats, config.observers_max
-    if (
-        config.cluster
-    ):  # the seats are those of all servers; one that has no more descriptors sends clients elsewhere
-        seats = 1
-    if hard != resource.RLIM_INFINITY and seats + observers > most:
-        why = f"the system allows {hard} open files"
-        if observers >= most:  # no number of seats would do
-            raise ConfigError("observers_max", observers, f"expected at most {most - 1}: {why}")
-        beside = f" beside {observers} observers" if observers else ""
-        raise ConfigError("seats", seats, f"expected at most {most - observers}{beside}: {why}")
     if soft != resource.RLIM_INFINITY and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_to_stderr(config: Config) -> None:
     handler = PipeHandler(2)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
     logger = logging.getLogger("rankmux")
     logger.addHandler(handler)

@@ -2,7 +2,7 @@
 
 The moves of a turn are written in the order of their seqs.
 Lines of one kind are limited per second; the rest are counted, and the count is logged. Data from peers is escaped and
-cut. With INFO disabled, all of it costs one comparison.
+cut; payloads of commands are shown only if that was asked for. With INFO disabled, all of it costs one comparison.
 """
 
 from __future__ import annotations
@@ -37,12 +37,16 @@ def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
 class EventLog:
     """Writes at most `lines_per_s` lines of each kind, by the time of the last `tick`."""
 
-    def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = _EXCERPT_BYTES) -> None:
+    def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = 0) -> None:
         self._ranks = ranks
-        self._lines_per_s = lines_per_s
-        self._excerpt_bytes = excerpt_bytes
+        self.limit(lines_per_s, excerpt_bytes)
         self._second = 0.0
         self._used: dict[str, int] = {}
+
+    def limit(self, lines_per_s: int, excerpt_bytes: int) -> None:
+        """Set the limits, which may change while the server runs."""
+        self._lines_per_s = lines_per_s
+        self._excerpt_bytes = excerpt_bytes
 
     def listens(self) -> bool:
         """Whether INFO is enabled."""
@@ -159,14 +163,14 @@ class EventLog:
         if self._may("command"):
             to = _to(target, arg)
             name = _who(self._ranks.names[rank])
-            shown = excerpt(payload, self._excerpt_bytes)
+            shown = excerpt(payload, self._excerpt_bytes) if self._excerpt_bytes else ""
             log.info(
-                'command %d: rank %d %s to %s: "%s": %d executor%s, %d rejected',
+                "command %d: rank %d %s to %s: %s: %d executor%s, %d rejected",
                 seq,
                 rank,
                 name,
                 to,
-                shown,
+                f'"{shown}"' if self._excerpt_bytes else _bytes(len(payload)),
                 executors,
                 "" if executors == 1 else "s",
                 rejected,
@@ -178,6 +182,7 @@ class EventLog:
                     name=excerpt(self._ranks.names[rank]),
                     target=Target(target).name.lower(),
                     arg=arg,
+                    bytes=len(payload),
                     payload=shown,
                     executors=executors,
                     rejected=rejected,
@@ -219,6 +224,10 @@ def _to(target: int, arg: int) -> str:
     if target == Target.ONE:
         return f"rank {arg}"
     return f"{arg} named" if target == Target.SET else Target(target).name.lower()
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def _who(name: str) -> str:

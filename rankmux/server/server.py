@@ -11,7 +11,8 @@ import secrets
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Self
 
@@ -37,10 +38,12 @@ from .connections.closes import CloseReason
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
 from .connections.registry import Connections
+from .draining import Draining
 from .event_log import EventLog
 from .intake.auth import Auth
 from .intake.reading import Intake
 from .kernel.fanout import Ring
+from .live_settings import LiveSettings, Source
 from .sequencer import LocalSequencer, Sequencer
 from .shutdown import Shutdown
 from .sockets.listener import Listener
@@ -58,9 +61,9 @@ class Server:
 
     `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener`
     are sockets that were opened elsewhere, to be used instead of those that the settings name; so is `log_`, instead of
-    that of `cluster`. With `selector`, `clock`, `cpu_clock` (processor time of the thread) and `randbits`, time and
-    chance can be made up. Raises ConfigError on a wrong setting, an address that cannot be had, or one that would be
-    open to strangers.
+    that of `cluster`. `source` reads the settings again when `reload` is asked for. With `selector`, `clock`,
+    `cpu_clock` (processor time of the thread) and `randbits`, time and chance can be made up. Raises ConfigError on a
+    wrong setting, an address that cannot be had, or one that would be open to strangers.
     """
 
     def __init__(
@@ -75,9 +78,12 @@ class Server:
         listener: socket.socket | None = None,
         admin_listener: socket.socket | None = None,
         log_: Log | None = None,
+        source: Source | None = None,
         **settings: object,
     ) -> None:
-        self.config = config = config or Config(**settings)  # type: ignore[arg-type]
+        # Settings may change while the server runs: those of this server alone.
+        self.config = config = replace(config or Config(), **settings)  # type: ignore[arg-type]
+        self._source = source
         self.stopped = False
         self._auth = Auth(config, tokens)
         self._state = StateFile(config.state) if config.state else None
@@ -115,7 +121,9 @@ class Server:
             first_ticket=first_ticket,
         )
         kept = None if self._state is None else self._state.load(self.room, int(clock() * 1000))
-        self.stats = Stats(watched=bool(config.admin or config.admin_unix or admin_listener))
+        self.stats = Stats(
+            watched=bool(config.admin or config.admin_unix or config.metrics or admin_listener)
+        )
         self.connections = Connections(config, self._reactor)
         self._reaper = Reaper(config, self._reactor, self.connections)
         self._ring = Ring(config.io_uring == "auto")
@@ -138,23 +146,29 @@ class Server:
             config, self._sequencer, self.room, self.connections, self._listener, self.stats, clock
         )
         try:
-            self._endpoint = open_endpoint(config, self._status, self.kick, self._reactor, admin_listener)
+            self._endpoint = open_endpoint(config, self._status, self, self._reactor, admin_listener)
         except BaseException:
             self._listener.close()
             self._reactor.close()
             raise
         batch = Batch(config.max_payload)
+        intake = Intake(config, self._listener, self.connections, self._auth, batch)
+        event_log = EventLog(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes)
+        self._live = LiveSettings(
+            config, self.room, self.connections, intake, event_log, shared=self._sequencer.shared
+        )
+        self._draining = Draining(self.room, self.connections)
         self._turns = Turns(
             config,
             self.room,
             batch,
-            Intake(config, self._listener, self.connections, self._auth, batch),
+            intake,
             self._sequencer,
             self.connections,
             self._reaper,
             Deadlines(config, self.connections, clock(), cpu_clock),
             self.stats,
-            EventLog(self.room.ranks, config.log_lines_per_s, config.log_excerpt_bytes),
+            event_log,
             self._ring,
         )
         self._shutdown = Shutdown(self.connections, self._listener)
@@ -208,9 +222,17 @@ class Server:
         self._reactor.wake()
 
     def reload(self) -> None:
-        """Read the token file and the certificates again in the next turn. May be called from a signal handler."""
+        """Read the token file, the certificates and the settings of `source` again in the next turn.
+
+        May be called from a signal handler.
+        """
         self._reload_asked = True
         self._reactor.wake()
+
+    @property
+    def reloading(self) -> bool:
+        """Whether `reload` was called, and not carried out yet."""
+        return self._reload_asked
 
     def kick(self, ticket: int) -> bool:
         """Throw out the member with that ticket, present or absent; False when no seat has it.
@@ -218,6 +240,26 @@ class Server:
         For the thread that runs the turns.
         """
         return self._turns.kick(ticket, self._reactor.clock())
+
+    def drain(self, wait_s: float) -> int:
+        """Admit nobody new any more, and stop when the members owe no results, or after `wait_s` seconds.
+
+        Members whose seats are kept may return, but for those of a cluster, which has other servers. Called again, it
+        only shortens the time. Returns how many results are owed now. For the thread that runs the turns.
+        """
+        until = self._reactor.clock() + wait_s
+        self._draining.begin(until)
+        self._turns.admits = False
+        self._status.draining = True
+        self._reactor.call_at(until, lambda _: None)
+        return self._draining.owed()
+
+    def change(self, given: Mapping[str, str]) -> list[str]:
+        """Change settings by name, all or none; returns a line for each that has another value now.
+
+        Raises ConfigError, also for a setting that cannot change. For the thread that runs the turns.
+        """
+        return [str(one) for one in self._live.change(given)]
 
     def close(self) -> None:
         """Close all sockets at once, for a program that runs `step`; `serve_forever` leaves nothing open.
@@ -260,13 +302,20 @@ class Server:
             self.stats.turn(now, reactor.clock(), len(self.connections.pacing))
             if self._reload_asked:
                 self._reload_asked = False
-                self._auth.reload()
+                self._reload()
+            if not self._shutdown.asked and self._draining.is_over(now):
+                self.stop()
             if self._shutdown.asked:
                 self._shut_down(now)
         except MemoryError:
             if self._sequencer.shared:
                 raise  # half of an entry may have been applied: only reading the log anew makes it whole
             self._start_over()
+
+    def _reload(self) -> None:
+        if self._source is not None:
+            self._live.reload(self._source)
+        self._auth.reload()
 
     def _without_wake_up(self, foreign: list[int]) -> list[int]:
         return [fd for fd in foreign if not self._reactor.woken(fd)]

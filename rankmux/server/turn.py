@@ -71,6 +71,7 @@ class Turns:
         self._event_log = event_log
         self._ring = ring
         self._frozen = False
+        self.admits = True  # newcomers; see `draining`
         self._kicked: list[int] = []  # tickets of the absent
 
     def run(self, ready: list[tuple[int, int]], now: float) -> list[int]:
@@ -152,6 +153,8 @@ class Turns:
             return self._sequencer.order(turn, now) if shared else ()
         if not self._sequencer.is_up:
             self._send_elsewhere(now)
+        elif not self.admits:
+            self._turn_away(now)
         if not self._sequencer.takes_input:
             return self._sequencer.order(turn, now)
         entry, intake, connections = turn.entry, self._intake, self._connections
@@ -183,6 +186,20 @@ class Turns:
                 text = "this server is not up in its room: use another one"
                 self._connections.end(conn, CloseReason.SHUTDOWN, text, now)
         self._intake.joining.clear()
+
+    def _turn_away(self, now: float) -> None:
+        """The server drains: nobody joins. Members return to their seats, to finish what they owe.
+
+        In a cluster they do so at another server.
+        """
+        kept, shared = self._room.line.kept, self._sequencer.shared
+        for conn in self._intake.joining:
+            if conn.state is not JOINING:
+                continue
+            secret = b"" if conn.keep is None or conn.observes else sha256(conn.keep.secret).digest()
+            if shared or not kept.ticket_of(secret):
+                text = "the server is draining, and admits nobody"
+                self._connections.end(conn, CloseReason.SHUTDOWN, text, now)
 
     def _cancels(self) -> list[tuple[int, int]]:
         """The cancels of the turn: the first ones, as many as one turn can end results."""

@@ -1,4 +1,4 @@
-"""A JSON log formatter: one object per line, with a stable event name and a key for each fact.
+"""The log formats: text for people, and JSON, one object per line, with a stable event name and a key for each fact.
 
 A logging call carries a text for people and, through `tagged`, the same facts for machines. docs/logs.md lists the
 events, and a test compares it with the code. Records without a tag, from other libraries, have the event "message".
@@ -11,7 +11,7 @@ import logging
 import time
 from typing import Any
 
-__all__ = ["LINE_MAX_BYTES", "JsonFormatter", "tagged"]
+__all__ = ["LINE_MAX_BYTES", "JsonFormatter", "TextFormatter", "tagged"]
 
 LINE_MAX_BYTES = 4000
 """The maximum length of a line, below PIPE_BUF, so that a pipe takes it whole or not at all."""
@@ -20,6 +20,17 @@ LINE_MAX_BYTES = 4000
 def tagged(event: str, **facts: object) -> dict[str, Any]:
     """The `extra` of a logging call. Facts must not be named `event`, `at`, `level` or `text`."""
     return {"event": event, "facts": facts}
+
+
+class TextFormatter(logging.Formatter):
+    """Shows times as ISO 8601 has them: local, with the offset of the time zone."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """As Formatter.formatTime: `2026-01-31T10:30:00.250+01:00`."""
+        local = time.localtime(record.created)
+        zone = time.strftime("%z", local)
+        milliseconds = int(record.created % 1 * 1000)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{milliseconds:03}{zone[:3]}:{zone[3:5]}"
 
 
 class JsonFormatter(logging.Formatter):

@@ -67,9 +67,21 @@ class Notifier:
         mine = bool(path) and pid in ("", str(os.getpid()))
         self.interval_s = int(wanted) / 2e6 if mine and _is_count(wanted) and int(wanted) else None
 
+    def __bool__(self) -> bool:
+        """Whether there is a service manager."""
+        return bool(self._address)
+
+    def reloading(self, now: float) -> None:
+        """Report that the settings are being read again; `reloaded` is to follow. `now` is of the monotonic clock."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(now * 1_000_000)}")
+
     def ready(self, status: str) -> None:
         """Report that the server is listening; waits a moment if the manager is busy, for it would end us without."""
         self._send("READY=1", f"STATUS={status}", patience_s=_READY_S)
+
+    def reloaded(self, status: str) -> bool:
+        """Report that all has been read again; False when the manager is busy, and has to be told later."""
+        return self._send("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
         """Report that the shutdown has begun."""
@@ -81,9 +93,14 @@ class Notifier:
             self._alive_at = now + self.interval_s
             self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str, patience_s: float = 0.0) -> None:
+    def _send(self, *lines: str, patience_s: float = 0.0) -> bool:
+        """Whether it was sent, or nobody is there to read it."""
         if not self._address:
-            return
+            return True
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.settimeout(patience_s)  # 0: never wait
-            sock.sendto("\n".join(lines).encode(), self._address)
+            try:
+                sock.sendto("\n".join(lines).encode(), self._address)
+            except BlockingIOError:
+                return False
+        return True

@@ -30,6 +30,7 @@ TESTS = {
     "outbox": f"outbox backlog {SERVER} server_at_random",
     "reactor": f"reactor {SERVER}",
     "restart": "state_file server_state event_log server_log",
+    "operate": "draining live_settings server/admin/test_status.py endpoint event_log",
     "runs": "runs",
     "simulated": "single",
     "cluster": "cluster",

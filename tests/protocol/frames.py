@@ -499,7 +499,7 @@ def _verify(frame: Frame) -> None:
         case Ping(opaque) | Pong(opaque):
             sound = len(opaque) <= 64
         case Welcome():
-            sound = frame.version == 1 and frame.members <= frame.capacity and _resume_is_sound(frame)
+            sound = frame.version == 1 and frame.capacity >= 1 and _resume_is_sound(frame)
             if frame.ticket == 0:  # an observer
                 sound = sound and frame.rank == NO_RANK and not frame.resume
             else:

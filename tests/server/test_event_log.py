@@ -82,7 +82,21 @@ def test_places_are_told_in_the_order_of_their_seqs(event_log, caplog):
 
 def test_a_command_to_named_members(event_log, caplog):
     event_log.command(0, Target.SET, 3, 17, 2, 1, b"go")
-    assert lines(caplog) == ['command 17: rank 0 ada to 3 named: "go": 2 executors, 1 rejected']
+    assert lines(caplog) == ["command 17: rank 0 ada to 3 named: 2 bytes: 2 executors, 1 rejected"]
+
+
+def test_payloads_are_not_logged_unless_asked_for(event_log, caplog):
+    event_log.command(0, Target.ALL, 0, 17, 1, 0, b"secret")
+    event_log.command(0, Target.ALL, 0, 18, 1, 0, b"!")
+    event_log.limit(3, 3)
+    event_log.command(0, Target.ALL, 0, 19, 1, 0, b"secret")
+    facts = [(record.facts["bytes"], record.facts["payload"]) for record in caplog.records]  # type: ignore[attr-defined]
+    assert lines(caplog) == [
+        "command 17: rank 0 ada to all: 6 bytes: 1 executor, 0 rejected",
+        "command 18: rank 0 ada to all: 1 byte: 1 executor, 0 rejected",
+        'command 19: rank 0 ada to all: "sec…": 1 executor, 0 rejected',
+    ]
+    assert facts == [(6, ""), (1, ""), (6, "sec…")]
 
 
 def test_a_long_ranking_is_a_number(ranks, caplog):
@@ -98,6 +112,7 @@ def test_a_long_ranking_is_a_number(ranks, caplog):
 
 
 def test_commands(event_log, caplog):
+    event_log.limit(3, 128)
     event_log.command(0, Target.ONE, 2, 17, 1, 0, b"debug")
     event_log.command(1, Target.ALL, 0, 18, 1, 1, b"\x00\n\xff")
     one, everybody = lines(caplog)

@@ -8,6 +8,7 @@ from unittest import mock
 
 from rankmux.codes import Cause, Target
 from rankmux.core.room.turn import Departure, Join, Turn
+from rankmux.server.admin.listing import Wish
 from rankmux.server.sequencer import LocalSequencer
 from rankmux.wire import Command, Execute, Members, Rank, Who
 
@@ -45,7 +46,7 @@ def test_a_member_elsewhere_has_a_rank_and_no_connection() -> None:
         first.send(to_all(1, b"to both"), Command(2, Target.ONE, far.rank, 0, 0, b"to the one elsewhere"))
         rig.settle()
         assert [frame.payload for frame in second.news() if isinstance(frame, Execute)] == [b"to both"]
-        rows = [row for rows in rig.server._status.members(0, 10) for row in rows]
+        rows = [row for rows in rig.server._status.members(Wish(0, 10)) for row in rows]
         assert [(row["name"], row["age_s"]) for row in rows if row["name"] == "elsewhere"] == [
             ("elsewhere", 0.0)
         ]

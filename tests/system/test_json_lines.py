@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import rankmux
-from rankmux.system.json_lines import LINE_MAX_BYTES, JsonFormatter, tagged
+from rankmux.system.json_lines import LINE_MAX_BYTES, JsonFormatter, TextFormatter, tagged
 from rankmux.system.log_pipe import PipeHandler
 from rankmux.wire import Command, Leave
 
@@ -73,7 +75,7 @@ def test_dropped_lines_are_told_in_the_same_form():
 def test_the_names_of_what_happens(caplog):
     """Machines look for these names: changing one breaks an alarm."""
     caplog.set_level(logging.INFO, logger="rankmux")
-    with watched(seats=2) as server:
+    with watched(seats=2, log_excerpt_bytes=128) as server:
         ada, bob = join(server, "ada"), join(server, "bob")
         ada.sendall(Command(1, 0, 0, 0, 0, b"go\n").encode())
         bob.sendall(Command(1, 0, 0, 0, 0, b"no").encode())
@@ -160,3 +162,24 @@ def test_every_event_of_the_server_has_a_name_that_is_documented():
     }
     assert set().union(*(tags(tree) for tree in trees.values())) == listed
     assert len(rows) == len(listed)
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("UTC", "2026-01-31T09:30:00.250+00:00 INFO up"),
+        ("Asia/Kolkata", "2026-01-31T15:00:00.250+05:30 INFO up"),
+        ("America/New_York", "2026-01-31T04:30:00.250-05:00 INFO up"),
+    ],
+)
+def test_text_has_the_time_with_its_zone(monkeypatch, zone, shown):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        record = logging.LogRecord("rankmux", logging.INFO, "", 0, "up", (), None)
+        record.created = 1769851800.25
+        assert TextFormatter("%(asctime)s %(levelname)s %(message)s").format(record) == shown
+        assert datetime.fromisoformat(shown.split()[0]).timestamp() == record.created
+    finally:
+        monkeypatch.undo()
+        time.tzset()

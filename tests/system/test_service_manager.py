@@ -277,6 +277,57 @@ def test_numbers_that_are_none(wanted):
     assert environ == {}
 
 
+@pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "60000000"}], ids=["plain", "watchdog"])
+def test_a_reload_is_reported_from_its_beginning_to_its_end(tmp_path, watchdog):
+    """As Type=notify-reload wants it: RELOADING with the time of the clock that systemd has, then READY."""
+    config = tmp_path / "rankmux.toml"
+    config.write_text("seats = 4\n")
+    with manager(tmp_path) as (told, path), listening() as listener:
+        server = start(listener, "--config", str(config), NOTIFY_SOCKET=path, **watchdog)
+        assert b"READY=1" in told.recv(4096)
+        for seats in (5, 6):
+            config.write_text(f"seats = {seats}\n")
+            before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            server.send_signal(signal.SIGHUP)
+            said = [told.recv(4096).decode()]
+            while not said[-1].startswith("READY=1"):
+                said.append(told.recv(4096).decode())
+            begun = re.fullmatch(
+                r"RELOADING=1\nMONOTONIC_USEC=(\d+)", next(t for t in said if "WATCHDOG" not in t)
+            )
+            assert begun
+            assert before <= int(begun[1]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            assert said[-1].endswith(f" for {seats} clients")
+        errors = stop(server)
+        assert "setting changed: seats is 6 (was 5)" in errors
+
+
+def test_the_end_of_a_reload_is_reported_when_the_manager_reads_again(tmp_path):
+    with manager(tmp_path) as (told, path):
+        notifier = Notifier({"NOTIFY_SOCKET": path})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
+            other.setblocking(False)
+            while True:
+                other.sendto(b"STATUS=busy", path)
+        assert not notifier.reloaded("listening")
+        told.recv(4096)
+        assert notifier.reloaded("listening")
+
+
+def test_an_address_that_is_set_and_not_used_is_warned_of(tmp_path):
+    with manager(tmp_path) as (told, path), listening() as listener:
+        server = start(listener, "--port", "1", NOTIFY_SOCKET=path, RANKMUX_HOST="localhost")
+        assert b"READY=1" in told.recv(4096)
+        errors = stop(server)
+        assert "host (localhost) is not used: the service manager has opened the socket" in errors
+        assert "port (1) is not used: the service manager has opened the socket" in errors
+        assert "unix (" not in errors
+        server = start(listener, NOTIFY_SOCKET=path)
+        while b"READY=1" not in told.recv(4096):
+            pass
+        assert "is not used" not in stop(server)
+
+
 def test_a_manager_that_does_not_read(tmp_path):
     """No report waits for it but the first, which it must not miss."""
     with manager(tmp_path) as (told, path):

@@ -23,7 +23,10 @@ _EXAMPLES = """\
 """
 
 
-_PAGES = (PROGRAM, "rankmux-server", "rankmux-server-kick", "rankmux-server-room", "rankmux-top")
+_PAGES = (
+    *(PROGRAM, "rankmux-server", "rankmux-top"),
+    *(f"rankmux-server-{name}" for name in ("status", "kick", "set", "drain", "room")),
+)
 """Those that are no subcommands of rankmux-client."""
 
 

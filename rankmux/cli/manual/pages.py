@@ -161,7 +161,12 @@ def pages(program: str = PROGRAM) -> list[Page]:
             module = "rankmux.cli.top.program" if program == "rankmux-top" else "rankmux.cli.serving"
             own = import_module(module).parser()
             modules = (
-                {} if program == "rankmux-top" else {name: f"rankmux.cli.{name}" for name in ("kick", "room")}
+                {}
+                if program == "rankmux-top"
+                else {
+                    name: f"rankmux.cli.{'change' if name == 'set' else name}"
+                    for name in ("status", "kick", "set", "drain", "room")
+                }
             )
         subcommands = [_page(program, name, import_module(path).parser()) for name, path in modules.items()]
         return [_page(program, "", own), *subcommands]

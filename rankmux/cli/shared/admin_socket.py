@@ -1,14 +1,14 @@
-"""HTTP over the Unix socket of an admin endpoint, and the request that throws a member out."""
+"""HTTP over the Unix socket of an admin endpoint: one request, and the one that throws a member out."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 
-__all__ = ["ANSWER_TIMEOUT_S", "UnixConnection", "request_kick"]
+__all__ = ["ANSWER_TIMEOUT_S", "UnixConnection", "request", "request_kick"]
 
 ANSWER_TIMEOUT_S = 5.0
-_TEXT_MAX = 200
+_TEXT_MAX = 65_536
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -30,6 +30,11 @@ def request_kick(connection: http.client.HTTPConnection, ticket: int) -> tuple[i
 
     The status is 204 when it was thrown out, 404 when no seat has that ticket. Raises OSError, HTTPException.
     """
-    connection.request("POST", f"/kick?ticket={ticket}")
+    return request(connection, "POST", f"/kick?ticket={ticket}")
+
+
+def request(connection: http.client.HTTPConnection, method: str, target: str) -> tuple[int, str]:
+    """Send a request; status and text of the answer, the text unescaped. Raises OSError, HTTPException."""
+    connection.request(method, target)
     response = connection.getresponse()
     return response.status, response.read(_TEXT_MAX).decode(errors="replace").strip()

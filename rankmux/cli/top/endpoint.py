@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from ...errors import ArgumentError
 from ...system.reasons import socket_reason, unix_reason
@@ -22,6 +22,7 @@ _TOTALS = ["at", "uptime_s", "members", "seats", "waiting", "joins", "commands",
 _TOTALS += ["queued_bytes", "queued_bytes_max", "paced", "turn_s", "absent", "observers"]
 _ANSWER = {
     "first": int,
+    "found": int,
     "totals": dict.fromkeys(_TOTALS, _NUMBER)
     | {"instance": str, "version": str, "ready": bool, "state": str, "server": str, "servers": [str]}
     | {"results": [_NUMBER], "closed": [_NUMBER]},
@@ -36,8 +37,25 @@ _ANSWER = {
 _FAR = 10**12  # `live.json` lists events after a number; nothing comes after this one
 
 
+_NO_ENDPOINT = (
+    "a server has an admin endpoint if it is started with --admin 7118 or --admin-unix PATH; "
+    "then: rankmux-top 7118, rankmux-top unix:PATH"
+)
+_NO_HTTP = (
+    "that is no admin endpoint, perhaps the address for clients; the log of the server says where it is: "
+    '"admin endpoint: ..."'
+)
+_ONLY_FIGURES = (
+    "that address has figures only (--metrics); the members are at that of --admin or --admin-unix"
+)
+
+
 class NoAnswer(Exception):
-    """The endpoint cannot be reached, or gives no answer that makes sense."""
+    """The endpoint cannot be reached, or gives no answer that makes sense. `hint`: what may help; it may be empty."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class Endpoint:
@@ -66,21 +84,25 @@ class Endpoint:
             raise NoAnswer(self._reason(error)) from None
         return "" if status == 204 else escaped(text) or str(status)
 
-    def ask(self, first: int, count: int, sort: str) -> dict[str, Any]:
-        """The members from `first` on in that order, and the totals. Raises NoAnswer."""
-        path = f"/live.json?first={first}&count={count}&sort={sort}&after={_FAR}&closed_after={_FAR}"
+    def ask(
+        self, first: int, count: int, sort: str, find: str = "", *, reverse: bool = False
+    ) -> dict[str, Any]:
+        """The members from `first` on in that order of those that `find` is in, and the totals. Raises NoAnswer."""
+        wish = {"first": first, "count": count, "sort": sort, "find": find, "reverse": int(reverse)}
+        path = "/live.json?" + urlencode(wish | {"after": _FAR, "closed_after": _FAR})
         for attempt in (1, 2):
             try:
                 self._connection.request("GET", path)
                 response = self._connection.getresponse()
                 body = response.read(_BODY_MAX)
                 if response.status != 200:
-                    raise NoAnswer(f"{response.status}: {_first_line(body)}; is that the admin endpoint?")
+                    hint = _ONLY_FIGURES if response.status == 404 and b"/metrics" in body else ""
+                    raise NoAnswer(f"{response.status}: {_first_line(body)}", hint)
                 news = _read(body)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
-                    raise NoAnswer(self._reason(error)) from None
+                    raise NoAnswer(self._reason(error), _hint(error)) from None
             else:
                 return news
         raise AssertionError
@@ -89,8 +111,6 @@ class Endpoint:
         """What to say instead of an answer."""
         if isinstance(error, TimeoutError):
             reason = f"it did not answer within {ANSWER_TIMEOUT_S:g} s"
-        elif isinstance(error, ConnectionRefusedError) and not self.may_kick:
-            reason = "nobody listens there; is a rankmux-server running with --admin?"
         elif isinstance(error, OSError):
             reason = unix_reason(self.path, error) if self.may_kick else socket_reason(error)
         elif isinstance(error, http.client.HTTPException):
@@ -111,6 +131,19 @@ def _first_line(body: bytes) -> str:
     return "a web page" if text.startswith("<") else escaped(text)
 
 
+def _hint(error: Exception) -> str:
+    """What may help against `error`."""
+    match error:
+        case ConnectionRefusedError() | FileNotFoundError():
+            return _NO_ENDPOINT
+        case PermissionError():
+            return "only the server's user and root may open its Unix socket"
+        case http.client.RemoteDisconnected() | http.client.BadStatusLine() | ConnectionResetError():
+            return _NO_HTTP
+        case _:
+            return ""
+
+
 def _read(body: bytes) -> dict[str, Any]:
     """The answer, with nothing in it that a terminal must not get. Raises NoAnswer, ValueError."""
     try:
@@ -118,7 +151,7 @@ def _read(body: bytes) -> dict[str, Any]:
     except RecursionError:
         news = {}
     if not _fits(news, _ANSWER):
-        raise NoAnswer("that is no rankmux server")
+        raise NoAnswer("that is no rankmux server", _NO_HTTP)
     return news
 
 

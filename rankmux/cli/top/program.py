@@ -39,14 +39,17 @@ def main(argv: list[str] | None = None) -> int:
 _EPILOG = """\
 keys:
   r, l, u, a, t  sort by rank, load, queue, age, activity
+  R  reverse the order
+  /  find members by name, address, rank or ticket; Enter keeps what was typed, Esc shows all again
   arrows, j, k, page keys, space, b  scroll
-  g, Home  back to the beginning
+  g, Home  back to the beginning; G, End  to the end
   x  throw a member out, after a confirmation; only over the Unix socket of --admin-unix
   q  quit
 
 examples:
   rankmux-top
   rankmux-top 7118 --sort queue
+  rankmux-top --once --find worker- --sort load --reverse
   rankmux-top unix:/run/rankmux/admin --once --count 20
 
 exit codes:
@@ -80,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--once", action="store_true", help="show everything once, as text, and exit")
     parser.add_argument("--sort", choices=_SORTS, default="rank", help="what to sort by (default: rank)")
+    parser.add_argument("--reverse", action="store_true", help="begin at the other end of that order")
+    parser.add_argument(
+        "--find",
+        default="",
+        metavar="TEXT",
+        help="only members that have it in name, address, rank or ticket",
+    )
     parser.add_argument(
         "--count",
         type=number_from(0),

@@ -16,9 +16,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .view import View
+
 __all__ = ["Screen"]
 
-_KEYS = "r rank  l load  u queue  a age  t activity   ↑ ↓ PgUp PgDn g   x throw out   q quit"
+_KEYS = "r l u a t sort  R reverse  / find  x throw out  q quit"
 _COLUMNS = (
     ("rank", "rank"),
     ("name", ""),
@@ -35,12 +37,13 @@ class Screen:
     """Draws the last answer.
 
     `members`  how many there are
+    `found`    how many of them are looked for: all, unless the view finds some
     `rows`     those in the answer
     `note`     what to show instead of the keys
     """
 
     def __init__(self, where: str) -> None:
-        self.members = 0
+        self.members = self.found = 0
         self.rows: list[dict[str, Any]] = []
         self.note = ""
         self._where = where
@@ -48,7 +51,7 @@ class Screen:
         self._now: dict[str, Any] | None = None
         self._before: dict[str, Any] | None = None
         self._first = 0
-        self._trouble = ""
+        self._trouble = self._hint = ""
 
     def take(self, news: dict[str, Any]) -> None:
         """Take an answer of the endpoint."""
@@ -56,16 +59,16 @@ class Screen:
         same = self._now is not None and self._now["instance"] == totals["instance"]
         self._before = self._now if same and not self._trouble else None
         self._now, self.rows, self._first = totals, news["members"], news["first"]
-        self.members = totals["members"]
-        self._trouble = ""
+        self.members, self.found = totals["members"], news["found"]
+        self._trouble = self._hint = ""
 
-    def lost(self, why: str) -> None:
-        """Note that the endpoint did not answer."""
-        self._trouble = why
+    def lost(self, why: str, hint: str) -> None:
+        """Note that the endpoint did not answer, and what may help."""
+        self._trouble, self._hint = why, hint
 
-    def print(self, sort: str) -> None:
+    def print(self, view: View) -> None:
         """Print the members once, to a terminal or a file."""
-        self._console.print(self._head(), self._table(sort, len(self.rows)))
+        self._console.print(self._head(), self._table(view, len(self.rows)))
 
     @contextmanager
     def live(self) -> Iterator[Callable[[RenderableType], None]]:
@@ -73,10 +76,18 @@ class Screen:
         with Live(console=self._console, screen=True, auto_refresh=False) as live:
             yield lambda drawn: live.update(drawn, refresh=True)
 
-    def draw(self, sort: str, rows: int) -> RenderableType:
+    def draw(self, view: View, rows: int) -> RenderableType:
         """The whole screen, with at most `rows` members."""
-        bottom = Text(self.note or _KEYS, "bold" if self.note else "dim", no_wrap=True, overflow="ellipsis")
-        return Group(self._head(), self._table(sort, rows), bottom)
+        bottom = Text(no_wrap=True, overflow="ellipsis")
+        if self.note:
+            bottom.append(self.note, "bold")
+        else:
+            if position := view.position(min(rows, len(self.rows)), self.found):
+                bottom.append(f"{position}  ", "bold")
+            bottom.append(_KEYS, "dim")
+        if self._now is None and self._hint:
+            return Group(self._head(), Text(f"{self._hint}\n"), bottom)
+        return Group(self._head(), self._table(view, rows), bottom)
 
     def _head(self) -> Text:
         now = self._now
@@ -91,7 +102,7 @@ class Screen:
             head.append(f"  {now['state']}", "green" if now["ready"] else "yellow")
             head.append(f"  up {_span(now['uptime_s'])}  version {now['version']}", "dim")
         if now is None:
-            return head.append("\n\n\n")
+            return head.append("\n\n\n" if not self._hint else "\n")
         before, elapsed = self._before, now["at"] - self._before["at"] if self._before else 0.0
 
         def rate(key: str) -> str:
@@ -103,23 +114,22 @@ class Screen:
         results = now["results"]
         ok = results.get("ok", 0)
         head.append(f"\n{now['members']} of {now['seats']} seats", "bold")
-        head.append(
-            f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   loop busy {busy}"
-        )
+        head.append(f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   busy {busy}")
         head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
-        head.append(f"   paced {now['paced']}", "yellow" if now["paced"] else "")
+        head.append(f"   held back {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
         head.append(
             f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
         )
-        head.append(f"\nresults {_count(ok)} ok, {_count(sum(results.values()) - ok)} not")
+        head.append(f"\nresults {_count(ok)} ok, {_count(sum(results.values()) - ok)} failed or ended early")
         if now["absent"]:
             head.append(f"   absent {_count(now['absent'])}", "yellow")
         if now["observers"]:
             head.append(f"   observers {_count(now['observers'])}")
         return head.append(f"   closed: {closed}")
 
-    def _table(self, sort: str, rows: int) -> Table:
+    def _table(self, view: View, rows: int) -> Table:
+        sort = view.sort
         wide, narrow = self._console.width >= _WIDE, self._console.width < _NARROW
         table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 0 if narrow else 1), show_edge=False)
         left_out = {"age", "activity"} - {sort} if narrow else set()
@@ -127,7 +137,7 @@ class Screen:
             if key in left_out:
                 continue
             style = "bold cyan" if key == sort else "dim"
-            mark = " ▾" if key == sort else ""
+            mark = "" if key != sort else " ▴" if view.reverse else " ▾"
             left = title == "name"
             table.add_column(
                 title + mark,
@@ -139,15 +149,17 @@ class Screen:
             if left and wide:
                 table.add_column("address", header_style="dim", no_wrap=True)
                 table.add_column("ticket", header_style="dim", justify="right", no_wrap=True)
-        if self._now is not None and not self.members:
-            table.add_row("", Text("no members", "dim"))
+        if self._now is not None and not self.found:
+            table.add_row("", Text("nobody found" if self.members else "no members", "dim"))
+        server = self._now["server"] if self._now is not None else ""
         for row in self.rows[:rows]:
             more = (Text(row["address"], "dim"), Text(str(row["ticket"]), "dim")) if wide else ()
             queue = _bytes(row["queued_bytes"]) if row["queued_bytes"] else "-"
             absent = row["state"] == "absent"
+            elsewhere = server and not row["address"].endswith(f"@{server}")  # only that server knows
             times = {
-                "age": "-" if absent else _span(row["age_s"]),
-                "activity": _span(row["absent_s"] if absent else row["idle_s"]),
+                "age": "-" if absent or elsewhere else _span(row["age_s"]),
+                "activity": _span(row["absent_s"]) if absent else "-" if elsewhere else _span(row["idle_s"]),
             }
             name = Text(row["name"] or "(no name)", "dim" if absent else "", overflow="ellipsis")
             if absent:

@@ -19,23 +19,10 @@ from ...errors import ArgumentError
 from ...system.extras import how_to_get
 from .endpoint import Endpoint, NoAnswer
 from .kicking import Kicking
+from .view import View
 
 __all__ = ["run"]
 
-_BY_KEY = {"r": "rank", "l": "load", "u": "queue", "a": "age", "t": "activity"}
-_STEPS = {  # lines and pages to move by; terminals write the arrow keys in two ways
-    "j": (1, 0),
-    "\x1b[B": (1, 0),
-    "\x1bOB": (1, 0),
-    "k": (-1, 0),
-    "\x1b[A": (-1, 0),
-    "\x1bOA": (-1, 0),
-    " ": (0, 1),
-    "\x1b[6~": (0, 1),
-    "b": (0, -1),
-    "\x1b[5~": (0, -1),
-}
-_BEGINNING = ("g", "\x1b[H", "\x1bOH", "\x1b[1~")
 _NO_KICK = "to throw a member out, connect to the Unix socket of --admin-unix: rankmux-top unix:PATH"
 _OTHER_LINES = 8  # what stands above and below the rows
 _TYPED = re.compile(
@@ -68,31 +55,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _once(endpoint: Endpoint, screen: Any, arguments: argparse.Namespace) -> int:
+    view = View(arguments.sort, arguments.find, reverse=arguments.reverse)
     try:
-        screen.take(endpoint.ask(0, arguments.count, arguments.sort))
+        screen.take(endpoint.ask(0, arguments.count, view.sort, view.find, reverse=view.reverse))
     except NoAnswer as error:
         print(f"rankmux-top: no answer from {endpoint.where}: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"rankmux-top: {error.hint}", file=sys.stderr)
         return 1
-    screen.print(arguments.sort)
+    screen.print(view)
     return 0
 
 
 def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: argparse.Namespace) -> int:
-    sort, first, following = arguments.sort, 0, 0.0
+    view, following = View(arguments.sort, arguments.find, reverse=arguments.reverse), 0.0
     kicking: Kicking | None = None
     while True:
         rows = max(1, os.get_terminal_size().lines - _OTHER_LINES)
         if time.monotonic() >= following:
             following = time.monotonic() + arguments.interval
             try:
-                news = endpoint.ask(first, rows, sort)
-                screen.take(news)
-                first = max(0, min(first, news["totals"]["members"] - 1))
+                screen.take(endpoint.ask(view.first, rows, view.sort, view.find, reverse=view.reverse))
+                view.clamp(screen.found)
             except NoAnswer as error:
-                screen.lost(str(error))
+                screen.lost(str(error), error.hint)
         if kicking is not None:
             screen.note = kicking.line
-        show(screen.draw(sort, rows))
+        elif view.typing:
+            screen.note = view.line
+        show(screen.draw(view, rows))
         if not select.select([keys], [], [], max(0.0, following - time.monotonic()))[0]:
             continue
         typed = _TYPED.findall(os.read(keys, 1024).decode(errors="replace"))
@@ -107,24 +98,15 @@ def _watch(endpoint: Endpoint, screen: Any, show: Any, keys: int, arguments: arg
                     kicking, following = None, 0.0
                 continue
             screen.note = ""
-            if key == "x":
+            if key == "x" and not view.typing:
                 if endpoint.may_kick:
                     kicking = Kicking()
                 else:
                     screen.note = _NO_KICK
-                continue
-            if key in ("q", "\x03", "\x04"):
+            elif key in ("q", "\x03", "\x04") and not view.typing:
                 return 0
-            if key in _BY_KEY:
-                sort, first = _BY_KEY[key], 0
-            elif key in _STEPS:
-                lines, pages = _STEPS[key]
-                first = max(0, min(first + lines + pages * rows, screen.members - 1))
-            elif key in _BEGINNING:
-                first = 0
-            else:
-                continue
-            following = 0.0
+            elif view.type(key, rows, screen.found):
+                following = 0.0
 
 
 def _kick(endpoint: Endpoint, ticket: int) -> str:

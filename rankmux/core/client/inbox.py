@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import TypeVar
 from weakref import ref
@@ -65,6 +66,7 @@ class Inbox:
     def __init__(self, session: ClientSession) -> None:
         self.commands: deque[tuple[ExecuteReceived, float]] = deque()
         self.running: dict[int, ExecutedCommand] = {}
+        self._cancelled: set[int] = set()  # the seqs of commands that wait, and are not to be run
         self.promotions: deque[Promoted] = deque(maxlen=_PROMOTIONS_MAX)
         self.refusals: deque[CommandRefused] = deque(maxlen=_PROMOTIONS_MAX)
         self.turned_away = 0
@@ -159,6 +161,7 @@ class Inbox:
     def adopt(self, before: Inbox) -> None:
         """Take over the commands of the connection before: this client is back in its seat, and still owes them."""
         before.commands.extend(self.commands)
+        self._cancelled |= before._cancelled
         self.commands, self._queued_size = before.commands, before.commands_size + self._queued_size
         self.running = before.running
 
@@ -215,13 +218,21 @@ class Inbox:
                 pass
 
     def take_command(self) -> tuple[ExecuteReceived, float] | None:
-        """The oldest command that nobody has run yet, and when it came."""
-        try:
-            taken = self.commands.popleft()
-        except IndexError:
-            return None
-        self._taken_size += len(taken[0].payload)
-        return taken
+        """The oldest command that nobody has run yet, and when it came; None: all others were cancelled.
+
+        A thread that takes one that wants no result needs no lock.
+        """
+        while self.commands:
+            try:
+                taken = self.commands.popleft()
+            except IndexError:  # another thread has dropped them
+                break
+            if self._cancelled and taken[0].seq in self._cancelled:
+                self._cancelled.discard(taken[0].seq)
+                continue
+            self._taken_size += len(taken[0].payload)
+            return taken
+        return None
 
     def take_turned_away(self) -> int:
         """The number of commands turned away since the last call."""
@@ -229,13 +240,23 @@ class Inbox:
         return count
 
     def _cancel(self, seq: int) -> None:
-        commands = self.commands
-        at = bisect_left(commands, seq, key=lambda waiting: waiting[0].seq)
-        if at < len(commands) and commands[at][0].seq == seq:
-            self._queued_size -= len(commands[at][0].payload)
-            del commands[at]
+        if (waiting := self._waiting(seq)) is not None:
+            self._queued_size -= len(waiting.payload)
+            self._cancelled.add(seq)
         elif (running := self.running.get(seq)) is not None:
             running.cancel()
+
+    def _waiting(self, seq: int) -> ExecuteReceived | None:
+        """The command that waits with that seq, if it wants a result. Another thread may take quiet ones meanwhile."""
+        commands = self.commands
+        while True:
+            count = len(commands)
+            with suppress(IndexError):
+                found, _ = commands[bisect_left(commands, seq, key=_seq_of)]
+                if found.seq == seq:
+                    return found if found.wants_result and seq not in self._cancelled else None
+            if len(commands) == count:
+                return None
 
     def _queue(self, event: CommandsReceived, now_s: float) -> None:
         count = len(self.commands) + len(event.commands)
@@ -265,6 +286,7 @@ class Inbox:
     def _drop_commands(self) -> None:
         # The server has answered LEFT to their senders; nothing could be answered.
         self.commands.clear()
+        self._cancelled.clear()
         self._queued_size = self._taken_size
 
     def _lose(self, error: RankmuxError | None, kept: bool) -> None:
@@ -282,6 +304,10 @@ class Inbox:
         self._lines.clear()
         if not kept:
             self._drop_commands()
+
+
+def _seq_of(waiting: tuple[ExecuteReceived, float]) -> int:
+    return waiting[0].seq
 
 
 def _alive(weak: ref[_T] | None) -> _T | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from operator import itemgetter
 
-from ...errors import SnapshotError
 from ..wire.codes import FRAME_OVERHEAD, FrameType
 from ..wire.fields import frame
 from ..wire.frames import Pong, Who
@@ -49,7 +48,6 @@ class Room:
         "_waiting_max",
         "_waiting_total_max",
         "line",
-        "seats",
     )
 
     def __init__(
@@ -62,19 +60,30 @@ class Room:
         told_max_bytes: int = 1 << 20,
         first_ticket: int = 1,
     ) -> None:
-        self.seats = seats
         self.line = Line(seats, first_ticket)
         self._ledger = Ledger()
         self._max_payload = max_payload
+        self.limit(seats, waiting_max, result_ttl_ms, waiting_total_max, told_max_bytes)
+        self._clock_ms = 0
+        self._expiries = Expiries(self._ledger)
+
+    def limit(
+        self, seats: int, waiting_max: int, result_ttl_ms: int, waiting_total_max: int, told_max_bytes: int
+    ) -> None:
+        """Set the limits. With fewer `seats` than members nobody goes, and nobody joins until there is room."""
+        self.line.seats = seats
         self._waiting_max = waiting_max
         self._waiting_total_max = waiting_total_max
         self._result_ttl_ms = result_ttl_ms
         self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
-        self._clock_ms = 0
-        self._expiries = Expiries(self._ledger)
 
     def __len__(self) -> int:
         return len(self.line.ranks)
+
+    @property
+    def seats(self) -> int:
+        """How many members may join."""
+        return self.line.seats
 
     @property
     def ranks(self) -> Ranks:
@@ -250,11 +259,10 @@ class Room:
     def load(self, data: bytes) -> None:
         """Become the room that was dumped as `data`, with all members connected elsewhere (handle -1).
 
-        Raises SnapshotError, and changes nothing, when `data` is damaged or has more members than seats.
+        It may have more members than seats, as behind `limit`. Raises SnapshotError, and changes nothing, when `data`
+        is damaged.
         """
         state = unpack(data)
-        if len(state.members) > self.seats:
-            raise SnapshotError(f"it has {len(state.members)} members, there are {self.seats} seats")
         line = self.line
         line.clear()
         line.next_ticket, line.seq, line.baton = state.next_ticket, state.seq, state.baton

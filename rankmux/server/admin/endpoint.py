@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ...config import Config
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, WRITABLE, Reactor
+from .control import Operator
 from .http import Answer, Exchange, Request, text_answer
 from .routes import Routes, Work
 from .sockets import AdminSocket, open_admin_sockets
@@ -42,12 +43,14 @@ class _Channel:
     `idle`: no request has begun.
     `work`: the answer in preparation.
     `out`: the rest of the answer being sent.
+    `only_figures`: see Routes.
     """
 
-    __slots__ = ("deadline", "exchange", "fd", "idle", "out", "pipelined", "sock", "work")
+    __slots__ = ("deadline", "exchange", "fd", "idle", "only_figures", "out", "pipelined", "sock", "work")
 
-    def __init__(self, sock: socket.socket, exchange: Exchange, now: float) -> None:
+    def __init__(self, sock: socket.socket, exchange: Exchange, now: float, *, only_figures: bool) -> None:
         self.sock = sock
+        self.only_figures = only_figures
         self.fd = sock.fileno()
         self.exchange = exchange
         self.work: Work | None = None
@@ -60,7 +63,7 @@ class _Channel:
 class Admin:
     """Listens on the addresses in `config` and on the socket passed as `handed`. Raises ConfigError.
 
-    `kick` throws out the member with that ticket: for those who come by a Unix socket.
+    Those who come by a Unix socket may act on `operator`.
 
     Call `turn` once a turn, with the ready descriptors. `busy`: there is something to do without waiting.
     """
@@ -69,12 +72,12 @@ class Admin:
         self,
         config: Config,
         status: ServerStatus,
-        kick: Callable[[int], bool],
+        operator: Operator,
         reactor: Reactor,
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
-        self._routes = Routes(status, kick)
+        self._routes = Routes(status, operator)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
         self._channels: dict[int, _Channel] = {}
@@ -148,7 +151,8 @@ class Admin:
             return
         try:
             sock.setblocking(False)
-            channel = _Channel(sock, Exchange(listener.local_names_only, may_act=listener.is_private), now)
+            exchange = Exchange(listener.local_names_only, may_act=listener.is_private)
+            channel = _Channel(sock, exchange, now, only_figures=listener.only_figures)
             self._reactor.watch(channel.fd, READABLE)
         except OSError:
             sock.close()
@@ -223,7 +227,7 @@ class Admin:
             return
         if isinstance(received, Request):
             self.requests += 1
-            answer = self._routes.answer(received)
+            answer = self._routes.answer(received, only_figures=channel.only_figures)
         else:
             answer = received
         if isinstance(answer, Answer):

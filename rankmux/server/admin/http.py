@@ -25,7 +25,7 @@ _ALWAYS = (
 
 
 class Request(NamedTuple):
-    """A request: GET or POST. If a name occurs twice in the query, the last value counts."""
+    """A request: GET (also for HEAD) or POST. If a name occurs twice in the query, the last value counts."""
 
     method: str
     path: str
@@ -83,8 +83,8 @@ class Exchange:
         if event.method == b"POST" and not self._may_act:
             text = "this address is for looking; to act, use the Unix socket of admin_unix"
             return self._refuse(text_answer(403, text))
-        if event.method not in (b"GET", b"POST"):
-            allowed = b"GET, POST" if self._may_act else b"GET"
+        if event.method not in (b"GET", b"HEAD", b"POST"):
+            allowed = b"GET, HEAD, POST" if self._may_act else b"GET, HEAD"
             return self._refuse(
                 text_answer(405, f"only {allowed.decode()} is supported", (b"Allow", allowed))
             )
@@ -98,7 +98,8 @@ class Exchange:
             query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=16))
         except ValueError:
             return self._refuse(text_answer(400, "invalid request target"))
-        return Request(event.method.decode("ascii"), target.path, query)
+        method = "GET" if self._head else event.method.decode("ascii")
+        return Request(method, target.path, query)
 
     def send(self, answer: Answer) -> bytes:
         """The bytes of `answer`; afterwards `closing` says whether the connection ends."""

@@ -84,6 +84,7 @@ class _StatusCollector(Collector):
         )
         yield _counter("takeovers", "Connections that lost their seat to another one", status.takeovers)
         yield _counter("yields", "Members that have stepped back to the last place", stats.yields)
+        yield _counter("promotions", "Members that have moved up, once for each time", stats.promotions)
         closed = CounterMetricFamily("rankmux_closes", "Connections closed, by reason", labels=("reason",))
         for reason in CloseReason:  # all of them, so that even the first close gives a rate
             closed.add_metric((reason.value,), connections.closes.counts[reason])

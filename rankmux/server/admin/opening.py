@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Protocol
 
 from ...config import Config
 from ...errors import ConfigError
 from ...system.extras import how_to_get
 from ...system.reactor import Reactor
+from .control import Operator
 from .status import ServerStatus
 
 __all__ = ["Endpoint", "open_endpoint"]
@@ -52,20 +52,20 @@ class _NoEndpoint:
 def open_endpoint(
     config: Config,
     status: ServerStatus,
-    kick: Callable[[int], bool],
+    operator: Operator,
     reactor: Reactor,
     handed: socket.socket | None = None,
 ) -> Endpoint:
     """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError.
 
-    `kick` throws out the member with that ticket.
+    Requests that act do so on `operator`.
     """
-    if not (config.admin or config.admin_unix or handed):
+    if not (config.admin or config.admin_unix or config.metrics or handed):
         return _NoEndpoint()
     try:
         from .endpoint import Admin
     except ImportError as error:
         expected = f"requires {error.name}: {how_to_get('admin')}"
-        key = "admin_unix" if config.admin_unix and not config.admin else "admin"
-        raise ConfigError(key, config.admin or config.admin_unix, expected) from None
-    return Admin(config, status, kick, reactor, handed)
+        key = next((key for key in ("admin", "admin_unix", "metrics") if getattr(config, key)), "admin")
+        raise ConfigError(key, getattr(config, key), expected) from None
+    return Admin(config, status, operator, reactor, handed)

@@ -12,15 +12,20 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from importlib import resources
 
+from .acting import Acting
+from .control import Operator
 from .http import Answer, Request, text_answer
+from .listing import COUNT_MAX, SORTS, Wish
 from .metrics import CONTENT_TYPE, Exposition
-from .status import COUNT_MAX, SORTS, ServerStatus
+from .queries import BadQuery, number
+from .status import ServerStatus
 
 __all__ = ["Routes", "Work"]
 
 Work = Iterator[Answer | None]
 """Yields None while there is more to do, then the answer."""
 
+_FIGURES = ("/metrics", "/healthz", "/readyz")
 _JSON = "application/json"
 _FRESH_S = 0.25
 _KEPT_MAX = 16
@@ -30,16 +35,11 @@ _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
-class _BadQuery(Exception):
-    pass
-
-
 class Routes:
-    """The answers to requests, from `status`; `kick` throws out the member with that ticket."""
+    """The answers to requests, from `status`; those that act do so on `operator`."""
 
-    def __init__(self, status: ServerStatus, kick: Callable[[int], bool]) -> None:
-        self._kick = kick
-        self._actions: dict[str, Callable[[dict[str, str]], Answer]] = {"/kick": self._throw_out}
+    def __init__(self, status: ServerStatus, operator: Operator) -> None:
+        self._actions = Acting(status, operator).routes
         self._status = status
         self._exposition = Exposition(status)
         self._kept: dict[object, tuple[float, bytes]] = {}
@@ -54,32 +54,26 @@ class Routes:
             "/live.json": self._live,
         }
 
-    def answer(self, request: Request) -> Answer | Work:
-        """The answer, or the steps that build it."""
+    def answer(self, request: Request, *, only_figures: bool = False) -> Answer | Work:
+        """The answer, or the steps that build it. `only_figures`: health and metrics, nothing that names a member."""
+        if only_figures and request.path not in _FIGURES:
+            return text_answer(404, f"not found; the paths are {' '.join(_FIGURES)}")
         route, action = self._routes.get(request.path), self._actions.get(request.path)
         try:
             if request.method == "POST" and action is not None:
                 return action(request.query)
             if request.method == "GET" and route is not None:
                 return route(request.query)
-        except _BadQuery as error:
+        except BadQuery as error:
             return text_answer(400, str(error))
 
         if route is None and action is None:
             return text_answer(404, f"not found; the paths are {' '.join([*self._routes, *self._actions])}")
-        allowed = b"POST" if route is None else b"GET"
+        allowed = b"POST" if route is None else b"GET, HEAD"
         return text_answer(405, f"only {allowed.decode()} is supported here", (b"Allow", allowed))
 
-    def _throw_out(self, query: dict[str, str]) -> Answer:
-        ticket = _number(query, "ticket", 0, digits=20)
-        if not self._status.ready:
-            return text_answer(503, "shutting down; nobody is thrown out any more")
-        if self._kick(ticket):
-            return Answer(204, "text/plain; charset=utf-8", b"")
-        return text_answer(404, f"no member has ticket {ticket}")
-
     def _ready(self) -> Answer:
-        return text_answer(200, "ready") if self._status.ready else text_answer(503, "shutting down")
+        return text_answer(200, "ready") if self._status.ready else text_answer(503, self._status.state)
 
     def _metrics(self) -> Answer:
         body = self._get("metrics")
@@ -88,34 +82,33 @@ class Routes:
         return Answer(200, CONTENT_TYPE, body)
 
     def _room(self, query: dict[str, str]) -> Work:
-        window = _window(query, COUNT_MAX)
-        return self._room_in_steps(*window)
+        return self._room_in_steps(_wish(query, COUNT_MAX))
 
-    def _room_in_steps(self, first: int, count: int, sort: str) -> Work:
+    def _room_in_steps(self, wish: Wish) -> Work:
         status = self._status
         head = {
             "instance": f"{status.instance:016x}",
             "seq": status.room.seq,
             "total": len(status.room),
             "seats": status.config.seats,
-            "first": first,
-            "sort": sort,
+            "first": wish.first,
+            "sort": wish.sort,
         }
-        rows = yield from self._rows(first, count, sort)
+        rows = yield from self._rows(wish)
         yield Answer(200, _JSON, _dump(head)[:-1] + b',"members":' + rows + b"}")
 
     def _live(self, query: dict[str, str]) -> Work:
-        window = _window(query, 0)
-        return self._live_in_steps(*window, _number(query, "after", 0), _number(query, "closed_after", 0))
+        after, closed_after = number(query, "after", 0), number(query, "closed_after", 0)
+        return self._live_in_steps(_wish(query, 0), after, closed_after)
 
-    def _live_in_steps(self, first: int, count: int, sort: str, after: int, closed_after: int) -> Work:
+    def _live_in_steps(self, wish: Wish, after: int, closed_after: int) -> Work:
         """The page's periodic request: rows, totals, and the events and closes after two numbers."""
         status = self._status
-        rows = yield from self._rows(first, count, sort)
+        rows = yield from self._rows(wish)
         closed = status.connections.closes.counts.total()
         news = {
             "totals": status.totals(),
-            "first": first,
+            "first": wish.first,
             "happened": status.stats.happened,
             "events": status.events(after),
             "closed": closed,
@@ -125,21 +118,23 @@ class Routes:
 
     def _closed(self, query: dict[str, str]) -> Answer:
         counts = self._status.connections.closes.counts
-        closes = self._status.closes(min(_number(query, "count", _CLOSES), COUNT_MAX))
+        closes = self._status.closes(min(number(query, "count", _CLOSES), COUNT_MAX))
         by_reason = {reason.value: count for reason, count in counts.most_common()}
         return Answer(200, _JSON, _dump({"total": counts.total(), "by_reason": by_reason, "last": closes}))
 
-    def _rows(self, first: int, count: int, sort: str) -> Generator[None, None, bytes]:
-        key = (first, count, sort)
-        kept = self._get(key)
+    def _rows(self, wish: Wish) -> Generator[None, None, bytes]:
+        """The list of members as JSON, and behind it the key `found`."""
+        kept = self._get(wish.key)
         if kept is not None:
             return kept
+        listing = self._status.members(wish)
         slices: list[bytes] = []
-        for rows in self._status.members(first, count, sort):
-            if slices:
+        for step, rows in enumerate(listing):
+            if step:
                 yield
-            slices.append(_dump(rows)[1:-1])
-        return self._keep(key, b"[" + b",".join(slices) + b"]")
+            if rows:
+                slices.append(_dump(rows)[1:-1])
+        return self._keep(wish.key, b'[%b],"found":%d' % (b",".join(slices), listing.found))
 
     def _get(self, key: object) -> bytes | None:
         until, body = self._kept.get(key, (0.0, b""))
@@ -152,18 +147,12 @@ class Routes:
         return body
 
 
-def _window(query: dict[str, str], count: int) -> tuple[int, int, str]:
+def _wish(query: dict[str, str], count: int) -> Wish:
     sort = query.get("sort", "rank")
     if sort not in SORTS:
-        raise _BadQuery(f"sort: expected one of {' '.join(SORTS)}")
-    return _number(query, "first", 0), min(_number(query, "count", count), COUNT_MAX), sort
-
-
-def _number(query: dict[str, str], key: str, default: int, digits: int = 15) -> int:
-    text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= digits):
-        raise _BadQuery(f"{key}: expected a whole number")
-    return int(text)
+        raise BadQuery(f"sort: expected one of {' '.join(SORTS)}")
+    first, reverse = number(query, "first", 0), bool(number(query, "reverse", 0))
+    return Wish(first, number(query, "count", count), sort, query.get("find", ""), reverse=reverse)
 
 
 def _dump(value: object) -> bytes:

@@ -62,6 +62,12 @@ class RoomEvent(NamedTuple):
     moved: int
 
 
+def _promoted(outcome: Outcome) -> int:
+    """How many members moved up in a turn: those below the first that departed, but for others that did."""
+    departed = outcome.departed
+    return max(0, len(outcome.tickets) - len(departed) - departed[0].rank) if departed else 0
+
+
 class Stats:
     """Totals since the start.
 
@@ -82,6 +88,7 @@ class Stats:
         "joins",
         "lag",
         "paced_s",
+        "promotions",
         "recent",
         "refused",
         "results",
@@ -96,6 +103,7 @@ class Stats:
         self.joins = 0
         self.returns = 0
         self.yields = 0
+        self.promotions = 0
         self.commands = 0
         self.deliveries = 0
         self.done = 0
@@ -120,6 +128,7 @@ class Stats:
         self.joins += len(outcome.joined) - returned
         self.returns += returned
         self.yields += len(outcome.yielded)
+        self.promotions += _promoted(outcome)
         if outcome.refused:
             self.refused.update(map(itemgetter(1), outcome.refused))
         if not self.watched:
@@ -155,9 +164,8 @@ class Stats:
             what = "yielded" if gone.cause == Cause.YIELDED else "left"
             self._add(now, what, gone.rank, gone.ticket, gone.name, gone.cause.name.lower(), 0)
         if departed:
-            first = departed[0].rank
-            moved = len(outcome.tickets) - len(departed) - first
-            if moved > 0:
+            first, moved = departed[0].rank, _promoted(outcome)
+            if moved:
                 ticket, name = (ranks.tickets[0], ranks.names[0]) if not first else (0, "")
                 self._add(now, "promoted", first, ticket, name, "", moved)
         for ticket in outcome.absent[-EVENTS_MAX:]:

@@ -1,14 +1,13 @@
 """A read-only view of the server as plain data: members, present or absent, closes and totals.
 
-A list of members is a snapshot, built in slices, so that a turn pays for one slice only. Text from peers is not
-escaped here. Knows no HTTP.
+Text from peers is not escaped here. Knows no HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from ... import __version__
 from ...config import Config
@@ -17,18 +16,10 @@ from ..cluster.sequencer import ClusterSequencer
 from ..connections.closes import CloseReason
 from ..connections.registry import Connections
 from ..sockets.listener import Listener
+from .listing import Listing, Row, Wish
 from .stats import BOUNDS_S, RoomEvent, Stats
 
-__all__ = ["COUNT_MAX", "SLICE", "SORTS", "Place", "Row", "ServerStatus"]
-
-COUNT_MAX = 1000
-"""The maximum number of members in one answer."""
-SLICE = 100
-"""The number of members built in one step."""
-SORTS = ("rank", "load", "queue", "age", "activity")
-"""The orders of members: load and queue, highest first; age and activity, latest first; then by rank."""
-
-Row = dict[str, Any]
+__all__ = ["Place", "ServerStatus"]
 
 
 class Place(Protocol):
@@ -63,6 +54,7 @@ class ServerStatus:
         self.stats = stats
         self.clock = clock
         self._closed = False
+        self.draining = False  # nobody new is admitted
         self.started_at = clock()
         self.version = __version__
 
@@ -73,6 +65,11 @@ class ServerStatus:
     @property
     def ready(self) -> bool:
         """Whether members can join."""
+        return self.acts and not self.draining
+
+    @property
+    def acts(self) -> bool:
+        """Whether members can be thrown out."""
         return self.place.is_up and not self._closed
 
     @property
@@ -80,6 +77,8 @@ class ServerStatus:
         """What it does now, in words."""
         if self._closed:
             return "shutting down"
+        if self.draining:
+            return "draining"
         return "live" if self.cluster is None or self.place.is_up else self.cluster.stage.value
 
     @property
@@ -129,6 +128,7 @@ class ServerStatus:
             "returns": stats.returns,
             "takeovers": self.takeovers,
             "yields": stats.yields,
+            "promotions": stats.promotions,
             "commands": stats.commands,
             "deliveries": stats.deliveries,
             "refused": stats.refused.total(),
@@ -145,44 +145,9 @@ class ServerStatus:
             "closed": {reason.value: count for reason, count in connections.closes.counts.most_common()},
         }
 
-    def members(self, first: int, count: int, sort: str = "rank") -> Iterator[list[Row]]:
-        """The `count` members from `first` on in that order, as of the first `next`, in slices of SLICE."""
-        ranks, connections, now = self.room.ranks, self.connections, self.clock()
-        seats, heard, queues = connections.seats, connections.descriptors.heard, connections.outbox.queues
-        taken = [
-            (
-                rank,
-                ranks.tickets[rank],
-                ranks.loads[rank],
-                ranks.names[rank],
-                ranks.addresses[rank],
-                seats.get(ranks.tickets[rank]),
-                self._away(ranks.tickets[rank], now),
-            )
-            for rank in self._order(sort, now)[first : first + min(count, COUNT_MAX)]
-        ]
-        for start in range(0, len(taken), SLICE):
-            rows = []
-            for rank, ticket, load, name, address, conn, away in taken[start : start + SLICE]:
-                here = conn is not None and ticket in seats  # a later slice may find it gone
-                queue = queues.get(ticket) if here else None
-                row: Row = {"rank": rank, "ticket": ticket, "name": name, "address": address, "load": load}
-                row["state"] = "present" if away is None else "absent"
-                row["absent_s"], row["kept_s"] = away or (0.0, 0.0)
-                row["age_s"] = round(now - conn.opened_at, 3) if conn is not None else 0.0
-                row["idle_s"] = round(max(0.0, now - heard[conn.fd]), 3) if here and conn is not None else 0.0
-                row["queued_bytes"] = queue.size if queue is not None else 0
-                row["paced"] = conn is not None and conn.paced
-                rows.append(row)
-            yield rows
-
-    def _away(self, ticket: int, now: float) -> tuple[float, float] | None:
-        """For how long the member has been absent, and for how much longer its seat is kept; None when present."""
-        keep = self.room.line.kept.get(ticket)
-        if keep is None or keep.until_ms is None:
-            return None
-        left = keep.until_ms / 1000 - now
-        return round(max(0.0, keep.keep_ms / 1000 - left), 3), round(max(0.0, left), 3)
+    def members(self, wish: Wish) -> Listing:
+        """The members that `wish` asks for, now."""
+        return Listing(self.room, self.connections, self.clock(), wish)
 
     def closes(self, count: int) -> list[Row]:
         """The last `count` closes, latest first."""
@@ -203,26 +168,6 @@ class ServerStatus:
         """The changes of the room after number `after` that are still kept."""
         now = self.clock()
         return [_event(event, now) for event in self.stats.since(after)]
-
-    def _order(self, sort: str, now: float) -> list[int] | range:
-        """The ranks of all members in that order."""
-        ranks, connections = self.room.ranks, self.connections
-        everybody = range(len(ranks))
-        if sort == "rank":
-            return everybody
-        if sort == "load":
-            return sorted(everybody, key=ranks.loads.__getitem__, reverse=True)
-        if sort == "queue":
-            queues = connections.outbox.queues
-            sizes = [queues[ticket].size if ticket in queues else 0 for ticket in ranks.tickets]
-            return sorted(everybody, key=sizes.__getitem__, reverse=True)
-        conns = [connections.seats.get(ticket) for ticket in ranks.tickets]
-        if sort == "activity":
-            heard = connections.descriptors.heard
-            times = [now if conn is None else heard[conn.fd] for conn in conns]
-        else:
-            times = [now if conn is None else conn.opened_at for conn in conns]
-        return sorted(everybody, key=times.__getitem__, reverse=True)
 
 
 def _event(event: RoomEvent, now: float) -> Row:

@@ -20,7 +20,7 @@ class Handshakes:
 
     def __init__(self, connections: Connections, budget: int) -> None:
         self._connections = connections
-        self._budget = budget
+        self.budget = budget
         self._ready: dict[Connection, None] = {}
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Handshakes:
     def turn(self, now: float) -> list[Connection]:
         """Make the steps of one turn; returns the connections that are secure now."""
         connections, secure = self._connections, []
-        for conn in list(self._ready)[: self._budget]:
+        for conn in list(self._ready)[: self.budget]:
             del self._ready[conn]
             if conn.state is not HANDSHAKE:
                 continue

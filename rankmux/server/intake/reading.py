@@ -66,15 +66,21 @@ class Intake:
         self._batch = batch
         self._halves = Halves(batch)
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
-        # The pure twin takes some eight times as long for a frame.
-        self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
-        self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
+        self.take_settings()
         self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
         self._paused: list[Connection] = []  # for want of room in the log
         # A server alone has a descriptor for each seat; one of a cluster may be asked for more than it has.
         self._most = open_files_max() - RESERVED_FILES if config.cluster else 0
         self._share = 1
         self._left = 0
+
+    def take_settings(self) -> None:
+        """Take the budgets of a turn from the settings, at the start and when these have changed."""
+        config = self._config
+        # The pure twin takes some eight times as long for a frame.
+        self._work = max(1, config.turn_budget_frames // (1 if TWIN == "extension" else 8))
+        self._listed = max(1, min(_LISTED_PER_TURN, config.outbox_soft_bytes // 4 // _LISTED_BYTES))
+        self._handshakes.budget = config.tls_handshake_budget
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""

@@ -65,12 +65,12 @@ def test_all_numbers_are_in_sight_in_80_columns(where, capsys, monkeypatch):
     for word in (
         "seats",
         "deliveries/s",
-        "loop busy",
+        "busy",
         "queued",
-        "paced",
+        "held back",
         "waiting",
         "refused",
-        "not",
+        "failed or ended early",
         "closed",
     ):
         assert word in "".join(head)
@@ -84,7 +84,10 @@ def test_absent_members_and_observers(capsys, monkeypatch, columns):
     rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
     rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
     assert (
-        shown_of(total(members=2, absent=1, observers=3, closed={"left": 10**6})(live()) | {"members": rows})
+        shown_of(
+            total(members=2, absent=1, observers=3, closed={"left": 10**6})(live())
+            | {"members": rows, "found": 2}
+        )
         == 0
     )
     said = capsys.readouterr().out
@@ -170,6 +173,7 @@ def total(**changed: object) -> Callable[[dict[str, object]], object]:
         lambda answer: answer | {"members": [{}]},
         lambda answer: answer | {"members": 1},
         lambda answer: answer | {"first": "x"},
+        lambda answer: answer | {"found": None},
         total(version=1),
         total(members="many"),
         total(uptime_s=None),
@@ -191,7 +195,10 @@ def test_nothing_in_an_answer_writes_on_the_terminal(capsys, monkeypatch):
     row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 1, "idle_s": 1, "paced": False}
     row |= {"state": "present", "absent_s": 0, "kept_s": 0}
     answer = total(version=hostile, closed={hostile: 1})(live())
-    assert shown_of(answer | {"members": [row | {"name": hostile + "x" * 1000, "address": hostile}]}) == 0
+    assert (
+        shown_of(answer | {"found": 1, "members": [row | {"name": hostile + "x" * 1000, "address": hostile}]})
+        == 0
+    )
     said = capsys.readouterr().out
     assert said.count(r"\x1b]0;owned\x07\x9b2J") == 4
     assert not {"\x1b", "\x07", "\x9b"} & set(said)
@@ -335,3 +342,59 @@ def test_the_terminal_is_given_back_after_sigterm(where):
         top.process.terminate()
         top.until("\x1b[?1049l")
         assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_find_position_and_reverse(where):
+    with AtTerminal(where) as top:
+        top.until("rank 0 of 0-3")  # one row is in sight
+        top.type(b"G")
+        top.until("rank 3 of 0-3")
+        top.type(b"R")
+        top.until("place 0 of 0-3")
+        top.until("rank ▴")
+        top.type(b"R/bo")
+        top.until("find: bo_")
+        top.until("[bold]bob")
+        top.type(b"q")  # a letter like any other
+        top.until("nobody found")
+        top.type(b"\x7f\r")
+        top.until('place 0 of 0-0 with "bo"')
+        top.type(b"/\x1b")
+        top.until("rank 0 of 0-3")
+        top.type(b"q")
+        assert top.process.wait(DEADLINE_S) == 0
+
+
+def test_find_and_reverse_as_flags(where, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([where, "--once", "--reverse"]) == 0
+    assert names(capsys.readouterr().out) == ["(no name)", "日本", "[bold]bob[/bold]", "ada"]
+    assert main([where, "--once", "--find", "A"]) == 0
+    assert names(capsys.readouterr().out) == ["ada"]
+    assert main([where, "--once", "--find", "nobody"]) == 0
+    assert "nobody found" in capsys.readouterr().out
+
+
+def test_where_no_admin_endpoint_is_a_line_helps(capsys, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        closed = str(probe.getsockname()[1])
+    with watched(admin="", metrics="0") as server:
+        running = ServerThread(server.serve_forever)
+        figures = server.admin_where[0].rpartition("/")[0]
+        for where, hint in (
+            (closed, "started with --admin 7118 or --admin-unix PATH"),
+            (f"unix:{tmp_path}/nothing", "started with --admin 7118 or --admin-unix PATH"),
+            (str(server.address[1]), "perhaps the address for clients"),
+            (figures, "that address has figures only (--metrics)"),
+        ):
+            assert main([where, "--once"]) == 1
+            first, second = capsys.readouterr().err.splitlines()
+            assert first.startswith("rankmux-top: no answer from ")
+            assert hint in second
+        server.stop(0.0)
+        running.join()
+    with AtTerminal(closed) as top:
+        top.until("no answer: Connection refused")
+        top.until("a server has an admin endpoint if it is started with --admin 7118")
+        top.until("rankmux-top unix:PATH")  # wrapped, not cut

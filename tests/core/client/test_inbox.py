@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rankmux.core.client.inbox
 from rankmux.codes import Status
@@ -71,6 +76,61 @@ def test_a_command_that_is_cancelled_before_it_was_begun_is_never_begun(monkeypa
     assert taken is not None
     assert taken[0].seq == 1
     assert inbox.take_command() is None
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("come"), st.lists(st.booleans(), min_size=1, max_size=4)),
+            st.tuples(st.just("cancel"), st.integers(0, 20)),
+            st.tuples(st.just("take"), st.none()),
+            st.tuples(st.just("drop"), st.none()),
+        ),
+        max_size=30,
+    )
+)
+def test_commands_that_come_are_cancelled_and_are_taken(steps):
+    """Only those that want a result can be cancelled, and all others are taken, in order, with exact sizes."""
+    inbox, seqs = Inbox(ClientSession()), count(1)
+    waiting: list[ExecuteReceived] = []
+    for what, argument in steps:
+        match what:
+            case "come":
+                commands = [ExecuteReceived(next(seqs), 0, 1, wants, 0, bytes(7)) for wants in argument]
+                inbox.apply(arrived(*commands), 0.0)
+                waiting += commands
+            case "cancel":
+                inbox.apply(ExecutionCancelled(argument), 0.0)
+                waiting = [one for one in waiting if one.seq != argument or not one.wants_result]
+            case "take":
+                taken = inbox.take_command()
+                assert (taken and taken[0]) == (waiting.pop(0) if waiting else None)
+            case "drop":
+                inbox.apply(Ended(None), 0.0)
+                waiting.clear()
+        assert inbox.commands_size == 7 * len(waiting)
+
+
+@pytest.mark.parametrize("taken_at", range(12))
+def test_a_command_is_cancelled_while_another_thread_takes_quiet_ones(taken_at):
+    """Wherever the taking comes between the steps of the cancelling, it is that command and no other."""
+    inbox = Inbox(ClientSession())
+    inbox.apply(arrived(*(ExecuteReceived(n, 0, 1, n == 8, 0, b"") for n in range(1, 16))), 0.0)
+    steps, ran = count(), []
+
+    class Waiting(deque):
+        """Commands of which another thread takes two, somewhere between two looks at them."""
+
+        def __getitem__(self, index: int) -> object:
+            if next(steps) == taken_at:
+                ran.extend(self.popleft()[0].seq for _ in range(2))
+            return super().__getitem__(index)
+
+    inbox.commands = Waiting(inbox.commands)
+    inbox.apply(ExecutionCancelled(8), 0.0)
+    while (taken := inbox.take_command()) is not None:
+        ran.append(taken[0].seq)
+    assert ran == [n for n in range(1, 16) if n != 8]
 
 
 def test_a_command_that_runs_is_told_that_it_is_cancelled():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import stat
 import sys
@@ -243,3 +244,49 @@ def test_the_socket_file_of_another_stays(tmp_path):
         path.unlink()
         Path(path).write_text(json.dumps({}))
     assert path.exists()
+
+
+def test_figures_can_be_read_from_elsewhere_and_nothing_else():
+    """Without `insecure`, which would open the members' port as well."""
+    with watched(admin="", metrics="0.0.0.0:0") as server:
+        socks = [join(server, "ada")]
+        (where,) = server.admin_where
+        assert re.fullmatch(r"http://0\.0\.0\.0:\d+/metrics", where)
+        assert get(server, "/healthz", "X: a") == (200, "ok\n")
+        assert get(server, "/readyz") == (200, "ready\n")
+        status, text = get(server, "/metrics")
+        assert (status, "rankmux_members 1.0" in text) == (200, True)
+        assert "ada" not in text
+        assert "{}:{}".format(*socks[0].getsockname()) not in text
+        for path in ("/", "/room.json", "/closed.json", "/live.json", "/kick?ticket=1", "/nothing"):
+            assert get(server, path) == (404, "not found; the paths are /metrics /healthz /readyz\n")
+        for sock in socks:
+            sock.close()
+
+
+def test_figures_need_an_address_of_their_own():
+    with pytest.raises(ConfigError, match="another address than that of admin"):
+        Server(port=0, admin="7118", metrics="7118")
+
+
+def test_figures_and_the_page_side_by_side():
+    with watched(metrics="0") as server:
+        assert [where.partition("/metrics")[1] for where in server.admin_where] == ["", "/metrics"]
+        assert get(server, "/room.json")[0] == 200
+
+
+def test_head_is_get_without_the_body():
+    with watched() as server:
+        for path in ("/healthz", "/metrics", "/room.json", "/"):
+            with dial(server) as sock:
+                sock.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                asked = server._endpoint.requests + 1  # type: ignore[attr-defined]
+                turns_until(server, lambda asked=asked: server._endpoint.requests == asked)  # type: ignore[attr-defined]
+                turns_until(server, lambda: not server._endpoint.busy)
+                data = b""
+                while more := sock.recv(1 << 16):
+                    data += more
+            head, _, body = data.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert int(re.search(rb"(?i)content-length: (\d+)", head)[1]) > 0  # type: ignore[index]
+            assert body == b""

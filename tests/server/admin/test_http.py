@@ -36,7 +36,7 @@ def test_what_came_behind_a_request_is_given_out_after_its_answer():
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"PUT / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 403),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n", 413),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -133,6 +134,12 @@ def test_promtool_finds_nothing_to_say_of_the_rules():
     assert re.search(r"SUCCESS: \d+ rules found", said)
 
 
+def test_promtool_finds_nothing_to_say_of_the_configuration():
+    code, said = promtool("config", str(RULES.parent / "prometheus.yml"))
+    assert code == 0, said
+    assert "alerts.yml" in said
+
+
 def test_each_alert_says_how_urgent_it_is_and_is_explained():
     """Alertmanager routes by severity; docs/howto-monitoring.md lists the actions."""
     rules = RULES.read_text().split("- alert: ")[1:]
@@ -178,3 +185,60 @@ def test_alert_rules_name_metrics_that_exist():
     with cluster(1) as made:
         names |= {key[0] for key in samples(Exposition(made.servers[0]._status).text().decode())}
     assert set(re.findall(r"\brankmux_\w+", RULES.read_text())) - names == set()
+
+
+def test_the_dashboard_asks_for_metrics_that_exist(tmp_path):
+    """deploy/grafana.json: each name is a metric, each query parses, and no metric of the server is forgotten."""
+    with watched() as server:
+        text = get(server, "/metrics")[1]
+    with cluster(1) as made:
+        text += Exposition(made.servers[0]._status).text().decode()
+    names = {key[0] for key in samples(text)}
+    board = json.loads((RULES.parent / "grafana.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    shown = set(re.findall(r"\b(?:rankmux|process)_\w+", " ".join(asked)))
+    assert shown - names == set()
+    families = {
+        re.sub("_(?:bucket|sum|count|created)$", "", name) for name in names if name.startswith("rankmux_")
+    }
+    forgotten = families - {re.sub("_(?:bucket|sum)$", "", name) for name in shown}
+    assert forgotten == {
+        "rankmux_build_info",
+        "rankmux_cluster_log_seq",
+        "rankmux_cluster_snapshot_seq",
+        "rankmux_undelivered_bytes_total",
+    }
+    assert set(re.findall(r"\brankmux_\w+", json.dumps(board["templating"]))) - names == set()
+    # As a rules file, with Grafana's variables replaced by what they stand for.
+    rules = [
+        {"record": f"a:{at}", "expr": expr.replace("$__rate_interval", "1m")} for at, expr in enumerate(asked)
+    ]
+    file = tmp_path / "dashboard.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    code, said = promtool("rules", str(file))
+    assert code == 0, said
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap():
+    board = json.loads((RULES.parent / "grafana.json").read_text())
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in board["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert {x for x, _ in taken} == set(range(24))
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_results_are_counted_for_metrics_alone():
+    with watched(admin="", metrics="0") as server:
+        ada, bob = join(server, "ada"), join(server, "bob")
+        ada.sendall(Command(1, 0, 0, 1, 60_000, b"").encode())
+        turns_until(server, lambda: server.stats.commands)
+        bob.sendall(Result(3, 0, b"").encode())
+        turns_until(server, lambda: server.stats.done)
+        assert samples(get(server, "/metrics")[1])["rankmux_results_total", "ok"] == 1
+        for sock in (ada, bob):
+            sock.close()

@@ -4,15 +4,15 @@ import socket
 
 import pytest
 
+from rankmux.server.admin.listing import COUNT_MAX, SLICE, SORTS, Wish
 from rankmux.server.admin.stats import BOUNDS_S, EVENTS_MAX, Histogram
-from rankmux.server.admin.status import COUNT_MAX, SLICE, SORTS
 from rankmux.wire import Command, Hello, Keep, Leave
 
 from ...support.admin_client import join, turns_until, watched
 
 
-def listed(server, *arguments):
-    return [row for rows in server._status.members(*arguments) for row in rows]
+def listed(server, *arguments, **more):
+    return [row for rows in server._status.members(Wish(*arguments, **more)) for row in rows]
 
 
 def crowd(server, count):
@@ -43,7 +43,7 @@ def test_each_order_has_everybody_once():
 def test_a_list_is_of_one_moment_however_long_it_takes():
     with watched(seats=4000) as server:
         ranks = crowd(server, 3 * SLICE)
-        slices = server._status.members(0, 3 * SLICE)
+        slices = iter(server._status.members(Wish(0, 3 * SLICE)))
         rows = next(slices)
         ranks.remove(range(0, 3 * SLICE, 2))
         rows += [row for more in slices for row in more]
@@ -130,3 +130,58 @@ def test_who_is_absent_shows():
         for sort in SORTS:
             assert len(listed(server, 0, 9, sort)) == 2
         bob.close()
+
+
+def test_members_are_found_by_name_address_rank_and_ticket():
+    with watched(seats=9000) as server:
+        ranks = server.room.ranks
+        for number in range(1, 5001):  # more than are looked at in one step
+            ranks.append(1000 + number, 0, f"Worker-{number}", f"10.0.0.{number % 7}:{number}")
+        found = {
+            text: [row["rank"] for row in listed(server, 0, 1000, "rank", text)]
+            for text in ("wORKER-4999", "10.0.0.3:3", "4998", "1003", "nobody", "-500")
+        }
+        assert found == {
+            "wORKER-4999": [4998],
+            "10.0.0.3:3": [r for r in range(5000) if (r + 1) % 7 == 3 and str(r + 1)[0] == "3"],
+            "4998": [3997, 4997, 4998],  # by ticket, name, rank
+            "1003": [2, 1002, 1003],
+            "nobody": [],
+            "-500": [499, 4999],
+        }
+        listing = server._status.members(Wish(0, 1, "rank", "worker"))
+        assert len([row for rows in listing for row in rows]) == 1
+        assert listing.found == 5000
+        ranks.remove(range(5000))
+
+
+def test_a_search_is_of_one_moment_however_long_it_takes():
+    with watched(seats=9000) as server:
+        ranks = crowd(server, 5000)
+        steps = iter(server._status.members(Wish(0, 5, "rank", "m499")))
+        assert next(steps) == []
+        ranks.remove(range(4000))
+        rows = [row for more in steps for row in more]
+        named = [(row["rank"], row["name"]) for row in rows]
+        assert named == [(498, "m499"), *((number - 1, f"m{number}") for number in range(4990, 4994))]
+        ranks.remove(range(len(ranks)))
+
+
+def test_any_order_can_be_reversed():
+    with watched(seats=4000) as server:
+        ranks = crowd(server, 50)
+        for sort in SORTS:
+            assert listed(server, 0, 50, sort, reverse=True) == listed(server, 0, 50, sort)[::-1]
+        ranks.remove(range(50))
+
+
+def test_promotions_are_counted():
+    with watched(admin="", seats=8) as server:
+        socks = [join(server, name) for name in ("ada", "bob", "cyd", "dan")]
+        for sock, promotions in ((socks[1], 2), (socks[0], 4), (socks[3], 4)):
+            before = len(server.room)
+            sock.sendall(Leave().encode())
+            turns_until(server, lambda before=before: len(server.room) < before)
+            assert server._status.totals()["promotions"] == promotions
+        for sock in socks:
+            sock.close()

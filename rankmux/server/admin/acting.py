@@ -1,0 +1,48 @@
+"""The requests that act on the server: kick, drain, set. They come by a Unix socket alone (see `http`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...errors import ConfigError
+from .control import Operator
+from .http import Answer, text_answer
+from .queries import number
+from .status import ServerStatus
+
+__all__ = ["Acting"]
+
+_DRAIN_MAX_S = 86_400
+
+
+class Acting:
+    """Carries out requests on `operator`. `routes`: by path, from the query to the answer."""
+
+    def __init__(self, status: ServerStatus, operator: Operator) -> None:
+        self._status = status
+        self._operator = operator
+        self.routes: dict[str, Callable[[dict[str, str]], Answer]] = {
+            "/kick": self._kick,
+            "/drain": self._drain,
+            "/set": self._set,
+        }
+
+    def _kick(self, query: dict[str, str]) -> Answer:
+        ticket = number(query, "ticket", 0, digits=20)
+        if not self._status.acts:
+            return text_answer(503, f"{self._status.state}; nobody is thrown out now")
+        if self._operator.kick(ticket):
+            return Answer(204, "text/plain; charset=utf-8", b"")
+        return text_answer(404, f"no member has ticket {ticket}")
+
+    def _drain(self, query: dict[str, str]) -> Answer:
+        wait_s = min(number(query, "wait_s", 60), _DRAIN_MAX_S)
+        owed = self._operator.drain(wait_s)
+        return text_answer(202, f"{self._status.state}; results that members owe: {owed}")
+
+    def _set(self, query: dict[str, str]) -> Answer:
+        try:
+            changed = self._operator.change(query)
+        except ConfigError as error:
+            return text_answer(409, str(error))
+        return text_answer(200, "\n".join(changed) or "no setting has changed")
