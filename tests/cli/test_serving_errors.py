@@ -130,7 +130,7 @@ def files(tmp_path_factory) -> Path:
         ("--seat 3", 'unknown flag "--seat"; did you mean "--seats"?'),
         ("--xyzzy", 'unknown flag "--xyzzy"; rankmux-server --help lists all flags'),
         ("kik 3", 'unknown subcommand "kik"; did you mean "kick"?'),
-        ("serve", 'unknown subcommand "serve"; there are kick'),
+        ("serve", 'unknown subcommand "serve"; there are status, kick'),
     ],
     ids=lambda text: text[:40],
 )
