@@ -1,11 +1,16 @@
-"""`python -m rankmux server ...`, `python -m rankmux client ...`, `python -m rankmux demo`."""
+"""`python -m rankmux server ...`, and the same with `client`, `top` and `demo`."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-_MODULES = {"server": "rankmux.cli.server", "client": "rankmux.cli.client", "demo": "rankmux.cli.demo"}
+_MODULES = {
+    "server": "rankmux.cli.server",
+    "client": "rankmux.cli.client",
+    "top": "rankmux.cli.top.program",
+    "demo": "rankmux.cli.demo",
+}
 
 
 def main() -> int:

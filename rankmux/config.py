@@ -1,14 +1,15 @@
 """The server's settings: one frozen dataclass, read from flags, `RANKMUX_…` variables and a TOML file, in that order.
 
 A setting is a field with its purpose, range and type beside it; a unit is part of its name. The rest is derived: the
-flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S`, the key `write_timeout_s`. Every error names the key
+flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S` (and `RANKMUX_LISTEN_HOST`, as clients have
+`RANKMUX_HOST`), the key `write_timeout_s`. Every error names the key
 as the user wrote it, the value, and the values allowed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from math import isnan
@@ -17,15 +18,18 @@ from typing import Any
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError, ConfigErrors, UnknownSetting
 from .hosts import bare_host
+from .system.reasons import file_reason
 from .system.small_files import read_small
 from .variables import value_of
 
-__all__ = ["Config", "Setting", "load", "settings"]
+__all__ = ["Config", "Setting", "Sources", "all_of", "load", "settings"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
 _PING_MS = 10_000
 _FILE_MAX_BYTES = 1 << 20
+_ALSO_OF_CLIENTS = frozenset({"host", "port", "unix"})
+"""RANKMUX_HOST and these tell clients where the server is: to listen there would often be impossible, or wrong."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,12 @@ class Setting:
     @property
     def flag(self) -> str:
         """Its spelling on the command line."""
-        return "--" + self.name.replace("_", "-")
+        return _flag(self.name)
 
     @property
     def variable(self) -> str:
         """Its spelling in the environment."""
-        return "RANKMUX_" + self.name.upper()
+        return _variable(self.name)
 
     @property
     def allowed(self) -> str:
@@ -92,6 +96,14 @@ class Setting:
             return self.kind(text)
         except (KeyError, ValueError):
             raise ConfigError(key, text, self.allowed) from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return f"RANKMUX_{'LISTEN_' * (name in _ALSO_OF_CLIENTS)}{name.upper()}"
 
 
 def _setting(
@@ -239,49 +251,62 @@ class Config:
     log_excerpt_bytes: int = _setting(0, "bytes of a command's payload shown in the log; 0: none", 0, 65_536)
 
     def __post_init__(self) -> None:
+        errors: list[ConfigError] = []
         for setting in settings():
-            object.__setattr__(self, setting.name, setting.read(setting.name, getattr(self, setting.name)))
-        object.__setattr__(self, "host", bare_host("host", self.host))
+            try:
+                value = setting.read(setting.name, getattr(self, setting.name))
+                if setting.name == "host":
+                    value = bare_host("host", self.host)
+                object.__setattr__(self, setting.name, value)
+            except ConfigError as error:
+                errors.append(error)
+        if not errors:
+            errors += self._contradictions()
+        if errors:
+            raise all_of(errors)
+
+    def _contradictions(self) -> Iterator[ConfigError]:
+        """What is wrong with values that are allowed each by itself."""
         if self.outbox_hard_bytes == _OUTBOX_HARD_BYTES:
             # With the default, one large frame must not evict a member that keeps up.
             most = max(_OUTBOX_HARD_BYTES, self.outbox_soft_bytes + 2 * self.max_payload)
             object.__setattr__(self, "outbox_hard_bytes", most)
         if self.outbox_hard_bytes < self.outbox_soft_bytes:
             expected = f"expected at least outbox_soft_bytes ({self.outbox_soft_bytes})"
-            raise ConfigError("outbox_hard_bytes", self.outbox_hard_bytes, expected)
+            yield ConfigError("outbox_hard_bytes", self.outbox_hard_bytes, expected)
         for key, needed in (
             ("tls_key", "tls_cert"),
             ("tls_client_ca", "tls_cert"),
             ("tls_client_names", "tls_client_ca"),
         ):
             if getattr(self, key) and not getattr(self, needed):
-                raise ConfigError(key, getattr(self, key), f"requires {needed}")
+                yield ConfigError(key, getattr(self, key), f"requires {needed}")
         if self.metrics and self.metrics == self.admin and self.metrics.rpartition(":")[2] != "0":
             expected = "expected another address than that of admin, which has /metrics as well"
-            raise ConfigError("metrics", self.metrics, expected)
+            yield ConfigError("metrics", self.metrics, expected)
         if self.cluster:
-            self._check_cluster()
+            yield from self._contradictions_in_cluster()
         if self.unix and self.tls_cert:
             expected = "a Unix socket does not use TLS, its file mode controls access; unset tls_cert"
-            raise ConfigError("unix", self.unix, expected)
+            yield ConfigError("unix", self.unix, expected)
 
-    def _check_cluster(self) -> None:
+    def _contradictions_in_cluster(self) -> Iterator[ConfigError]:
         if not _is_word(self.room) or "." in self.room:
-            raise ConfigError("room", self.room, "expected up to 64 letters, digits, - and _")
+            yield ConfigError("room", self.room, "expected up to 64 letters, digits, - and _")
         for url in self.cluster.split(","):
             if not url.strip().startswith(("nats://", "tls://")):
                 expected = "expected nats://HOST:PORT or tls://HOST:PORT, several with commas between them"
-                raise ConfigError("cluster", self.cluster, expected)
+                yield ConfigError("cluster", self.cluster, expected)
         if not self.server_name:
             object.__setattr__(self, "server_name", os.uname().nodename or "server")
         if not _is_word(self.server_name):
-            raise ConfigError("server_name", self.server_name, "expected up to 64 letters, digits, - . and _")
+            yield ConfigError("server_name", self.server_name, "expected up to 64 letters, digits, - . and _")
         if self.cluster_replicas not in (1, 3, 5):
-            raise ConfigError("cluster_replicas", self.cluster_replicas, "expected 1, 3 or 5")
+            yield ConfigError("cluster_replicas", self.cluster_replicas, "expected 1, 3 or 5")
         if self.cluster_down_s < 1.25 * self.cluster_fence_s:
             least = 1.25 * self.cluster_fence_s
             expected = f"expected at least {least:g}, 1.25 times cluster_fence_s"
-            raise ConfigError("cluster_down_s", self.cluster_down_s, expected)
+            yield ConfigError("cluster_down_s", self.cluster_down_s, expected)
         most = int(self.cluster_down_s * 1000 / (self.pings_missed + 1))
         if self.ping_ms == _PING_MS:
             object.__setattr__(self, "ping_ms", min(_PING_MS, most))
@@ -290,9 +315,9 @@ class Config:
                 f"expected at most {most} in a cluster: a member that is cut off with its server must have given up "
                 f"within cluster_down_s ({self.cluster_down_s:g})"
             )
-            raise ConfigError("ping_ms", self.ping_ms, expected)
+            yield ConfigError("ping_ms", self.ping_ms, expected)
         if self.state:
-            raise ConfigError("state", self.state, "a cluster keeps its seats in its log; unset it")
+            yield ConfigError("state", self.state, "a cluster keeps its seats in its log; unset it")
 
     def adopt(self, other: Config) -> None:
         """Become equal to `other`: for the server whose own settings these are (`server.live_settings`)."""
@@ -318,42 +343,87 @@ def settings() -> tuple[Setting, ...]:
 
 
 def load(
-    flags: Mapping[str, object], environ: Mapping[str, str], path: str | None = None
-) -> tuple[Config, dict[str, str]]:
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    path: str | None = None,
+    wrong: Sequence[ConfigError] = (),
+) -> tuple[Config, Sources]:
     """The settings from `flags` (by name), `environ`, the TOML file at `path` and the defaults, in that order.
 
-    Also returns the source of each: "flag", "environment", "file" or "default". Raises ConfigError, one for all values
-    that are wrong.
+    Also returns where each came from. Raises ConfigError, one for all values that are wrong, those in `wrong` first.
     """
     values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    errors: list[ConfigError] = []
-    table = _read_toml(path) if path is not None else {}
+    sources = Sources(path)
+    errors = list(wrong)
+    try:
+        table = _read_toml(path) if path is not None else {}
+    except ConfigError as error:
+        errors.append(error)
+        table = {}
     known = {setting.name: setting for setting in settings()}
-    for key in table:
-        if key not in known:
-            similar = get_close_matches(key, known, 1)
-            advice = f'did you mean "{similar[0]}"?' if similar else "--print-config lists all of them"
-            errors.append(UnknownSetting(key, table[key], advice))
+    errors += [
+        UnknownSetting(key, value, _advice(key, value, known))
+        for key, value in table.items()
+        if key not in known
+    ]
     for name, setting in known.items():
         variable = value_of(environ, setting.variable)
         if name in flags:
-            key, value, source = setting.flag, flags[name], "flag"
+            value, sources[name] = flags[name], "flag"
         elif variable is not None:
-            key, value, source = setting.variable, variable, "environment"
+            value, sources[name] = variable, "environment"
         elif name in table:
-            key, value, source = f"{name} in {path}", table[name], "file"
+            value, sources[name] = table[name], "file"
         else:
             sources[name] = "default"
             continue
-        sources[name] = source
         try:
-            values[name] = setting.read(key, value)
+            values[name] = setting.read(sources.spelling(name), value)
         except ConfigError as error:
             errors.append(error)
     if errors:
-        raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
-    return Config(**values), sources
+        raise all_of(errors)
+    try:
+        return Config(**values), sources
+    except ConfigError as error:
+        raise sources.as_written(error) from None
+
+
+class Sources(dict[str, str]):
+    """Where each setting came from: "flag", "environment", "file" (the one at `path`) or "default"."""
+
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__()
+        self._path = path
+
+    def spelling(self, name: str) -> str:
+        """The setting `name` as its user wrote it; other names stay as they are."""
+        match self.get(name):
+            case "flag":
+                return _flag(name)
+            case "environment":
+                return _variable(name)
+            case "file":
+                return f"{name} in {self._path}"
+        return name
+
+    def as_written(self, error: ConfigError) -> ConfigError:
+        """`error`, which names settings, with their names as the user wrote them."""
+        for one in getattr(error, "errors", [error]):
+            one.key = self.spelling(one.key)
+        return error
+
+
+def all_of(errors: list[ConfigError]) -> ConfigError:
+    """One error for all of them."""
+    return errors[0] if len(errors) == 1 else ConfigErrors(errors)
+
+
+def _advice(key: str, value: object, known: Mapping[str, Setting]) -> str:
+    if isinstance(value, dict):
+        return "settings stand at the top of the file, not in a section"
+    similar = get_close_matches(key, known, 1)
+    return f'did you mean "{similar[0]}"?' if similar else "--print-config lists all of them"
 
 
 def _read_toml(path: str) -> dict[str, Any]:
@@ -361,8 +431,11 @@ def _read_toml(path: str) -> dict[str, Any]:
 
     try:
         data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError("--config", path, f"cannot read the file: {file_reason(error)}") from None
+    try:
         return tomllib.loads(data.decode().removeprefix("\ufeff"))
-    except OSError as error:
-        raise ConfigError("--config", path, f"cannot read the file: {error.strerror}") from None
-    except ValueError as error:  # not TOML, not UTF-8, or a path with a NUL
+    except UnicodeDecodeError:
+        raise ConfigError("--config", path, "not a valid TOML file: expected UTF-8 text") from None
+    except ValueError as error:
         raise ConfigError("--config", path, f"not a valid TOML file: {error}") from None

@@ -14,10 +14,12 @@
     ├── RemoteError              the peer is at fault, or refused
     │   ├── ProtocolViolation    a broken rule of the protocol (section 3.3)
     │   ├── ServerError          an ERROR from the server, which then closed (section 7)
-    │   │   └── AuthError        ... for a wrong token
+    │   │   ├── AuthError        ... for a wrong token, or a certificate that may not join
+    │   │   └── FullError        ... as no seat is free
     │   ├── CommandRefused       a REFUSED from the server (section 5)
     │   └── LogBroken            the log that servers share is not the one that it was, or not for this server
     └── ConnectionLost           the end of the connection; the outcome of pending commands is unknown
+        ├── CannotConnect        ... which there was none of yet
         └── ResultsLost          ... of one command that waited for results
 
 An exception stores facts as attributes and forms its text in `__str__`. This module imports nothing of rankmux.
@@ -29,11 +31,13 @@ __all__ = [
     "AddressInUse",
     "ArgumentError",
     "AuthError",
+    "CannotConnect",
     "CannotListen",
     "CommandRefused",
     "ConfigError",
     "ConfigErrors",
     "ConnectionLost",
+    "FullError",
     "LocalError",
     "LogBroken",
     "PayloadTooBig",
@@ -70,10 +74,15 @@ class ConfigError(LocalError):
 
 
 class UnknownSetting(ConfigError):
-    """There is no setting `key`; `expected` suggests another."""
+    """There is no setting, or flag or the like as `kind` says, that is called `key`; `expected` suggests another."""
+
+    def __init__(self, key: str, value: object, expected: str, kind: str = "setting") -> None:
+        super().__init__(key, value, expected)
+        self.args = (key, value, expected, kind)  # the arguments that copy and pickle pass
+        self.kind = kind
 
     def __str__(self) -> str:
-        return f'unknown setting "{self.key}"; {self.expected}'
+        return f'unknown {self.kind} "{self.key}"; {self.expected}'
 
 
 class ConfigErrors(ConfigError):
@@ -103,7 +112,11 @@ class AddressInUse(CannotListen):
         self.args = (key, value)  # the arguments that copy and pickle pass
 
     def __str__(self) -> str:
-        return f"{self.value} is already in use"
+        choose = "path" if "unix" in self.key else "port"
+        return (
+            f"{self.value} is already in use, perhaps by another rankmux-server; stop what listens there, "
+            f"or choose another {choose}"
+        )
 
 
 class ArgumentError(LocalError, ValueError):
@@ -193,7 +206,11 @@ class ServerError(RemoteError):
 
 
 class AuthError(ServerError):
-    """The server did not accept the token."""
+    """The server did not accept the token, or the names in the client's certificate; `text` says which."""
+
+
+class FullError(ServerError):
+    """The server has no free seat, or takes no more observers; `text` has the number. Trying later may help."""
 
 
 class CommandRefused(RemoteError):
@@ -229,6 +246,29 @@ class ConnectionLost(RankmuxError):
 
     def __str__(self) -> str:
         return f"the connection was lost: {self.reason}"
+
+
+class CannotConnect(ConnectionLost):
+    """No connection could be made; `cure` is the key of what may help, in `_CURES`, or empty."""
+
+    def __init__(self, reason: str, cure: str = "") -> None:
+        super().__init__(reason)
+        self.args = (reason, cure)  # the arguments that copy and pickle pass
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {_CURES[self.cure]}" if self.cure else self.reason
+
+
+_CURES = {
+    "authority": "load the certificate of its authority into ssl_context",
+    "certificate": "load one into ssl_context with load_cert_chain",
+    "name": "connect to one of these names, or pass it as server_hostname",
+    "plain": "leave ssl_context out",
+    "tls": "pass an ssl_context",
+    "tls?": "is it a rankmux server? If it speaks TLS, pass an ssl_context",
+}
+"""What may help where a connection cannot be made, in terms of the arguments of a client."""
 
 
 class ResultsLost(ConnectionLost):

@@ -12,6 +12,7 @@ import stat
 
 from .core.wire.codes import TOKEN_MAX_BYTES
 from .errors import ConfigError
+from .system.reasons import file_reason
 from .system.small_files import read_small
 
 __all__ = ["TOKENS_MAX", "parse_tokens", "read_token_file"]
@@ -31,8 +32,7 @@ def read_token_file(key: str, path: str, *, private: bool, pipes: bool) -> tuple
     try:
         data, status = read_small(path, _FILE_MAX_BYTES, pipes=pipes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(key, path, f"cannot read the file: {reason}") from None
+        raise ConfigError(key, path, f"cannot read the file: {file_reason(error)}") from None
     if private and _exposed(path, status):
         mode = stat.S_IMODE(status.st_mode)
         raise ConfigError(key, path, f"others can read it (mode {mode:04o}); run {_cure(path, status)}")
@@ -51,7 +51,8 @@ def parse_tokens(key: str, value: str, data: bytes) -> tuple[bytes, ...]:
     lines = (line.strip() for line in data.removeprefix(_BYTE_ORDER_MARK).splitlines())
     tokens = tuple(line for line in lines if line)
     if not tokens:
-        raise ConfigError(key, value, "there is no token in it, only white space" if data else "it is empty")
+        blank = "there is no token in it, only white space"
+        raise ConfigError(key, value, blank if data else "it is empty; write the token into it")
     if len(tokens) > TOKENS_MAX:
         raise ConfigError(key, value, f"expected 1 or {TOKENS_MAX} tokens, one per line, found {len(tokens)}")
     if max(map(len, tokens)) > TOKEN_MAX_BYTES:

@@ -16,6 +16,8 @@ _OTHERS = frozenset(
     _PREFIX + name for name in ("CONFIG", "TOKEN", "EXTENSION", "SELECTOR", "SEAT", "HISTORY", "ADMIN_URL")
 )
 """Variables that are no setting of the server."""
+_OF_CLIENTS = {_PREFIX + name: f"{_PREFIX}LISTEN_{name}" for name in ("HOST", "PORT", "UNIX")}
+"""Variables that clients read, and those for the same of the server."""
 _SIMILAR = 0.9  # RANKMUX_SERVICE_PORT, which Kubernetes sets too, is no misspelt RANKMUX_PORT
 
 
@@ -38,6 +40,10 @@ def doubtful(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[tuple
             if _is_service_link(value):
                 text = f"ignoring {name}={value}, which Kubernetes sets for a Service called rankmux"
                 yield name, f"{text}; enableServiceLinks: false in the pod turns that off"
+            continue
+        if name in _OF_CLIENTS:
+            if not (_is_service_link(value) or environ.get(_OF_CLIENTS[name])):
+                yield name, f"{name} is for clients, the server's is {_OF_CLIENTS[name]}"
             continue
         from difflib import get_close_matches
 

@@ -40,6 +40,7 @@ ROWS = [
     "server",
     "client",
     "aio",
+    "cli/manual/settings",  # the groups of flags, which the server's help has too
     "cli/shared",
     "cli/programs",
     "cli/seat",

@@ -62,7 +62,8 @@ def test_the_defaults_that_others_rely_on():
 @named
 def test_names_are_derived(setting):
     assert setting.flag == "--" + setting.name.replace("_", "-")
-    assert setting.variable == "RANKMUX_" + setting.name.upper()
+    front = "RANKMUX_LISTEN_" if setting.name in {"host", "port", "unix"} else "RANKMUX_"
+    assert setting.variable == front + setting.name.upper()
     assert setting.help
     assert "\n" not in setting.help
     assert type(setting.default) is setting.kind
@@ -186,7 +187,7 @@ def test_a_file_that_is_not_right(toml, tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="No such file") as caught:
+    with pytest.raises(ConfigError, match="there is no such file") as caught:
         load({}, {}, str(tmp_path / "none.toml"))
     assert caught.value.key == "--config"
 

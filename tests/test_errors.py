@@ -22,7 +22,13 @@ TEXTS = {
         [errors.ConfigError("seats", 0, "expected 1"), errors.UnknownSetting("x", 1, "look")]
     ): 'seats is 0: expected 1\nunknown setting "x"; look',
     errors.CannotListen("host", "x:7117", "name not known"): "cannot listen on x:7117: name not known",
-    errors.AddressInUse("admin", "127.0.0.1:7118"): "127.0.0.1:7118 is already in use",
+    errors.AddressInUse("admin", "127.0.0.1:7118"): (
+        "127.0.0.1:7118 is already in use, perhaps by another rankmux-server; stop what listens there, "
+        "or choose another port"
+    ),
+    errors.UnknownSetting(
+        "--seat", 5, 'did you mean "--seats"?', "flag"
+    ): 'unknown flag "--seat"; did you mean "--seats"?',
     errors.ArgumentError("to", "up", "expected all, next, least or a rank"): (
         "to is 'up': expected all, next, least or a rank"
     ),
@@ -38,11 +44,14 @@ TEXTS = {
     errors.ProtocolViolation(1, "a frame's length is 0"): "a frame's length is 0",
     errors.ServerError(5, "no seat is free"): "the server ended the connection: no seat is free (code 5)",
     errors.AuthError(4, "wrong token"): "the server ended the connection: wrong token (code 4)",
+    errors.FullError(5, "no seat"): "the server ended the connection: no seat (code 5)",
     errors.CommandRefused(7, 2, "rank 0 is not below you"): (
         "the command was refused: rank 0 is not below you (code 2)"
     ),
     errors.LogBroken("entry 7 of the log is damaged"): "entry 7 of the log is damaged",
     errors.ConnectionLost("the server closed it"): "the connection was lost: the server closed it",
+    errors.CannotConnect("name not known"): "name not known",
+    errors.CannotConnect("the server speaks TLS", "tls"): "the server speaks TLS: pass an ssl_context",
     errors.ResultsLost("the server closed it"): "the results were lost: the server closed it",
 }
 MADE = list(TEXTS)

@@ -14,6 +14,7 @@ import pytest
 from rankmux.cli.shared.connection_flags import add_connection_flags, client_options
 from rankmux.config import Config, load, settings
 from rankmux.errors import ConfigError, ConfigErrors
+from rankmux.server.server import Server
 from rankmux.variables import doubtful, value_of
 
 from .protocol.process import ROOT, environment
@@ -57,13 +58,68 @@ def test_a_service_of_kubernetes_with_our_name(monkeypatch):
     assert sources["port"] == "default"
     assert client(monkeypatch, **KUBERNETES)["port"] == 7117
     assert load({"port": "1"}, KUBERNETES)[0].port == 1
-    assert [name for name, _ in doubtful(KUBERNETES, KNOWN)] == ["RANKMUX_PORT"]
-    code, _, err = run("server", "--check-config", "--port", "0", **KUBERNETES)
+    assert list(doubtful(KUBERNETES, KNOWN)) == []
+    listen = {"RANKMUX_LISTEN_PORT": "tcp://10.43.0.1:7117"}  # of a Service called rankmux-listen
+    code, _, err = run("server", "--check-config", "--port", "0", **KUBERNETES, **listen)
     assert code == 0
     assert err == (
-        "rankmux-server: ignoring RANKMUX_PORT=tcp://10.43.0.1:7117, which Kubernetes sets for a Service called"
+        "rankmux-server: ignoring RANKMUX_LISTEN_PORT=tcp://10.43.0.1:7117, which Kubernetes sets for a Service called"
         " rankmux; enableServiceLinks: false in the pod turns that off\n"
     )
+
+
+OF_CLIENTS = {
+    "RANKMUX_HOST": "a.example:7117,b.example",
+    "RANKMUX_PORT": "x",
+    "RANKMUX_UNIX": "/nowhere/socket",
+    "RANKMUX_SEAT": "/nowhere/seat",
+    "RANKMUX_HISTORY": "/nowhere/history",
+    "RANKMUX_ADMIN_URL": "nowhere",
+    "RANKMUX_RANK": "0",
+    "RANKMUX_TICKET": "1",
+    "RANKMUX_BATON_FILE": "/nowhere/baton",
+}
+
+
+def test_variables_of_clients_never_stop_a_server():
+    code, out, err = run("server", "--check-config", **OF_CLIENTS | {"RANKMUX_LISTEN_PORT": "0"})
+    assert code == 0
+    assert 'host = "127.0.0.1"  # default' in out
+    assert "port = 0  # environment" in out
+    assert 'unix = ""  # default' in out
+    assert err.splitlines() == [
+        f"rankmux-server: RANKMUX_{name} is for clients, the server's is RANKMUX_LISTEN_{name}"
+        for name in ("HOST", "UNIX")  # not of the port, which the server is told in its own variable
+    ]
+
+
+def test_a_variable_for_a_unix_socket_yields_to_flags_that_name_a_server(monkeypatch):
+    variables = {"RANKMUX_UNIX": "/run/socket", "RANKMUX_HOST": "h", "RANKMUX_PORT": "5"}
+    assert client(monkeypatch, **variables)["unix"] == "/run/socket"
+    for flags in (("--host", "127.0.0.1"), ("--port", "7117"), ("--host", "h", "--port", "1")):
+        assert client(monkeypatch, *flags, **variables)["unix"] is None
+    assert client(monkeypatch, "--unix", "/other", "--port", "1", **variables)["unix"] == "/other"
+
+
+def test_a_client_by_the_variable_of_a_unix_socket(tmp_path):
+    path = tmp_path / "socket"
+    with Server(unix=str(path)):
+        code, _, err = run("client", "send", "x", RANKMUX_UNIX=str(path))
+    assert code == 4, err
+    assert run("client", "send", "x", RANKMUX_UNIX=str(path))[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("RANKMUX_HOST", "x:y", "RANKMUX_HOST is 'x:y': expected HOST or HOST:PORT"),
+        ("RANKMUX_TOKEN_FILE", "/none", "RANKMUX_TOKEN_FILE is '/none': cannot read the file: there is no"),
+    ],
+)
+def test_a_variable_is_named_where_no_flag_was_given(name, value, words):
+    code, _, err = run("client", "who", **{name: value})
+    assert code == 2
+    assert words in err
 
 
 def test_empty_counts_as_not_set(monkeypatch, tmp_path):
@@ -95,6 +151,7 @@ def test_an_error_in_a_variable_names_the_variable(monkeypatch, value):
     [
         ("RANKMUX_SEATZ", "RANKMUX_SEATS"),
         ("RANKMUX_TOKENFILE", "RANKMUX_TOKEN_FILE"),
+        ("RANKMUX_LISTEN_PROT", "RANKMUX_LISTEN_PORT"),
         ("RANKMUX_LOG_FORMAT_", "RANKMUX_LOG_FORMAT"),
         ("RANKMUX_SEAT", None),  # a held seat of the client
         ("RANKMUX_RANK", None),

@@ -162,8 +162,8 @@ class Client(Membership):
     async def connect(self) -> None:
         """Join the room; `async with` does it. May be tried again after it has raised.
 
-        Raises ConnectionLost when no server can be reached, ServerError (AuthError) when it refuses, StateError when
-        the client is connected or closed.
+        Raises CannotConnect (a ConnectionLost) when no server can be reached, ServerError when it refuses, with
+        AuthError and FullError for the usual reasons, StateError when the client is connected or closed.
         """
         events: Events[Incident] = Events(
             self._connection,

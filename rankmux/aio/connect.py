@@ -14,8 +14,18 @@ from contextlib import suppress
 from typing import Any
 
 from ..client.address import Address
-from ..client.dialing import Dialer, Place, handshake_steps, place_of_unix, places_of, prepared
-from ..client.failures import TLS_ERRORS, tls_failed, unreachable
+from ..client.dialing import (
+    Dialer,
+    Place,
+    handshake_steps,
+    names_of,
+    place_of_unix,
+    places_of,
+    prepared,
+    with_any_name,
+)
+from ..client.failures import TLS_ERRORS, has_another_name, tls_failed, unreachable
+from ..errors import ConnectionLost
 
 __all__ = ["connected_socket"]
 
@@ -42,7 +52,11 @@ async def connected_socket(address: Address, timeout_s: float) -> socket.socket:
                 await _ready([sock], interest, None)
     except TLS_ERRORS as error:
         sock.close()
-        raise tls_failed(address, error) from error
+        names: list[str] = []
+        if has_another_name(error) and (other := with_any_name(address)) is not None:
+            with suppress(ConnectionLost), await connected_socket(other, timeout_s) as another:
+                names = names_of(another)
+        raise tls_failed(address, error, names) from error
     except BaseException:
         sock.close()
         raise

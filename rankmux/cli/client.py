@@ -17,11 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBCOMMANDS", "main", "parser", "subcommand_module"]
 
-SUBCOMMANDS = ("hold", "send", "work", "wait", "who", "yield", "baton", "completion", "man")
-"""Each is a module with `parser()` and `main(argv)`."""
+SUBCOMMANDS = {
+    "hold": "hold a seat, for the others to use",
+    "send": "send commands, and show their results",
+    "work": "run a program for each command received",
+    "wait": "wait for a rank, and run a program with it",
+    "who": "show the members, or each change",
+    "yield": "step back to the last place",
+    "baton": "read or write the note for the next leader",
+    "completion": "print completion for a shell",
+    "man": "print man pages",
+}
+"""Each, with what it does, is a module with `parser()` and `main(argv)`."""
 
 _MANUAL = ("completion", "man")
 _PROGRAM = "rankmux-client"
+_DESCRIPTION = (
+    "Joins a rankmux server: executes commands of members above, and sends commands to members below."
+)
 _EPILOG = """\
 A line is a command, executed by all members below you. A target in front of it narrows that down:
   @next CMD    for the member directly below
@@ -34,9 +47,6 @@ At a terminal there is a prompt (with the extra `cli`: {install}); /help explain
 examples:
   rankmux-client --name ada
   printf 'print\\n' | rankmux-client --port 7117
-
-subcommands, for scripts (each has --help):
-  hold, send, work, wait, who, yield, baton; completion, man
 """
 
 
@@ -65,7 +75,7 @@ def _main(arguments: list[str]) -> int:
     plain = parser()
     known, others = plain.parse_known_args(arguments)
     if others:
-        plain.error(_misplaced(others))
+        plain.error(_misplaced(others, plain))
     if not known.plain and (prompt := _prompt()) is not None:
         return prompt(known)
     from .commands.lines import run
@@ -79,29 +89,29 @@ def subcommand_module(name: str) -> str:
     return f"rankmux.cli.{'manual' if name in _MANUAL else 'commands'}.{module}"
 
 
-def _misplaced(words: list[str]) -> str:
+def _misplaced(words: list[str], plain: argparse.ArgumentParser) -> str:
     """The complaint about words that rankmux-client has no use for without a subcommand, with advice."""
     named = [word for word in words if word in SUBCOMMANDS]
     if named:
         return f"{named[0]} has to be the first word: rankmux-client {named[0]} ..."
-    if words[0].startswith("-"):
-        return f"unrecognized arguments: {' '.join(words)}"
-    return f"there is no subcommand {words[0]!r}, there are {', '.join(SUBCOMMANDS)}"
+    from .shared.parsers import unknown_words
+
+    return "; ".join(map(str, unknown_words(words, plain, tuple(SUBCOMMANDS))))
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of rankmux-client without a subcommand."""
-    import argparse
-
     from ..system.extras import how_to_get
     from .shared.connection_flags import add_connection_flags
     from .shared.flags import add_offer_flag, add_reconnect_flag
+    from .shared.parsers import Form, Parser, subcommands_text
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=_PROGRAM,
-        description="Joins a rankmux server: executes commands of members above, and sends commands to members below.",
+        usage=f"{_PROGRAM} SUBCOMMAND ...\n       {_PROGRAM} [FLAG ...]",
+        description=f"{subcommands_text(SUBCOMMANDS)}\n\n{_DESCRIPTION}",
         epilog=_EPILOG.format(install=how_to_get("cli")),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version(_PROGRAM))
@@ -119,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
         help="keep no history of lines typed at the prompt (default: in $XDG_STATE_HOME/rankmux/history,"
         " or in the file named by RANKMUX_HISTORY; empty for none)",
     )
-    add_connection_flags(parser, timeout_flag="--timeout")
+    add_connection_flags(parser)
     return parser
 
 

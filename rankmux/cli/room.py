@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Mapping
 
-from ..config import Config, load
+from ..config import Config, Sources, load
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
 from ..system.extras import how_to_get
 from ..variables import value_of
 from .shared.exit_codes import Exit
+from .shared.parsers import Form, Parser
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     """Reset the room; the exit code."""
     arguments = parser().parse_args(argv)
     try:
-        config = _config(arguments, os.environ)
+        config, sources = _config(arguments, os.environ)
     except ConfigError as error:
         return _complain(Exit.USAGE, *str(error).splitlines())
     try:
@@ -61,6 +62,8 @@ def main(argv: list[str]) -> int:
         return _complain(Exit.REFUSED, text)
     except (Unreachable, ApiError) as error:
         return _complain(Exit.NOT_CONNECTED, f"NATS cannot be used: {error}")
+    except ConfigError as error:
+        return _complain(Exit.USAGE, *str(sources.as_written(error)).splitlines())
     except (OSError, ValueError) as error:
         return _complain(Exit.USAGE, f"the credentials or certificates for NATS cannot be used: {error}")
     print(
@@ -73,11 +76,11 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rankmux-server room",
         description="Deletes the log of a room that several servers share.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("action", choices=["reset"], help="what to do")
@@ -90,14 +93,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Config, Sources]:
     """The server's settings. Raises ConfigError."""
     flags = {name: value for name in _FLAGS if (value := getattr(arguments, name)) is not None}
     flags["room"] = arguments.room
-    config, _ = load(flags, environ, arguments.config or value_of(environ, "RANKMUX_CONFIG"))
+    config, sources = load(flags, environ, arguments.config or value_of(environ, "RANKMUX_CONFIG"))
     if not config.cluster:
         raise ConfigError("--cluster", "", "expected nats://HOST:PORT of a NATS server")
-    return config
+    return config, sources
 
 
 def _settings(config: Config) -> CourierSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib import import_module
 
 from .shared.extension import with_extension
@@ -35,8 +34,8 @@ def _main(arguments: list[str]) -> int:
         from .shared.streams import open_missing
 
         open_missing()
-        main: Callable[[list[str]], int] = import_module(f"rankmux.cli.{module}").main
-        return main(arguments[1:])
+        code: int = import_module(f"rankmux.cli.{module}").main(arguments[1:])
+        return code
     from .serving import main as serve
 
     return serve(arguments)

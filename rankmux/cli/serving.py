@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ..config import Config, Setting, load, settings
+from ..config import Config, Setting, Sources, load, settings
 from ..errors import AddressInUse, ConfigError, LogBroken
 from ..server.file_limit import check_file_limit
 from ..server.intake.auth import read_tokens
@@ -31,6 +31,8 @@ from ..system.log_pipe import PipeHandler
 from ..system.memory import no_long_pauses
 from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
+from .manual.settings import WHY
+from .shared.parsers import Form, Parser, subcommands_text, unknown_words
 from .shared.streams import open_missing
 from .shared.versions import version
 
@@ -39,6 +41,18 @@ __all__ = ["main", "parser"]
 log = logging.getLogger("rankmux")
 
 _SHORT = {"seats": "-n"}
+_FILES = frozenset(
+    {"unix", "admin_unix", "state", "token_file", "tls_cert", "tls_key", "tls_client_ca"}
+    | {f"cluster_{name}" for name in ("creds", "tls_ca", "tls_cert", "tls_key")}
+)
+"""The settings that are paths."""
+_SUBCOMMANDS = {
+    "status": "show what a running server does",
+    "kick": "throw a member out of a running server",
+    "set": "change settings of a running server",
+    "drain": "let the members of a running server finish, and stop it",
+    "room": "delete the room of a cluster",
+}
 _LOG_BROKEN = 3
 _OUT_OF_MEMORY = 70
 
@@ -46,13 +60,16 @@ _OUT_OF_MEMORY = 70
 def main(argv: list[str] | None = None) -> int:
     """Run a server until SIGINT or SIGTERM; returns the exit code."""
     open_missing()
-    arguments = vars(parser().parse_args(argv))
+    flags = parser()
+    known, others = flags.parse_known_args(argv)
+    arguments = vars(known)
     path = arguments.pop("config") or value_of(os.environ, "RANKMUX_CONFIG")
     check_only, print_only = arguments.pop("check_config"), arguments.pop("print_config")
+    doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
+    sources = Sources()
     try:
-        flags = {name: value for name, value in arguments.items() if value is not None}
-        config, sources = load(flags, os.environ, path)
-        doubts = dict(doubtful(os.environ, [setting.variable for setting in settings()]))
+        given = {name: value for name, value in arguments.items() if value is not None}
+        config, sources = load(given, os.environ, path, unknown_words(others, flags, tuple(_SUBCOMMANDS)))
         if check_only or print_only:
             _complain(*doubts.values())
         if print_only:
@@ -79,10 +96,10 @@ def main(argv: list[str] | None = None) -> int:
             selector=_selector(),
             listener=handed.get(""),
             admin_listener=handed.get("admin"),
-            source=lambda: load(flags, os.environ, path)[0],
+            source=lambda: load(given, os.environ, path)[0],
         )
     except ConfigError as error:
-        _complain(*str(error).splitlines())
+        _complain(*([] if sources else doubts.values()), *str(sources.as_written(error)).splitlines())
         return 2
     notifier = Notifier(os.environ)
     stop = _Stop(server, notifier)
@@ -172,6 +189,7 @@ class _Stop:
             os._exit(128 + signum)
 
 
+_DESCRIPTION = "Holds up to N clients, ranks them by arrival, and passes each command down the ranks."
 _EPILOG = """\
 Every setting can be given as a flag, as an environment variable (RANKMUX_SEATS=10), and as a key of the TOML file
 named by --config or RANKMUX_CONFIG (seats = 10). A flag takes precedence over a variable, a variable over the file.
@@ -181,12 +199,12 @@ examples:
   rankmux-server -n 10
   rankmux-server --admin 7118 --log-format json
   rankmux-server --config rankmux.toml --check-config
-  rankmux-server status         (what a running server does; see rankmux-server status --help)
-  rankmux-server kick TICKET    (throws a member out of a running server)
-  rankmux-server set seats=100  (changes a setting of a running server)
-  rankmux-server drain          (a running server admits nobody any more, lets members finish, and stops)
+  rankmux-server status
+  rankmux-server kick 1790000000000003
+  rankmux-server set seats=100
+  rankmux-server drain
   rankmux-server --cluster nats://a,nats://b,nats://c --room main --server-name s1
-  rankmux-server room reset NAME    (deletes a cluster's room; see rankmux-server room --help)
+  rankmux-server room reset main --cluster nats://a,nats://b,nats://c
 
 signals:
   SIGINT, SIGTERM  stop cleanly: accept no more connections, send queued bytes for up to --shutdown-drain-s;
@@ -205,11 +223,12 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The parser, with a flag for each setting."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rankmux-server",
-        description="Holds up to N clients, ranks them by arrival, and passes each command down the ranks.",
+        usage="rankmux-server SUBCOMMAND ...\n       rankmux-server [FLAG ...]",
+        description=f"{subcommands_text(_SUBCOMMANDS)}\n\n{_DESCRIPTION}",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version("rankmux-server"))
@@ -225,22 +244,29 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show all settings and where each value came from, and exit",
     )
-    for setting in settings():
-        _add(parser, setting)
+    known = {setting.name: setting for setting in settings()}
+    for title, names in WHY.items():
+        group = parser.add_argument_group(title[0].lower() + title[1:] if title[1].islower() else title)
+        for name in names:
+            _add(group, known[name])
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
     names = [_SHORT[setting.name]] if setting.name in _SHORT else []
     names.append(setting.flag)
     if setting.kind is bool:
-        parser.add_argument(
+        group.add_argument(
             *names, dest=setting.name, action=argparse.BooleanOptionalAction, default=None, help=setting.help
         )
         return
     shown = f"{setting.help} (default: {setting.default})" if setting.default != "" else setting.help
     metavar = "N" if setting.kind is not str else setting.name.rpartition("_")[2].upper()
-    parser.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
+    if setting.choices:
+        metavar = f"{{{','.join(setting.choices)}}}"
+    elif setting.name in _FILES:
+        metavar = "FILE"
+    group.add_argument(*names, dest=setting.name, metavar=metavar, help=shown.replace("%", "%%"))
 
 
 # Substitutes for an address in use, by setting, so that the rest can be checked too.

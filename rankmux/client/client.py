@@ -79,7 +79,8 @@ class Client(Membership):
     With `observe` the client looks on without a seat (section 8): it has no rank, and only lists members and watches.
     `watch` has each change of the line told, for `watch()`.
 
-    Raises ConnectionLost when no server can be reached, ServerError (AuthError) when it refuses, ArgumentError.
+    Raises CannotConnect (a ConnectionLost) when no server can be reached, ServerError when it refuses, with AuthError
+    and FullError for the usual reasons, ArgumentError.
     """
 
     _kind = "rankmux.Client"

@@ -16,10 +16,26 @@ from ..core.client.backoff import concerns_one_server
 from ..core.client.events import Ended
 from ..core.client.inbox import Inbox
 from ..core.client.session import ClientSession
-from ..errors import RankmuxError
+from ..errors import ConnectionLost, RankmuxError
 from .address import Address
-from .dialing import Dialer, handshake_steps, place_of_unix, places_of, prepared
-from .failures import TLS_ERRORS, client_closed, no_token, no_welcome, tls_failed, unreachable
+from .dialing import (
+    Dialer,
+    handshake_steps,
+    names_of,
+    place_of_unix,
+    places_of,
+    prepared,
+    with_any_name,
+)
+from .failures import (
+    TLS_ERRORS,
+    client_closed,
+    has_another_name,
+    no_token,
+    no_welcome,
+    tls_failed,
+    unreachable,
+)
 from .limits import SLEEP_MAX_S
 from .link import StreamLink
 from .membership import JoinOptions
@@ -88,7 +104,11 @@ def connected_socket(
             waits.wait({sock: interest}, None)
     except TLS_ERRORS as error:
         sock.close()
-        raise tls_failed(address, error) from error
+        names: list[str] = []
+        if has_another_name(error) and (other := with_any_name(address)) is not None:
+            with suppress(ConnectionLost), connected_socket(other, timeout_s, canceller, clock) as another:
+                names = names_of(another)
+        raise tls_failed(address, error, names) from error
     except BaseException:
         sock.close()
         raise

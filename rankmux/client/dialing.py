@@ -14,12 +14,22 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from os import fspath
 from typing import Any
 
 from .address import Address
 
-__all__ = ["Dialer", "Place", "handshake_steps", "place_of_unix", "places_of", "prepared"]
+__all__ = [
+    "Dialer",
+    "Place",
+    "handshake_steps",
+    "names_of",
+    "place_of_unix",
+    "places_of",
+    "prepared",
+    "with_any_name",
+]
 
 Place = tuple[int, Any]
 """A family, and an address of it."""
@@ -137,6 +147,27 @@ def prepared(sock: socket.socket, address: Address) -> socket.socket:
         return sock
     name = address.server_hostname or address.host
     return address.ssl_context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+
+
+def with_any_name(address: Address) -> Address | None:
+    """`address` for a look at a certificate whose names were refused; its authority has to be trusted all the same.
+
+    None if nothing is known of the authorities.
+    """
+    assert address.ssl_context is not None
+    authorities = address.ssl_context.get_ca_certs(binary_form=True)
+    if not authorities:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=b"".join(authorities))
+    return replace(address, ssl_context=context)
+
+
+def names_of(sock: socket.socket) -> list[str]:
+    """The names in the certificate of the server at the other end of `sock`."""
+    certificate: dict[str, Any] = (isinstance(sock, ssl.SSLSocket) and sock.getpeercert()) or {}
+    return [str(value) for _, value in certificate.get("subjectAltName", ())]
 
 
 def handshake_steps(sock: socket.socket) -> Iterator[int]:

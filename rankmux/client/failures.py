@@ -5,15 +5,19 @@ The functions return exceptions, for the caller to raise.
 
 from __future__ import annotations
 
-import errno
-import socket
+import ssl
+from collections.abc import Sequence
+from os import fspath
 
-from ..errors import ConnectionLost, StateError
+from ..errors import CannotConnect, ConnectionLost, StateError
+from ..system.reasons import socket_reason, unix_reason
 from .address import Address
 
 __all__ = [
     "TLS_ERRORS",
     "client_closed",
+    "cure_of",
+    "has_another_name",
     "interrupted",
     "no_answer",
     "no_change",
@@ -26,6 +30,7 @@ __all__ = [
     "nothing_read",
     "reason_of",
     "tls_failed",
+    "tls_reason",
     "too_many_results",
     "unreachable",
     "used_after_fork",
@@ -38,42 +43,106 @@ TLS_ERRORS = (OSError, ValueError)
 
 def reason_of(error: Exception) -> str:
     """The text of a socket's error, for ConnectionLost."""
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 _BACKLOG_FULL = "its queue of new connections is full"
-_REASONS = {
-    errno.EADDRNOTAVAIL: "no local port is free, or the address is none of this machine's networks",
-    errno.EMFILE: "this process has no file descriptor left",
-    errno.ENFILE: "this machine has no file descriptor left",
-    errno.ENOBUFS: "this machine has no memory left for sockets",
-    errno.ENOMEM: "this machine has no memory left",
-}
-"""Refusals of this machine for now, which say nothing about the server."""
+_TIMED_OUT = "no answer in time; is the address right, and does no firewall drop its packets?"
 
 
-def unreachable(address: Address, error: Exception) -> ConnectionLost:
+def unreachable(address: Address, error: Exception) -> CannotConnect:
     """No connection to `address`."""
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return ConnectionLost(f"nobody listens at {address}: is rankmux-server running there?")
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, socket.gaierror) and number == socket.EAI_AGAIN:
-        reason = "the name cannot be looked up for now"
-    elif isinstance(error, BlockingIOError):
+    path = None if address.unix is None else fspath(address.unix)
+    if isinstance(error, BlockingIOError):
         reason = _BACKLOG_FULL
+    elif isinstance(error, TimeoutError):
+        reason = _TIMED_OUT
+    elif path is not None and isinstance(error, OSError):
+        reason = unix_reason(path, error)
+    elif isinstance(error, ConnectionRefusedError):
+        return CannotConnect(f"nobody listens at {address}: is rankmux-server running there?")
+    elif isinstance(error, PermissionError):  # as of a broadcast address, or of a firewall here
+        reason = "this system does not permit connections there"
     else:
-        reason = _REASONS.get(number or 0) or reason_of(error)
-    return ConnectionLost(f"cannot connect to {address}: {reason}")
+        reason = socket_reason(error)
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        reason += "; is rankmux-server running there?"
+    return CannotConnect(f"cannot connect to {address}: {reason}")
 
 
-def tls_failed(address: Address, error: Exception) -> ConnectionLost:
-    """No TLS with `address`."""
-    return ConnectionLost(f"TLS with {address} failed: {error}")
+_FOREIGN = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
+"""OpenSSL's reasons for bytes that are no TLS at all."""
+_NOT_NOW = {
+    9: "it is not valid yet; are the clocks of both machines right?",
+    10: "it has expired; the server needs a new one",
+}
+_UNTRUSTED = {
+    18: "it is signed by itself, not by an authority trusted here",
+    19: "it is signed by itself, not by an authority trusted here",
+    20: "no authority trusted here has signed it",
+    21: "no authority trusted here has signed it",
+}
+"""By the codes of X509_verify_cert, as the one above."""
+_OTHER_NAME = (62, 64)  # a host, an IP address
 
 
-def no_welcome(address: Address, timeout_s: float) -> ConnectionLost:
+def has_another_name(error: Exception) -> bool:
+    """Whether a certificate was refused for its names alone."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME
+
+
+def tls_failed(address: Address, error: Exception, names: Sequence[str] = ()) -> CannotConnect:
+    """No TLS with `address`; `names` are those that its certificate has, where that is known."""
+    if isinstance(error, TimeoutError):
+        return CannotConnect(f"{address} did not answer the TLS handshake in time; does it speak TLS?")
+    if has_another_name(error):
+        wanted = address.server_hostname or address.host
+        others = f", it is for {', '.join(names)}" if names else ""
+        return CannotConnect(f"the certificate of {address} is not for {wanted}{others}", "name")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        untrusted = _UNTRUSTED.get(error.verify_code)
+        reason = untrusted or _NOT_NOW.get(error.verify_code) or error.verify_message or "it is not valid"
+        cure = "authority" if untrusted else ""
+        return CannotConnect(f"the certificate of {address} is refused, {reason}", cure)
+    if isinstance(error, ssl.SSLError) and error.reason in _FOREIGN:
+        return CannotConnect(f"the server at {address} speaks plain TCP", "plain")
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError):
+        return CannotConnect(f"{address} broke off the TLS handshake, perhaps it speaks plain TCP", "plain")
+    return CannotConnect(f"TLS with {address} failed: {tls_reason(error)}")
+
+
+_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the authority of this client's certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the server refuses this client's certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server refuses this client's certificate, it has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the server refuses this client's certificate, it is revoked",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server refuses this client's certificate",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the server refuses this client's certificate, it is of another kind",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server accepts no version of TLS that this client offers",
+}
+"""What the other end says by an alert, by the names of OpenSSL."""
+
+
+def tls_reason(error: Exception) -> str:
+    """An error of TLS, without OpenSSL's line numbers."""
+    name = (error.reason if isinstance(error, ssl.SSLError) else None) or ""
+    if name in _ALERTS:
+        return _ALERTS[name]
+    return name.replace("_", " ").lower() or socket_reason(error)
+
+
+def cure_of(error: Exception) -> str:
+    """The cure, as of CannotConnect, for an error of a stream that was to bring WELCOME."""
+    required = isinstance(error, ssl.SSLError) and error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    return "certificate" if required else ""
+
+
+def no_welcome(address: Address | str, timeout_s: float) -> CannotConnect:
     """A connection, and neither WELCOME nor ERROR over it."""
-    return ConnectionLost(f"{address} did not answer within {timeout_s:g} s")
+    return CannotConnect(f"{address} did not answer within {timeout_s:g} s; is it a rankmux server?")
 
 
 def too_many_results() -> StateError:

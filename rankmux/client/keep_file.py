@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from ..core.wire.codes import SECRET_MAX_BYTES, SECRET_MIN_BYTES
 from ..errors import ArgumentError
+from ..system.reasons import file_reason
 
 __all__ = ["KeepFile", "new_secret"]
 
@@ -36,7 +37,8 @@ class KeepFile:
         try:
             self._file = self._opened()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else error
+            missing = isinstance(error, FileNotFoundError)  # the file itself would be made
+            reason = "there is no such directory" if missing else file_reason(error)
             raise ArgumentError("keep_file", self.path, f"it cannot be used: {reason}") from error
         try:
             self.secret = self._read()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from ..core.client.events import ClientEvent
 from ..core.client.keepalive import Keepalive
 from ..core.client.session import ClientSession, ClientState
-from .failures import reason_of
+from .failures import cure_of, reason_of
 from .stream import Stream
 
 __all__ = ["StreamLink"]
@@ -109,13 +109,13 @@ class StreamLink:
             try:
                 data = self.stream.receive()
             except OSError as error:
-                self.session.receive_eof(reason_of(error))
+                self.session.receive_eof(reason_of(error), self._cure(error))
                 return True
             if data is None:
                 return count > 0
             self._keepalive.heard()
             if not data:
-                self.session.receive_eof()
+                self.session.receive_eof(cure=self._cure())
                 return True
             self.session.receive_data(data)
             if self.ended or not self.stream.has_buffered_input:
@@ -127,7 +127,12 @@ class StreamLink:
         with suppress(OSError):
             while not self.ended and (data := self.stream.receive()):
                 self.session.receive_data(data)
-        self.session.receive_eof(reason_of(error))
+        self.session.receive_eof(reason_of(error), self._cure(error))
+
+    def _cure(self, error: OSError | None = None) -> str:
+        if self.stream.is_tls:
+            return "" if error is None else cure_of(error)
+        return "tls?"
 
     def reset(self) -> None:
         """Close the stream with a reset, and send nothing more."""

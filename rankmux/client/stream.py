@@ -49,6 +49,11 @@ class Stream:
         return self._tls_wants_write
 
     @property
+    def is_tls(self) -> bool:
+        """Whether the bytes go through TLS."""
+        return isinstance(self._socket, ssl.SSLSocket)
+
+    @property
     def has_buffered_input(self) -> bool:
         """Whether TLS holds decrypted bytes, which readiness does not show."""
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0

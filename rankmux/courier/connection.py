@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import nats.errors
@@ -19,10 +17,11 @@ from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from .credentials import is_seed
 from .judging import is_too_old, too_old
 from .settings import CourierSettings
 
-__all__ = ["ApiError", "Connection", "TooOld", "Unreachable", "read_credentials", "tls_context"]
+__all__ = ["ApiError", "Connection", "TooOld", "Unreachable"]
 
 _CONNECT_S = 0.5
 _DIAL_S = 3.0  # name look-up, TLS and the greeting together
@@ -79,32 +78,6 @@ class _Client(Client):
             writer.transport.abort()
 
 
-def tls_context(settings: CourierSettings) -> ssl.SSLContext | None:
-    """The TLS of the settings, None where they leave it to the server. Raises OSError."""
-    if not settings.uses_tls:
-        return None
-    context = ssl.create_default_context(cafile=settings.tls_ca or None)
-    if settings.tls_cert:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
-    return context
-
-
-def read_credentials(path: str) -> str:
-    """The text of a file of credentials: a JWT and a seed, or a seed alone. Raises OSError, ValueError."""
-    if not path:
-        return ""
-    text = Path(path).read_text().strip()
-    if not _is_seed(text):
-        for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
-            if part not in text:  # nats-py would look for it for ever
-                raise ValueError(f"{path} is no nkey seed of a user, and has no line with {part}")
-    return text
-
-
-def _is_seed(text: str) -> bool:
-    return re.fullmatch("SU[A-Z2-7]{56}", text) is not None
-
-
 class Connection:
     """Opened by `dial`. `ended` is set once it cannot be used any more; `complain` gets what NATS says by itself."""
 
@@ -126,8 +99,8 @@ class Connection:
                     [url],
                     name=name,
                     tls=tls,
-                    user_credentials=RawCredentials(creds) if creds and not _is_seed(creds) else None,
-                    nkeys_seed_str=creds if _is_seed(creds) else None,
+                    user_credentials=RawCredentials(creds) if creds and not is_seed(creds) else None,
+                    nkeys_seed_str=creds if is_seed(creds) else None,
                     error_cb=self._on_error,
                     disconnected_cb=self._on_end,
                     closed_cb=self._on_end,

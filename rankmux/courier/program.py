@@ -12,8 +12,10 @@ import socket
 import ssl
 from collections.abc import Coroutine
 
+from ..errors import ConfigError
 from .appending import Appender
-from .connection import ApiError, Connection, TooOld, Unreachable, read_credentials, tls_context
+from .connection import ApiError, Connection, TooOld, Unreachable
+from .credentials import read_credentials, tls_context
 from .frames import FrameDecoder, Kind, Position, pack_frame, unpack_seq
 from .judging import stream_faults
 from .opening import Refused, look, open_log
@@ -134,7 +136,7 @@ class Courier:
         try:
             tls = tls_context(settings)
             read_credentials(settings.creds)
-        except (OSError, ValueError) as error:
+        except ConfigError as error:
             self._refuse(f"the credentials or certificates for NATS cannot be used: {error}")
             return
         urls = list(settings.urls)
@@ -165,7 +167,7 @@ class Courier:
                 connection = Connection(settings, lambda text: self._troubles.has("permission", text))
                 try:
                     await connection.dial(url, tls, read_credentials(settings.creds))
-                except (Unreachable, OSError, ValueError) as error:
+                except (Unreachable, ConfigError, OSError, ValueError) as error:
                     errors[shown(url)] = error
                 else:
                     return connection, url

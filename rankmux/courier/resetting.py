@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from .connection import ApiError, Connection, Unreachable, read_credentials, tls_context
+from .connection import ApiError, Connection, Unreachable
+from .credentials import read_credentials, tls_context
 from .opening import look
 from .settings import CourierSettings, shown
 
@@ -25,7 +26,8 @@ class StillUp(Exception):
 async def reset(settings: CourierSettings, silent_s: float) -> int:
     """Delete the room's log; returns how many entries it held, 0 if there was none.
 
-    Raises StillUp if the last entry is younger than `silent_s`; Unreachable, ApiError, OSError, ValueError.
+    Raises StillUp if the last entry is younger than `silent_s`; Unreachable, ApiError,
+    ConfigError, OSError, ValueError.
     """
     tls = tls_context(settings)
     creds = read_credentials(settings.creds)

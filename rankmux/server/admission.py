@@ -55,11 +55,13 @@ class Admission:
             self._seat(joined, deliveries, now)
         for barred in outcome.barred:
             if (conn := connections.at(barred.handle)) is not None:
-                text = "the name in the certificate is not the one that took this seat"
+                text = "the name in the client certificate is not the one that took this seat"
                 connections.end(conn, CloseReason.AUTH, text, now)
         for full in outcome.full:
             if (conn := connections.at(full.handle)) is not None:
-                connections.end(conn, CloseReason.FULL, "no seat is free", now)
+                seats = self._config.seats
+                text = f"no seat is free, the room is full ({seats} of {seats})"
+                connections.end(conn, CloseReason.FULL, text, now)
         for fd in turn.observers:
             self._observe(fd, now)
         for gone in outcome.departed:

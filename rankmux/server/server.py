@@ -21,6 +21,7 @@ from ..core.cluster.entries import Rules
 from ..core.cluster.fold import Fold
 from ..core.room.batch import Batch
 from ..core.room.room import Room
+from ..courier.credentials import read_credentials, tls_context
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
 from ..system.extras import how_to_get
@@ -371,7 +372,7 @@ def _courier_settings(config: Config) -> CourierSettings:
     if find_spec("nats") is None:
         expected = f"a cluster needs nats-py: {how_to_get('cluster')}"
         raise ConfigError("cluster", config.cluster, expected)
-    return CourierSettings(
+    settings = CourierSettings(
         tuple(url.strip() for url in config.cluster.split(",")),
         config.room,
         config.server_name,
@@ -381,6 +382,9 @@ def _courier_settings(config: Config) -> CourierSettings:
         config.cluster_tls_cert,
         config.cluster_tls_key,
     )
+    tls_context(settings)  # the courier reads the files: here it is only found out whether it can
+    read_credentials(settings.creds)
+    return settings
 
 
 def _rules(config: Config) -> Rules:

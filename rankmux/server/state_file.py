@@ -20,6 +20,7 @@ from ..config import Config
 from ..core.room.room import Room
 from ..errors import ConfigError, SnapshotError
 from ..system.json_lines import tagged
+from ..system.reasons import file_reason
 from ..system.small_files import read_small
 
 __all__ = ["StateFile", "state_trouble"]
@@ -45,14 +46,14 @@ class StateFile:
         try:
             self._lock = os.open(f"{path}.lock", flags, 0o600)
         except OSError as error:
-            raise _cannot_write(path, error.strerror) from None
+            raise _cannot_write(path, file_reason(error)) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
             if isinstance(error, BlockingIOError):
                 raise ConfigError("state", path, "another server uses that file") from None
-            raise _cannot_write(path, error.strerror) from None
+            raise _cannot_write(path, file_reason(error)) from None
 
     def load(self, room: Room, clock_ms: int) -> int | None:
         """Take up the seats in the file; returns the instance, None for a new one. The file stays.
@@ -81,7 +82,7 @@ class StateFile:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ConfigError("state", self._path, f"cannot remove the file: {error.strerror}") from None
+            raise ConfigError("state", self._path, f"cannot remove the file: {file_reason(error)}") from None
         self._sync_directory()
 
     def store(self, instance: int, room: Room, gone: set[int]) -> None:
@@ -148,12 +149,12 @@ def state_trouble(config: Config) -> str:
 def _check_directory(path: str) -> None:
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
-        raise _cannot_write(path, "no such directory")
+        raise _cannot_write(path, "there is no such directory; make it, or choose another path")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise _cannot_write(path, "permission denied")
+        raise _cannot_write(path, "permission denied to this user; the file is made anew at each stop")
 
 
-def _cannot_write(path: str, why: str | None) -> ConfigError:
+def _cannot_write(path: str, why: str) -> ConfigError:
     return ConfigError("state", path, f"cannot write into {os.path.dirname(path) or '.'}: {why}")
 
 
@@ -164,7 +165,7 @@ def _read(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError("state", path, f"cannot read the file: {error.strerror}") from None
+        raise ConfigError("state", path, f"cannot read the file: {file_reason(error)}") from None
 
 
 def _unpack(data: bytes, room: Room) -> int:

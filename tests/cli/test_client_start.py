@@ -56,6 +56,21 @@ def test_the_version_imports_next_to_nothing(program, monkeypatch):
 
 
 @pytest.mark.parametrize("program", [client, server, top])
+def test_the_version_imports_few_modules(program, monkeypatch):
+    """Beside those that the interpreter has at its start. There are 18 to 20, half of them of the package itself."""
+    monkeypatch.delenv("RANKMUX_EXTENSION", raising=False)
+    bare = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    further = imported(["--version"], program.__name__) - set(bare.stdout.split())
+    assert len(further) <= 22, sorted(further)
+
+
+@pytest.mark.parametrize("program", [client, server, top])
 def test_the_version(program, capsys):
     assert program.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("rankmux-")

@@ -56,7 +56,10 @@ def test_the_wait_is_bounded(where: str) -> None:
 def test_no_server(where: str) -> None:
     code, out, said = operate("drain", "--admin-unix", where)
     assert (code, out) == (5, "")
-    assert said == f"rankmux-server drain: no answer from unix:{where}: No such file or directory\n"
+    assert (
+        said
+        == f"rankmux-server drain: no answer from unix:{where}: there is no such socket; is the server running?\n"
+    )
 
 
 @pytest.mark.parametrize("wait", ["-1", "x", "1.5", "86401"])

@@ -78,7 +78,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert "--cluster is ''" in done.stderr
     done = reset("main", "--cluster", "nats://127.0.0.1:1", "--cluster-creds", str(tmp_path / "none"))
     assert done.returncode == 2
-    assert "cannot be used" in done.stderr
+    assert "cannot read the file" in done.stderr
     done = reset("a room", "--cluster", "nats://127.0.0.1:1")
     assert done.returncode == 2
     assert "room is 'a room'" in done.stderr

@@ -68,7 +68,7 @@ def test_a_frame_that_is_announced_and_never_comes(connect):
 
 
 @pytest.mark.parametrize(
-    "reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\0\2\2\x46", bytes(100), b"\0\0\0\1\x99"]
+    "reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x16\x03\x01\0\2\2\x46", bytes(100), b"\0\0\0\1\x99"]
 )
 def test_a_server_of_another_kind(reply, connect):
     with FakeServer(lambda c: (c.send(reply), c.until_gone())) as fake, pytest.raises(ProtocolViolation):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import pytest
 
 from rankmux.codes import ErrorCode
-from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ServerError
+from rankmux.errors import ArgumentError, AuthError, CannotConnect, ConnectionLost, FullError
 from rankmux.server.server import Server
 
+from ..faults.certificates import Certificates
 from ..support.fake_server import Connection, FakeServer
 
 
@@ -30,9 +32,10 @@ def test_what_a_client_knows_of_itself(join, server):
 def test_a_full_server_says_so(stage, connect):
     server = stage.enter_context(Server(port=0, seats=1))
     stage.enter_context(connect(*server.address))
-    with pytest.raises(ServerError) as caught:
+    with pytest.raises(FullError) as caught:
         connect(*server.address)
     assert caught.value.code == ErrorCode.FULL
+    assert "the room is full (1 of 1)" in str(caught.value)
 
 
 @pytest.mark.parametrize("token", [None, b"", b"secre", "secret\0", b"secrets"])
@@ -45,6 +48,38 @@ def test_a_wrong_token(stage, token, connect):
         with connect(*server.address, token=right) as client:
             assert client.rank == 0
             assert "secret" not in repr(client)
+
+
+def test_a_server_that_speaks_tls_or_does_not(stage, connect, tmp_path):
+    """The error says what may help, in terms of the client's arguments."""
+    made = Certificates(tmp_path)
+    plain = stage.enter_context(Server(port=0))
+    secure = stage.enter_context(Server(port=0, tls_cert=str(made.server)))
+    with pytest.raises(CannotConnect, match=r"^the server speaks TLS: pass an ssl_context$"):
+        connect(*secure.address)
+    trusting = made.client_context()
+    with pytest.raises(CannotConnect, match=r"speaks plain TCP: leave ssl_context out$"):
+        connect(*plain.address, ssl_context=trusting)
+    port = secure.address[1]
+    with pytest.raises(CannotConnect) as caught:
+        connect("127.0.0.1", port, ssl_context=trusting)
+    assert str(caught.value) == (
+        f"the certificate of 127.0.0.1:{port} is not for 127.0.0.1, it is for localhost: "
+        "connect to one of these names, or pass it as server_hostname"
+    )
+    with pytest.raises(CannotConnect, match="load the certificate of its authority into ssl_context"):
+        connect("localhost", port, ssl_context=ssl.create_default_context())
+    with connect("127.0.0.1", port, ssl_context=trusting, server_hostname="localhost") as client:
+        assert client.rank == 0
+
+
+def test_the_names_of_a_certificate_that_is_not_trusted_are_not_told(stage, connect, tmp_path):
+    """Anybody could make one with any name."""
+    made = Certificates(tmp_path)
+    server = stage.enter_context(Server(port=0, tls_cert=str(made.foreign)))
+    with pytest.raises(CannotConnect) as caught:
+        connect("127.0.0.1", server.address[1], ssl_context=made.client_context())
+    assert "client-3" not in str(caught.value)
 
 
 def test_nobody_listens(connect):

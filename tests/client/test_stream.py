@@ -157,23 +157,23 @@ def test_many_small_frames_in_one_record(tls):
 
 
 def test_a_certificate_that_is_not_trusted(tls):
-    with pytest.raises(ConnectionLost, match=r"TLS with .* failed: .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ConnectionLost, match=r"not by an authority trusted here"):
         tls(ssl_context=ssl.create_default_context())
 
 
 def test_a_certificate_with_another_name(tls):
-    with pytest.raises(ConnectionLost, match="TLS with"):
+    with pytest.raises(ConnectionLost, match=r"is not for rankmux\.example, it is for localhost"):
         tls(server_hostname="rankmux.example")
     assert tls(server_hostname="localhost").rank == 0
 
 
 def test_tls_to_a_server_that_speaks_none(server, connect):
-    with pytest.raises(ConnectionLost, match="TLS with"):
+    with pytest.raises(ConnectionLost, match="speaks plain TCP"):
         connect(*server.address, ssl_context=ssl.create_default_context(), timeout=PATIENCE_S)
 
 
 def test_a_unix_socket_that_is_not_there(tmp_path, connect):
-    with pytest.raises(ConnectionLost, match=r"nobody listens at .*no-socket"):
+    with pytest.raises(ConnectionLost, match=r"cannot connect to .*no-socket: there is no such socket"):
         connect(unix=tmp_path / "no-socket")
 
 

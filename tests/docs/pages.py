@@ -76,7 +76,10 @@ class Desk:
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o700)
         self.environment = environment(
-            RANKMUX_PORT=self._ports[_PORT], PATH=f"{programs}:{os.environ['PATH']}", HOME=self.directory
+            RANKMUX_PORT=self._ports[_PORT],
+            RANKMUX_LISTEN_PORT=self._ports[_PORT],
+            PATH=f"{programs}:{os.environ['PATH']}",
+            HOME=self.directory,
         ) | {"PYTHONPATH": str(ROOT)}
 
     def moved(self, text: str) -> str:

@@ -96,7 +96,7 @@ def test_who_reads_the_settings_may_stop_early() -> None:
         (("--config", "/nowhere.toml"), {}, "--config is '/nowhere.toml'"),
         (("--slow-consumer", "wait"), {}, "expected one of pace, evict"),
         (("--write-timeout-s", "nan"), {}, "--write-timeout-s is"),
-        (("--tls-key", "x"), {}, "tls_key is 'x': requires tls_cert"),
+        (("--tls-key", "x"), {}, "--tls-key is 'x': requires tls_cert"),
     ],
 )
 @pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
@@ -119,17 +119,20 @@ def test_an_error_names_key_value_and_what_is_allowed(
             ("--admin", "192.0.2.1:0", "--insecure"),
             "cannot listen on 192.0.2.1:0: this machine does not have",
         ),
-        (("--admin", "0.0.0.0:0"), "admin is '0.0.0.0:0': 0.0.0.0 is not a loopback address"),
-        (("--admin-unix", "/nowhere/admin"), "admin_unix is '/nowhere/admin': cannot create a socket there"),
-        (("--admin-unix", "FILE"), "cannot create a socket there: Address already in use"),
-        (("--unix", "/nowhere/members"), "unix is '/nowhere/members': cannot create a socket there"),
-        (("--unix", "FILE"), "cannot create a socket there: Address already in use"),
+        (("--admin", "0.0.0.0:0"), "--admin is '0.0.0.0:0': 0.0.0.0 is not a loopback address"),
+        (
+            ("--admin-unix", "/nowhere/admin"),
+            "--admin-unix is '/nowhere/admin': cannot create a socket there",
+        ),
+        (("--admin-unix", "FILE"), "cannot create a socket there: something else is there already"),
+        (("--unix", "/nowhere/members"), "--unix is '/nowhere/members': cannot create a socket there"),
+        (("--unix", "FILE"), "cannot create a socket there: something else is there already"),
         (
             ("--host", "192.0.2.1", "--insecure"),
             "cannot listen on 192.0.2.1:0: this machine does not have",
         ),
         (("--host", "no such host"), "cannot listen on no such host:0: name not known"),
-        (OPEN, "host is '0.0.0.0': not a loopback address; add a token"),
+        (OPEN, "--host is '0.0.0.0': not a loopback address; add a token"),
         (("--port", "PORT", "--admin", "PORT"), "127.0.0.1:PORT is already in use"),
     ],
 )
@@ -188,7 +191,7 @@ def test_a_server_is_checked_while_it_runs(tmp_path: Path, rig: Rigging) -> None
     assert run("--check-config", "--unix", str(stale))[::2] == (0, "")
     code, _, err = run("--port", port)
     assert code == 2
-    assert err == f"rankmux-server: 127.0.0.1:{port} is already in use\n"
+    assert err.startswith(f"rankmux-server: 127.0.0.1:{port} is already in use, ")
 
 
 def test_a_token_is_nowhere_on_the_command_line() -> None:
@@ -197,7 +200,7 @@ def test_a_token_is_nowhere_on_the_command_line() -> None:
     assert "--token " not in out
     code, _, err = run("--token", "secret")
     assert code == 2
-    assert "unrecognized" in err
+    assert 'unknown flag "--token"' in err
 
 
 @pytest.mark.parametrize(

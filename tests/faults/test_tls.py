@@ -248,9 +248,9 @@ def test_a_crowd_that_says_hello_promptly_meets_no_limit(rig: Rigging) -> None:
 
 
 def test_tls_settings_are_checked(certificates: Certificates) -> None:
-    with pytest.raises(AssertionError, match="tls_cert"):
+    with pytest.raises(AssertionError, match="--tls-cert"):
         Rig(4, "--tls-cert", "/nowhere.pem")
-    with pytest.raises(AssertionError, match="tls_client_ca"):
+    with pytest.raises(AssertionError, match="--tls-client-ca"):
         Rig(4, "--tls-client-ca", str(certificates.ca))
 
 

@@ -140,7 +140,7 @@ def test_two_servers_do_not_share_a_file(start, path: Path) -> None:
     """The second is refused while the first runs, and may start when that one has stopped or was killed."""
     server = start()
     code, _, said = run("--state", str(path), "--port", "0")
-    assert (code, said) == (2, f"rankmux-server: state is '{path}': another server uses that file\n")
+    assert (code, said) == (2, f"rankmux-server: --state is '{path}': another server uses that file\n")
     assert run("--check-config", "--state", str(path), "--port", "0")[0] == 0
     os.kill(server.pid, signal.SIGKILL)
     server.wait()

@@ -45,7 +45,7 @@ def test_ranks_are_first_come_first_served(rig):
     assert [c.welcome.rank for c in clients[:8]] == list(range(8))
     assert [c.welcome.members for c in clients[:8]] == list(range(1, 9))
     for client in clients[8:]:
-        assert client.frames == [ErrorFrame(ErrorCode.FULL, "no seat is free")]
+        assert client.frames == [ErrorFrame(ErrorCode.FULL, "no seat is free, the room is full (8 of 8)")]
 
 
 def test_a_turn_with_everything(rig):
@@ -194,7 +194,7 @@ def test_a_seat_freed_in_a_turn(rig):
         newcomer.send(Hello())
     rig.until(lambda: all(n.frames for n in newcomers))
     assert newcomers[0].welcome.rank == 7
-    assert newcomers[1].frames == [ErrorFrame(ErrorCode.FULL, "no seat is free")]
+    assert newcomers[1].frames == [ErrorFrame(ErrorCode.FULL, "no seat is free, the room is full (8 of 8)")]
     rig.settle()
     for member in members:
         rig.check(member)

@@ -10,7 +10,8 @@ from ...errors import PayloadTooBig
 from ..seat.channel import HeldSeat, JoinedSeat
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_seat_flag, subcommand_parser
+from ..shared.flags import add_seat_flag
+from ..shared.parsers import subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.streams import Unwritable, write_all
 from ..shared.wording import unwritten

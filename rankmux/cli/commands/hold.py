@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import add_keep_flags, add_offer_flag, add_reconnect_flag, subcommand_parser
+from ..shared.flags import add_keep_flags, add_offer_flag, add_reconnect_flag
+from ..shared.parsers import subcommand_parser
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]

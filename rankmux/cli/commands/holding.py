@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
@@ -19,6 +19,7 @@ from ...aio import Promoted, ReceivedCommand, Rejected, Welcomed
 from ...core.client.events import ExecuteRejected
 from ...errors import LocalError, RankmuxError
 from ..programs.children import Children
+from ..programs.finding import program_fault
 from ..programs.hook import Hook, program_of
 from ..seat.seat import Absent, Incident, Lost, Returned, Seat
 from ..seat.socket import SeatSocket, offered
@@ -258,8 +259,13 @@ class Holding:
             self.finish(Exit.without_connection(lost.error))
 
 
-def held(make: Callable[[], Holding]) -> int:
-    """Make a Holding and run it; complaints go to standard error."""
+def held(make: Callable[[], Holding], program: Sequence[str] = ()) -> int:
+    """Make a Holding and run it; complaints go to standard error. A `program` that cannot be run is told first."""
+    if program:
+        code, fault = program_fault(program)
+        if code:
+            complain(fault)
+            return code
 
     async def hold() -> int:
         return await make().run()
@@ -267,5 +273,5 @@ def held(make: Callable[[], Holding]) -> int:
     try:
         return run(hold())
     except LocalError as error:
-        complain(str(error))
+        complain(why(error))
         return Exit.USAGE

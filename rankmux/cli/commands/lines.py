@@ -22,7 +22,6 @@ from ...errors import (
     ConnectionLost,
     LocalError,
     RankmuxError,
-    ServerError,
 )
 from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
@@ -244,13 +243,9 @@ class Lines:
             self._say(f"Seat: {self._offer.path}")
 
     def _reason(self, error: RankmuxError) -> str:
-        if isinstance(error, LocalError | ServerError) or (
-            isinstance(error, ConnectionLost) and not self._joined
-        ):
-            return why(error)
-        if isinstance(error, ConnectionLost):
+        if isinstance(error, ConnectionLost) and self._joined:
             return f"the connection was lost: {error.reason}"
-        return f"this is not a rankmux server, or a broken one: {error}"
+        return why(error)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -265,5 +260,5 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return event_loop.run(lines())
     except LocalError as error:
-        complain(str(error))
+        complain(why(error))
         return Exit.USAGE

@@ -10,7 +10,8 @@ from ...errors import ArgumentError, RankmuxError
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_seat_flag, number_from, seconds, subcommand_parser
+from ..shared.flags import add_seat_flag, number_from, seconds
+from ..shared.parsers import subcommand_parser
 from ..shared.signals import Interrupts, interrupt
 from ..shared.streams import Unwritable, put
 from ..shared.targets import EXPECTED, Target, target_of

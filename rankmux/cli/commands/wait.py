@@ -17,7 +17,8 @@ from ...errors import CommandRefused, RankmuxError, StateError
 from ..programs.child import Child, exit_code_of
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_keep_flags, add_offer_flag, number_from, seconds, subcommand_parser
+from ..shared.flags import add_keep_flags, add_offer_flag, number_from, seconds
+from ..shared.parsers import subcommand_parser
 from ..shared.wording import why
 from .holding import Holding, held
 
@@ -26,7 +27,7 @@ __all__ = ["main", "parser"]
 _EXAMPLES = """\
   rankmux-client wait --rank 0 -- ./leader.sh      # leader.sh may call: rankmux-client send --wait status
   rankmux-client wait --timeout 5 && echo "I could lead"
-  while :; do rankmux-client wait -- ./leader.sh; sleep 1; done
+  rankmux-client wait --reconnect -- ./leader.sh   # comes back after a lost connection, at the last place
 """
 _EXIT_CODES = """\
   0  the rank was reached, if no PROGRAM was given; else that of PROGRAM (128 and the signal if one ended it), or
@@ -80,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
         help="seconds from SIGTERM to SIGKILL when PROGRAM is stopped (default: %(default)g)",
     )
     add_offer_flag(parser)
+    parser.add_argument(
+        "--reconnect",
+        action="store_true",
+        help="when the server cannot be reached or the connection is lost, stop PROGRAM, keep trying, and wait again at"
+        " the last place; PROGRAM is started again with the rank",
+    )
     add_keep_flags(parser)
     add_connection_flags(parser)
     parser.add_argument(
@@ -92,7 +99,8 @@ class _Wait(Holding):
     """Waits for its rank, once."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        super().__init__(arguments, sys.stderr, reconnect=False, grace_s=arguments.grace)
+        super().__init__(arguments, sys.stderr, reconnect=arguments.reconnect, grace_s=arguments.grace)
+        self._reconnect: bool = arguments.reconnect
         self._rank: int = arguments.rank
         self._program: list[str] = arguments.program
         self._grace_s: float = arguments.grace
@@ -100,17 +108,23 @@ class _Wait(Holding):
         self._running: asyncio.Task[None] | None = None
         self._guarding: asyncio.Task[None] | None = None
         self._child: Child | None = None
+        self._stopping: asyncio.Task[None] | None = None  # of the program of a seat that is lost
         self._baton: IO[bytes] | None = None
         if arguments.timeout is not None:
             asyncio.get_running_loop().call_later(arguments.timeout, self._overdue)
 
     def ranked(self, event: Welcomed | Promoted) -> None:
-        if self._reached or event.rank > self._rank:
+        if not self._reached and self._stopping is None:
+            self._look_at(event.rank)
+
+    def _look_at(self, rank: int) -> None:
+        """Act with `rank`, if it is high enough."""
+        if rank > self._rank:
             return
         self._reached = True
         if not self._program:
             self.finish(Exit.OK)
-        elif event.rank > 0:
+        elif rank > 0:
             self._start(None)
         else:
             self._running = asyncio.get_running_loop().create_task(self._start_first())
@@ -197,6 +211,11 @@ class _Wait(Holding):
                 await asyncio.sleep(left_s)  # until then, an answered PING may have moved the deadline
                 continue
             self.complain("stopping the program, the seat is kept no longer than that")
+            if self._reconnect and child is not None:
+                self._stop()
+                await asyncio.sleep(grace_s)
+                child.kill()  # and no other: by now there may be its successor
+                return
             self.finish(Exit.NOT_CONNECTED)
             await asyncio.sleep(grace_s)
             self.children.kill_all()
@@ -208,6 +227,25 @@ class _Wait(Holding):
     def lost(self, error: RankmuxError) -> None:
         if self._child is not None:
             self.complain(f"stopping the program, another member may hold the rank now ({why(error)})")
+        if self._reconnect:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Have PROGRAM ended, to wait for the rank again."""
+        self._child = None
+        self._reached = False
+        if self._running is not None:
+            self._running.cancel()  # it may be about to start PROGRAM
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_program())
+
+    async def _stop_program(self) -> None:
+        stopped = await self.children.stop_all()
+        self._stopping = None
+        if not stopped:
+            self.finish(Exit.FAILED)  # as two of them would run at once
+        elif not self.ending and (rank := self.seat.client.rank) is not None:
+            self._look_at(rank)
 
     def _overdue(self) -> None:
         if not self._reached:
@@ -218,4 +256,4 @@ class _Wait(Holding):
 def main(argv: Sequence[str] | None = None) -> int:
     """Wait for a rank; the exit code."""
     arguments = parser().parse_args(argv)
-    return held(lambda: _Wait(arguments))
+    return held(lambda: _Wait(arguments), arguments.program)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...errors import RankmuxError
 from ..seat.channel import HeldSeat
 from ..seat.observer import Observer, open_view
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
-from ..shared.flags import add_seat_flag, subcommand_parser
+from ..shared.flags import add_seat_flag
+from ..shared.parsers import subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.streams import Unwritable, put, reader_gone
 from ..shared.wording import complain, counted, escaped, unwritten, why
+from ..shared.wrapping import wrapped
 
 __all__ = ["main", "parser", "table"]
 
@@ -64,16 +67,38 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def table(members: Sequence[Mapping[str, object]], ticket: object) -> Iterator[str]:
-    """The lines that list `members`, as mappings with the fields of MEMBERS; `ticket` is our own."""
-    titles = ("RANK", "TICKET", "LOAD", "ADDRESS", "NAME")
+_TITLES = ("RANK", "TICKET", "LOAD", "ADDRESS", "NAME")
+_NARROWER = (_TITLES, ("RANK", "TICKET", "LOAD", "NAME"), ("RANK", "LOAD", "NAME"))
+"""The columns for terminals that are ever narrower."""
+
+
+def table(
+    members: Sequence[Mapping[str, object]], ticket: object, columns: int | None = None
+) -> Iterator[str]:
+    """The lines that list `members`, as mappings with the fields of MEMBERS; `ticket` is our own.
+
+    What is too wide for `columns` is left out, which the last line tells.
+    """
+    for titles in _NARROWER:
+        lines = list(_rows(members, ticket, titles))
+        if columns is None or max(map(len, lines)) <= columns:
+            break
+    if missing := [title.lower() for title in _TITLES if title not in titles]:
+        lines.append(f"(too narrow for {' and '.join(missing)})")
+    yield from lines
+
+
+def _rows(members: Sequence[Mapping[str, object]], ticket: object, titles: tuple[str, ...]) -> Iterator[str]:
     shown = ({**member, "load": "absent"} if member.get("absent") else member for member in members)
     rows = [titles, *(tuple(_cell(member[title.lower()]) for title in titles) for member in shown)]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     marks = ["  ", *("* " if member["ticket"] == ticket else "  " for member in members)]
-    for mark, (rank, number, load, address, name) in zip(marks, rows, strict=True):
-        numbers = f"{rank:>{widths[0]}}  {number:>{widths[1]}}  {load:>{widths[2]}}"
-        yield f"{mark}{numbers}  {address:<{widths[3]}}  {name}".rstrip()
+    for mark, row in zip(marks, rows, strict=True):
+        cells = (
+            f"{cell:{'<' if title in {'ADDRESS', 'NAME'} else '>'}{width}}"
+            for title, cell, width in zip(titles, row, widths, strict=True)
+        )
+        yield (mark + "  ".join(cells)).rstrip()
 
 
 def _cell(value: object) -> str:
@@ -113,18 +138,35 @@ def _watch(view: HeldSeat | Observer, *, as_json: bool) -> int:
             _put_members(told, view.ticket, as_json=as_json)
         elif told is not None:
             fields = ("seq", "what", "ticket", "rank", "members", "name")
-            row = json.dumps({field: told[field] for field in fields}) if as_json else _changed(told)
-            put(sys.stdout, f"{row}\n")
+            if as_json:
+                put(sys.stdout, json.dumps({field: told[field] for field in fields}) + "\n")
+            else:
+                put(sys.stdout, _fitted([_changed(told)], _columns()))
         elif reader_gone(sys.stdout):  # nothing new is written that would tell
             return Exit.FAILED
     return Exit.OK
 
 
 def _put_members(members: list[dict[str, object]], ticket: object, *, as_json: bool) -> None:
-    put(
-        sys.stdout,
-        _json(members, ticket) if as_json else "".join(f"{line}\n" for line in table(members, ticket)),
-    )
+    if as_json:
+        put(sys.stdout, _json(members, ticket))
+    else:
+        columns = _columns()
+        put(sys.stdout, _fitted(table(members, ticket, columns), columns))
+
+
+def _columns() -> int | None:
+    """The width of the terminal; None where standard output is none."""
+    try:
+        return os.get_terminal_size(1).columns or None
+    except OSError:
+        return None
+
+
+def _fitted(lines: Iterable[str], columns: int | None) -> str:
+    """`lines` with their ends, wrapped at words."""
+    rows = (row for line in lines for row in wrapped([("", line)], columns or len(line)))
+    return "".join("".join(text for _, text in row) + "\n" for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

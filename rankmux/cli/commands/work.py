@@ -15,14 +15,8 @@ from ...aio import Promoted, ReceivedCommand, Rejected, Status, Welcomed
 from ...errors import RankmuxError
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import (
-    add_keep_flags,
-    add_offer_flag,
-    add_reconnect_flag,
-    number_from,
-    seconds,
-    subcommand_parser,
-)
+from ..shared.flags import add_keep_flags, add_offer_flag, add_reconnect_flag, number_from, seconds
+from ..shared.parsers import subcommand_parser
 from ..shared.wording import brief, escaped, line_breaks
 from .holding import Holding, held
 
@@ -38,6 +32,7 @@ _EXIT_CODES = """\
   1  a program had to be stopped and could not be, for example as it runs with the rights of another user
   2  wrong usage, or --seat is in use
   5  no connection: not reachable, server full, wrong token, or lost
+  126, 127  PROGRAM cannot be run, is not found
   130  ended by Ctrl-C
 """
 
@@ -213,4 +208,4 @@ class _Work(Holding):
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute commands; the exit code."""
     arguments = parser().parse_args(argv)
-    return held(lambda: _Work(arguments))
+    return held(lambda: _Work(arguments), arguments.program)

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from ..shared.connection_flags import add_connection_flags
-from ..shared.flags import add_seat_flag, subcommand_parser
+from ..shared.flags import add_seat_flag
+from ..shared.parsers import subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.wording import printed
 from .asking import ask

@@ -1,4 +1,4 @@
-"""`rankmux-client completion SHELL`: a completion script for the shell, generated from the parsers."""
+"""`rankmux-client completion SHELL`: a completion script of all programs, generated from their parsers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import argparse
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 
-from ..shared.flags import subcommand_parser
+from ..shared.parsers import subcommand_parser
 from ..shared.wording import printed
-from .pages import PROGRAM, Kind, Page, Parameter, pages
+from .pages import PROGRAM, PROGRAMS, Kind, Page, Parameter, pages
 
 __all__ = ["SHELLS", "main", "parser"]
 
 _EXAMPLES = """\
-  . <(rankmux-client completion bash)                            # in ~/.bashrc
-  rankmux-client completion zsh > ~/.zfunc/_rankmux-client       # with fpath+=~/.zfunc in front of compinit
-  rankmux-client completion fish > ~/.config/fish/completions/rankmux-client.fish
+  . <(rankmux-client completion bash)                         # in ~/.bashrc
+  rankmux-client completion zsh > ~/.zfunc/_rankmux-client    # with fpath+=~/.zfunc in front of compinit
+  rankmux-client completion fish > ~/.config/fish/conf.d/rankmux.fish
 """
 
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser."""
     parser = subcommand_parser(
         "completion",
-        "Prints a completion script for a shell.",
+        "Prints a completion script of rankmux-client, rankmux-server and rankmux-top for a shell.",
         _EXAMPLES,
         "  0  printed\n  1  standard output cannot be written\n  2  usage\n",
     )
@@ -33,13 +33,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _bash(all_pages: list[Page]) -> Iterator[str]:
     subcommands = [page.subcommand for page in all_pages if page.subcommand]
-    yield f"# bash completion for {PROGRAM}"
-    yield "_rankmux_client() {"
+    program, function = all_pages[0].program, _function(all_pages[0].program)
+    yield f"# bash completion for {program}"
+    yield f"{function}() {{"
     yield "    local IFS=$'\\n' current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} page= words= i"
     yield "    COMPREPLY=()"
-    yield f"    case $COMP_CWORD:${{COMP_WORDS[1]}} in 1:*) ;; *:{'|*:'.join(subcommands)})"
-    yield "        page=${COMP_WORDS[1]} ;;"
-    yield "    esac"
+    if subcommands:
+        yield f"    case $COMP_CWORD:${{COMP_WORDS[1]}} in 1:*) ;; *:{'|*:'.join(subcommands)})"
+        yield "        page=${COMP_WORDS[1]} ;;"
+        yield "    esac"
     yield "    for ((i = 1; i < COMP_CWORD; i++)); do"
     yield '        if [ "${COMP_WORDS[i]}" = -- ]; then  # the rest is a command line of a program'
     yield '            if ((i == COMP_CWORD - 1)); then COMPREPLY=($(compgen -c -- "$current"))'
@@ -64,7 +66,12 @@ def _bash(all_pages: list[Page]) -> Iterator[str]:
     yield "    esac"
     yield '    COMPREPLY=($(compgen -W "$words" -- "$current"))'
     yield "}"
-    yield f"complete -o filenames -F _rankmux_client {PROGRAM}"
+    yield f"complete -o filenames -F {function} {program}"
+
+
+def _function(program: str) -> str:
+    """The name of a function for the completion of `program`."""
+    return "_" + program.replace("-", "_")
 
 
 def _bash_action(flag: Parameter) -> str:
@@ -81,8 +88,10 @@ def _bash_action(flag: Parameter) -> str:
 
 def _zsh(all_pages: list[Page]) -> Iterator[str]:
     subcommands = [page for page in all_pages if page.subcommand]
-    yield f"#compdef {PROGRAM}"
-    yield "_rankmux_client() {"
+    program, function = all_pages[0].program, _function(all_pages[0].program)
+    if program == PROGRAM:  # it is the file's name, and stands for all of them
+        yield f"#compdef {' '.join(PROGRAMS)}"
+    yield f"{function}() {{"
     yield "    local -a subcommands=("
     for page in subcommands:
         yield f"        {shlex.quote(f'{page.subcommand}:{page.brief}')}"
@@ -96,11 +105,13 @@ def _zsh(all_pages: list[Page]) -> Iterator[str]:
         yield from _zsh_arguments(page)
         yield "        return ;;"
     yield "    esac"
-    yield "    (( CURRENT == 2 )) && _describe -t subcommands subcommand subcommands"
+    if subcommands:
+        yield "    (( CURRENT == 2 )) && _describe -t subcommands subcommand subcommands"
     yield from _zsh_arguments(all_pages[0])
     yield "}"
-    yield 'if [ "$funcstack[1]" = _rankmux-client ]; then _rankmux_client "$@"'
-    yield f"else compdef _rankmux_client {PROGRAM}; fi"
+    if program == PROGRAMS[-1]:
+        yield f'if [ "$funcstack[1]" = _{PROGRAM} ]; then _${{service//-/_}} "$@"'
+        yield f"else {'; '.join(f'compdef {_function(name)} {name}' for name in PROGRAMS)}; fi"
 
 
 def _zsh_arguments(page: Page) -> Iterator[str]:
@@ -139,20 +150,21 @@ def _zsh_action(parameter: Parameter) -> str:
 def _fish(all_pages: list[Page]) -> Iterator[str]:
     subcommands = [page for page in all_pages if page.subcommand]
     names = " ".join(page.subcommand for page in subcommands)
-    yield f"# fish completion for {PROGRAM}"
-    yield f"complete -c {PROGRAM} -f"
+    program = all_pages[0].program
+    yield f"# fish completion for {program}"
+    yield f"complete -c {program} -f"
     for page in subcommands:
         yield (
-            f"complete -c {PROGRAM} -n 'not __fish_seen_subcommand_from {names}' -a {page.subcommand}"
+            f"complete -c {program} -n 'not __fish_seen_subcommand_from {names}' -a {page.subcommand}"
             f" -d {_fish_text(page.brief)}"
         )
     for page in all_pages:
-        condition = (
-            f"__fish_seen_subcommand_from {page.subcommand}"
-            if page.subcommand
-            else f"not __fish_seen_subcommand_from {names}"
-        )
-        front = f"complete -c {PROGRAM} -n '{condition}'"
+        condition = "true"
+        if page.subcommand:
+            condition = f"__fish_seen_subcommand_from {page.subcommand}"
+        elif names:
+            condition = f"not __fish_seen_subcommand_from {names}"
+        front = f"complete -c {program} -n '{condition}'"
         for flag in page.flags:
             spelled = " ".join(
                 f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.flags
@@ -194,4 +206,5 @@ SHELLS: dict[str, Callable[[list[Page]], Iterator[str]]] = {"bash": _bash, "zsh"
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the completion script; the exit code."""
     arguments = parser().parse_args(argv)
-    return printed("".join(f"{line}\n" for line in SHELLS[arguments.shell](pages())))
+    scripts = (SHELLS[arguments.shell](pages(program)) for program in PROGRAMS)
+    return printed("".join(f"{line}\n" for script in scripts for line in script))

@@ -1,4 +1,4 @@
-"""The programs' parsers as plain data, for shell completion, man pages and the reference.
+"""The three programs' parsers as plain data, for shell completion, man pages and the reference.
 
 Knows no shell and no markup. Defaults are those of an empty environment.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -17,9 +17,11 @@ from importlib import import_module
 from ..client import SUBCOMMANDS, subcommand_module
 from ..client import parser as client_parser
 
-__all__ = ["PROGRAM", "Kind", "Page", "Parameter", "pages", "program_page"]
+__all__ = ["PROGRAM", "PROGRAMS", "Kind", "Page", "Parameter", "pages"]
 
 PROGRAM = "rankmux-client"
+PROGRAMS = (PROGRAM, "rankmux-server", "rankmux-top")
+"""All programs."""
 
 _FILES = {"PATH", "FILE"}
 _COMMANDS = {"PROGRAM"}
@@ -99,8 +101,9 @@ class Page:
 
 
 def _parameter(parser: argparse.ArgumentParser, action: argparse.Action) -> Parameter:
-    metavar = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
     words = tuple(map(str, action.choices or ()))
+    chosen = f"{{{','.join(words)}}}" if words else action.dest.upper()
+    metavar = "" if action.nargs == 0 else str(action.metavar or chosen)
     if not words and (named := re.fullmatch(r"\{(.*)\}", metavar)):
         words = tuple(word for word in named[1].split(",") if word.islower())
     if action.nargs == 0:
@@ -133,7 +136,7 @@ def _page(program: str, subcommand: str, parser: argparse.ArgumentParser) -> Pag
     return Page(
         program,
         subcommand,
-        parser.description or "",
+        (parser.description or "").rpartition("\n\n")[2],  # without the list of subcommands, which have pages
         tuple(_parameter(parser, action) for action in parser._actions),
         tuple((title, text.strip("\n") + "\n") for title, text in sections),
     )
@@ -148,17 +151,22 @@ def _no_variables() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def pages() -> list[Page]:
-    """The page of rankmux-client, then one for each subcommand."""
+def pages(program: str = PROGRAM) -> list[Page]:
+    """The page of a program, then one for each of its subcommands."""
     with _no_variables():
-        subcommands = [
-            _page(PROGRAM, name, import_module(subcommand_module(name)).parser()) for name in SUBCOMMANDS
-        ]
-        return [_page(PROGRAM, "", client_parser()), *subcommands]
-
-
-def program_page(make_parser: Callable[[], argparse.ArgumentParser]) -> Page:
-    """The page of a program without subcommands."""
-    with _no_variables():
-        parser = make_parser()
-    return _page(parser.prog, "", parser)
+        if program == PROGRAM:
+            own: argparse.ArgumentParser = client_parser()
+            modules = {name: subcommand_module(name) for name in SUBCOMMANDS}
+        else:
+            module = "rankmux.cli.top.program" if program == "rankmux-top" else "rankmux.cli.serving"
+            own = import_module(module).parser()
+            modules = (
+                {}
+                if program == "rankmux-top"
+                else {
+                    name: f"rankmux.cli.{'change' if name == 'set' else name}"
+                    for name in ("status", "kick", "set", "drain", "room")
+                }
+            )
+        subcommands = [_page(program, name, import_module(path).parser()) for name, path in modules.items()]
+        return [_page(program, "", own), *subcommands]

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from ...config import settings
 from ...system.extras import how_to_get
-from .. import change, drain, kick, room, serving, status
-from ..top import program as top
-from .pages import Page, pages, program_page
+from .pages import Page, pages
 from .settings import settings_page
 
 __all__ = ["PAGES", "main"]
@@ -62,16 +60,18 @@ def _server() -> Iterator[str]:
     more = "Each of the [settings](settings.md) is a flag as well: `write_timeout_s` is `--write-timeout-s`."
     yield from ("# rankmux-server: reference", "", f"{_MADE} {more}", "")
     left_out = frozenset(setting.flag for setting in settings()) - {"--seats"}
-    yield from _program(program_page(serving.parser), left_out)
-    for subcommand in (status, kick, change, drain, room):
+    own, *subcommands = pages("rankmux-server")
+    yield from _program(own, left_out)
+    for page in subcommands:
         yield ""
-        yield from _program(program_page(subcommand.parser), frozenset())
+        yield from _program(page, frozenset())
 
 
 def _top() -> Iterator[str]:
     more = f"It needs `rich`: {how_to_get('top')}."
     yield from ("# rankmux-top: reference", "", f"{_MADE} {more}", "")
-    yield from _program(program_page(top.parser), frozenset())
+    [page] = pages("rankmux-top")
+    yield from _program(page, frozenset())
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {

@@ -153,8 +153,11 @@ it is given more than once, the flag takes precedence over the variable, and the
 FILE` (or `RANKMUX_CONFIG`) names the file. `--print-config` shows every setting and where its value came from;
 `--check-config` also checks everything a start would, including tokens and certificates. With a wrong value or an
 unknown key, the server does not start: it prints each wrong value with the allowed ones, and exits with code 2. An
-empty variable counts as not set. A variable that looks misspelt, or that Kubernetes sets for a Service called
-`rankmux` (`RANKMUX_PORT=tcp://...`), is ignored with a warning.
+empty variable counts as not set.
+A variable that looks misspelt, or that Kubernetes sets for a Service, is ignored with a warning. So are `RANKMUX_HOST`,
+`RANKMUX_PORT` and `RANKMUX_UNIX`, which tell clients where the server is: the server's are `RANKMUX_LISTEN_HOST` and
+so on. `RANKMUX_TOKEN_FILE` is for both; a server that cannot use that file does not start, rather than go without a
+token.
 
 ```toml
 seats = 200

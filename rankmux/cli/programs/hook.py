@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ...errors import ConfigError
 from .child import Child
 from .children import Children
+from .finding import program_fault
 
 __all__ = ["Hook", "program_of"]
 
@@ -27,6 +28,8 @@ def program_of(flag: str, text: str | None) -> list[str]:
         program = []
     if not program:
         raise ConfigError(flag, text, "expected a program, with its arguments if it has any")
+    if fault := program_fault(program)[1]:
+        raise ConfigError(flag, text, fault)
     return program
 
 

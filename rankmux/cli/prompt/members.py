@@ -49,7 +49,7 @@ class Members:
             self._screen.say([("bad", f"No list: {why(error)}")])
             return
         rows = [member._asdict() for member in members[:_LISTED_MAX]]
-        lines = list(table(rows, self._client.ticket))
+        lines = list(table(rows, self._client.ticket, self._screen.columns))
         if len(members) > _LISTED_MAX:
             lines.append(f"… {len(members) - _LISTED_MAX:,} more: `rankmux-client who` lists them all")
         self._screen.say(*([("", line)] for line in lines))

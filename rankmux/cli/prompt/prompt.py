@@ -271,5 +271,5 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return event_loop.run(prompt())
     except LocalError as error:
-        complain(str(error))
+        complain(why(error))
         return Exit.USAGE

@@ -16,8 +16,10 @@ from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import get_cwidth
 
 from ..shared.group_lines import Line
+from ..shared.wrapping import wrapped
 from .terminal import Terminal
 
 __all__ = ["STYLE", "Screen"]
@@ -136,8 +138,9 @@ class Screen:
         for _ in range(min(len(self._lines), _BATCH_LINES)):
             line = self._lines.popleft()
             self._characters -= _length(line)
-            pieces += [(f"class:{style}" if style else "", text) for style, text in line]
-            pieces.append(("", "\n"))
+            for row in wrapped(line, self.columns, get_cwidth):
+                pieces += [(f"class:{style}" if style else "", text) for style, text in row]
+                pieces.append(("", "\n"))
         print_formatted_text(self.output, cast(Any, pieces), STYLE)
 
 

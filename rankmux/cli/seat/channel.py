@@ -55,7 +55,9 @@ class HeldSeat:
             raise ConnectionLost(f"the seat at {path} was silent for {timeout_s:g} s") from None
         except OSError as error:
             self.close()
-            raise ConnectionLost(f"no seat is held at {path} ({error.strerror or error})") from error
+            from ...system.reasons import unix_reason
+
+            raise ConnectionLost(f"no seat is held at {path}: {unix_reason(path, error)}") from error
         greeting, _ = self._replies.pop(0)
         self.ticket = greeting.get("ticket")
         limit = greeting.get("max_payload")

@@ -15,6 +15,7 @@ from typing import Any
 from ...aio import Client, Counts, Ended, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
 from ...aio import connection as aio
 from ...aio.events import Events
+from ...client.failures import no_welcome
 from ...core.client.backoff import Backoff
 from ...core.client.events import ExecuteRejected, SeatAbsent, SeatLost, SeatReturned
 from ...core.wire.codes import RefusedCode
@@ -280,9 +281,7 @@ class Seat:
             async with asyncio.timeout(self._timeout_s):
                 await self.client.connect()
         except TimeoutError:
-            raise ConnectionLost(
-                f"{self.client.address} did not answer within {self._timeout_s:g} s"
-            ) from None
+            raise no_welcome(self.client.address, self._timeout_s) from None
 
     async def _unless_left(self, step: Awaitable[None]) -> None:
         """Await `step`, which `leave` cuts short."""

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...system.reasons import file_reason, unix_reason
 from .protocol import ControlError, FrameReader, Header, encoded
 from .requests import Requests
 from .seat import Seat
@@ -57,7 +58,7 @@ class SeatSocket:
             self._remove_directory()
             if self._directory or isinstance(error, ConfigError):
                 raise
-            raise _unusable(self.path, error.strerror or str(error)) from error
+            raise _unusable(self.path, unix_reason(str(self.path), error)) from error
         self._identity = _identity(self.path)
 
     async def serve(self, seat: Seat) -> None:
@@ -132,7 +133,7 @@ def _absolute(path: str) -> Path:
     try:
         return Path(os.path.abspath(path))
     except OSError as error:  # the working directory has been removed
-        raise _unusable(Path(path), error.strerror or str(error)) from error
+        raise _unusable(Path(path), file_reason(error)) from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -150,7 +151,7 @@ def _in_use(path: Path) -> ConfigError:
 
 
 def _unusable(path: Path, reason: str) -> ConfigError:
-    return ConfigError("--seat", str(path), f"expected a path where a socket can be made ({reason})")
+    return ConfigError("--seat", str(path), f"cannot create a socket there: {reason}")
 
 
 def _remove_stale(path: Path) -> None:
@@ -160,7 +161,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise _unusable(path, "something else is there")
+        raise _unusable(path, "something else is there already; remove it, or choose another path")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:

@@ -21,22 +21,26 @@ __all__ = ["add_connection_flags", "client_options", "token_reader"]
 _TIMEOUT_MAX_S = 86_400
 
 
-def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "--connect-timeout") -> None:
-    """Add the flags; `timeout_flag` is called --timeout where a subcommand has no other use for that name."""
+def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags. What they leave open comes from variables; those that name a server yield to flags that do."""
     group = parser.add_argument_group("connection")
     group.add_argument(
         "--host",
-        default=value_of(os.environ, "RANKMUX_HOST") or "127.0.0.1",
+        default=_Variable(value_of(os.environ, "RANKMUX_HOST") or "127.0.0.1"),
         help="the server's address; those of a cluster with commas between them, each with :PORT if it has one of "
         "its own (default: %(default)s; or RANKMUX_HOST)",
     )
     group.add_argument(
         "--port",
         type=_port,
-        default=_Variable(variable) if (variable := value_of(os.environ, "RANKMUX_PORT")) else DEFAULT_PORT,
+        default=_Variable(value_of(os.environ, "RANKMUX_PORT") or DEFAULT_PORT),
         help="the server's port (default: %(default)s; or RANKMUX_PORT)",
     )
-    group.add_argument("--unix", metavar="PATH", help="connect to this Unix socket instead")
+    group.add_argument(
+        "--unix",
+        metavar="PATH",
+        help="connect to this Unix socket instead (or RANKMUX_UNIX, if neither --host nor --port is given)",
+    )
     group.add_argument(
         "--name",
         help="name shown to the other members, at most 64 bytes (default: USER@HOST, of this process)",
@@ -44,12 +48,11 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
     group.add_argument(
         "--token-file",
         metavar="FILE",
-        default=value_of(os.environ, "RANKMUX_TOKEN_FILE"),
+        default=_Variable(path) if (path := value_of(os.environ, "RANKMUX_TOKEN_FILE")) else None,
         help="file with the token that the server requires (or RANKMUX_TOKEN_FILE)",
     )
     group.add_argument(
-        timeout_flag,
-        dest="connect_timeout",
+        "--connect-timeout",
         type=_timeout,
         default=10.0,
         metavar="S",
@@ -72,16 +75,23 @@ def add_connection_flags(parser: argparse.ArgumentParser, timeout_flag: str = "-
 
 
 class _Variable(str):
-    """The port in RANKMUX_PORT, which no flag is to blame for."""
+    """A value from the environment, or a default: no flag was given, and none is to blame for it."""
+
+    __slots__ = ()
+
+
+class _VariablePort(int):
+    """A port from there."""
 
     __slots__ = ()
 
 
 def _port(text: str) -> int | _Variable:
-    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
-        return int(text)
+    valid = text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535
     if isinstance(text, _Variable):
-        return text  # argparse would blame --port, which was not given; see `client_options`
+        return _VariablePort(text) if valid else text  # argparse would blame --port; see `client_options`
+    if valid:
+        return int(text)
     raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535")
 
 
@@ -102,14 +112,20 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("--tls-name", arguments.tls_name, "it needs --tls or --tls-ca beside it")
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
+    unix = arguments.unix
+    if unix is None and isinstance(arguments.host, _Variable) and isinstance(arguments.port, _VariablePort):
+        unix = value_of(os.environ, "RANKMUX_UNIX")
+    if unix == "":
+        raise ConfigError("--unix", unix, "expected the path of the server's socket")
     try:
-        addresses_of(arguments.host, arguments.port)
+        addresses_of(arguments.host, arguments.port, unix)
     except ArgumentError as error:
-        raise ConfigError("--host", error.value, error.expected) from None
+        key = "RANKMUX_HOST" if isinstance(arguments.host, _Variable) else "--host"
+        raise ConfigError(key, error.value, error.expected) from None
     return {
-        "host": arguments.host,
-        "port": arguments.port,
-        "unix": arguments.unix,
+        "host": str(arguments.host),  # the system takes no subclasses
+        "port": int(arguments.port),
+        "unix": unix,
         "ssl_context": context,
         "server_hostname": arguments.tls_name,
         "name": _own_name() if arguments.name is None else arguments.name,
@@ -135,27 +151,35 @@ def _own_name() -> str:
 def _tls_context(arguments: argparse.Namespace) -> SSLContext:
     import ssl
 
-    flag, file = "--tls-ca", arguments.tls_ca
+    from ...system.pem import authorities_fault, chain_fault, no_password
+
+    ca, certificate, key = arguments.tls_ca, arguments.tls_cert, arguments.tls_key
+    for flag, file in (("--tls-ca", ca), ("--tls-cert", certificate), ("--tls-key", key)):
+        _check(flag, file)
     try:
-        _check(file)
-        context = ssl.create_default_context(cafile=file)
-        if arguments.tls_cert:
-            flag, file = "--tls-key", arguments.tls_key
-            _check(file)
-            flag, file = "--tls-cert", arguments.tls_cert
-            _check(file)
-            context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        expected = f"expected a readable PEM file ({error.strerror or error})"
-        raise ConfigError(flag, file, expected) from error
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--tls-ca", ca, authorities_fault(ca or "", error)) from error
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key, no_password)
+        except (OSError, ValueError) as error:
+            of_key, fault = chain_fault(certificate, key or "", error)
+            flag, file = ("--tls-key", key) if of_key else ("--tls-cert", certificate)
+            raise ConfigError(flag, file, fault) from error
     return context
 
 
-def _check(file: str | None) -> None:
+def _check(flag: str, file: str | None) -> None:
+    """Raise ConfigError for a file that OpenSSL, which reads it, would wait for, or explain badly."""
     if file:
+        from ...system.reasons import file_reason
         from ...system.small_files import PEM_MAX_BYTES, check_small
 
-        check_small(file, PEM_MAX_BYTES, pipes=True)
+        try:
+            check_small(file, PEM_MAX_BYTES, pipes=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(flag, file, f"cannot read the file: {file_reason(error)}") from error
 
 
 def token_reader(path: str | None) -> Callable[[], bytes]:
@@ -172,7 +196,8 @@ def token_reader(path: str | None) -> Callable[[], bytes]:
             return kept[0]
         from ...tokens import read_token_file
 
-        token = read_token_file("--token-file", path, private=False, pipes=True)[0]
+        key = "RANKMUX_TOKEN_FILE" if isinstance(path, _Variable) else "--token-file"
+        token = read_token_file(key, path, private=False, pipes=True)[0]
         if not os.path.isfile(path):
             kept.append(token)
         return token

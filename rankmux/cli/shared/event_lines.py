@@ -58,15 +58,16 @@ def parse_line(line: bytes) -> tuple[Target, bytes] | None:
     """Target and command of a line; None for an empty one. Raises ArgumentError for a line that is not understood.
 
     `@` and a target in front (`@next`, `@2`, `@web-*`, see `targets`) name the executors, else it is all; `@@` stands
-    for one `@`.
+    for one `@`. White space in front of a command belongs to it, as what it means may depend on it.
     """
-    line = line.strip()
-    if not line.startswith(b"@"):
+    line = line.rstrip()
+    if not line.lstrip().startswith(b"@"):
         return (target_of("all"), line) if line else None
+    line = line.lstrip()
     if line.startswith(b"@@"):
         return target_of("all"), line[1:]
     word, _, command = line[1:].partition(b" ")
-    name, command = shown(word), command.strip()
+    name = shown(word)
     to = target_of(name)
     if not command:
         raise ArgumentError("the line", f"@{name}", f"expected a command after it, like '@{name} print'")

@@ -1,13 +1,8 @@
-"""Flags and argument types that several subcommands share, and the form of their parsers."""
+"""Flags and argument types that several subcommands share."""
 
 from __future__ import annotations
 
 import argparse
-import os
-
-TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 __all__ = [
     "SEAT_VARIABLE",
@@ -17,58 +12,12 @@ __all__ = [
     "add_seat_flag",
     "number_from",
     "seconds",
-    "subcommand_parser",
 ]
 
 SEAT_VARIABLE = "RANKMUX_SEAT"
 """Environment variable with the path of a held seat's control socket, for the programs that the seat starts."""
 
 _SECONDS_MAX = 4_000_000
-
-
-def _columns() -> int:
-    """The width of the terminal, as of `shutil.get_terminal_size`."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdecimal() and 0 < len(columns) <= 5 and int(columns):
-        return int(columns)
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:  # not a terminal
-        return 80
-
-
-class _Form(argparse.RawDescriptionHelpFormatter):
-    """Wraps a description of one line; a text that has line breaks stays as it is."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)  # else argparse imports shutil, at each start
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "\n" in text:
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Explains where the flags of a subcommand belong when there are too many words."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments") and any(
-            action.nargs in {"+", "*"} for action in self._actions
-        ):
-            message += " (flags of the subcommand go first, then --, then all the rest as it is)"
-        super().error(message)
-
-
-def subcommand_parser(name: str, description: str, examples: str, exit_codes: str) -> argparse.ArgumentParser:
-    """A parser of the usual form; `examples` and `exit_codes` are the end of its help."""
-    return _Parser(
-        prog=f"rankmux-client {name}",
-        description=description,
-        epilog=f"examples:\n{examples}\nexit codes:\n{exit_codes}",
-        formatter_class=_Form,
-        allow_abbrev=False,
-    )
 
 
 _PRIVATE = f"a private one, passed to the programs started here in {SEAT_VARIABLE}"

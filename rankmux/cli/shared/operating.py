@@ -13,9 +13,11 @@ from contextlib import closing
 
 from ...config import load
 from ...errors import ConfigError
+from ...system.reasons import unix_reason
 from ...variables import value_of
 from .admin_socket import UnixConnection, request
 from .exit_codes import Exit
+from .parsers import Form, Parser
 from .streams import Unwritable, put
 from .wording import escaped
 
@@ -36,11 +38,11 @@ class Gone(Exception):
 
 def operating_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser for `rankmux-server NAME`, with the flags that say where the server is."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"rankmux-server {name}",
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--admin-unix", metavar="PATH", help="Unix socket of the server's admin endpoint")
@@ -55,8 +57,8 @@ def ask(program: str, arguments: argparse.Namespace, method: str, target: str) -
         with closing(UnixConnection(path)) as connection:
             return request(connection, method, target)
     except (OSError, http.client.HTTPException) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        text = f"no answer from unix:{path}: {why or type(error).__name__}"
+        why = unix_reason(path, error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        text = f"no answer from unix:{path}: {why}; is the server running?"
         raise Gone(complain(program, Exit.NOT_CONNECTED, text)) from None
 
 

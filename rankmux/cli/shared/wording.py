@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import sys
 
-from ...errors import AuthError, ConnectionLost, ServerError
+from ...errors import (
+    ArgumentError,
+    AuthError,
+    CannotConnect,
+    ConnectionLost,
+    FullError,
+    ProtocolViolation,
+    ServerError,
+)
 from .streams import Unwritable, put
 
 __all__ = [
@@ -86,9 +94,41 @@ def counted(members: object) -> str:
     return "1 member" if members == 1 else f"{members} members"
 
 
+_CURES = {
+    "authority": "name the certificate of its authority with --tls-ca",
+    "certificate": "give one with --tls-cert and --tls-key",
+    "name": "connect to one of these names, or give it with --tls-name",
+    "plain": "leave out --tls and --tls-ca",
+    "tls": "use --tls, or --tls-ca with the file of its authority",
+    "tls?": "is it a rankmux server? If it speaks TLS, use --tls",
+}
+"""What may help, by the key of CannotConnect, with our flags."""
+
+
+_FLAGS = {"name": "--name", "keep_file": "--keep-file", "keep_s": "--keep", "token": "--token-file"}
+"""The flags behind arguments of a client."""
+
+
+def _hint(error: ServerError) -> str:
+    if isinstance(error, AuthError):
+        # The code is the same for tokens and certificates, the words are not.
+        if "certificate" not in error.text:
+            return "; set the token with --token-file"
+        return "; show another one with --tls-cert, or allow the name in the server's --tls-client-names"
+    if isinstance(error, FullError):
+        setting = "--observers-max" if "observers" in error.text else "--seats"
+        return f"; try again later, or raise the server's {setting}"
+    return ""
+
+
 def why(error: Exception) -> str:
     """The reason for a missing connection, on one line."""
     if isinstance(error, ServerError):
-        hint = "; set the token with --token-file" if isinstance(error, AuthError) else ""
-        return f"the server closed the connection: {escaped(error.text)}{hint}"
+        return f"the server closed the connection: {escaped(error.text)}{_hint(error)}"
+    if isinstance(error, CannotConnect) and error.cure:
+        return f"{escaped(error.reason)}: {_CURES[error.cure]}"
+    if isinstance(error, ArgumentError) and error.name in _FLAGS:
+        return escaped(f"{_FLAGS[error.name]} is {error.value!r}: {error.expected}")
+    if isinstance(error, ProtocolViolation):
+        return f"this is not a rankmux server, or a broken one: {escaped(str(error))}"
     return escaped(error.reason if isinstance(error, ConnectionLost) else str(error))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ...errors import ArgumentError
+from ...system.reasons import socket_reason, unix_reason
 from ..shared.admin_socket import ANSWER_TIMEOUT_S, UnixConnection, request_kick
 from ..shared.wording import escaped
 
@@ -80,7 +81,7 @@ class Endpoint:
             status, text = request_kick(self._connection, ticket)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise NoAnswer(_why(error)) from None
+            raise NoAnswer(self._reason(error)) from None
         return "" if status == 204 else escaped(text) or str(status)
 
     def ask(
@@ -95,22 +96,39 @@ class Endpoint:
                 response = self._connection.getresponse()
                 body = response.read(_BODY_MAX)
                 if response.status != 200:
-                    text = escaped(body[:200].decode(errors="replace").strip())
-                    hint = _ONLY_FIGURES if response.status == 404 and "/metrics" in text else ""
-                    raise NoAnswer(f"{response.status}: {text}", hint)
+                    hint = _ONLY_FIGURES if response.status == 404 and b"/metrics" in body else ""
+                    raise NoAnswer(f"{response.status}: {_first_line(body)}", hint)
                 news = _read(body)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 if attempt == 2 or not isinstance(error, (http.client.RemoteDisconnected, ConnectionError)):
-                    raise NoAnswer(_why(error), _hint(error)) from None
+                    raise NoAnswer(self._reason(error), _hint(error)) from None
             else:
                 return news
         raise AssertionError
 
+    def _reason(self, error: Exception) -> str:
+        """What to say instead of an answer."""
+        if isinstance(error, TimeoutError):
+            reason = f"it did not answer within {ANSWER_TIMEOUT_S:g} s"
+        elif isinstance(error, OSError):
+            reason = unix_reason(self.path, error) if self.may_kick else socket_reason(error)
+        elif isinstance(error, http.client.HTTPException):
+            reason = f"that is no admin endpoint of rankmux-server: {str(error) or type(error).__name__}"
+        else:
+            reason = str(error) or type(error).__name__
+        return escaped(reason)
 
-def _why(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return escaped(text) or type(error).__name__
+    @property
+    def path(self) -> str:
+        """Of the Unix socket."""
+        return self.where.removeprefix("unix:")
+
+
+def _first_line(body: bytes) -> str:
+    """Of a text; a page of HTML is of no use at a terminal."""
+    text = body[:_TEXT_MAX].decode(errors="replace").strip().partition("\n")[0]
+    return "a web page" if text.startswith("<") else escaped(text)
 
 
 def _hint(error: Exception) -> str:

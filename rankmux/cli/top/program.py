@@ -61,16 +61,16 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """Its flags."""
-    import argparse
     import os
 
     from ..shared.flags import number_from, seconds
+    from ..shared.parsers import Form, Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=_PROGRAM,
         description="Shows the members of a rankmux server that was started with --admin or --admin-unix.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Form,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version(_PROGRAM))

@@ -7,7 +7,15 @@ and no thread; the drivers bring those.
 
 from __future__ import annotations
 
-from ...errors import AuthError, ConnectionLost, ProtocolViolation, RankmuxError, ServerError
+from ...errors import (
+    AuthError,
+    CannotConnect,
+    ConnectionLost,
+    FullError,
+    ProtocolViolation,
+    RankmuxError,
+    ServerError,
+)
 from ..wire import frames
 from ..wire.codes import FRAME_OVERHEAD, SERVER_FRAMES, ErrorCode, FrameType, Status
 from ..wire.fields import violation
@@ -38,6 +46,10 @@ from .states import ClientState
 __all__ = ["ClientSession", "ClientState"]
 
 _EXECUTE, _ROUTED = int(FrameType.EXECUTE), int(FrameType.ROUTED)
+_ERRORS: dict[int, type[ServerError]] = {ErrorCode.AUTH: AuthError, ErrorCode.FULL: FullError}
+_CLOSED = "the server closed the connection"
+_TLS_ALERT = b"\x15\x03"
+"""The beginning of what a server of TLS answers to bytes that are none; as a length it is too large for us."""
 
 
 class ClientSession(Requests):
@@ -63,11 +75,14 @@ class ClientSession(Requests):
         if data and self.state is not ClientState.ENDED:
             self._feed(data)
 
-    def receive_eof(self, reason: str = "the server closed the connection") -> None:
-        """The stream ended, or failed for `reason`. A partial frame is dropped (section 3.4)."""
+    def receive_eof(self, reason: str = _CLOSED, cure: str = "") -> None:
+        """The stream ended, or failed for `reason`. A partial frame is dropped (section 3.4).
+
+        `cure`: as of CannotConnect, for a session that has not begun.
+        """
         match self.state:
             case ClientState.AWAITING:
-                self._end(ConnectionLost(f"{reason} before WELCOME"))
+                self._end(CannotConnect(f"{reason} without an answer" if reason is _CLOSED else reason, cure))
             case ClientState.JOINED | ClientState.OBSERVING:
                 self._end(ConnectionLost(reason))
             case ClientState.LEAVING:
@@ -84,6 +99,9 @@ class ClientSession(Requests):
     def _feed(self, data: bytes) -> None:
         if len(self._first_length) < 4:
             self._first_length += data[:4]
+            if self._first_length.startswith(_TLS_ALERT):
+                self._end(CannotConnect("the server speaks TLS", "tls"))
+                return
         decoder = self._decoder
         decoder.feed(data)
         try:
@@ -183,7 +201,7 @@ class ClientSession(Requests):
                 self._join(frame)
             case frames.ErrorFrame():
                 self._events.append(ServerErrorReceived(*frame))
-                kind = AuthError if frame.code == ErrorCode.AUTH else ServerError
+                kind = _ERRORS.get(frame.code, ServerError)
                 self._end(kind(frame.code, frame.text))
             case _:  # pragma: no cover - `decode` gives nothing else
                 raise AssertionError(frame)

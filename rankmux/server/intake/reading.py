@@ -33,6 +33,7 @@ from .handshakes import Handshakes
 __all__ = ["Intake"]
 
 # Plain numbers: to combine members of a flag is Python code.
+_NAMES_SHOWN = 200  # characters of a certificate's names in an error
 _OBSERVE, _WATCH = int(HelloFlag.OBSERVE), int(HelloFlag.WATCH)
 _LISTED_PER_TURN = 8192  # members, in answers to WHO
 _SHARE_MIN = 16  # of the turn's work: to take a connection's frames one by one would cost more
@@ -143,7 +144,8 @@ class Intake:
         for conn in self._handshakes.turn(now):
             with self._connections.guard(conn, now):
                 if not self._auth.admits_names(conn.transport.peer_names()):
-                    text = "the name in the certificate may not join"
+                    names = ", ".join(sorted(conn.transport.peer_names()))[:_NAMES_SHOWN] or "none"
+                    text = f"this name in the client certificate may not join: {names}"
                     self._connections.end(conn, CloseReason.AUTH, text, now)
                 else:
                     self._receive(conn, turn, now)
@@ -330,7 +332,7 @@ class Intake:
         conn.observes = bool(hello.flags & _OBSERVE)
         conn.watches = bool(hello.flags & _WATCH)
         if not self._auth.admits(hello.token):
-            return End(CloseReason.AUTH, "wrong token")
+            return End(CloseReason.AUTH, "wrong token" if hello.token else "a token is required")
         self._connections.step(conn, Step.HELLO)
         self.joining.append(conn)
         return None

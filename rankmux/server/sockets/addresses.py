@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from ...errors import AddressInUse, CannotListen
 from ...system.json_lines import tagged
+from ...system.reasons import socket_reason
 
 __all__ = ["listen_on", "text_address"]
 
 _ATTEMPTS = 20  # with port 0: a port that is free on one address may be taken on another
-_NAMES = {
-    socket.EAI_NONAME: "name not known",
-    socket.EAI_AGAIN: "the name cannot be resolved at the moment",
+_REASONS = {
     errno.EADDRNOTAVAIL: "this machine does not have that address",
-    errno.EACCES: "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    errno.EACCES: "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, choose a higher one",
 }
 _ABSENT = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
@@ -62,8 +61,12 @@ def listen_on(
     kinds = list(
         dict.fromkeys((family, type_, protocol, address) for family, type_, protocol, _, address in found)
     )
-    for *_, address in kinds:
+    for family, *_, address in kinds:
         check(str(address[0]))
+        if _is_of_many(family, address):
+            raise CannotListen(
+                key, where, "that is the address of many machines; expected one of this machine's"
+            )
     for attempt in range(_ATTEMPTS):
         try:
             return _open(key, where, kinds, make, backlog)
@@ -71,6 +74,20 @@ def listen_on(
             if port or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def _is_of_many(family: int, address: Any) -> bool:
+    """Whether it is a multicast or broadcast address: one can listen there, and nobody can connect."""
+    if ip_address(str(address[0]).partition("%")[0]).is_multicast:
+        return True
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address[0], 9, *address[2:]))  # it sends nothing
+    except PermissionError:  # only with SO_BROADCAST
+        return True
+    except OSError:  # no network leads there
+        return False
+    return False
 
 
 def _open(
@@ -118,4 +135,5 @@ def _open(
 
 def _plain(error: OSError) -> str:
     """The reason in plain English."""
-    return _NAMES.get(error.errno or 0) or error.strerror or os.strerror(error.errno or 0)
+    own = None if isinstance(error, socket.gaierror) else _REASONS.get(error.errno or 0)
+    return own or socket_reason(error)

@@ -20,6 +20,7 @@ from ...config import Config
 from ...errors import AddressInUse, ConfigError
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
+from ...system.reasons import unix_reason
 from .addresses import listen_on, text_address
 from .transport import PlainSocket
 
@@ -237,7 +238,7 @@ def unix_error(key: str, path: str, error: OSError) -> ConfigError:
     """The reason why a Unix socket could not be bound to `path`."""
     if error.errno == errno.EADDRINUSE and Path(path).is_socket():
         return AddressInUse(key, path)
-    return ConfigError(key, path, f"cannot create a socket there: {error.strerror or error}")
+    return ConfigError(key, path, f"cannot create a socket there: {unix_reason(path, error)}")
 
 
 def clear_path(path: str) -> None:

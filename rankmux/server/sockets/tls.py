@@ -6,8 +6,9 @@ import ssl
 
 from ...config import Config
 from ...errors import ConfigError
+from ...system.pem import authorities_fault, chain_fault, no_password
+from ...system.reasons import file_reason
 from ...system.small_files import PEM_MAX_BYTES, check_small
-from .tls_socket import plain_text
 
 __all__ = ["make_context"]
 
@@ -32,16 +33,17 @@ def make_context(config: Config, *, pipes: bool = False) -> ssl.SSLContext | Non
         if path:
             _readable(key, path, pipes)
     try:
-        context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
+        context.load_cert_chain(config.tls_cert, config.tls_key or None, no_password)
     except (OSError, ValueError) as error:
-        expected = f"not a PEM file with a certificate and its key: {plain_text(error)}"
-        raise ConfigError("tls_cert", config.tls_cert, expected) from None
+        of_key, fault = chain_fault(config.tls_cert, config.tls_key, error)
+        key, path = ("tls_key", config.tls_key) if of_key else ("tls_cert", config.tls_cert)
+        raise ConfigError(key, path, fault) from None
     if config.tls_client_ca:
         try:
             context.load_verify_locations(config.tls_client_ca)
         except (OSError, ValueError) as error:
-            expected = f"not a PEM file with certificates: {plain_text(error)}"
-            raise ConfigError("tls_client_ca", config.tls_client_ca, expected) from None
+            fault = authorities_fault(config.tls_client_ca, error)
+            raise ConfigError("tls_client_ca", config.tls_client_ca, fault) from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -51,8 +53,4 @@ def _readable(key: str, path: str, pipes: bool) -> None:
     try:
         check_small(path, PEM_MAX_BYTES, pipes=pipes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError(key, path, f"cannot read the file: {plain_text(error)}") from None
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted with a password")
+        raise ConfigError(key, path, f"cannot read the file: {file_reason(error)}") from None

@@ -25,6 +25,8 @@ _TYPES = range(20, 25)
 _BODY_MAX_BYTES = 16_384 + 2048  # of TLS 1.2; those of 1.3 are shorter
 _RECORD_MAX_BYTES = _HEAD_BYTES + _BODY_MAX_BYTES
 _HANDSHAKE_RECORDS = 64  # in one step of a handshake
+_FOREIGN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+_NO_TLS = bytes((21, 3, 3, 0, 2, 2, 70))  # a record with a fatal alert: protocol_version
 _WORK = 4  # of opening a record, as frames count (`core.room.batch`): some 4 microseconds
 _BARE_WORK = 24  # of a record that brings no data: most likely a KeyUpdate, for which keys are derived
 
@@ -87,6 +89,8 @@ class TlsSocket:
             except ssl.SSLWantReadError:
                 pass
             except (OSError, ValueError) as error:
+                if getattr(error, "reason", None) in _FOREIGN:
+                    self._unsent += _NO_TLS  # OpenSSL says nothing to a peer that speaks no TLS
                 with suppress(OSError):
                     self._flush()  # the alert
                 raise plain_error(error) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -277,3 +278,41 @@ def test_its_program_has_a_terminal_as_standard_input_alone(stack, server):
     terminal.shows("got typed")
     terminal.shows(".*No such device or address.*")
     assert terminal.finish() == 0
+
+
+def test_it_waits_for_a_server_and_again_after_a_lost_connection(tmp_path):
+    """PROGRAM is stopped with the connection, and started again with the rank, one at a time."""
+    log = tmp_path / "log"
+    program = f"trap 'echo stopped >> {log}; exit' TERM; echo started >> {log}; while :; do sleep 0.05; done"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with Script("wait", "--port", port, "--reconnect", "--", "sh", "-c", program) as script:
+        script.until("nobody listens.*; trying again", "err")
+        with Server(port=port, seats=4):
+            eventually(lambda: log.exists() and log.read_text() == "started\n")
+        eventually(lambda: log.read_text() == "started\nstopped\n")
+        assert script.process.poll() is None
+        with Server(port=port, seats=4):
+            eventually(lambda: log.read_text() == "started\nstopped\nstarted\n")
+            assert script.end(signal.SIGTERM) == 0
+    assert log.read_text() == "started\nstopped\n" * 2
+
+
+def test_a_program_that_is_slow_to_stop_has_ended_before_its_successor_starts(tmp_path):
+    log = tmp_path / "log"
+    program = f"trap 'sleep 1; echo stopped >> {log}; exit' TERM; echo started >> {log}; while :; do sleep 0.05; done"
+    with Server(port=0, seats=4) as server:
+        port = server.address[1]
+        script = Script("wait", "--port", port, "--reconnect", "--", "sh", "-c", program)
+        eventually(lambda: log.exists() and log.read_text() == "started\n")
+    with script, Server(port=port, seats=4):
+        script.until("Assigned rank: 0(.|\n)*Assigned rank: 0", "err")
+        assert log.read_text() == "started\n"
+        eventually(lambda: log.read_text() == "started\nstopped\nstarted\n")
+        assert script.end(signal.SIGTERM) == 0
+
+
+def test_without_a_program_it_waits_for_a_server_until_its_time_is_over():
+    code, _, err = run("wait", "--port", "1", "--reconnect", "--timeout", "0.5")
+    assert code == 3
+    assert "; trying again" in err

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,6 @@ def test_the_payload_never_goes_through_a_shell(scene, tmp_path):
     [
         (["sh", "-c", "exit 3"], "exit code 3"),
         (["sh", "-c", "kill -9 $$"], "ended by SIGKILL"),
-        (["/none"], "cannot run /none: No such file or directory"),
     ],
 )
 def test_failures(scene, program, words):
@@ -279,13 +279,59 @@ def test_no_hook_begins_any_more_once_it_is_to_end(scene):
     assert worker.out.count("began") == 1
 
 
-def test_a_hook_that_cannot_be_run(scene):
+@pytest.fixture
+def vanishing(tmp_path) -> Path:
+    """A program that is there at the start."""
+    path = tmp_path / "program"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o700)
+    return path
+
+
+def test_a_program_that_is_gone_when_it_is_needed(scene, vanishing):
+    client = scene.client()
+    scene.joined("work", "--", vanishing)
+    vanishing.unlink()
+    [result] = client.command("print", results=True).gather()
+    assert (result.status, result.text) == (
+        Status.FAILED,
+        f"cannot run {vanishing}: No such file or directory",
+    )
+
+
+@pytest.mark.parametrize("subcommand", ["work", "wait"])
+@pytest.mark.parametrize(
+    ("program", "code", "words"),
+    [
+        ("/no/such/program", 127, "cannot run /no/such/program: there is no such file"),
+        ("no-such-program", 127, "cannot run no-such-program: there is no such program in PATH"),
+        ("/etc", 126, "cannot run /etc: it is a directory"),
+        ("/etc/passwd", 126, "cannot run /etc/passwd: it is not executable; chmod +x makes it so"),
+        (os.fsdecode(b"/none\xff"), 127, r"cannot run /none\udcff: there is no such file"),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_told_at_the_start(subcommand, program, code, words):
+    """Before it joins: nobody listens at that port."""
+    assert run(subcommand, "--port", "1", "--", program) == (code, "", f"rankmux-client: {words}\n")
+
+
+def test_a_hook_that_cannot_be_run_is_told_at_the_start():
+    code, _, err = run("work", "--port", "1", "--hook-lost", "/none -x", "--", "true")
+    assert (code, err) == (
+        2,
+        "rankmux-client: --hook-lost is '/none -x': cannot run /none: there is no such file\n",
+    )
+
+
+def test_a_hook_that_is_gone_when_it_is_needed(scene, vanishing):
     """The worker says so, and goes on working."""
     client = scene.client()
-    worker = scene.work("cat", "--hook-promoted", "/none")
-    worker.until("cannot run the hook /none")
-    [result] = client.command("print", results=True).gather()
-    assert (result.status, result.text) == (Status.OK, "print")
+    worker = scene.work("cat", "--hook-promoted", vanishing)
+    vanishing.unlink()
+    client.close()
+    worker.until("cannot run the hook")
+    assert worker.process.poll() is None
+    assert worker.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.slow
@@ -369,13 +415,3 @@ def test_what_a_server_says_is_fit_for_an_environment(tmp_path):
     said = reason.read_text()
     assert r"\x1b[2J\x00xxx" in said
     assert len(said) <= 4096
-
-
-def test_a_program_whose_name_is_not_text(scene):
-    client = scene.client()
-    scene.joined("work", "--", os.fsdecode(b"/none\xff"))
-    [result] = client.command("print", results=True).gather()
-    assert (result.status, result.text) == (
-        Status.FAILED,
-        r"cannot run /none\udcff: No such file or directory",
-    )

@@ -14,14 +14,22 @@ import pytest
 
 from rankmux.cli.manual.completion import SHELLS
 from rankmux.cli.manual.man import man_page
-from rankmux.cli.manual.pages import Kind, pages
+from rankmux.cli.manual.pages import PROGRAMS, Kind, pages
 
 from ...support.script import PATIENCE_S, environment, run
 
 PAGES = pages()
+ALL_PAGES = [page for program in PROGRAMS for page in pages(program)]
 SUBCOMMANDS = [page.subcommand for page in PAGES if page.subcommand]
 
 LINES = {
+    "rankmux-server ki": ["kick"],
+    "rankmux-server --log-fo": ["--log-format"],
+    "rankmux-server --log-level ": ["debug", "error", "info", "warning"],
+    "rankmux-server --token-file /etc/host": ["/etc/host.conf", "/etc/hostname", "/etc/hosts"],
+    "rankmux-server kick --adm": ["--admin-unix"],
+    "rankmux-top --sort ": ["activity", "age", "load", "queue", "rank"],
+    "rankmux-top --o": ["--once"],
     "ho": ["hold"],
     "w": ["wait", "who", "work"],
     "--tls-c": ["--tls-ca", "--tls-cert"],
@@ -65,10 +73,16 @@ def matches(line: str, found: list[str]) -> bool:
 
 def bash_says(scripts: Path, *words: str) -> list[str]:
     ask = """
-        . "$1"/bash; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rankmux_client
+        . "$1"/bash; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _${1//-/_}
         [ ${#COMPREPLY[@]} -eq 0 ] || printf '%s\\n' "${COMPREPLY[@]}"
     """
-    return said_by("bash", "-c", ask, "bash", str(scripts), "rankmux-client", *words)
+    program = () if words[0].startswith("rankmux-") else ("rankmux-client",)
+    return said_by("bash", "-c", ask, "bash", str(scripts), *program, *words)
+
+
+def whole(line: str) -> str:
+    """A line with its program in front."""
+    return line if line.startswith("rankmux-") else f"rankmux-client {line}"
 
 
 @needs("bash")
@@ -86,9 +100,7 @@ def test_bash_behind_the_dashes_completes_programs(scripts):
 @needs("fish")
 @pytest.mark.parametrize("line", LINES)
 def test_fish(scripts, line):
-    found = said_by(
-        "fish", "--no-config", "-c", f"source {scripts}/fish; complete -C 'rankmux-client {line}'"
-    )
+    found = said_by("fish", "--no-config", "-c", f"source {scripts}/fish; complete -C '{whole(line)}'")
     assert matches(line, found)
 
 
@@ -135,7 +147,7 @@ def test_zsh(scripts, line):
             os.write(controller, command.encode() + b"\n")
         until(lambda text: "READY NOW\r" in text)
         seen = ""
-        os.write(controller, f"rankmux-client {line}\t".encode())
+        os.write(controller, f"{whole(line)}\t".encode())
         wanted = {word.rpartition("/")[2] for word in LINES[line] if "/" not in word or Path(word).exists()}
         until(lambda text: all(word in text for word in wanted))
     finally:
@@ -147,7 +159,7 @@ def test_zsh(scripts, line):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_flag_is_offered(scripts, shell):
     text = (scripts / shell).read_text()
-    for page in PAGES:
+    for page in ALL_PAGES:
         assert page.subcommand in text
         for flag in page.flags:
             assert all(name.lstrip("-") in text for name in flag.flags)
@@ -168,9 +180,9 @@ def test_the_environment_does_not_change_the_manual(monkeypatch):
     assert os.environ["RANKMUX_PORT"] == "12345"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.subcommand or "client")
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.command)
 def test_man_pages(page):
-    text = man_page(page, PAGES)
+    text = man_page(page, ALL_PAGES)
     plain = text.replace("\\-", "-")
     for flag in page.flags:
         assert all(name in plain for name in flag.flags)
@@ -195,6 +207,25 @@ def test_man_and_help_run(subcommand):
     assert "examples:" in out
     if subcommand:
         assert "exit codes:" in out
+
+
+@pytest.mark.parametrize("page", [page.command.replace(" ", "-") for page in ALL_PAGES])
+def test_each_page_by_its_name(page):
+    name = page.removeprefix("rankmux-client-")
+    code, out, err = run("man", name)
+    assert (code, err) == (0, "")
+    assert out.startswith(f'.TH "{page.upper()}" 1 ')
+
+
+def test_all_pages_into_a_directory(tmp_path):
+    assert run("man", "--into", tmp_path) == (0, "", "")
+    names = {page.command.replace(" ", "-") for page in ALL_PAGES}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.1" for name in names}
+    assert run("man", "--into", tmp_path / "none") == (
+        1,
+        "",
+        f"rankmux-client: cannot write into {tmp_path / 'none'}: there is no such directory\n",
+    )
 
 
 def test_usage():

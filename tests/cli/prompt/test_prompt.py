@@ -222,11 +222,11 @@ def test_long_and_binary_outputs_are_cut(senior, at, below):
     bob.type("print\r")
     bob.shows(r"2: 25,000 bytes, not text: \\x7fELF\\x00.*")
     bob.shows(r"  … 800 more lines")
-    bob.until(lambda: re.search(r"… 14,384 more characters", bob.text.replace("\n", "")))
-    bob.until(lambda: re.search(r"… 43,616 more bytes", bob.text.replace("\n", "")))
+    bob.until(lambda: re.search(r"… 14,384 more characters", " ".join(bob.text.split())))
+    bob.until(lambda: re.search(r"… 43,616 more bytes", " ".join(bob.text.split())))
     assert bob.text.count("  line\n") == 200
     senior.command(b"y" * 5000, quiet=True)
-    bob.until(lambda: re.search(r"y… 4,000 more bytes", bob.text.replace("\n", "")))
+    bob.until(lambda: re.search(r"y… 4,000 more bytes", " ".join(bob.text.split())))
 
 
 def test_completion(senior, at, below):
@@ -328,3 +328,24 @@ def test_pasted_lines_are_commands(at, below):
     ada.type("\x1b[200~" + "\n".join(lines) + "\x1b[201~\r")
     ada.shows("1 ok: command 199")
     assert got == [line.encode() for line in lines]
+
+
+def test_no_word_is_broken_at_40_columns(at, below):
+    """Neither in the help nor in a list, a command or its results; what has no room in a list is named."""
+    below(lambda _: b"an output that is so long that it takes more than a line", name="worker-of-a-long-name")
+    bob = at(columns=40)
+    below(
+        lambda _: b"an output that is so long that it takes more than a line", name="another-of-a-long-name"
+    )
+    bob.prompts("rank 1 of 3 > ")
+    bob.type("/help\r")
+    bob.until(lambda: "searches" in bob.text)
+    for words in ("for the member directly\n", "completes targets,\n"):
+        assert words in bob.text
+    bob.type("/who\r")
+    bob.until(lambda: "too narrow" in bob.text)
+    assert "another-of-a-long-name\n" in bob.text
+    assert "TICKET" not in bob.text
+    bob.type("a command which is longer than the terminal is wide\r")
+    bob.until(lambda: "\n1 ok: a command which is longer than the\nterminal is wide\n" in bob.text)
+    assert "is so long that it\ntakes more than a line\n" in bob.text

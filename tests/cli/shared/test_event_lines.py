@@ -25,9 +25,11 @@ from rankmux.errors import ArgumentError
     ("line", "parsed"),
     [
         (b"print", ("all", b"print")),
-        (b"  print a  b \r", ("all", b"print a  b")),
+        (b"  print a  b \r", ("all", b"  print a  b")),
         (b"@all print", ("all", b"print")),
-        (b"@next  reload now", ("next", b"reload now")),
+        (b"@next  reload now", ("next", b" reload now")),
+        (b" @next reload now", ("next", b"reload now")),
+        (b"\tprint", ("all", b"\tprint")),
         (b"@least build", ("least", b"build")),
         (b"@2 debug", ("2", b"debug")),
         (b"@007 debug", ("007", b"debug")),

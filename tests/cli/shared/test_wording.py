@@ -35,7 +35,7 @@ def test_what_is_shown():
             AuthError(ErrorCode.AUTH, "wrong token"),
             "the server closed the connection: wrong token; set the token with --token-file",
         ),
-        (ArgumentError("name", "x", "y is expected"), "name is 'x': y is expected"),
+        (ArgumentError("name", "x", "y is expected"), "--name is 'x': y is expected"),
     ],
 )
 def test_reasons_for_a_missing_connection(error, line):

@@ -395,6 +395,6 @@ def test_where_no_admin_endpoint_is_a_line_helps(capsys, tmp_path):
         server.stop(0.0)
         running.join()
     with AtTerminal(closed) as top:
-        top.until("no answer: Connection refused")
+        top.until("no answer: nobody listens there")
         top.until("a server has an admin endpoint if it is started with --admin 7118")
         top.until("rankmux-top unix:PATH")  # wrapped, not cut

@@ -143,9 +143,9 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"creds": "/nowhere/x.creds"}, "No such file"),
-        ({"tls_ca": "/nowhere/ca.pem"}, "No such file"),
-        ({"creds": "/dev/null"}, "is no nkey seed of a user, and has no line with BEGIN NATS USER JWT"),
+        ({"creds": "/nowhere/x.creds"}, "there is no such file"),
+        ({"tls_ca": "/nowhere/ca.pem"}, "there is no such file"),
+        ({"creds": "/dev/null"}, "it is no nkey seed of a user, and has no line with BEGIN NATS USER JWT"),
     ],
 )
 def test_files_that_cannot_be_used(settings, expected):

@@ -86,7 +86,7 @@ def test_one_of_them_in_use():
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(AddressInUse, match=rf"^localhost:{port} is already in use$"):
+        with pytest.raises(AddressInUse, match=rf"^localhost:{port} is already in use,"):
             opened("localhost", port)
         with socket.socket(socket.AF_INET6) as free:  # the attempt leaves no socket open
             free.bind(("::1", port))
