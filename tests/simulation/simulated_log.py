@@ -38,9 +38,8 @@ class SharedLog:
         self._late: list[bytes] = []
         self._stored: list[bytes] = []  # all of them, dropped ones too
         self._written: set[tuple[int, int]] = set()
-        self.clocks: list[
-            tuple[float, float]
-        ] = []  # the world's as each entry was written, and how far the room's was ahead
+        # The world's clock in ms as each entry was written, and how far the room's was ahead of it.
+        self.clocks: list[tuple[float, float]] = []
 
     def note(self, data: bytes) -> None:
         """An entry is written; only its first sending counts."""
