@@ -143,7 +143,14 @@ class Server:
                 config, fold, shared_log, self.connections, first_ticket, clock, randbits
             )
         self._status = ServerStatus(
-            config, self._sequencer, self.room, self.connections, self._listener, self.stats, clock
+            config,
+            self._sequencer,
+            self.room,
+            self.connections,
+            self._listener,
+            self.stats,
+            clock,
+            self._auth,
         )
         try:
             self._endpoint = open_endpoint(config, self._status, self, self._reactor, admin_listener)

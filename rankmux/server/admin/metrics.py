@@ -72,6 +72,10 @@ class _StatusCollector(Collector):
         yield _gauge(
             "connections_greeting", "Connections that have not sent HELLO", len(connections.greeting)
         )
+        if (expires_at := status.auth.expires_at) is not None:
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds", "When the certificate expires, since 1970", expires_at
+            )
         yield _counter("accepted", "Connections accepted", connections.accepted)
         yield _counter(
             "accept_pauses",

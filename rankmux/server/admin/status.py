@@ -15,6 +15,7 @@ from ...core.room.room import Room
 from ..cluster.sequencer import ClusterSequencer
 from ..connections.closes import CloseReason
 from ..connections.registry import Connections
+from ..intake.auth import Auth
 from ..sockets.listener import Listener
 from .listing import Listing, Row, Wish
 from .stats import BOUNDS_S, RoomEvent, Stats
@@ -44,6 +45,7 @@ class ServerStatus:
         listener: Listener,
         stats: Stats,
         clock: Callable[[], float],
+        auth: Auth,
     ) -> None:
         self.config = config
         self.place = place
@@ -53,6 +55,7 @@ class ServerStatus:
         self.listener = listener
         self.stats = stats
         self.clock = clock
+        self.auth = auth
         self._closed = False
         self.draining = False  # nobody new is admitted
         self.started_at = clock()

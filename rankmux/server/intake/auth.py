@@ -9,12 +9,15 @@ from __future__ import annotations
 import hmac
 import logging
 import ssl
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from ipaddress import ip_address
 
 from ...config import Config
 from ...errors import ConfigError
+from ...system.certificate_expiry import expires_at
 from ...system.json_lines import tagged
 from ...tokens import parse_tokens, read_token_file
 from ..sockets.tls import make_context
@@ -23,18 +26,25 @@ __all__ = ["Auth", "read_tokens"]
 
 _TOKEN_VARIABLE = "RANKMUX_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
+_SOON_S = 14 * 24 * 3600.0
+
 log = logging.getLogger("rankmux.access")
 
 
 class Auth:
-    """The credentials that a server with `config` accepts; `tokens` come on top of its files. Raises ConfigError."""
+    """The credentials that a server with `config` accepts; `tokens` come on top of its files. Raises ConfigError.
 
-    __slots__ = ("_config", "_digests", "_tokens", "context")
+    `expires_at` is when the certificate expires, in seconds since the epoch; None without one, or where that is unknown.
+    """
+
+    __slots__ = ("_config", "_digests", "_tokens", "context", "expires_at")
 
     def __init__(self, config: Config, tokens: tuple[bytes, ...] = ()) -> None:
         self._config = config
         self._tokens = tokens
+        self.expires_at: float | None = None
         self._digests, self.context = self._read(pipes=True)
+        self._look_at_expiry()
 
     def reload(self) -> bool:
         """Read the files again, for new connections. If one is broken, log it, change nothing and return False."""
@@ -47,6 +57,7 @@ class Auth:
         tokens, certificates = len(self._digests), self.context is not None
         facts = tagged("reloaded", tokens=tokens, certificates=certificates)
         log.info("reloaded: %d token(s)%s", tokens, ", certificates" if certificates else "", extra=facts)
+        self._look_at_expiry()
         return True
 
     def admits(self, token: bytes) -> bool:
@@ -75,6 +86,19 @@ class Auth:
         if missing:
             expected = f"not a loopback address; add {' and '.join(missing)}, or set insecure to go without"
             raise ConfigError("host", self._config.host, expected)
+
+    def _look_at_expiry(self) -> None:
+        """Note when the certificate expires, and say so if that is soon, or has been."""
+        config, now = self._config, time.time()
+        self.expires_at = expires_at(config.tls_cert, config.tls_key) if self.context is not None else None
+        if self.expires_at is None or self.expires_at - now > _SOON_S:
+            return
+        day = datetime.fromtimestamp(self.expires_at, UTC).isoformat()
+        over = self.expires_at <= now
+        text = "the certificate in %s %s at %s%s: replace the file, and send SIGHUP"
+        refused = ", and clients refuse it" if over else ""
+        facts = tagged("certificate_expires", path=config.tls_cert, expires=day)
+        log.warning(text, config.tls_cert, "has expired" if over else "expires", day, refused, extra=facts)
 
     def _read(self, *, pipes: bool) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
         """The digests and the context. A pipe has to be waited for, so it is read at the start only."""

@@ -12,8 +12,10 @@ from prometheus_client import parser
 
 from rankmux.server.admin.metrics import Exposition
 from rankmux.server.connections.closes import CloseReason
+from rankmux.server.server import Server
 from rankmux.wire import Cancel, Command, Hello, Keep, Result, Yield
 
+from ...faults.certificates import Authority
 from ...support.admin_client import get, join, turns_until, watched
 from ...support.memory_log import cluster
 
@@ -178,12 +180,15 @@ def test_a_cluster_has_metrics_of_its_own():
         assert found["rankmux_cluster_entries_total", "gap"] == 0
 
 
-def test_alert_rules_name_metrics_that_exist():
+def test_alert_rules_name_metrics_that_exist(tmp_path):
     """The rules of deploy/alerts.yml against the metrics."""
+    certificate = Authority(tmp_path, "authority").issue("localhost")
     with watched() as server:
         names = {key[0] for key in samples(get(server, "/metrics")[1])}
     with cluster(1) as made:
         names |= {key[0] for key in samples(Exposition(made.servers[0]._status).text().decode())}
+    with Server(port=0, seats=2, tls_cert=str(certificate)) as server:
+        names |= {key[0] for key in samples(Exposition(server._status).text().decode())}
     assert set(re.findall(r"\brankmux_\w+", RULES.read_text())) - names == set()
 
 
