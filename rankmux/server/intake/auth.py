@@ -34,7 +34,7 @@ log = logging.getLogger("rankmux.access")
 class Auth:
     """The credentials that a server with `config` accepts; `tokens` come on top of its files. Raises ConfigError.
 
-    `expires_at` is when the certificate expires, in seconds since the epoch; None without one, or where that is unknown.
+    `expires_at` is when the certificate expires, in seconds since the epoch; None without one, or if that is unknown.
     """
 
     __slots__ = ("_config", "_digests", "_tokens", "context", "expires_at")
