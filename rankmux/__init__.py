@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .core.client.events import LineChanged, Promoted
     from .core.client.received import Rejected, reject
     from .core.client.results import Counts, RoutedResult
-    from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
+    from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status
     from .core.wire.frames import Baton, MemberInfo
     from .errors import RankmuxError
     from .server.server import Server
@@ -40,7 +40,6 @@ __all__ = [
     "RoutedResult",
     "Server",
     "Status",
-    "Target",
     "Term",
     "Watch",
     "__version__",
@@ -72,7 +71,6 @@ _MODULES = {
     "RoutedResult": "core.client.results",
     "Server": "server.server",
     "Status": "codes",
-    "Target": "codes",
     "Term": "client.leading",
     "Watch": "client.watching",
     "reject": "core.client.received",
@@ -92,4 +90,4 @@ if not TYPE_CHECKING:  # a type checker that saw it would take every name for a 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -294,7 +294,7 @@ class Client(Membership):
         return listing.members
 
     async def count(self) -> int:
-        """The number of members now, which `members` has from then on. Raises ConnectionLost, TimeoutError."""
+        """The number of members now, which `member_count` has from then on. Raises ConnectionLost, TimeoutError."""
         return (await self._page(0, 0)).total
 
     async def watch(self) -> Watch:

@@ -67,7 +67,7 @@ handling: ContextVar[object] = ContextVar("handling", default=None)
 class Subscriber(Protocol):
     """Takes the incidents of a connection."""
 
-    def feed(self, incident: Incident) -> None:
+    def _feed(self, incident: Incident) -> None:
         """It has happened. Must not wait."""
 
 
@@ -226,7 +226,7 @@ class ClientConnection:
 
     def _publish(self, incident: Incident) -> None:
         for subscriber in list(self._subscribers):
-            subscriber.feed(incident)
+            subscriber._feed(incident)
 
     def _use(self, link: LoopLink, event: Welcomed) -> None:
         if self.closed:

@@ -230,6 +230,10 @@ class Client(Membership):
             pass
         return listing.members
 
+    def count(self) -> int:
+        """The number of members now, which `member_count` has from then on. Raises ConnectionLost, TimeoutError."""
+        return self._page(0, 0).total
+
     def watch(self) -> Watch:
         """The line as it is, and each change of it from then on (section 8); for clients made with `watch=True`.
 

@@ -85,7 +85,6 @@ class Membership(ABC):
     _kind: str
 
     def __init__(self, options: JoinOptions) -> None:
-        self.name = options.name
         self._options = options
 
     @property
@@ -108,6 +107,11 @@ class Membership(ABC):
         if rank is not None:
             state = f"rank {rank} of {self.members}"
         return f"<{self._kind} {self.name!r} at {self.address}: {state}>"
+
+    @property
+    def name(self) -> str:
+        """The name that others see."""
+        return self._options.name
 
     @property
     def address(self) -> str:
