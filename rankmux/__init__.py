@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .core.wire.frames import Baton, MemberInfo
     from .errors import RankmuxError
     from .server.server import Server
+    from .server.settings import ServerSettings
 
 __all__ = [
     "Baton",
@@ -39,6 +40,7 @@ __all__ = [
     "Rejected",
     "RoutedResult",
     "Server",
+    "ServerSettings",
     "Status",
     "Term",
     "Watch",
@@ -70,6 +72,7 @@ _MODULES = {
     "Rejected": "core.client.received",
     "RoutedResult": "core.client.results",
     "Server": "server.server",
+    "ServerSettings": "server.settings",
     "Status": "codes",
     "Term": "client.leading",
     "Watch": "client.watching",

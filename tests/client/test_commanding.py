@@ -131,38 +131,39 @@ def test_a_command_without_results(stage, join):
 
 
 @pytest.mark.parametrize(
-    ("to", "code"),
+    ("meant", "code"),
     [
-        ("next", RefusedCode.NO_TARGET),
-        ("nobody of that name", RefusedCode.NO_TARGET),
-        ([], RefusedCode.NO_TARGET),
-        ("least", RefusedCode.NO_TARGET),
-        (0, RefusedCode.NOT_LOWER),
-        (1, RefusedCode.NOT_LOWER),
-        (2, RefusedCode.NO_SUCH_RANK),
+        ({"to": "next"}, RefusedCode.NO_TARGET),
+        ({"names": "nobody of that name"}, RefusedCode.NO_TARGET),
+        ({"names": []}, RefusedCode.NO_TARGET),
+        ({"to": []}, RefusedCode.NO_TARGET),
+        ({"to": "least"}, RefusedCode.NO_TARGET),
+        ({"to": 0}, RefusedCode.NOT_LOWER),
+        ({"to": 1}, RefusedCode.NOT_LOWER),
+        ({"to": 2}, RefusedCode.NO_SUCH_RANK),
     ],
 )
 @pytest.mark.parametrize("results", [False, True])
-def test_refusals(join, to, code, results):
+def test_refusals(join, meant, code, results):
     _, bob = join(), join()
     with pytest.raises(CommandRefused) as caught:
-        bob.command("print", to=to, results=results)
+        bob.command("print", **meant, results=results)
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("to", ["all", "web-*"])
+@pytest.mark.parametrize("meant", [{"to": "all"}, {"names": "web-*"}])
 @pytest.mark.parametrize("results", [False, True])
-def test_a_broadcast_to_nobody(join, to, results):
+def test_a_broadcast_to_nobody(join, meant, results):
     bob = join("bob")
-    receipt = bob.command("print", to=to, results=results)
+    receipt = bob.command("print", **meant, results=results)
     assert (receipt.executors, receipt.seq, receipt.refusal.code) == (0, None, RefusedCode.NO_TARGET)
     if results:
         assert receipt.wait() == Counts(0, 0, 0, 0, 0)
         assert list(receipt) == []
     with pytest.raises(CommandRefused) as caught:
-        bob.command("print", to=to, results=results, required=True)
+        bob.command("print", **meant, results=results, required=True)
     assert caught.value.code == RefusedCode.NO_TARGET
-    assert bob.command("print", to=to, results=True, quiet=True).wait(PATIENCE_S).total == 0
+    assert bob.command("print", **meant, results=True, quiet=True).wait(PATIENCE_S).total == 0
 
 
 @pytest.mark.parametrize("to", [-1, 1 << 32, True, None, 1.0, ""])
@@ -196,16 +197,19 @@ def test_names_and_lists(stage, join):
         stage.enter_context(serving(client, lambda command: str(command.rank)))
     ada = clients[1]
 
-    def ranks(to: object) -> list[int]:
-        return [int(result.text) for result in ada.command("?", to=to, results=True).gather(PATIENCE_S)]
+    def ranks(**meant: object) -> list[int]:
+        return [int(result.text) for result in ada.command("?", **meant, results=True).gather(PATIENCE_S)]
 
-    assert ranks("web-*") == [2, 4]
-    assert ranks("db-1") == [3]
-    assert ranks([member for member in ada.who() if member.rank > 2]) == [3, 4]
-    receipt = ada.command("?", to="*")
+    assert ranks(names="web-*") == [2, 4]
+    assert ranks(names="db-1") == [3]
+    assert ranks(names=["db-1", "web-2"]) == [3, 4]
+    assert ranks(to=[member for member in ada.who() if member.rank > 2]) == [3, 4]
+    with pytest.raises(ArgumentError, match="'leest': expected 'all', 'next', 'least'"):
+        ada.command("?", to="leest")
+    receipt = ada.command("?", names="*")
     assert (receipt.executors, receipt.rejected, receipt.absent) == (3, 1, 0)
     with pytest.raises(CommandRefused) as caught:
-        ada.command("?", to="web-0")
+        ada.command("?", names="web-0")
     assert caught.value.code == RefusedCode.NOT_LOWER
 
 

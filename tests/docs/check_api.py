@@ -42,7 +42,8 @@ def entries() -> dict[str, object]:
 def public_names() -> set[str]:
     """All names that the page is to show."""
     names = {f"{name}.{member}" for name, value in entries().items() for member in members(value)}
-    return {name for name in names if not name.startswith("rankmux.errors.")} | entries().keys()
+    elsewhere = ("rankmux.errors.", "rankmux.ServerSettings.")  # told in the text, or on a page of their own
+    return {name for name in names if not name.startswith(elsewhere)} | entries().keys()
 
 
 def shown_names(page: str) -> set[str]:
