@@ -293,4 +293,4 @@ def test_who_over_many_pages(stage, connect):
     assert [member.rank for member in members] == list(range(40))
     assert [member.ticket for member in members] == [client.ticket for client in clients]
     assert [member.name for member in members] == [client.name for client in clients]
-    assert clients[7].members == 40
+    assert clients[7].member_count == 40

@@ -30,7 +30,7 @@ _READ_BYTES = 64 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
 _FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
-_CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "members", "name"}
+_CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "member_count", "name"}
 _NOT_FIRST = 8
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 

@@ -41,9 +41,9 @@ def test_hello_is_that_of_the_protocol_page():
 
 def test_welcome_tells_everything():
     session = ClientSession("ada")
-    assert (session.seat.rank, session.seat.ticket, session.seat.members) == (None, None, None)
+    assert (session.seat.rank, session.seat.ticket, session.seat.member_count) == (None, None, None)
     assert feed(session, WELCOME) == [Welcomed(9, 3, 11, 2, 3, 10, 65536, 10_000)]
-    assert (session.seat.rank, session.seat.ticket, session.seat.members, session.seat.capacity) == (
+    assert (session.seat.rank, session.seat.ticket, session.seat.member_count, session.seat.capacity) == (
         2,
         3,
         3,
