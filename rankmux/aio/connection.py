@@ -17,7 +17,7 @@ from copy import copy
 from typing import Protocol
 from weakref import WeakSet
 
-from ..client.failures import no_welcome, nothing_read, too_many_results
+from ..client.failures import no_welcome, nothing_read, too_many_results, used_after_fork
 from ..client.limits import GOODBYE_S
 from ..client.membership import JoinOptions
 from ..core.client.backoff import Backoff, concerns_one_server
@@ -280,6 +280,8 @@ class ClientConnection:
         are unread to receive anything, unless `patient`: then it waits until other tasks have read them.
         """
         if self._loop not in (None, asyncio.get_running_loop()):
+            if os.getpid() != self._pid:
+                raise used_after_fork()
             raise StateError("waiting", "the client belongs to another loop")
         if done():
             return True

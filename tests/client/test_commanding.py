@@ -40,10 +40,10 @@ def test_many_quiet_commands_in_one_call(stage, join):
     stage.enter_context(serving(bob, lambda command: ran["bob"].append(command.text)))
     stage.enter_context(serving(cyd, lambda command: ran["cyd"].append(command.text)))
     ada.commands(str(number) for number in range(3000))
-    ada.commands(["x" * 40_000, b"y" * 65_000, bytearray(b"z")], to="cyd")
+    ada.commands(["x" * 40_000, b"y" * 65_000, bytearray(b"z")], names="cyd")
     ada.commands(iter(["w"]), tickets=[cyd.ticket])
     ada.commands([])
-    ada.commands(["to nobody"], to="nobody-*")
+    ada.commands(["to nobody"], names="nobody-*")
     until(lambda: len(ran["cyd"]) == 3004)
     until(lambda: len(ran["bob"]) == 3000)
     assert ran["bob"] == [*map(str, range(3000))]
@@ -78,26 +78,29 @@ def test_a_request_and_its_result(stage, join):
     for client in (bob, cyd):
         stage.enter_context(serving(client, handler))
     assert ada.request("x").text == "x at 1"
-    assert [ada.request("x", to=to).text for to in (2, "cyd", ada.who()[2])] == ["x at 2"] * 3
-    assert ada.request(b"parts", to="bob").text == "one two parts at 1"
+    meant = [{"to": 2}, {"name": "cyd"}, {"to": ada.who()[2]}]
+    assert [ada.request("x", **whom).text for whom in meant] == ["x at 2"] * 3
+    assert ada.request(b"parts", name="bob").text == "one two parts at 1"
     failed = ada.request("fail")
     assert (failed.status, failed.text) == (Status.FAILED, "ValueError: wrong")
-    for to in ("all", "c*", ada.who()[1:]):
+    for whom in ({"to": "all"}, {"name": "c*"}, {"to": ada.who()[1:]}):
         with pytest.raises(ArgumentError, match="one member"):
-            ada.request("x", to=to)
-    for to, code in (
-        (7, RefusedCode.NO_SUCH_RANK),
-        (0, RefusedCode.NOT_LOWER),
-        ("dan", RefusedCode.NO_TARGET),
+            ada.request("x", **whom)
+    with pytest.raises(ArgumentError, match="beside tickets or names"):
+        ada.request("x", to="least", name="cyd")
+    for whom, code in (
+        ({"to": 7}, RefusedCode.NO_SUCH_RANK),
+        ({"to": 0}, RefusedCode.NOT_LOWER),
+        ({"name": "dan"}, RefusedCode.NO_TARGET),
     ):
         with pytest.raises(CommandRefused) as refused:
-            ada.request("x", to=to)
+            ada.request("x", **whom)
         assert refused.value.code == code
     with pytest.raises(CommandRefused):
         cyd.request("x")
     dan, eve = join("dan"), join("dan")
     with pytest.raises(ArgumentError, match="one member"):
-        ada.request("x", to="dan")
+        ada.request("x", name="dan")
     eve.close()
     assert ada.request("x", to=dan.rank, timeout=0.05).status is Status.EXPIRED
 
