@@ -253,10 +253,10 @@ class Client(Membership):
         """Have each of `payloads` executed by members below, in order; nothing comes back of them.
 
         As so many calls of `command` with `quiet`, but faster. `to`, `names`, `tickets` and `timeout` are those of
-        `command`, and hold for all. Names are looked up once, at the start. What is refused shows in the log. Returns when all
-        have been sent, and waits while the server has not read earlier ones. Raises PayloadTooBig, ConnectionLost
-        (which ones were executed is unknown then), TimeoutError when the server does not read, ArgumentError; those
-        before have been sent then.
+        `command`, and hold for all. Names are looked up once, at the start. What is refused shows in the log. Returns
+        when all have been sent, and waits while the server has not read earlier ones. Raises PayloadTooBig,
+        ConnectionLost (which ones were executed is unknown then), TimeoutError when the server does not read,
+        ArgumentError; those before have been sent then.
         """
         arguments = command_arguments(b"", to, False, timeout, True, tickets=tickets, names=names)
         if arguments.to.names is not None:
@@ -276,10 +276,10 @@ class Client(Membership):
     ) -> RoutedResult:
         """Have `payload` executed by one member below, and return its result.
 
-        `to` is the `"next"`, the `"least"` loaded, a member of `who()`, or a rank; instead of it, `name` is one that one
-        member has. It takes one way there and one back, where `command` and `gather` take two. A member that has not answered after
-        `timeout` seconds gives a result with the status EXPIRED (None: the server's default, 60 s), one that has gone
-        LEFT. Raises CommandRefused when there is nobody, and as `command` does.
+        `to` is the `"next"`, the `"least"` loaded, a member of `who()`, or a rank; instead of it, `name` is one that
+        a single member has. It takes one way there and one back, where `command` and `gather` take two. A member that
+        has not answered after `timeout` seconds gives a result with the status EXPIRED (None: the server's default,
+        60 s), one that has gone LEFT. Raises CommandRefused when there is nobody, and as `command` does.
         """
         whom: To = "all" if name is not None and to == "next" else to
         arguments = command_arguments(payload, whom, True, timeout, True, names=name)

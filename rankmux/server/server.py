@@ -12,7 +12,6 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Self, Unpack
 

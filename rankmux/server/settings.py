@@ -26,6 +26,7 @@ class ServerSettings(TypedDict, total=False):
     max_payload: int
     admin: str
     admin_unix: str
+    metrics: str
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
     greeting_max: int

@@ -86,11 +86,13 @@ def _leave_with(client: Client) -> None:
 def _use(client: Client) -> None:
     calls = {
         "command": lambda: client.command("from the child", quiet=True),
+        "commands": lambda: client.commands(["from the child"]),
         "count": client.count,
         "keep_reading": client.keep_reading,
         "lead": lambda: client.lead().__enter__(),
         "poll": client.poll,
         "promotions": lambda: next(client.promotions()),
+        "request": lambda: client.request("from the child"),
         "serve": client.serve,
         "set_baton": lambda: client.set_baton("from the child"),
         "step_down": client.step_down,
@@ -155,9 +157,11 @@ def test_a_child_of_the_asyncio_client(options):
             async def work() -> None:
                 calls = {
                     "command": lambda: client.command("from the child", quiet=True),
+                    "commands": lambda: client.commands(["from the child"]),
                     "connect": client.connect,
                     "count": client.count,
                     "lead": lambda: client.lead().__aenter__(),
+                    "request": lambda: client.request("from the child"),
                     "serve": client.serve,
                     "set_baton": lambda: client.set_baton("from the child"),
                     "step_down": client.step_down,
