@@ -279,10 +279,7 @@ class ClientConnection:
         Raises the reason when the connection is gone for good; StateError in another loop, and when too many results
         are unread to receive anything, unless `patient`: then it waits until other tasks have read them.
         """
-        if self._loop not in (None, asyncio.get_running_loop()):
-            if os.getpid() != self._pid:
-                raise used_after_fork()
-            raise StateError("waiting", "the client belongs to another loop")
+        self._check_loop()
         if done():
             return True
         nested = handling.get() is self and not patient
@@ -308,6 +305,7 @@ class ClientConnection:
         To be used before the next `await`. Raises the reason where there is no connection, TimeoutError where the
         server does not read.
         """
+        self._check_loop()
         link = self.link
         if link is not None:
             link.mend()
@@ -332,6 +330,13 @@ class ClientConnection:
         if not in_time:
             raise nothing_read(timeout_s)
         return link
+
+    def _check_loop(self) -> None:
+        """Raise StateError in another loop, before it touches what the client's own may be at."""
+        if self._loop is not asyncio.get_running_loop() and self._loop is not None:
+            if os.getpid() != self._pid:
+                raise used_after_fork()
+            raise StateError("using the client", "it belongs to another loop")
 
     def _takes_output(self) -> bool:
         return self.link is not None and not self.link.write_paused
