@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from .core.client.events import LineChanged, Promoted
     from .core.client.received import Rejected, reject
     from .core.client.results import Counts, RoutedResult
-    from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
+    from .core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status
     from .core.wire.frames import Baton, MemberInfo
     from .errors import RankmuxError
     from .server.server import Server
+    from .server.settings import ServerSettings
 
 __all__ = [
     "Baton",
@@ -39,8 +40,8 @@ __all__ = [
     "Rejected",
     "RoutedResult",
     "Server",
+    "ServerSettings",
     "Status",
-    "Target",
     "Term",
     "Watch",
     "__version__",
@@ -71,8 +72,8 @@ _MODULES = {
     "Rejected": "core.client.received",
     "RoutedResult": "core.client.results",
     "Server": "server.server",
+    "ServerSettings": "server.settings",
     "Status": "codes",
-    "Target": "codes",
     "Term": "client.leading",
     "Watch": "client.watching",
     "reject": "core.client.received",
@@ -92,4 +93,4 @@ if not TYPE_CHECKING:  # a type checker that saw it would take every name for a 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

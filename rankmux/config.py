@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from math import isnan
 from typing import Any
@@ -22,7 +22,7 @@ from .system.reasons import file_reason
 from .system.small_files import read_small
 from .variables import value_of
 
-__all__ = ["Config", "Setting", "Sources", "all_of", "load", "settings"]
+__all__ = ["Config", "Setting", "Sources", "all_of", "configured", "load", "settings"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
@@ -342,6 +342,23 @@ def settings() -> tuple[Setting, ...]:
     return tuple(Setting(f.name, _KINDS[str(f.type)], f.default, **f.metadata) for f in fields(Config))
 
 
+def configured(chosen: Mapping[str, Any], config: Config | None = None) -> Config:
+    """Those of `config`, else the defaults, with what a program has chosen, by name. Raises ConfigError."""
+    known = {setting.name for setting in settings()}
+    for key, value in chosen.items():
+        if key not in known:
+            raise _unknown(key, value)
+    return replace(config or Config(), **chosen)
+
+
+def _unknown(key: str, value: object) -> UnknownSetting:
+    if isinstance(value, dict):
+        return UnknownSetting(key, value, "settings stand at the top of the file, not in a section")
+    similar = get_close_matches(key, [setting.name for setting in settings()], 1)
+    advice = f'did you mean "{similar[0]}"?' if similar else "rankmux-server --print-config lists all of them"
+    return UnknownSetting(key, value, advice)
+
+
 def load(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
@@ -361,11 +378,7 @@ def load(
         errors.append(error)
         table = {}
     known = {setting.name: setting for setting in settings()}
-    errors += [
-        UnknownSetting(key, value, _advice(key, value, known))
-        for key, value in table.items()
-        if key not in known
-    ]
+    errors += [_unknown(key, value) for key, value in table.items() if key not in known]
     for name, setting in known.items():
         variable = value_of(environ, setting.variable)
         if name in flags:
@@ -417,13 +430,6 @@ class Sources(dict[str, str]):
 def all_of(errors: list[ConfigError]) -> ConfigError:
     """One error for all of them."""
     return errors[0] if len(errors) == 1 else ConfigErrors(errors)
-
-
-def _advice(key: str, value: object, known: Mapping[str, Setting]) -> str:
-    if isinstance(value, dict):
-        return "settings stand at the top of the file, not in a section"
-    similar = get_close_matches(key, known, 1)
-    return f'did you mean "{similar[0]}"?' if similar else "--print-config lists all of them"
 
 
 def _read_toml(path: str) -> dict[str, Any]:

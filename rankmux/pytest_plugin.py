@@ -13,15 +13,16 @@ import pytest
 # A type checker takes it for true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol, Self
+    from typing import Any, Protocol, Self, Unpack
 
     from .client.client import Client
     from .server.server import Server
+    from .server.settings import ServerSettings
 
     class StartServer(Protocol):
         """Starts a server with `settings`, those of `rankmux.Server`."""
 
-        def __call__(self, **settings: Any) -> RunningServer: ...
+        def __call__(self, **settings: Unpack[ServerSettings]) -> RunningServer: ...
 
 
 __all__ = ["RunningServer", "pytest_configure", "rankmux_server", "rankmux_server_factory"]
@@ -36,10 +37,11 @@ class RunningServer:
     `address` is both, `environment` has them as variables for programs, and `server` is the `rankmux.Server` itself.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[ServerSettings]) -> None:
         from .server.server import Server
 
-        self.server: Server = Server(**{"port": 0, "shutdown_drain_s": 0.2, **settings})
+        chosen: ServerSettings = {"port": 0, "shutdown_drain_s": 0.2, **settings}
+        self.server: Server = Server(**chosen)
         self.address = self.server.address
         self.host, self.port = self.address
         self.environment = {"RANKMUX_HOST": self.host, "RANKMUX_PORT": str(self.port)}
@@ -81,7 +83,7 @@ def rankmux_server_factory() -> Iterator[StartServer]:
 @pytest.fixture
 def rankmux_server(request: pytest.FixtureRequest, rankmux_server_factory: StartServer) -> RunningServer:
     """A server for this test, with the settings of its markers `rankmux_server`; the closest one counts."""
-    settings: dict[str, Any] = {}
+    settings: ServerSettings = {}
     for marker in request.node.iter_markers(_MARKER):
         if marker.args:
             raise pytest.UsageError(f"@pytest.mark.{_MARKER} takes settings by name only, as in seats=3")

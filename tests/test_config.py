@@ -200,7 +200,9 @@ def test_an_unknown_key_suggests_a_similar_one(tmp_path):
     assert (caught.value.key, caught.value.value) == ("sets", 5)
     assert str(caught.value) == 'unknown setting "sets"; did you mean "seats"?'
     path.write_text("zzz = 5\n")
-    with pytest.raises(UnknownSetting, match='unknown setting "zzz"; --print-config lists all of them'):
+    with pytest.raises(
+        UnknownSetting, match='unknown setting "zzz"; rankmux-server --print-config lists all of them'
+    ):
         load({}, {}, str(path))
 
 

@@ -12,7 +12,7 @@ from ..core.client.events import (
 )
 from ..core.client.received import Rejected, reject
 from ..core.client.results import Counts, RoutedResult
-from ..core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status, Target
+from ..core.wire.codes import Cause, Change, ErrorCode, RefusedCode, Status
 from ..core.wire.frames import Baton, MemberInfo
 from .client import Client
 from .events import Events
@@ -44,9 +44,12 @@ __all__ = [
     "SeatLost",
     "SeatReturned",
     "Status",
-    "Target",
     "Term",
     "Watch",
     "Welcomed",
     "reject",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

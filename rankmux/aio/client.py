@@ -21,6 +21,7 @@ from ..client.address import addresses_of
 from ..client.failures import no_answer, no_listing, no_rank
 from ..client.membership import Membership, join_options
 from ..core.client.arguments import (
+    Names,
     Payload,
     To,
     Token,
@@ -193,6 +194,7 @@ class Client(Membership):
         payload: Payload,
         to: To = "all",
         *,
+        names: Names | None = None,
         tickets: Iterable[int] | None = None,
         results: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executors have
@@ -202,10 +204,10 @@ class Client(Membership):
     ) -> Receipt:
         """Have `payload` executed by members below.
 
-        `to` is `"all"`, the `"next"`, the `"least"` loaded; a member of `who()`, or several; the name of members, or a
-        pattern of names such as `"web-*"`; or a rank, which may be that of another member by then. `tickets` name
-        members instead of `to`. Names are looked up first, which takes a listing. Members above this client are counted
-        as rejected, absent ones, and those that are gone, as `absent`.
+        `to` is `"all"`, the `"next"`, the `"least"` loaded; a member of `who()`, or several; or a rank, which may be
+        that of another member by then. Instead of it, `names` is the name of members, a pattern of names such as
+        `"web-*"`, or several, looked up in a listing first; or `tickets` are those of members. Members above this
+        client are counted as rejected, absent ones, and those that are gone, as `absent`.
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
@@ -215,13 +217,13 @@ class Client(Membership):
         A command with results can be cancelled (`receipt.cancel()`); a `tied` one is cancelled when this client's
         connection ends.
 
-        A broadcast (`"all"`, or a pattern with a wildcard) may go to nobody: the receipt has 0 executors then, and the
+        A broadcast (`"all"`, or names with a wildcard) may go to nobody: the receipt has 0 executors then, and the
         `refusal`; with `required` that is refused, as everything else is that nobody gets. Raises CommandRefused,
         PayloadTooBig (also for a list of too many members: split it), ConnectionLost (whether it was executed is
         unknown then), TimeoutError when the server does not answer, ArgumentError.
         """
         arguments = command_arguments(
-            payload, to, results, timeout, quiet, tickets=tickets, required=required, tied=tied
+            payload, to, results, timeout, quiet, tickets=tickets, names=names, required=required, tied=tied
         )
         if arguments.to.names is not None:
             arguments = arguments.looked_up(await self.who(), self.ticket)
@@ -244,18 +246,19 @@ class Client(Membership):
         payloads: Iterable[Payload],
         to: To = "all",
         *,
+        names: Names | None = None,
         tickets: Iterable[int] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executors have
     ) -> None:
         """Have each of `payloads` executed by members below, in order; nothing comes back of them.
 
-        As so many calls of `command` with `quiet`, but faster. `to`, `tickets` and `timeout` are those of `command`,
-        and hold for all. Names are looked up once, at the start. What is refused shows in the log. Returns when all
-        have been sent, and waits while the server has not read earlier ones. Raises PayloadTooBig, ConnectionLost
-        (which ones were executed is unknown then), TimeoutError when the server does not read, ArgumentError; those
-        before have been sent then.
+        As so many calls of `command` with `quiet`, but faster. `to`, `names`, `tickets` and `timeout` are those of
+        `command`, and hold for all. Names are looked up once, at the start. What is refused shows in the log. Returns
+        when all have been sent, and waits while the server has not read earlier ones. Raises PayloadTooBig,
+        ConnectionLost (which ones were executed is unknown then), TimeoutError when the server does not read,
+        ArgumentError; those before have been sent then.
         """
-        arguments = command_arguments(b"", to, False, timeout, True, tickets=tickets)
+        arguments = command_arguments(b"", to, False, timeout, True, tickets=tickets, names=names)
         if arguments.to.names is not None:
             arguments = arguments.looked_up(await self.who(), self.ticket)
         for batch in batches_of(payloads):
@@ -268,16 +271,18 @@ class Client(Membership):
         payload: Payload,
         to: To = "next",
         *,
+        name: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 the time that the executor has
     ) -> RoutedResult:
         """Have `payload` executed by one member below, and return its result.
 
-        `to` is the `"next"`, the `"least"` loaded, a member of `who()`, a rank, or a name that one member has. It takes
-        one way there and one back, where `command` and `gather` take two. A member that has not answered after
-        `timeout` seconds gives a result with the status EXPIRED (None: the server's default, 60 s), one that has gone
-        LEFT. Raises CommandRefused when there is nobody, and as `command` does.
+        `to` is the `"next"`, the `"least"` loaded, a member of `who()`, or a rank; instead of it, `name` is one that
+        a single member has. It takes one way there and one back, where `command` and `gather` take two. A member that
+        has not answered after `timeout` seconds gives a result with the status EXPIRED (None: the server's default,
+        60 s), one that has gone LEFT. Raises CommandRefused when there is nobody, and as `command` does.
         """
-        arguments = command_arguments(payload, to, True, timeout, True)
+        whom: To = "all" if name is not None and to == "next" else to
+        arguments = command_arguments(payload, whom, True, timeout, True, names=name)
         arguments.check_one()
         if arguments.to.names is not None:
             arguments = arguments.looked_up(await self.who(), self.ticket)
@@ -294,7 +299,7 @@ class Client(Membership):
         return listing.members
 
     async def count(self) -> int:
-        """The number of members now, which `members` has from then on. Raises ConnectionLost, TimeoutError."""
+        """The number of members now, which `member_count` has from then on. Raises ConnectionLost, TimeoutError."""
         return (await self._page(0, 0)).total
 
     async def watch(self) -> Watch:

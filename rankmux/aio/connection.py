@@ -17,7 +17,7 @@ from copy import copy
 from typing import Protocol
 from weakref import WeakSet
 
-from ..client.failures import no_welcome, nothing_read, too_many_results
+from ..client.failures import no_welcome, nothing_read, too_many_results, used_after_fork
 from ..client.limits import GOODBYE_S
 from ..client.membership import JoinOptions
 from ..core.client.backoff import Backoff, concerns_one_server
@@ -67,7 +67,7 @@ handling: ContextVar[object] = ContextVar("handling", default=None)
 class Subscriber(Protocol):
     """Takes the incidents of a connection."""
 
-    def feed(self, incident: Incident) -> None:
+    def _feed(self, incident: Incident) -> None:
         """It has happened. Must not wait."""
 
 
@@ -226,7 +226,7 @@ class ClientConnection:
 
     def _publish(self, incident: Incident) -> None:
         for subscriber in list(self._subscribers):
-            subscriber.feed(incident)
+            subscriber._feed(incident)
 
     def _use(self, link: LoopLink, event: Welcomed) -> None:
         if self.closed:
@@ -279,8 +279,7 @@ class ClientConnection:
         Raises the reason when the connection is gone for good; StateError in another loop, and when too many results
         are unread to receive anything, unless `patient`: then it waits until other tasks have read them.
         """
-        if self._loop not in (None, asyncio.get_running_loop()):
-            raise StateError("waiting", "the client belongs to another loop")
+        self._check_loop()
         if done():
             return True
         nested = handling.get() is self and not patient
@@ -306,6 +305,7 @@ class ClientConnection:
         To be used before the next `await`. Raises the reason where there is no connection, TimeoutError where the
         server does not read.
         """
+        self._check_loop()
         link = self.link
         if link is not None:
             link.mend()
@@ -330,6 +330,13 @@ class ClientConnection:
         if not in_time:
             raise nothing_read(timeout_s)
         return link
+
+    def _check_loop(self) -> None:
+        """Raise StateError in another loop, before it touches what the client's own may be at."""
+        if self._loop is not asyncio.get_running_loop() and self._loop is not None:
+            if os.getpid() != self._pid:
+                raise used_after_fork()
+            raise StateError("using the client", "it belongs to another loop")
 
     def _takes_output(self) -> bool:
         return self.link is not None and not self.link.write_paused

@@ -47,7 +47,7 @@ class Events(Generic[_Kind]):
             raise StopAsyncIteration
         return queue.popleft()
 
-    def feed(self, incident: Incident) -> None:
+    def _feed(self, incident: Incident) -> None:
         """Queue `incident` if it is of the right kind."""
         if isinstance(incident, self._kinds):
             self._queue.append(incident)

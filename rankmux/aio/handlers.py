@@ -116,7 +116,7 @@ class Handlers:
             command = ReceivedCommand(*taken, driver.max_payload, driver)
             if command.seconds_left() != 0.0:
                 return command
-            report_expired(command.event)
+            report_expired(command._event)
         return None
 
     def _turn(self, connection: ClientConnection, service: _Service) -> None:
@@ -129,7 +129,7 @@ class Handlers:
                 if command is None:
                     break
                 began_s = time.monotonic()
-                if service.awaits or (command.wants_result and command.held_up):
+                if service.awaits or (command.wants_result and command._held_up):
                     self._begin_task(connection, service, command, partial(service.handler, command), began_s)
                 elif (returned := _called(service.handler, command, began_s)) is not None:
                     self._begin_task(connection, service, command, partial(_given, returned), began_s)
@@ -160,7 +160,7 @@ class Handlers:
         running = {} if link is None else link.inbox.running
         service.tasks.add(task)
         if command.wants_result:  # so that its sender may cancel it
-            command.on_cancel = task.cancel
+            command._on_cancel = task.cancel
             running[command.seq] = command
 
         def end(_: object) -> None:
@@ -293,16 +293,16 @@ def _called(handler: Handler, command: ReceivedCommand, began_s: float) -> Await
         status, payload = Status.OK, b"" if returned is None else result_of(returned)
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the command's result
         status, payload = status_of(error)
-        report_failure(command.event, error, time.monotonic() - began_s)
+        report_failure(command._event, error, time.monotonic() - began_s)
     else:
         if command.seconds_left() == 0.0 and not command.finished:
-            report_lateness(command.event, time.monotonic() - began_s)
+            report_lateness(command._event, time.monotonic() - began_s)
             return None
     if command.wants_result and not command.finished:
         try:
-            command.finish_at_once(status, payload)
+            command._finish_at_once(status, payload)
         except ConnectionLost as error:
-            report_unsent(command.event, error)
+            report_unsent(command._event, error)
     return None
 
 
@@ -319,10 +319,10 @@ async def _awaited(command: ReceivedCommand, call: _Call, began_s: float) -> Non
         async with asyncio.timeout(left_s) as deadline:
             await _carry_out(command, call, began_s, deadline)
     except TimeoutError:
-        report_lateness(command.event, time.monotonic() - began_s)
+        report_lateness(command._event, time.monotonic() - began_s)
     except asyncio.CancelledError:
         if not command.cancelled:  # by its sender, to whom nothing is answered then
-            command.give_up()
+            command._give_up()
             raise
 
 
@@ -340,15 +340,15 @@ async def _carry_out(
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
         status, payload = status_of(error)  # the cancelled task may be one that the handler awaited
-        report_failure(command.event, error, time.monotonic() - began_s)
+        report_failure(command._event, error, time.monotonic() - began_s)
     else:
         # Timers of a loop may run a millisecond early.
         late = deadline is not None and (deadline.expired() or command.seconds_left() == 0.0)
         if late and not command.finished:
-            report_lateness(command.event, time.monotonic() - began_s)
+            report_lateness(command._event, time.monotonic() - began_s)
             return
     if command.wants_result and not command.finished:
         try:
             await command.finish(status, payload)
         except (ConnectionLost, TimeoutError) as error:
-            report_unsent(command.event, error)
+            report_unsent(command._event, error)

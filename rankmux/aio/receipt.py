@@ -156,18 +156,18 @@ class ReceivedCommand(ExecutedCommand):
             await self._send(final, piece)
 
     @property
-    def held_up(self) -> bool:
-        """Whether a result would have to wait, as the server reads too slowly; for the driver."""
+    def _held_up(self) -> bool:
+        """Whether a result would have to wait, as the server reads too slowly."""
         return self._driver.held_up
 
-    def finish_at_once(self, status: Status, output: Payload) -> None:
-        """Send the final result for the driver, which knows that there is room for it. Raises ConnectionLost."""
+    def _finish_at_once(self, status: Status, output: Payload) -> None:
+        """Send the final result where the caller knows that there is room for it. Raises ConnectionLost."""
         for final, piece in self._final(status, output):
             if self.seconds_left() != 0.0:
                 self._driver.answer(self.seq, final, piece)
 
-    def give_up(self) -> None:
-        """Answer FAILED for the driver, where nothing has been answered."""
+    def _give_up(self) -> None:
+        """Answer FAILED where nothing has been answered."""
         if not self._answered:
             self._driver.give_up(self)
 

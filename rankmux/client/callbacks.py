@@ -259,7 +259,7 @@ def _guarded(call: Callable[[], object]) -> None:
 
 def _run(handler: Handler, command: ReceivedCommand) -> None:
     if command.seconds_left() == 0.0:
-        report_expired(command.event)
+        report_expired(command._event)
         return
     began_s = time.monotonic()
     try:
@@ -267,12 +267,12 @@ def _run(handler: Handler, command: ReceivedCommand) -> None:
         status, payload = Status.OK, b"" if returned is None else result_of(returned)
     except Exception as error:  # noqa: BLE001 - any exception of a handler is its command's result
         status, payload = status_of(error)
-        report_failure(command.event, error, time.monotonic() - began_s)
+        report_failure(command._event, error, time.monotonic() - began_s)
     else:
         if command.seconds_left() == 0.0 and not command.finished:
-            report_lateness(command.event, time.monotonic() - began_s)
+            report_lateness(command._event, time.monotonic() - began_s)
     if command.wants_result and not command.finished:
         try:
             command.finish(status, payload)
         except (ConnectionLost, TimeoutError) as error:
-            report_unsent(command.event, error)
+            report_unsent(command._event, error)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from ..core.wire.codes import SECRET_MAX_BYTES, SECRET_MIN_BYTES
 from ..errors import ArgumentError
 from ..system.reasons import file_reason
+from .forks import close_in_children
 
 __all__ = ["KeepFile", "new_secret"]
 
@@ -36,6 +37,8 @@ class KeepFile:
         self.path = os.fspath(path)
         try:
             self._file = self._opened()
+        except ArgumentError:
+            raise
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             missing = isinstance(error, FileNotFoundError)  # the file itself would be made
             reason = "there is no such directory" if missing else file_reason(error)
@@ -45,6 +48,7 @@ class KeepFile:
         except BaseException:
             self._file.close()
             raise
+        close_in_children(self)
 
     def close(self) -> None:
         """Let other programs use it; a second call does nothing."""

@@ -85,7 +85,6 @@ class Membership(ABC):
     _kind: str
 
     def __init__(self, options: JoinOptions) -> None:
-        self.name = options.name
         self._options = options
 
     @property
@@ -106,8 +105,13 @@ class Membership(ABC):
     def __repr__(self) -> str:
         rank, state = self.rank, "not connected" if self.state == "none" else self.state
         if rank is not None:
-            state = f"rank {rank} of {self.members}"
+            state = f"rank {rank} of {self.member_count}"
         return f"<{self._kind} {self.name!r} at {self.address}: {state}>"
+
+    @property
+    def name(self) -> str:
+        """The name that others see."""
+        return self._options.name
 
     @property
     def address(self) -> str:
@@ -179,9 +183,9 @@ class Membership(ABC):
             raise StateError(step, "this client only looks on")
 
     @property
-    def members(self) -> int | None:
+    def member_count(self) -> int | None:
         """The number of members, as of the server's last word: at joining, with promotions, and with `who`."""
-        return self._seat.members
+        return self._seat.member_count
 
     @property
     def capacity(self) -> int | None:

@@ -11,6 +11,8 @@ import ssl
 import struct
 from contextlib import suppress
 
+from .forks import close_in_children
+
 __all__ = ["Stream"]
 
 _RECEIVE_BYTES = 64 * 1024  # over 16 KiB, a TLS record; under 128 KiB, or it is fresh memory of the kernel
@@ -28,6 +30,7 @@ class Stream:
         self._head = b""
         self._tls_wants_write = False
         self.closed = False
+        close_in_children(self)
 
     def fileno(self) -> int:
         """The descriptor to wait on; -1 when closed."""

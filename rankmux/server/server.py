@@ -12,11 +12,10 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
-from typing import Self
+from typing import Self, Unpack
 
-from ..config import Config
+from ..config import Config, configured
 from ..core.cluster.entries import Rules
 from ..core.cluster.fold import Fold
 from ..core.room.batch import Batch
@@ -45,6 +44,7 @@ from .intake.reading import Intake
 from .kernel.fanout import Ring
 from .live_settings import LiveSettings, Source
 from .sequencer import LocalSequencer, Sequencer
+from .settings import ServerSettings
 from .shutdown import Shutdown
 from .sockets.listener import Listener
 from .state_file import StateFile
@@ -57,7 +57,7 @@ log = logging.getLogger("rankmux.server")
 
 
 class Server:
-    """A server that listens from its creation on. `settings` are those of Config.
+    """A server that listens from its creation on. `settings` are those of `ServerSettings`, unless `config` has them.
 
     `tokens` are accepted beside those of `token_file`; without any, every client is. `listener` and `admin_listener`
     are sockets that were opened elsewhere, to be used instead of those that the settings name; so is `log_`, instead of
@@ -79,10 +79,10 @@ class Server:
         admin_listener: socket.socket | None = None,
         log_: Log | None = None,
         source: Source | None = None,
-        **settings: object,
+        **settings: Unpack[ServerSettings],
     ) -> None:
         # Settings may change while the server runs: those of this server alone.
-        self.config = config = replace(config or Config(), **settings)  # type: ignore[arg-type]
+        self.config = config = configured(settings, config)
         self._source = source
         self.stopped = False
         self._auth = Auth(config, tokens)

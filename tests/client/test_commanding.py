@@ -40,10 +40,10 @@ def test_many_quiet_commands_in_one_call(stage, join):
     stage.enter_context(serving(bob, lambda command: ran["bob"].append(command.text)))
     stage.enter_context(serving(cyd, lambda command: ran["cyd"].append(command.text)))
     ada.commands(str(number) for number in range(3000))
-    ada.commands(["x" * 40_000, b"y" * 65_000, bytearray(b"z")], to="cyd")
+    ada.commands(["x" * 40_000, b"y" * 65_000, bytearray(b"z")], names="cyd")
     ada.commands(iter(["w"]), tickets=[cyd.ticket])
     ada.commands([])
-    ada.commands(["to nobody"], to="nobody-*")
+    ada.commands(["to nobody"], names="nobody-*")
     until(lambda: len(ran["cyd"]) == 3004)
     until(lambda: len(ran["bob"]) == 3000)
     assert ran["bob"] == [*map(str, range(3000))]
@@ -78,26 +78,29 @@ def test_a_request_and_its_result(stage, join):
     for client in (bob, cyd):
         stage.enter_context(serving(client, handler))
     assert ada.request("x").text == "x at 1"
-    assert [ada.request("x", to=to).text for to in (2, "cyd", ada.who()[2])] == ["x at 2"] * 3
-    assert ada.request(b"parts", to="bob").text == "one two parts at 1"
+    meant = [{"to": 2}, {"name": "cyd"}, {"to": ada.who()[2]}]
+    assert [ada.request("x", **whom).text for whom in meant] == ["x at 2"] * 3
+    assert ada.request(b"parts", name="bob").text == "one two parts at 1"
     failed = ada.request("fail")
     assert (failed.status, failed.text) == (Status.FAILED, "ValueError: wrong")
-    for to in ("all", "c*", ada.who()[1:]):
+    for whom in ({"to": "all"}, {"name": "c*"}, {"to": ada.who()[1:]}):
         with pytest.raises(ArgumentError, match="one member"):
-            ada.request("x", to=to)
-    for to, code in (
-        (7, RefusedCode.NO_SUCH_RANK),
-        (0, RefusedCode.NOT_LOWER),
-        ("dan", RefusedCode.NO_TARGET),
+            ada.request("x", **whom)
+    with pytest.raises(ArgumentError, match="beside tickets or names"):
+        ada.request("x", to="least", name="cyd")
+    for whom, code in (
+        ({"to": 7}, RefusedCode.NO_SUCH_RANK),
+        ({"to": 0}, RefusedCode.NOT_LOWER),
+        ({"name": "dan"}, RefusedCode.NO_TARGET),
     ):
         with pytest.raises(CommandRefused) as refused:
-            ada.request("x", to=to)
+            ada.request("x", **whom)
         assert refused.value.code == code
     with pytest.raises(CommandRefused):
         cyd.request("x")
     dan, eve = join("dan"), join("dan")
     with pytest.raises(ArgumentError, match="one member"):
-        ada.request("x", to="dan")
+        ada.request("x", name="dan")
     eve.close()
     assert ada.request("x", to=dan.rank, timeout=0.05).status is Status.EXPIRED
 
@@ -131,38 +134,39 @@ def test_a_command_without_results(stage, join):
 
 
 @pytest.mark.parametrize(
-    ("to", "code"),
+    ("meant", "code"),
     [
-        ("next", RefusedCode.NO_TARGET),
-        ("nobody of that name", RefusedCode.NO_TARGET),
-        ([], RefusedCode.NO_TARGET),
-        ("least", RefusedCode.NO_TARGET),
-        (0, RefusedCode.NOT_LOWER),
-        (1, RefusedCode.NOT_LOWER),
-        (2, RefusedCode.NO_SUCH_RANK),
+        ({"to": "next"}, RefusedCode.NO_TARGET),
+        ({"names": "nobody of that name"}, RefusedCode.NO_TARGET),
+        ({"names": []}, RefusedCode.NO_TARGET),
+        ({"to": []}, RefusedCode.NO_TARGET),
+        ({"to": "least"}, RefusedCode.NO_TARGET),
+        ({"to": 0}, RefusedCode.NOT_LOWER),
+        ({"to": 1}, RefusedCode.NOT_LOWER),
+        ({"to": 2}, RefusedCode.NO_SUCH_RANK),
     ],
 )
 @pytest.mark.parametrize("results", [False, True])
-def test_refusals(join, to, code, results):
+def test_refusals(join, meant, code, results):
     _, bob = join(), join()
     with pytest.raises(CommandRefused) as caught:
-        bob.command("print", to=to, results=results)
+        bob.command("print", **meant, results=results)
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("to", ["all", "web-*"])
+@pytest.mark.parametrize("meant", [{"to": "all"}, {"names": "web-*"}])
 @pytest.mark.parametrize("results", [False, True])
-def test_a_broadcast_to_nobody(join, to, results):
+def test_a_broadcast_to_nobody(join, meant, results):
     bob = join("bob")
-    receipt = bob.command("print", to=to, results=results)
+    receipt = bob.command("print", **meant, results=results)
     assert (receipt.executors, receipt.seq, receipt.refusal.code) == (0, None, RefusedCode.NO_TARGET)
     if results:
         assert receipt.wait() == Counts(0, 0, 0, 0, 0)
         assert list(receipt) == []
     with pytest.raises(CommandRefused) as caught:
-        bob.command("print", to=to, results=results, required=True)
+        bob.command("print", **meant, results=results, required=True)
     assert caught.value.code == RefusedCode.NO_TARGET
-    assert bob.command("print", to=to, results=True, quiet=True).wait(PATIENCE_S).total == 0
+    assert bob.command("print", **meant, results=True, quiet=True).wait(PATIENCE_S).total == 0
 
 
 @pytest.mark.parametrize("to", [-1, 1 << 32, True, None, 1.0, ""])
@@ -196,16 +200,19 @@ def test_names_and_lists(stage, join):
         stage.enter_context(serving(client, lambda command: str(command.rank)))
     ada = clients[1]
 
-    def ranks(to: object) -> list[int]:
-        return [int(result.text) for result in ada.command("?", to=to, results=True).gather(PATIENCE_S)]
+    def ranks(**meant: object) -> list[int]:
+        return [int(result.text) for result in ada.command("?", **meant, results=True).gather(PATIENCE_S)]
 
-    assert ranks("web-*") == [2, 4]
-    assert ranks("db-1") == [3]
-    assert ranks([member for member in ada.who() if member.rank > 2]) == [3, 4]
-    receipt = ada.command("?", to="*")
+    assert ranks(names="web-*") == [2, 4]
+    assert ranks(names="db-1") == [3]
+    assert ranks(names=["db-1", "web-2"]) == [3, 4]
+    assert ranks(to=[member for member in ada.who() if member.rank > 2]) == [3, 4]
+    with pytest.raises(ArgumentError, match="'leest': expected 'all', 'next', 'least'"):
+        ada.command("?", to="leest")
+    receipt = ada.command("?", names="*")
     assert (receipt.executors, receipt.rejected, receipt.absent) == (3, 1, 0)
     with pytest.raises(CommandRefused) as caught:
-        ada.command("?", to="web-0")
+        ada.command("?", names="web-0")
     assert caught.value.code == RefusedCode.NOT_LOWER
 
 
@@ -289,4 +296,4 @@ def test_who_over_many_pages(stage, connect):
     assert [member.rank for member in members] == list(range(40))
     assert [member.ticket for member in members] == [client.ticket for client in clients]
     assert [member.name for member in members] == [client.name for client in clients]
-    assert clients[7].members == 40
+    assert clients[7].member_count == 40

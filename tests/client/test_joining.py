@@ -18,14 +18,14 @@ from ..support.fake_server import Connection, FakeServer
 def test_what_a_client_knows_of_itself(join, server):
     ada = join("ada")
     bob = join("bob")
-    assert (ada.rank, ada.members, ada.capacity, ada.name) == (0, 1, 10, "ada")
-    assert (bob.rank, bob.members) == (1, 2)
+    assert (ada.rank, ada.member_count, ada.capacity, ada.name) == (0, 1, 10, "ada")
+    assert (bob.rank, bob.member_count) == (1, 2)
     assert bob.ticket > ada.ticket
     assert bob.max_payload == 65536
     assert bob.address == f"127.0.0.1:{server.address[1]}"
     assert repr(bob) == f"<rankmux.Client 'bob' at {bob.address}: rank 1 of 2>"
     bob.close()
-    assert (bob.rank, bob.ticket, bob.members) == (None, None, None)
+    assert (bob.rank, bob.ticket, bob.member_count) == (None, None, None)
     assert repr(bob).endswith("not connected>")
 
 

@@ -129,17 +129,21 @@ def answered(command: Any) -> str:
     return " ".join(texts)
 
 
-def in_process(call: Callable[[Any], Any], command: Any) -> Any:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+def in_process(call: Callable[[Any], Any], command: Any, method: str) -> Any:
+    with ProcessPoolExecutor(1, get_context(method)) as pool:
         return pool.submit(call, command).result(PATIENCE_S)
 
 
-def test_a_received_command_goes_to_a_process_pool():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_received_command_goes_to_a_process_pool(method):
     seen: list[Any] = []
 
     def handler(command: Any) -> str:
         left_s = command.seconds_left()
-        seen.append((facts(command), in_process(facts, command), in_process(answered, command)))
+        seen.append(
+            (facts(command), in_process(facts, command, method), in_process(answered, command, method))
+        )
         again = pickle.loads(pickle.dumps(command))
         seen.append((left_s, again.seconds_left()))
         return "by the parent"
@@ -157,13 +161,15 @@ def test_a_received_command_goes_to_a_process_pool():
     assert left_s - 2 * PATIENCE_S < again_s <= left_s
 
 
-def test_a_received_command_of_the_asyncio_client():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_received_command_of_the_asyncio_client(method):
     async def main(address: tuple[str, int]) -> tuple[Any, ...]:
         seen = []
 
         async def handler(command: Any) -> None:
             again = pickle.loads(pickle.dumps(command))
-            seen.append((facts(command), facts(again)))
+            seen.append((facts(command), await asyncio.to_thread(in_process, facts, command, method)))
             with pytest.raises(StateError, match="only the process that received it can answer it"):
                 await again.finish()
             with pytest.raises(StateError, match="only the process that received it can answer it"):

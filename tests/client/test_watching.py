@@ -57,7 +57,7 @@ def test_each_change_and_the_line_after_it(join, observe):
     def change() -> tuple[Change, str, list[str], list[int]]:
         seen = next(changes)
         line = watch.members
-        assert seen.members == len(line)
+        assert seen.member_count == len(line)
         return seen.what, seen.name, [member.name for member in line], [member.rank for member in line]
 
     join("cyd")

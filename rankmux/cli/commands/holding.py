@@ -41,7 +41,7 @@ _OF_A_SEAT = {
         "RANK",
         "RANK_BEFORE",
         "TICKET",
-        "MEMBERS",
+        "MEMBER_COUNT",
         "SENDER_RANK",
         "SEQ",
         "DEADLINE",
@@ -152,7 +152,7 @@ class Holding:
     def environment(self, **variables: object) -> dict[str, str]:
         """The environment of a program started now, with `variables` as RANKMUX_ ones."""
         client = self.seat.client
-        about = {"rank": client.rank, "ticket": client.ticket, "members": client.members}
+        about = {"rank": client.rank, "ticket": client.ticket, "member_count": client.member_count}
         known = {name: value for name, value in about.items() if value is not None}
         outer = {name: value for name, value in os.environ.items() if name not in _OF_A_SEAT}
         own = {f"RANKMUX_{name.upper()}": _value(value) for name, value in {**known, **variables}.items()}

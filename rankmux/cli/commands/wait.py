@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         " to its process group, SIGKILL after --grace. So is anything that PROGRAM leaves running in its group when it"
         " ends, and all of it when `wait` itself is killed. With --keep, it goes on while the seat is kept, and is gone"
         " before the server gives the seat up. PROGRAM gets RANKMUX_RANK, RANKMUX_TICKET (which only"
-        " grows from holder to holder: a fencing token), RANKMUX_MEMBERS, RANKMUX_SEAT, so that `send` and `who`"
+        " grows from holder to holder: a fencing token), RANKMUX_MEMBER_COUNT, RANKMUX_SEAT, so that `send` and `who`"
         " in it use this seat, and with rank 0 RANKMUX_BATON_FILE, a file with the note of the holder before."
         " PROGRAM has our standard streams, but as it runs in a session of its own, no controlling terminal:"
         " it cannot open /dev/tty, and Ctrl-C is a SIGTERM to it.",

@@ -115,9 +115,7 @@ def _changed(change: Mapping[str, object]) -> str:
     """A change on one line: `joined: rank 3, ticket 17, web-3; 4 members`."""
     what = _WORDS.get(str(change["what"]), str(change["what"]))
     name = f", {_cell(change['name'])}" if change["name"] else ""
-    return (
-        f"{_cell(what)}: rank {change['rank']}, ticket {change['ticket']}{name}; {counted(change['members'])}"
-    )
+    return f"{_cell(what)}: rank {change['rank']}, ticket {change['ticket']}{name}; {counted(change['member_count'])}"
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -137,7 +135,7 @@ def _watch(view: HeldSeat | Observer, *, as_json: bool) -> int:
         if isinstance(told, list):
             _put_members(told, view.ticket, as_json=as_json)
         elif told is not None:
-            fields = ("seq", "what", "ticket", "rank", "members", "name")
+            fields = ("seq", "what", "ticket", "rank", "member_count", "name")
             if as_json:
                 put(sys.stdout, json.dumps({field: told[field] for field in fields}) + "\n")
             else:

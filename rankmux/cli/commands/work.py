@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "--hook-promoted",
         metavar="PROGRAM",
         help="run this at each new rank, after joining too, with RANKMUX_RANK, RANKMUX_RANK_BEFORE (unset after"
-        " joining), RANKMUX_TICKET and RANKMUX_MEMBERS; one at a time, and stopped when the connection is lost",
+        " joining), RANKMUX_TICKET and RANKMUX_MEMBER_COUNT; one at a time, and stopped when the connection is lost",
     )
     parser.add_argument(
         "--hook-lost",

@@ -129,7 +129,7 @@ class Prompt:
         return cast(StyleAndTextTuples, lines + self._place())
 
     def _place(self) -> Line:
-        rank, members = self._seat.client.rank, self._seat.client.members
+        rank, members = self._seat.client.rank, self._seat.client.member_count
         narrow = self._screen.columns < _NARROW
         if rank is None:
             words = "leaving" if self._ending else "no rank"

@@ -67,17 +67,17 @@ def place(rank: int, members: int) -> str:
 
 def welcomed(event: Welcomed, again: bool) -> Line:
     """The line after joining."""
-    where = place(event.rank, event.members)
+    where = place(event.rank, event.member_count)
     front = "Connected again: you are" if again else "You are"
-    return [("news", f"{front} rank {event.rank} of {event.members}{': ' * bool(where)}{where}.")]
+    return [("news", f"{front} rank {event.rank} of {event.member_count}{': ' * bool(where)}{where}.")]
 
 
 def promoted(event: Promoted) -> Line:
     """`You are rank 0 now, of 7: nobody is above you.`"""
-    where = place(event.rank, event.members) if event.rank == 0 else ""
+    where = place(event.rank, event.member_count) if event.rank == 0 else ""
     colon = f": {where}" if where else ""
     return [
-        ("news", f"You are rank {event.rank} now, of {event.members}{colon}."),
+        ("news", f"You are rank {event.rank} now, of {event.member_count}{colon}."),
         ("dim", f" ({_CAUSES[event.cause]})"),
     ]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ...client.client import Client
     from ...client.receipt import Receipt
+    from ...core.client.targets import Word
 
 __all__ = ["HeldSeat", "JoinedSeat", "open_channel"]
 
@@ -29,7 +30,7 @@ _READ_BYTES = 64 * 1024
 _PAYLOAD_MAX = 1 << 30  # a listing of all members of a large room
 _ANSWER_S = 10.0  # as long as the seat's server may take for a listing
 _FIELDS = {"rank", "ticket", "load", "name", "address", "absent"}
-_CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "members", "name"}
+_CHANGE_FIELDS = {"seq", "what", "ticket", "rank", "member_count", "name"}
 _NOT_FIRST = 8
 _LOOK_S = 1.0  # between two looks at a connection that is silent
 
@@ -73,7 +74,7 @@ class HeldSeat:
         return bool(self._replies)
 
     def command(
-        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: Word | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
         """Send a command to `to` or those tickets; its replies carry `id_`. Raises ConnectionLost, TimeoutError."""
         ttl_ms = 0 if timeout_s is None else -int(-timeout_s * 1000 // 1)
@@ -223,11 +224,12 @@ class JoinedSeat:
         return self._has_read or bool(self._replies)
 
     def command(
-        self, id_: int, to: str | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
+        self, id_: int, to: Word | tuple[int, ...], payload: bytes, *, results: bool, timeout_s: float | None
     ) -> None:
         """Send a command to `to` or those tickets; its replies carry `id_`. Raises TimeoutError."""
         self._has_read = True
-        keyword, tickets = (to, None) if isinstance(to, str) else ("all", to)
+        keyword: Word = to if isinstance(to, str) else "all"
+        tickets = None if isinstance(to, str) else to
         try:
             receipt = self._client.command(
                 payload, keyword, tickets=tickets, results=results, timeout=timeout_s, required=True

@@ -3,7 +3,7 @@
 Both directions are a stream of frames. A frame is one line of JSON, an object of at most 4,096 bytes with its newline;
 if it has a `size`, a payload of that many bytes follows the newline. Any other input ends the connection.
 
-    seat:    {"is": "seat", "version": 1, "rank": 0, "ticket": 7, "members": 3, "max_payload": 65536}
+    seat:    {"is": "seat", "version": 1, "rank": 0, "ticket": 7, "member_count": 3, "max_payload": 65536}
              first of all; rank and the rest are null while the seat is not connected to its server
     sender:  {"do": "command", "id": 1, "to": "all", "results": true, "ttl_ms": 5000, "size": 5}  and 5 bytes
              `to` is "all", "next", "least", or the number n of executors, whose tickets are the first 8 * n bytes;
@@ -21,7 +21,8 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
              {"is": "unsent", "id": 1, "size": 9}  and a text: the seat could not send it, nobody got it
              {"is": "lost", "id": 1, "size": 9}  and a text: the connection ended first, the outcome is not known
              {"is": "members", "id": 2, "size": 99}  and a JSON list of objects, the fields of MEMBERS
-             {"is": "changed", "id": 3, "seq": 43, "what": "joined", "ticket": 9, "rank": 2, "members": 3, "name": "x"}
+             {"is": "changed", "id": 3, "seq": 43, "what": "joined", "ticket": 9, "rank": 2, "member_count": 3,
+              "name": "x"}
              `what` is "joined", "left", "lost", "evicted", "absent", "back" or "yielded"
              {"is": "yielded", "id": 4, "rank": 2}
              {"is": "baton", "id": 5, "size": 4}  and the note
@@ -118,7 +119,7 @@ def listed(id_: int, members: list[MemberInfo]) -> tuple[Header, bytes]:
 
 def changed(id_: int, change: LineChanged) -> Header:
     """The line of members has changed."""
-    fields = ("seq", "ticket", "rank", "members", "name")
+    fields = ("seq", "ticket", "rank", "member_count", "name")
     about = {field: getattr(change, field) for field in fields}
     return {"is": "changed", "id": id_, "what": change.what.name.lower(), **about}
 

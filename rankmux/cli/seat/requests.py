@@ -47,7 +47,7 @@ class Requests:
 
     def greet(self) -> None:
         """Send the seat's place and limits."""
-        fields = ("rank", "ticket", "members", "max_payload")
+        fields = ("rank", "ticket", "member_count", "max_payload")
         about = {field: getattr(self._seat.client, field) for field in fields}
         self._reply({"is": "seat", "version": protocol.VERSION, **about}, b"")
 

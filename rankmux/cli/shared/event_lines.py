@@ -32,7 +32,7 @@ _ENDS = {
 def promotion_text(event: Promoted) -> str:
     """A new rank, on one line."""
     cause = _CAUSES[event.cause]
-    return f"New rank: {event.rank} of {event.members}, was {event.before} (a member above you {cause})"
+    return f"New rank: {event.rank} of {event.member_count}, was {event.before} (a member above you {cause})"
 
 
 def rejection_text(event: ExecuteRejected) -> str:

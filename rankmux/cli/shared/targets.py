@@ -21,11 +21,13 @@ TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five mil
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ...core.client.targets import Word
+
     Row = tuple[int, int, str]
 
 __all__ = ["EXPECTED", "Found", "Target", "target_of"]
 
-_KEYWORDS = ("all", "next", "least")
+_KEYWORDS: dict[str, Word] = {"all": "all", "next": "next", "least": "least"}
 _U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 EXPECTED = (
     "expected all, next, least, ranks such as 2 or 1-5,8, ticket:N, or names such as 'web-*' or '!db-*'"
@@ -83,7 +85,7 @@ class Found:
 class Target:
     """A target: a `keyword`, or, where that is None, items to be looked up. `text` is how it was written."""
 
-    def __init__(self, text: str, keyword: str | None, items: list[_Item]) -> None:
+    def __init__(self, text: str, keyword: Word | None, items: list[_Item]) -> None:
         self.text = text
         self.keyword = keyword
         self._wanted = [item for item in items if not item.excludes]
@@ -135,8 +137,8 @@ class Target:
 
 def target_of(text: str) -> Target:
     """The target that is written as `text`. Raises ArgumentError."""
-    if text in _KEYWORDS:
-        return Target(text, text, [])
+    if (keyword := _KEYWORDS.get(text)) is not None:
+        return Target(text, keyword, [])
     try:
         return Target(text, None, [_Item(word.strip()) for word in text.split(",")])
     except ValueError:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from ...errors import ArgumentError
 from ..wire.codes import U32_MAX, Target
 from ..wire.frames import MemberInfo
-from .targets import Destination, To, destination_of
+from .targets import Destination, Names, To, destination_of
 
 __all__ = [
     "CommandArguments",
+    "Names",
     "Payload",
     "To",
     "Token",
@@ -58,7 +59,8 @@ class CommandArguments(NamedTuple):
         """Raise ArgumentError unless it goes to one member."""
         to = self.to
         if to.broadcast or to.target is Target.ALL or (to.names is None and len(to.tickets) > 1):
-            raise ArgumentError("to", to.names or "several", "expected one member: a request has one answer")
+            what = "to" if to.names is None else "name"
+            raise ArgumentError(what, to.names or "several", "expected one member: a request has one answer")
 
     def looked_up(self, members: Iterable[MemberInfo], own_ticket: int | None) -> CommandArguments:
         """The same with the tickets of the members whose names match."""
@@ -73,13 +75,14 @@ def command_arguments(
     quiet: bool,
     *,
     tickets: Iterable[int] | None = None,
+    names: Names | None = None,
     tied: bool = False,
     required: bool = False,
 ) -> CommandArguments:
     """The arguments of a command, checked. `timeout_s` None is the server's default."""
     if tied and not results:
         raise ArgumentError("tied", tied, "expected it only with results=True")
-    destination = destination_of(to, tickets)
+    destination = destination_of(to, tickets, names)
     return CommandArguments(
         payload_of(payload), destination, results, quiet, ttl_ms_of(timeout_s), tied, required
     )

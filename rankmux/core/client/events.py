@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """This client holds a seat (section 3.2): `rank` among `members`, in a room of `capacity` seats.
+    """This client holds a seat (section 3.2): `rank` among `member_count` members, in a room of `capacity` seats.
 
     `returned` tells whether it is the seat that was kept, and `keep_ms` for how long it is kept, None where no keep was
     asked for. An observer has no seat: its ticket is 0, its rank 0xFFFFFFFF (section 8).
@@ -50,7 +50,7 @@ class Welcomed:
     ticket: int
     seq: int
     rank: int
-    members: int
+    member_count: int
     capacity: int
     max_payload: int
     ping_ms: int
@@ -96,12 +96,12 @@ class ExecutionCancelled:
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """Seniors went, and this client moved up (section 4): from rank `before` to `rank`; `members` remain."""
+    """Seniors went, and this client moved up (section 4): from rank `before` to `rank`, of `member_count` members."""
 
     seq: int
     before: int
     rank: int
-    members: int
+    member_count: int
     cause: Cause
 
 
@@ -158,14 +158,14 @@ class MembersPage:
 class LineChanged:
     """An event of the line (section 8), for those that watch: `what` happened to the member `ticket`.
 
-    `rank` is the member's before any departure of that turn, a newcomer's its own; `members` is the number after it.
+    `rank` is the member's before any departure of that turn, a newcomer's its own; `member_count` is as of after it.
     """
 
     seq: int
     what: Change
     ticket: int
     rank: int
-    members: int
+    member_count: int
     name: str
 
 

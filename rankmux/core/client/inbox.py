@@ -244,7 +244,7 @@ class Inbox:
             self._queued_size -= len(waiting.payload)
             self._cancelled.add(seq)
         elif (running := self.running.get(seq)) is not None:
-            running.cancel()
+            running._cancel()
 
     def _waiting(self, seq: int) -> ExecuteReceived | None:
         """The command that waits with that seq, if it wants a result. Another thread may take quiet ones meanwhile."""

@@ -66,14 +66,17 @@ def pieces(payload: bytes, limit: int) -> Iterator[tuple[bytes, bool]]:
 
 
 class ExecutedCommand:
-    """A command to run, and its result. The drivers add the sending, and a clock in seconds."""
+    """A command to run, and its result. The drivers add the sending, and a clock in seconds.
+
+    Users see this class: what is for the drivers alone begins with an underscore.
+    """
 
     _CONNECTED = frozenset({"_driver"})
     # Most commands never set these.
     _finished = False
     _cancelled = False
     _copied = False
-    on_cancel: Callable[[], object] | None = None  # for the driver
+    _on_cancel: Callable[[], object] | None = None
 
     def __init__(
         self, event: ExecuteReceived, received_s: float, max_payload: int, clock: Callable[[], float]
@@ -86,15 +89,10 @@ class ExecutedCommand:
     def __getstate__(self) -> dict[str, Any]:
         """The facts alone, for a process pool: a copy cannot answer, as the connection stays where it is."""
         facts = {name: fact for name, fact in vars(self).items() if name not in self._CONNECTED}
-        return {**facts, "on_cancel": None, "_copied": True}
+        return {**facts, "_on_cancel": None, "_copied": True}
 
     def __repr__(self) -> str:
         return f"<ReceivedCommand {self.seq} of rank {self.sender_rank}: {self.payload[:32]!r}>"
-
-    @property
-    def event(self) -> ExecuteReceived:
-        """The event that brought it."""
-        return self._event
 
     @property
     def seq(self) -> int:
@@ -142,11 +140,11 @@ class ExecutedCommand:
         """Whether the sender has cancelled it: stop; nothing is sent for it any more (section 6)."""
         return self._cancelled
 
-    def cancel(self) -> None:
+    def _cancel(self) -> None:
         """The server's word that the sender has cancelled it."""
         self._cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
+        if self._on_cancel is not None:
+            self._on_cancel()
 
     def _partial(self, output: Payload) -> Iterator[tuple[Status, bytes]]:
         """The partial results to send for `output`; none where no result is wanted."""

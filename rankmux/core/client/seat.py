@@ -19,11 +19,10 @@ class ClientSeat:
     """A member's numbers, all None before WELCOME. `rank` is None again once the seat is given up.
 
     An observer has neither rank nor ticket. `baton` is the note that came with rank 0, or that this client has written
-    since; None without rank 0, and where there is none. `members` is the server's latest count; it reports joins only
-    in answers to WHO, and to those that watch. `seq` is the latest place in the
-    server's order (section 1) that this client has seen, `stream_seq` that of the last EXECUTE, RANK or YIELDED, whose
-    seqs grow. Methods that take a frame raise ProtocolViolation where a
-    server that keeps to the protocol would not send it.
+    since; None without rank 0, and where there is none. `member_count` is the server's latest; it reports joins only
+    in answers to WHO, and to those that watch. `seq` is the latest place in the server's order (section 1) that this
+    client has seen, `stream_seq` that of the last EXECUTE, RANK or YIELDED, whose seqs grow. Methods that take a frame
+    raise ProtocolViolation where a server that keeps to the protocol would not send it.
     """
 
     __slots__ = (
@@ -31,7 +30,7 @@ class ClientSeat:
         "baton",
         "capacity",
         "instance",
-        "members",
+        "member_count",
         "rank",
         "seq",
         "stream_seq",
@@ -41,7 +40,7 @@ class ClientSeat:
     def __init__(self) -> None:
         self.rank: int | None = None
         self.ticket: int | None = None
-        self.members: int | None = None
+        self.member_count: int | None = None
         self.capacity: int | None = None
         self.instance: int | None = None
         self.seq: int | None = None
@@ -56,14 +55,14 @@ class ClientSeat:
         ):  # which may be more than there are seats, if these have become fewer
             raise violation(f"WELCOME says rank {frame.rank} of {frame.members}")
         self.instance, self.ticket, self.rank = frame.instance, frame.ticket, frame.rank
-        self.members, self.capacity = frame.members, frame.capacity
+        self.member_count, self.capacity = frame.members, frame.capacity
         self.seq = self.stream_seq = self._changed_seq = frame.seq
 
     def look_on(self, frame: Welcome) -> None:
         """Take WELCOME as an observer (section 8)."""
         if frame.ticket != 0 or frame.rank != NO_RANK:
             raise violation(f"WELCOME seats an observer: ticket {frame.ticket}, rank {frame.rank}")
-        self.instance, self.members, self.capacity = frame.instance, frame.members, frame.capacity
+        self.instance, self.member_count, self.capacity = frame.instance, frame.members, frame.capacity
         self.seq = self.stream_seq = self._changed_seq = frame.seq
 
     def execute(self, frame: Execute) -> ExecuteReceived | ExecuteRejected | None:
@@ -85,7 +84,7 @@ class ClientSeat:
             return None
         if not frame.rank < self.rank or not frame.rank < frame.members:
             raise violation(f"RANK says {frame.rank} of {frame.members} to a member of rank {self.rank}")
-        before, self.rank, self.members = self.rank, frame.rank, frame.members
+        before, self.rank, self.member_count = self.rank, frame.rank, frame.members
         return Promoted(frame.seq, before, frame.rank, frame.members, Cause(frame.cause))
 
     def step_back(self, frame: frames.Yielded) -> bool:
@@ -95,7 +94,7 @@ class ClientSeat:
             return False
         if not frame.rank < frame.members or frame.ticket <= (self.ticket or 0):
             raise violation(f"YIELDED says ticket {frame.ticket}, rank {frame.rank} of {frame.members}")
-        self.ticket, self.rank, self.members, self.baton = frame.ticket, frame.rank, frame.members, None
+        self.ticket, self.rank, self.member_count, self.baton = frame.ticket, frame.rank, frame.members, None
         return True
 
     def note(self, baton: Baton) -> None:
@@ -109,7 +108,7 @@ class ClientSeat:
             raise violation(f"CHANGED came with seq {frame.seq} behind seq {self._changed_seq}")
         self._changed_seq = frame.seq
         self.observe(frame.seq)
-        self.members = frame.members
+        self.member_count = frame.members
         return LineChanged(frame.seq, Change(frame.what), frame.ticket, frame.rank, frame.members, frame.name)
 
     def observe(self, seq: int) -> None:

@@ -186,7 +186,7 @@ class ClientSession(Requests):
             case frames.Members():
                 self._pending.list_members(frame)
                 self.seat.observe(frame.seq)
-                self.seat.members = frame.total
+                self.seat.member_count = frame.total
                 self._events.append(MembersPage(*frame))
             case frames.Stop():
                 self._events.append(ExecutionCancelled(frame.seq))

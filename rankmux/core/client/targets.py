@@ -6,66 +6,75 @@ as tickets (SET), so that a command never reaches another member. It knows no se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ...errors import ArgumentError
 from ..wire.codes import U32_MAX, Target
 from ..wire.frames import MemberInfo
 
-__all__ = ["Destination", "To", "checked_tickets", "destination_of"]
+__all__ = ["Destination", "Names", "To", "Word", "checked_tickets", "destination_of"]
 
-To = str | int | MemberInfo | Iterable[MemberInfo]
+Word = Literal["all", "next", "least"]
+To = Word | int | MemberInfo | Iterable[MemberInfo]
 """The executors of a command (section 5).
 
-`"all"`, the `"next"` below, the `"least"` loaded; a rank; a member of a listing, or several; any other text is the name
-of members, or a pattern of names such as `"web-*"`.
+`"all"`, the `"next"` below, the `"least"` loaded; a rank; a member of a listing, or several. Names are given apart from
+it, so that a misspelt word is an error, for a type checker as well, and not the name of nobody.
 """
+Names = str | Iterable[str]
+"""The names of members, or patterns of names such as `"web-*"`."""
 
-_NAMED = {"all": Target.ALL, "next": Target.NEXT, "least": Target.LEAST}
+_WORDS = {"all": Target.ALL, "next": Target.NEXT, "least": Target.LEAST}
 _TICKET_MAX = 0xFFFF_FFFF_FFFF_FFFF
 _EXPECTED = (
-    "expected 'all', 'next', 'least', a name or a pattern of names, a member of who(), several, or a rank"
+    "expected 'all', 'next', 'least', a member of who(), several, or a rank; names are given as names="
 )
+_WILDCARDS = re.compile(r"[*?[]")
 
 
 class Destination(NamedTuple):
-    """A target, its `arg` or its tickets; `names` is a pattern that has to be looked up first, None otherwise.
+    """A target, its `arg` or its tickets; `names` are patterns that have to be looked up first, None otherwise.
 
     `broadcast` tells whether it is aimed at whoever is there, so that nobody at all is no mistake: ALL, and patterns
-    with a wildcard.
+    that all have a wildcard.
     """
 
     target: Target
     arg: int = 0
     tickets: tuple[int, ...] = ()
-    names: str | None = None
+    names: tuple[str, ...] | None = None
     broadcast: bool = False
 
     def looked_up(self, members: Iterable[MemberInfo], own_ticket: int | None) -> Destination:
         """The members of a listing whose names match, by ticket; this client itself is none of them."""
-        assert self.names is not None
+        patterns = self.names
+        assert patterns is not None
         tickets = (
             member.ticket
             for member in members
-            if member.ticket != own_ticket and fnmatchcase(member.name, self.names)
+            if member.ticket != own_ticket and any(fnmatchcase(member.name, pattern) for pattern in patterns)
         )
         return self._replace(tickets=checked_tickets(tickets), names=None)
 
 
-def destination_of(to: To, tickets: Iterable[int] | None = None) -> Destination:
-    """The destination that a caller names by `to`, or by `tickets`. Raises ArgumentError."""
-    if tickets is not None:
+def destination_of(to: To, tickets: Iterable[int] | None = None, names: Names | None = None) -> Destination:
+    """The destination that a caller names by `to`, by `tickets` or by `names`. Raises ArgumentError."""
+    if tickets is not None or names is not None:
         if not (isinstance(to, str) and to == "all"):
-            raise ArgumentError("to", to, "expected none beside tickets")
+            raise ArgumentError("to", to, "expected none beside tickets or names")
+        if tickets is None:
+            assert names is not None
+            return _named(names)
+        if names is not None:
+            raise ArgumentError("names", names, "expected none beside tickets")
         return Destination(Target.SET, tickets=checked_tickets(tickets))
     if isinstance(to, MemberInfo):
         return Destination(Target.SET, tickets=(to.ticket,))
-    if isinstance(to, str) and to:
-        if to in _NAMED:
-            return Destination(_NAMED[to], broadcast=to == "all")
-        return Destination(Target.SET, names=to, broadcast=any(sign in to for sign in "*?["))
+    if isinstance(to, str) and to in _WORDS:
+        return Destination(_WORDS[to], broadcast=to == "all")
     if isinstance(to, int) and not isinstance(to, bool) and 0 <= to <= U32_MAX:
         return Destination(Target.ONE, to)
     if isinstance(to, Iterable) and not isinstance(to, str | bytes | bytearray):
@@ -73,6 +82,18 @@ def destination_of(to: To, tickets: Iterable[int] | None = None) -> Destination:
         if all(isinstance(member, MemberInfo) for member in members):
             return Destination(Target.SET, tickets=checked_tickets(member.ticket for member in members))
     raise ArgumentError("to", to, _EXPECTED)
+
+
+def _named(names: Names) -> Destination:
+    patterns = (
+        (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
+    )
+    if not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise ArgumentError(
+            "names", names, "expected the name of members, a pattern such as 'web-*', or several"
+        )
+    broadcast = bool(patterns) and all(_WILDCARDS.search(pattern) for pattern in patterns)
+    return Destination(Target.SET, names=patterns, broadcast=broadcast)
 
 
 def checked_tickets(tickets: Iterable[int]) -> tuple[int, ...]:

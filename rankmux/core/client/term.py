@@ -13,20 +13,26 @@ __all__ = ["LedTerm"]
 
 
 class LedTerm:
-    """The time in which this client leads.
-
-    `ticket` identifies it: it grows from term to term, so it serves as a fencing token. `baton` is the note that the
-    leader before has left, None where there is none: `payload`, the `ticket` of the writer, and `seq`, its version.
-    """
+    """The time in which this client leads."""
 
     def __init__(self, ticket: int, baton: Baton | None, leads: Callable[[], bool]) -> None:
-        self.ticket = ticket
-        self.baton = baton
+        self._ticket = ticket
+        self._baton = baton
         self._leads = leads
         self._over = False
 
     def __repr__(self) -> str:
         return f"<Term of ticket {self.ticket}{': over' if self.over else ''}>"
+
+    @property
+    def ticket(self) -> int:
+        """The identity of the term. It grows from term to term, so it serves as a fencing token."""
+        return self._ticket
+
+    @property
+    def baton(self) -> Baton | None:
+        """The note that the leader before has left; None where there is none."""
+        return self._baton
 
     @property
     def over(self) -> bool:

@@ -181,7 +181,10 @@ class Done(NamedTuple):
 
 
 class MemberInfo(NamedTuple):
-    """One line of MEMBERS."""
+    """A listed member (section 2). `load` is the number of its open commands, `absent` tells that its seat is kept.
+
+    `name` is empty where the member has given none.
+    """
 
     rank: int
     ticket: int

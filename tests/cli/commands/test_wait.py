@@ -70,7 +70,7 @@ def test_the_program_has_our_standard_input_and_output(scene):
 
 
 def test_the_program_is_told_where_it_stands(scene):
-    script = 'echo "$RANKMUX_RANK $RANKMUX_TICKET $RANKMUX_MEMBERS"; [ -S "$RANKMUX_SEAT" ] && echo "$RANKMUX_SEAT"'
+    script = 'echo $RANKMUX_RANK $RANKMUX_TICKET $RANKMUX_MEMBER_COUNT; [ -S "$RANKMUX_SEAT" ] && echo "$RANKMUX_SEAT"'
     code, out, _ = scene.run("wait", "--", "sh", "-c", script)
     assert code == 0
     told, seat = out.splitlines()

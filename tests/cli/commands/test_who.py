@@ -64,8 +64,8 @@ def test_watching(scene, held, number):
     listing, joined, left = json_lines(script.out)
     assert [member["name"] for member in listing["members"]] == ["ada"]
     bob = {"ticket": joined["ticket"], "rank": 1, "name": "bob"}
-    assert joined == {"seq": joined["seq"], "what": "joined", "members": 2, **bob}
-    assert left == {"seq": left["seq"], "what": "left", "members": 1, **bob}
+    assert joined == {"seq": joined["seq"], "what": "joined", "member_count": 2, **bob}
+    assert left == {"seq": left["seq"], "what": "left", "member_count": 1, **bob}
     assert script.err == ""
 
 

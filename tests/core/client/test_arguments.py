@@ -35,10 +35,11 @@ def test_the_arguments_of_a_command():
 
 
 def test_a_broadcast_may_go_to_nobody():
-    def forgiving(to: object, **more: object) -> bool:
+    def forgiving(to: object = "all", **more: object) -> bool:
         return command_arguments("x", to, False, None, False, **more).forgiving
 
     assert forgiving("all")
-    assert forgiving("web-*")
-    assert not forgiving("web-*", required=True)
-    assert not any(map(forgiving, ("next", "least", "web", 1, [])))
+    assert forgiving(names="web-*")
+    assert not forgiving(names="web-*", required=True)
+    assert not forgiving(names="web")
+    assert not any(map(forgiving, ("next", "least", 1, [])))

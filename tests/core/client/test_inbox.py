@@ -137,7 +137,7 @@ def test_a_command_that_runs_is_told_that_it_is_cancelled():
     inbox = Inbox(ClientSession())
     calls: list[int] = []
     command = ExecutedCommand(ExecuteReceived(7, 0, 1, True, 0, b"x"), 0.0, 100, lambda: 0.0)
-    command.on_cancel = lambda: calls.append(1)
+    command._on_cancel = lambda: calls.append(1)
     inbox.running[7] = command
     inbox.apply(ExecutionCancelled(8), 0.0)
     assert not command.cancelled

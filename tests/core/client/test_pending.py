@@ -68,7 +68,7 @@ def test_who_and_ping_are_answered():
     rows = (MemberInfo(0, 1, 0, "ada", "127.0.0.1:1"),)
     session.send_ping(b"a")
     assert feed(session, Members(id_, 30, 7, rows), Pong(b"a")) == [MembersPage(id_, 30, 7, rows)]
-    assert (session.seat.members, session.seat.seq) == (7, 30)
+    assert (session.seat.member_count, session.seat.seq) == (7, 30)
 
 
 @pytest.mark.parametrize(

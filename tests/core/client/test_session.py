@@ -41,9 +41,9 @@ def test_hello_is_that_of_the_protocol_page():
 
 def test_welcome_tells_everything():
     session = ClientSession("ada")
-    assert (session.seat.rank, session.seat.ticket, session.seat.members) == (None, None, None)
+    assert (session.seat.rank, session.seat.ticket, session.seat.member_count) == (None, None, None)
     assert feed(session, WELCOME) == [Welcomed(9, 3, 11, 2, 3, 10, 65536, 10_000)]
-    assert (session.seat.rank, session.seat.ticket, session.seat.members, session.seat.capacity) == (
+    assert (session.seat.rank, session.seat.ticket, session.seat.member_count, session.seat.capacity) == (
         2,
         3,
         3,
@@ -94,7 +94,7 @@ def test_a_seat_in_a_room_with_more_members_than_seats():
     """The operator has lowered their number (section 1)."""
     session = ClientSession()
     assert feed(session, WELCOME._replace(rank=2, members=11, capacity=10))
-    assert (session.seat.rank, session.seat.members, session.seat.capacity) == (2, 11, 10)
+    assert (session.seat.rank, session.seat.member_count, session.seat.capacity) == (2, 11, 10)
 
 
 @pytest.mark.parametrize(("rank", "members", "capacity"), [(3, 3, 10), (0, 0, 10), (2, 1, 10)])

@@ -206,7 +206,7 @@ CHANGE = Changed(12, 1, 9, 3, 4, "dan")
 def test_changes_grow_in_seq_and_only_watchers_get_them():
     session = joined(watch=True)
     assert feed(session, CHANGE) == [LineChanged(12, Change.JOINED, 9, 3, 4, "dan")]
-    assert session.seat.members == 4
+    assert session.seat.member_count == 4
     session.receive_data(CHANGE.encode())
     violation(session)
     session = joined(watch=True)
@@ -281,7 +281,7 @@ def test_stepping_back():
     later = session.send_command(b"behind it", results=True)
     yielded = Yielded(id_, 15, 9, 2, 3)
     assert feed(session, yielded) == [CommandsForgotten((waits,)), events.Yielded(*yielded)]
-    assert (session.seat.ticket, session.seat.rank, session.seat.members) == (9, 2, 3)
+    assert (session.seat.ticket, session.seat.rank, session.seat.member_count) == (9, 2, 3)
     assert feed(session, Refused(later, 1, "no")) == [RefusalReceived(later, 1, "no")]
     session.receive_data(Execute(15, 0, 0, 0, b"").encode())
     violation(session)
@@ -313,7 +313,7 @@ def test_a_yielded_that_makes_no_sense(frame):
 
 def test_an_observer_has_neither_rank_nor_ticket():
     session = observing(watch=True)
-    assert (session.seat.rank, session.seat.ticket, session.seat.members) == (None, None, 3)
+    assert (session.seat.rank, session.seat.ticket, session.seat.member_count) == (None, None, 3)
     assert session.state is ClientState.OBSERVING
     assert [type(event) for event in feed(session, CHANGE)] == [LineChanged]
     session.send_who()

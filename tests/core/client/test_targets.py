@@ -39,22 +39,28 @@ def test_members_go_by_ticket_rising_and_each_once():
         ("db-1", (5,), False),
         ("db", (), False),
         ("2", (), False),
+        ("next", (), False),
+        (["web-1", "db-?"], (3, 5), False),
+        (["web-?", "[dw]*-1"], (3, 5, 8), True),
+        ([], (), False),
     ],
 )
-def test_a_pattern_is_looked_up_in_a_listing(names, tickets, broadcast):
-    destination = destination_of(names)
-    assert destination == Destination(Target.SET, names=names, broadcast=broadcast)
+def test_names_are_looked_up_in_a_listing(names, tickets, broadcast):
+    destination = destination_of("all", names=names)
+    assert destination.names == ((names,) if isinstance(names, str) else tuple(names))
     found = destination.looked_up(LINE, own_ticket=None)
     assert found == Destination(Target.SET, tickets=tickets, broadcast=broadcast)
 
 
 def test_this_client_itself_is_never_meant():
-    assert destination_of("web-*").looked_up(LINE, own_ticket=8).tickets == (3,)
+    assert destination_of("all", names="web-*").looked_up(LINE, own_ticket=8).tickets == (3,)
 
 
-@pytest.mark.parametrize("to", ["", -1, 1 << 32, True, None, 1.0, b"all", [2], (1, 2), object()])
+@pytest.mark.parametrize(
+    "to", ["", "leest", "ALL", "web-*", -1, 1 << 32, True, None, 1.0, b"all", [2], (1, 2), object()]
+)
 def test_what_names_nobody(to):
-    with pytest.raises(ArgumentError, match="or a rank"):
+    with pytest.raises(ArgumentError, match="or a rank; names are given as names="):
         destination_of(to)
 
 
@@ -64,6 +70,15 @@ def test_tickets_that_are_none(ticket):
         destination_of("all", [ticket])
 
 
-def test_a_target_beside_tickets():
-    with pytest.raises(ArgumentError, match="beside tickets"):
-        destination_of("next", [3])
+@pytest.mark.parametrize("names", ["", [""], [3], 3, b"web", ["web-*", None]])
+def test_names_that_are_none(names):
+    with pytest.raises(ArgumentError, match="the name of members, a pattern"):
+        destination_of("all", names=names)
+
+
+def test_a_target_beside_tickets_or_names():
+    for others in ({"tickets": [3]}, {"names": "web-*"}, {"tickets": [3], "names": "web-*"}):
+        with pytest.raises(ArgumentError, match="beside tickets or names"):
+            destination_of("next", **others)
+    with pytest.raises(ArgumentError, match="none beside tickets"):
+        destination_of("all", [3], "web-*")

@@ -53,7 +53,7 @@ def test_a_name_means_all_its_addresses():
         assert (host, server.where) == ("::1", f"[::1]:{port}, 127.0.0.1:{port}")
         for each in ("::1", "127.0.0.1", "127.0.0.1", "::1"):
             with Client(each, port) as client:
-                assert client.members == 1
+                assert client.member_count == 1
     for each in ("::1", "127.0.0.1"):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((each, port)).close()
