@@ -38,13 +38,15 @@ _TURN_S = 0.002  # before other callbacks of the loop have their turn
 class _Service:
     """A handler in service: at most `parallel` tasks of it.
 
-    `awaits`: it is a coroutine function, and called in a task. `due`: the loop is about to run commands.
+    `awaits`: it is a coroutine function, and called in a task; `starting` are the
+    seqs of commands whose tasks have not called it yet. `due`: the loop is about to run commands.
     """
 
     def __init__(self, handler: Handler, parallel: int) -> None:
         self.handler = handler
         self.parallel = parallel
         self.tasks: set[asyncio.Task[None]] = set()
+        self.starting: set[int] = set()
         self.awaits = iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__)
         self.due = False
         self.driver: _Driver | None = None
@@ -155,6 +157,7 @@ class Handlers:
         began_s: float,
     ) -> None:
         loop = asyncio.get_running_loop()
+        service.starting.add(command.seq)
         task = loop.create_task(self._run(connection, service, command, call, began_s))
         link = connection.link
         running = {} if link is None else link.inbox.running
@@ -165,6 +168,7 @@ class Handlers:
 
         def end(_: object) -> None:
             service.tasks.discard(task)
+            service.starting.discard(command.seq)  # it was cancelled before it began
             running.pop(command.seq, None)
             self._go_on(connection)
 
@@ -182,9 +186,15 @@ class Handlers:
 
         Their senders cannot cancel them, so nothing but the end of the client cancels the task then.
         """
+        service.starting.discard(command.seq)
         await _awaited(command, call, began_s)
         until_s = began_s + _TURN_S
-        while service.awaits and (following := self._next(connection, service, quiet=True)) is not None:
+        # Commands begin in order: not before those that have been given to tasks that have not begun.
+        while (
+            service.awaits
+            and not service.starting
+            and (following := self._next(connection, service, quiet=True)) is not None
+        ):
             began_s = time.monotonic()
             await _awaited(following, partial(service.handler, following), began_s)
             if began_s >= until_s:

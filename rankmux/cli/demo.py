@@ -21,7 +21,7 @@ from typing import IO, Self
 __all__ = ["main"]
 
 _PATIENCE_S = 20.0  # for the slowest machines; usually a step takes milliseconds
-_STAMP = re.compile(r"^[-\d]+ [:,\d]+ [A-Z]+ ")
+_STAMP = re.compile(r"^[-\d]+T[:.\d]+[-+]\d+:\d+ [A-Z]+ ")
 
 
 class _DemoFailed(Exception):

@@ -108,7 +108,7 @@ def tls_failed(address: Address, error: Exception, names: Sequence[str] = ()) ->
         return CannotConnect(f"the certificate of {address} is refused, {reason}", cure)
     if isinstance(error, ssl.SSLError) and error.reason in _FOREIGN:
         return CannotConnect(f"the server at {address} speaks plain TCP", "plain")
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError):
         return CannotConnect(f"{address} broke off the TLS handshake, perhaps it speaks plain TCP", "plain")
     return CannotConnect(f"TLS with {address} failed: {tls_reason(error)}")
 

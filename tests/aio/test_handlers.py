@@ -93,6 +93,35 @@ def test_more_quiet_commands_than_are_received_at_once(run, server, kind, monkey
     assert (None in tasks) is (kind == "function")
 
 
+@pytest.mark.parametrize("parallel", [1, 3, 64])
+@pytest.mark.parametrize("waits", [0, 1])
+def test_commands_begin_in_order_however_many_run_at_a_time(run, server, parallel, waits):
+    begun: list[int] = []
+
+    async def handler(command: ReceivedCommand) -> None:
+        begun.append(int(command.text))
+        for _ in range(waits * (int(command.text) % 3)):
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with (
+            Client(*server.address) as ada,
+            Client(*server.address, handler=handler, parallel=parallel) as bob,
+        ):
+            receipts = []
+            for number in range(1500):
+                wants = number % 50 == 7
+                receipt = await ada.command(str(number), results=wants, quiet=True)
+                receipts += [receipt] if wants else []
+            for receipt in receipts:
+                assert (await receipt.wait(PATIENCE_S)).ok == 1
+            await until(lambda: len(begun) == 1500)
+            assert bob.member_count is not None
+
+    run(main())
+    assert begun == [*range(1500)]
+
+
 def test_quiet_commands_and_those_with_results_run_in_order(run, server):
     ran: list[str] = []
 

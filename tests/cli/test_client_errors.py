@@ -73,7 +73,8 @@ def ports(files) -> Iterator[dict[str, int]]:
             "mute": stack.enter_context(peer(None)),
             "closed": free_port(),
         }
-        stack.enter_context(Client("127.0.0.1", found["full"]))
+        member = stack.enter_context(Client("127.0.0.1", found["full"]))
+        threading.Thread(target=member.keep_reading, daemon=True).start()
         yield found
 
 
@@ -168,7 +169,7 @@ CONNECTING = [
     ),
     (
         "--port PORT:token",
-        "the server closed the connection: a token is required; set the token with --token-file",
+        "the server closed the connection: wrong token; set the token with --token-file",
     ),
     (
         "--port PORT:token --token-file FILE:wrong",

@@ -191,7 +191,7 @@ def test_o6_too_few_descriptors(rig: Rigging) -> None:
         Rig(89, preexec=few)
     with pytest.raises(AssertionError, match=rf"seats is 105: expected at most 104: {allowed}"):
         Rig(105, "--observers-max", "0", preexec=few)
-    with pytest.raises(AssertionError, match=rf"observers_max is 104: expected at most 103: {allowed}"):
+    with pytest.raises(AssertionError, match=rf"observers-max is 104: expected at most 103: {allowed}"):
         Rig(1, "--observers-max", "104", preexec=few)
     rig(88, preexec=few)
     rig(4, "--observers-max", "100", preexec=few)

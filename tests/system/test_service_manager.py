@@ -316,7 +316,7 @@ def test_the_end_of_a_reload_is_reported_when_the_manager_reads_again(tmp_path):
 
 def test_an_address_that_is_set_and_not_used_is_warned_of(tmp_path):
     with manager(tmp_path) as (told, path), listening() as listener:
-        server = start(listener, "--port", "1", NOTIFY_SOCKET=path, RANKMUX_HOST="localhost")
+        server = start(listener, "--port", "1", NOTIFY_SOCKET=path, RANKMUX_LISTEN_HOST="localhost")
         assert b"READY=1" in told.recv(4096)
         errors = stop(server)
         assert "host (localhost) is not used: the service manager has opened the socket" in errors

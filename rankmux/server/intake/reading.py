@@ -332,7 +332,7 @@ class Intake:
         conn.observes = bool(hello.flags & _OBSERVE)
         conn.watches = bool(hello.flags & _WATCH)
         if not self._auth.admits(hello.token):
-            return End(CloseReason.AUTH, "wrong token" if hello.token else "a token is required")
+            return End(CloseReason.AUTH, "wrong token")
         self._connections.step(conn, Step.HELLO)
         self.joining.append(conn)
         return None
