@@ -10,9 +10,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from rankmux.codes import CommandFlag, Status, Target
+from rankmux.core.client.events import ExecuteReceived
+from rankmux.core.client.results import RoutedResult
+from rankmux.core.client.runs import STATUSES
 from rankmux.core.room.deliveries import Deliveries
 from rankmux.core.room.ranks import Ranks
-from rankmux.wire import Command, Result
+from rankmux.wire import Command, Execute, Result, Routed
 from tests.support.twins import TWINS
 
 MAX_PAYLOAD = 65_536
@@ -37,14 +40,22 @@ def _record(benchmark: BenchmarkFixture, unit: str, units: int, size: int = 0) -
 
 
 @pytest.mark.parametrize("payload", [64, 4096])
-def bench_cut(benchmark: BenchmarkFixture, twin: Any, payload: int) -> None:
-    """Decoding frames from a stream."""
-    frame = Result(1, Status.OK, bytes(payload)).encode()
-    data = frame * (65_536 // len(frame))
-    frames, taken, breach = benchmark(twin.cut, data, MAX_PAYLOAD + 64)
-    assert taken == len(data)
-    assert breach is None
-    _record(benchmark, "frame", len(frames), len(data))
+def bench_cut_executes(benchmark: BenchmarkFixture, twin: Any, payload: int) -> None:
+    """A client's commands, off its stream."""
+    frames = [Execute(number, 0, 0, 0, bytes(payload)).encode() for number in range(1, 65_536 // payload)]
+    data = bytearray().join(frames)
+    run, taken, _ = benchmark(twin.cut_executes, data, 0, MAX_PAYLOAD + 64, 1, 0, ExecuteReceived)
+    assert (len(run), taken) == (len(frames), len(data))
+    _record(benchmark, "command", len(run), len(data))
+
+
+def bench_cut_results(benchmark: BenchmarkFixture, twin: Any) -> None:
+    """The results of a client's command, off its stream."""
+    frames = [Routed(1, ticket, ticket, Status.OK, b"done").encode() for ticket in range(1000)]
+    data = bytearray().join(frames)
+    _, run, _, taken, _ = benchmark(twin.cut_results, data, 0, MAX_PAYLOAD + 64, RoutedResult, STATUSES)
+    assert (len(run), taken) == (len(frames), len(data))
+    _record(benchmark, "result", len(run), len(data))
 
 
 def bench_feed(benchmark: BenchmarkFixture, twin: Any) -> None:
