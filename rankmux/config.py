@@ -31,6 +31,12 @@ _FILE_MAX_BYTES = 1 << 20
 _ALSO_OF_CLIENTS = frozenset({"host", "port", "unix"})
 """RANKMUX_HOST and these tell clients where the server is: to listen there would often be impossible, or wrong."""
 
+_OF_CLUSTERS = frozenset(
+    {"room", "server_name", "cluster_replicas"}
+    | {f"cluster_{name}" for name in ("creds", "tls_ca", "tls_cert", "tls_key", "fence_s", "down_s")}
+)
+"""The settings that mean nothing to a server alone."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -281,9 +287,6 @@ class Config:
         ):
             if getattr(self, key) and not getattr(self, needed):
                 yield ConfigError(key, getattr(self, key), f"requires {needed}")
-        if self.metrics and self.metrics == self.admin and self.metrics.rpartition(":")[2] != "0":
-            expected = "expected another address than that of admin, which has /metrics as well"
-            yield ConfigError("metrics", self.metrics, expected)
         if self.cluster:
             yield from self._contradictions_in_cluster()
         if self.unix and self.tls_cert:
@@ -351,12 +354,15 @@ def configured(chosen: Mapping[str, Any], config: Config | None = None) -> Confi
     return replace(config or Config(), **chosen)
 
 
-def _unknown(key: str, value: object) -> UnknownSetting:
+def _unknown(key: str, value: object, where: str = "") -> UnknownSetting:
+    """`where` says where it was read, with a space before it."""
     if isinstance(value, dict):
-        return UnknownSetting(key, value, "settings stand at the top of the file, not in a section")
+        return UnknownSetting(
+            key, value, "settings stand at the top of the file, not in a section", where=where
+        )
     similar = get_close_matches(key, [setting.name for setting in settings()], 1)
     advice = f'did you mean "{similar[0]}"?' if similar else "rankmux-server --print-config lists all of them"
-    return UnknownSetting(key, value, advice)
+    return UnknownSetting(key, value, advice, where=where)
 
 
 def load(
@@ -378,7 +384,7 @@ def load(
         errors.append(error)
         table = {}
     known = {setting.name: setting for setting in settings()}
-    errors += [_unknown(key, value) for key, value in table.items() if key not in known]
+    errors += [_unknown(key, value, f" in {path}") for key, value in table.items() if key not in known]
     for name, setting in known.items():
         variable = value_of(environ, setting.variable)
         if name in flags:
@@ -397,9 +403,12 @@ def load(
     if errors:
         raise all_of(errors)
     try:
-        return Config(**values), sources
+        config = Config(**values)
+        if not config.cluster and (idle := [name for name in values if name in _OF_CLUSTERS]):
+            raise all_of([ConfigError(name, values[name], "requires cluster") for name in idle])
     except ConfigError as error:
         raise sources.as_written(error) from None
+    return config, sources
 
 
 class Sources(dict[str, str]):

@@ -70,19 +70,26 @@ class ConfigError(LocalError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.key} is {self.value!r}: {self.expected}"
+        value = str(self.value).lower() if isinstance(self.value, bool) else repr(self.value)
+        return f"{self.key} is {value}: {self.expected}"
 
 
 class UnknownSetting(ConfigError):
-    """There is no setting, or flag or the like as `kind` says, that is called `key`; `expected` suggests another."""
+    """There is no setting, or flag or the like as `kind` says, that is called `key`; `expected` suggests another.
 
-    def __init__(self, key: str, value: object, expected: str, kind: str = "setting") -> None:
+    `where` says where it was read, with a space before it, if that is a file.
+    """
+
+    def __init__(
+        self, key: str, value: object, expected: str, kind: str = "setting", where: str = ""
+    ) -> None:
         super().__init__(key, value, expected)
-        self.args = (key, value, expected, kind)  # the arguments that copy and pickle pass
+        self.args = (key, value, expected, kind, where)  # the arguments that copy and pickle pass
         self.kind = kind
+        self.where = where
 
     def __str__(self) -> str:
-        return f'unknown {self.kind} "{self.key}"; {self.expected}'
+        return f'unknown {self.kind} "{self.key}"{self.where}; {self.expected}'
 
 
 class ConfigErrors(ConfigError):

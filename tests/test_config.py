@@ -23,6 +23,8 @@ def other(setting: Setting) -> object:
         return not setting.default
     if setting.kind is str:
         return "nats://elsewhere:4222" if setting.name == "cluster" else "elsewhere"
+    if setting.name == "cluster_replicas":
+        return 5
     assert isinstance(setting.default, int | float)
     more = setting.kind(setting.default + 1)
     return more if setting.high is None or more <= setting.high else setting.kind(setting.default - 1)
@@ -32,6 +34,11 @@ def as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+OF_CLUSTERS = {"room", "server_name"} | {
+    setting.name for setting in settings() if setting.name.startswith("cluster_")
+}
+
+
 def load_one(setting: Setting, flags=(), environ=(), path=None) -> tuple[object, str]:
     """One setting's value and source; ConfigErrors of rules between settings aside."""
     flags, environ = dict(flags), dict(environ)
@@ -39,6 +46,10 @@ def load_one(setting: Setting, flags=(), environ=(), path=None) -> tuple[object,
         flags |= {"tls_cert": "cert.pem"}
         if setting.name == "tls_client_names":
             flags |= {"tls_client_ca": "ca.pem"}
+    if setting.name in OF_CLUSTERS and (flags or environ or path):
+        flags |= {"cluster": "nats://a"}
+        if setting.name == "cluster_fence_s":
+            flags |= {"cluster_down_s": 60}
     config, sources = load(flags, environ, path)
     return getattr(config, setting.name), sources[setting.name]
 
@@ -133,7 +144,8 @@ def test_what_is_no_number(setting, value):
     with pytest.raises(ConfigError) as caught:
         setting.read("--this", value)
     assert caught.value.key == "--this"
-    assert str(caught.value) == f"--this is {caught.value.value!r}: {setting.allowed}"
+    shown = "true" if value is True else repr(caught.value.value)
+    assert str(caught.value) == f"--this is {shown}: {setting.allowed}"
 
 
 @pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
@@ -198,12 +210,26 @@ def test_an_unknown_key_suggests_a_similar_one(tmp_path):
     with pytest.raises(UnknownSetting) as caught:
         load({}, {}, str(path))
     assert (caught.value.key, caught.value.value) == ("sets", 5)
-    assert str(caught.value) == 'unknown setting "sets"; did you mean "seats"?'
+    assert str(caught.value) == f'unknown setting "sets" in {path}; did you mean "seats"?'
     path.write_text("zzz = 5\n")
     with pytest.raises(
-        UnknownSetting, match='unknown setting "zzz"; rankmux-server --print-config lists all of them'
+        UnknownSetting,
+        match=r'unknown setting "zzz" in .*rankmux.toml; rankmux-server --print-config lists all of them',
     ):
         load({}, {}, str(path))
+
+
+def test_settings_of_a_cluster_alone(tmp_path):
+    """A server that was to share its room, and is on its own for want of one setting, would be a second leader."""
+    path = tmp_path / "rankmux.toml"
+    path.write_text('room = "east"\ncluster_down_s = 20.0\n')
+    with pytest.raises(ConfigError) as caught:
+        load({"server_name": "s1"}, {}, str(path))
+    assert str(caught.value).splitlines() == [
+        f"room in {path} is 'east': requires cluster",
+        "--server-name is 's1': requires cluster",
+        f"cluster_down_s in {path} is 20.0: requires cluster",
+    ]
 
 
 def test_the_hard_limit_is_not_below_the_soft_one():

@@ -18,6 +18,10 @@ TEXTS = {
     errors.UnknownSetting(
         "seat", 5, 'did you mean "seats"?'
     ): 'unknown setting "seat"; did you mean "seats"?',
+    errors.UnknownSetting(
+        "seat", 5, 'did you mean "seats"?', where=" in rankmux.toml"
+    ): 'unknown setting "seat" in rankmux.toml; did you mean "seats"?',
+    errors.ConfigError("insecure", False, "expected true"): "insecure is false: expected true",
     errors.ConfigErrors(
         [errors.ConfigError("seats", 0, "expected 1"), errors.UnknownSetting("x", 1, "look")]
     ): 'seats is 0: expected 1\nunknown setting "x"; look',

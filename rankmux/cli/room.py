@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..config import Config, Sources, load
 from ..courier.settings import CourierSettings
@@ -96,11 +97,10 @@ def parser() -> argparse.ArgumentParser:
 def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Config, Sources]:
     """The server's settings. Raises ConfigError."""
     flags = {name: value for name in _FLAGS if (value := getattr(arguments, name)) is not None}
-    flags["room"] = arguments.room
     config, sources = load(flags, environ, arguments.config or value_of(environ, "RANKMUX_CONFIG"))
     if not config.cluster:
         raise ConfigError("--cluster", "", "expected nats://HOST:PORT of a NATS server")
-    return config, sources
+    return replace(config, room=arguments.room), sources
 
 
 def _settings(config: Config) -> CourierSettings:

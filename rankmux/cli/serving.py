@@ -111,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
         LinePipe(1).write(_what(server).encode())
     for where in server.admin_where:
         facts = tagged("admin_listening", where=where)
-        logging.getLogger("rankmux.admin").info("admin endpoint: %s", where, extra=facts)
+        what = "metrics" if where.endswith("/metrics") else "admin endpoint"
+        logging.getLogger("rankmux.admin").info("%s: %s", what, where, extra=facts)
     try:
         while not (server.ready or server.stopped):  # a cluster's log is still being read
             server.step(notifier.interval_s)
@@ -290,21 +291,10 @@ def _try(config: Config, tokens: tuple[bytes, ...]) -> list[str]:
         try:
             Server(config, tokens=tokens).close()
         except AddressInUse as error:
-            if error.key in ("admin", "metrics") and not in_use and _is_free(config, tokens):
-                raise  # in use by ourselves: it is the address for members as well
             in_use.append(str(error.value))
             config = _ELSEWHERE[error.key](config)
         else:
             return in_use
-
-
-def _is_free(config: Config, tokens: tuple[bytes, ...]) -> bool:
-    """Whether `admin` is free when members use another address."""
-    try:
-        Server(_ELSEWHERE["host"](config), tokens=tokens).close()
-    except AddressInUse:
-        return False
-    return True
 
 
 def _show(config: Config, sources: dict[str, str]) -> None:

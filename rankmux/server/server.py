@@ -153,7 +153,9 @@ class Server:
             self._auth,
         )
         try:
-            self._endpoint = open_endpoint(config, self._status, self, self._reactor, admin_listener)
+            self._endpoint = open_endpoint(
+                config, self._status, self, self._reactor, self._listener.address[1], admin_listener
+            )
         except BaseException:
             self._listener.close()
             self._reactor.close()

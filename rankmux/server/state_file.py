@@ -170,7 +170,7 @@ def _read(path: str) -> bytes | None:
 
 def _unpack(data: bytes, room: Room) -> int:
     if len(data) < _HEAD.size + _SUM.size or crc32(data[: -_SUM.size]) != _SUM.unpack(data[-_SUM.size :])[0]:
-        raise SnapshotError("the file is not whole")
+        raise SnapshotError("its checksum is wrong" if data else "the file is empty")
     format_, instance = _HEAD.unpack_from(data)
     if format_ != _FORMAT:
         raise SnapshotError(f"its format is {format_!r}, expected {_FORMAT!r}")

@@ -100,6 +100,16 @@ def test_usage(tmp_path: Path) -> None:
     assert "admin_unix" in said
 
 
+def test_a_request_that_names_nobody(where: str) -> None:
+    """Whoever writes the request by hand is told what is missing, not that member 0 is not there."""
+    with ruled(where), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(where)
+        sock.sendall(b"POST /kick HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"expected ?ticket=N" in answer
+
+
 def test_no_connection(where: str) -> None:
     assert kick("--admin-unix", where, "1") == (
         5,

@@ -133,7 +133,8 @@ def test_an_error_names_key_value_and_what_is_allowed(
         ),
         (("--host", "no such host"), "cannot listen on no such host:0: name not known"),
         (OPEN, "--host is '0.0.0.0': not a loopback address; add a token"),
-        (("--port", "PORT", "--admin", "PORT"), "127.0.0.1:PORT is already in use"),
+        (("--port", "PORT", "--admin", "PORT"), "expected another port than PORT, which is that of port"),
+        (("--metrics", "PORT", "--admin", "PORT"), "expected another port than PORT, which is that of admin"),
     ],
 )
 @pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])

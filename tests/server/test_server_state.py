@@ -108,7 +108,7 @@ def test_a_check_changes_nothing_and_tells_what_would_be_lost(start, path: Path)
     assert f'state = "{path}"  # flag' in out
     path.write_bytes(stored[:-1])
     code, _, said = run("--check-config", "--state", str(path), "--port", "0")
-    assert (code, "will be lost: not a whole snapshot: the file" in said) == (0, True)
+    assert (code, "will be lost: not a whole snapshot: its checksum is wrong" in said) == (0, True)
     assert path.read_bytes() == stored[:-1]
     assert not path.with_name("state.lock").exists() or not path.with_name("state.lock").stat().st_size
 

@@ -216,7 +216,9 @@ def _default(setting: Setting) -> str:
     if isinstance(value, bool):
         return f"default {str(value).lower()}"
     if isinstance(value, int | float):
-        whole = next((f" ({value // size} {unit})" for size, unit in _SIZES if value % size == 0), "")
+        whole = next(
+            (f" ({value // size} {unit})" for size, unit in _SIZES if value and value % size == 0), ""
+        )
         return f"default **{_number(setting, value)}{_unit(setting)}**{whole if _unit(setting) == ' bytes' else ''}"
     return f"default **{value}**" if value else "default: not set"
 

@@ -28,6 +28,8 @@ class Acting:
         }
 
     def _kick(self, query: dict[str, str]) -> Answer:
+        if "ticket" not in query:
+            return text_answer(400, "which member? expected ?ticket=N, as the list of members shows it")
         ticket = number(query, "ticket", 0, digits=20)
         if not self._status.acts:
             return text_answer(503, f"{self._status.state}; nobody is thrown out now")

@@ -62,7 +62,8 @@ class _StatusCollector(Collector):
         status, stats, connections = self._status, self._status.stats, self._status.connections
         build = {"version": status.version, "twin": TWIN, "python": ".".join(map(str, sys.version_info[:3]))}
         yield InfoMetricFamily("rankmux_build", "Versions of the server and of Python", value=build)
-        yield _gauge("ready", "1 while new members are admitted, 0 during shutdown", status.ready)
+        yield _gauge("ready", "1 while new members are admitted", status.ready)
+        yield _gauge("draining", "1 while a drain or a shutdown lets the members finish", status.finishing)
         yield _gauge("members", "Members", len(status.room))
         yield _gauge("members_absent", "Members without a connection, whose seats are kept", status.absent)
         yield _gauge("observers", "Connections that look on without a seat", len(connections.observers))
@@ -139,7 +140,7 @@ class _StatusCollector(Collector):
 
     def _shared(self, cluster: ClusterSequencer) -> Iterator[Metric]:
         measures, now = cluster.measures, self._status.clock()
-        yield _gauge("cluster_servers", "Servers that are up in the room", len(cluster.servers))
+        yield _gauge("cluster_servers", "Servers that are up in the room, by name", len(cluster.names))
         yield _gauge("cluster_log_seq", "Last entry of the log that this server has read", cluster.seq)
         yield _gauge("cluster_behind", "Entries known to be in the log and not read yet", cluster.behind)
         yield _gauge("cluster_under_way", "Own entries written and not read back yet", cluster.under_way)

@@ -9,7 +9,7 @@ import socket
 from typing import Protocol
 
 from ...config import Config
-from ...errors import ConfigError
+from ...errors import AddressInUse, ConfigError
 from ...system.extras import how_to_get
 from ...system.reactor import Reactor
 from .control import Operator
@@ -54,11 +54,12 @@ def open_endpoint(
     status: ServerStatus,
     operator: Operator,
     reactor: Reactor,
+    port: int,
     handed: socket.socket | None = None,
 ) -> Endpoint:
     """The endpoint configured by `config` or passed as `handed`, or one that does nothing. Raises ConfigError.
 
-    Requests that act do so on `operator`.
+    Requests that act do so on `operator`. Members connect to `port`.
     """
     if not (config.admin or config.admin_unix or config.metrics or handed):
         return _NoEndpoint()
@@ -68,4 +69,18 @@ def open_endpoint(
         expected = f"requires {error.name}: {how_to_get('admin')}"
         key = next((key for key in ("admin", "admin_unix", "metrics") if getattr(config, key)), "admin")
         raise ConfigError(key, getattr(config, key), expected) from None
-    return Admin(config, status, operator, reactor, handed)
+    try:
+        return Admin(config, status, operator, reactor, handed)
+    except AddressInUse as error:
+        raise _explained(error, {"port": str(port), "admin": config.admin.rpartition(":")[2]}) from None
+
+
+def _explained(error: AddressInUse, ports: dict[str, str]) -> ConfigError:
+    """The same error, or another one if this server itself has opened the address: `ports` by setting."""
+    taken = str(error.value).rpartition(":")[2]
+    for key, port in ports.items():
+        if port == taken and key != error.key:
+            return ConfigError(
+                error.key, error.value, f"expected another port than {port}, which is that of {key}"
+            )
+    return error

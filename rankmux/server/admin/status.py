@@ -76,6 +76,11 @@ class ServerStatus:
         return self.place.is_up and not self._closed
 
     @property
+    def finishing(self) -> bool:
+        """Whether an operator has asked for the end: nobody new is admitted, and none will be."""
+        return self.draining or self._closed
+
+    @property
     def state(self) -> str:
         """What it does now, in words."""
         if self._closed:
@@ -112,7 +117,7 @@ class ServerStatus:
             "instance": f"{self.instance:016x}",
             "state": self.state,
             "server": "" if self.cluster is None else self.config.server_name,
-            "servers": [] if self.cluster is None else sorted(self.cluster.servers.values()),
+            "servers": [] if self.cluster is None else self.cluster.names,
             "version": self.version,
             "ready": self.ready,
             "where": self.listener.where,

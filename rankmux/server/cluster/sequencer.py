@@ -143,9 +143,12 @@ class ClusterSequencer:
         return self._log.restarts
 
     @property
-    def servers(self) -> dict[int, str]:
-        """The names of the servers that are up, by incarnation."""
-        return {incarnation: peer.name for incarnation, peer in self._fold.up.items()}
+    def names(self) -> list[str]:
+        """The names of the servers that are up, in order.
+
+        One that was restarted in haste is up twice until the other servers have missed its earlier self.
+        """
+        return sorted({peer.name for peer in self._fold.up.values()})
 
     def server_of(self, ticket: int) -> str:
         """As of Sequencer."""
@@ -381,10 +384,9 @@ class ClusterSequencer:
     def _came_up(self) -> None:
         self.stage = Stage.UP
         self._up_seq = self._fold.seq
-        names = sorted(peer.name for peer in self._fold.up.values())
-        log.info(
-            "up in room %s with %s", self._config.room, ", ".join(names), extra=tagged("up", servers=names)
-        )
+        names = self.names
+        facts = tagged("up", servers=names)
+        log.info("up in room %s; its servers: %s", self._config.room, ", ".join(names), extra=facts)
 
     def _check_name(self, entry: Entry) -> None:
         """Another server that goes on under our name, having read that we are up."""

@@ -56,7 +56,10 @@ class Auth:
             return False
         tokens, certificates = len(self._digests), self.context is not None
         facts = tagged("reloaded", tokens=tokens, certificates=certificates)
-        log.info("reloaded: %d token(s)%s", tokens, ", certificates" if certificates else "", extra=facts)
+        shown = f"{tokens} token(s)" if tokens else "no tokens"
+        log.info(
+            "reloaded: %s, %s", shown, "certificates" if certificates else "no certificates", extra=facts
+        )
         self._look_at_expiry()
         return True
 

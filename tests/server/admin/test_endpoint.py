@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmux.errors import ConfigError
+from rankmux.errors import AddressInUse, ConfigError
 from rankmux.server.admin.endpoint import CONNECTIONS_MAX
 from rankmux.server.server import Server
 from rankmux.wire import Command, Leave
@@ -217,9 +217,25 @@ def test_a_port_that_is_taken_takes_nothing_along():
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             listening = probe.getsockname()[1]
-        with pytest.raises(ConfigError, match="already in use"):
+        with pytest.raises(AddressInUse, match="already in use"):
             Server(port=listening, admin=port)
         Server(port=listening).close()  # the port was released
+
+
+@pytest.mark.parametrize("key", ["admin", "metrics"])
+@pytest.mark.parametrize("where", ["{}", "127.0.0.1:{}", "localhost:{}"])
+def test_a_port_that_this_server_has_itself(key, where):
+    """Members, the page and the figures each need a port of their own; whose it is is said."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(
+        ConfigError, match=rf"^{key} is '[a-z0-9.]+:{port}': .* than {port}, which is that of port$"
+    ):
+        Server(port=port, **{key: where.format(port)})
+    with pytest.raises(ConfigError, match=f"another port than {port}, which is that of admin"):
+        Server(port=0, admin=f"127.0.0.1:{port}", metrics=where.format(port))
+    Server(port=port, admin="0", metrics="0").close()
 
 
 def test_what_is_missing_is_named(monkeypatch):
@@ -262,11 +278,6 @@ def test_figures_can_be_read_from_elsewhere_and_nothing_else():
             assert get(server, path) == (404, "not found; the paths are /metrics /healthz /readyz\n")
         for sock in socks:
             sock.close()
-
-
-def test_figures_need_an_address_of_their_own():
-    with pytest.raises(ConfigError, match="another address than that of admin"):
-        Server(port=0, admin="7118", metrics="7118")
 
 
 def test_figures_and_the_page_side_by_side():

@@ -67,6 +67,7 @@ def test_they_say_what_happened():
             ("rankmux_commands_waiting",): 0,
             ("rankmux_queued_bytes",): 0,
             ("rankmux_ready",): 1,
+            ("rankmux_draining",): 0,
         }
         assert {key: found[key] for key in expected} == expected
         closes = {reason.value: found["rankmux_closes_total", reason.value] for reason in CloseReason}

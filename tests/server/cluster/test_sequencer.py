@@ -436,6 +436,20 @@ def test_two_servers_with_one_name_are_told(caplog: pytest.LogCaptureFixture) ->
         assert len(said) <= 2
 
 
+def test_one_that_was_killed_and_started_again_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Its earlier self is up, too, until the others have missed it."""
+    caplog.set_level("INFO")
+    with cluster(2) as made:
+        made.servers[1].close()
+        made.add(server_name="s2")
+        made.turn()
+        made.wait(1)
+        fold = sequencer(made, 0)._fold
+        assert sorted(peer.name for peer in fold.up.values()) == ["s1", "s2", "s2"]
+        assert sequencer(made, 0).names == ["s1", "s2"]
+        assert caplog.messages.count("up in room main; its servers: s1, s2") == 2
+
+
 # Coming up.
 
 
@@ -567,7 +581,7 @@ def test_a_server_whose_up_is_in_a_snapshot_comes_up_as_another(monkeypatch: pyt
             made.now += 1
             made.servers[0].step(0.0)
         seq, data = store.snapshots[-1]
-        assert set(sequencer(made, 0).servers.values()) == {"s1", "s2"}
+        assert sequencer(made, 0).names == ["s1", "s2"]
         log.cut, log.at = False, seq
         log.events.append(Opened(store.created, len(store.entries), store.entry_max, seq, data))
         made.wait(1)
@@ -704,7 +718,7 @@ def test_a_server_that_was_held_up_in_a_turn_does_not_take_others_for_dead_too_e
         made.logs[0].cut = True
         made.wait(11.5)  # the other one holds its lease for 12 s from what it wrote last
         assert sequencer(made, 0).is_up
-        assert len(sequencer(made, 1).servers) == 2
+        assert len(sequencer(made, 1).names) == 2
 
 
 def test_a_server_that_was_held_up_in_a_turn_delivers_nothing_behind_its_lease() -> None:
