@@ -22,9 +22,10 @@ from ..simulation.judge import check_executors
 from ..support.nats_nodes import Node
 from ..support.patience import until
 from .checker import History
-from .cluster_rig import ClusterRig, SharedServer, cluster
+from .cluster_rig import STREAM, ClusterRig, SharedServer, cluster
 from .cluster_rules import ClusterRules
 from .nemesis import FAULTS, FLAGS, Run, folder_for
+from .room_clock import RoomClock
 
 OF_SERVER = ("stop_server", "emfile", "restart")
 CLUSTER_FLAGS = (*FLAGS, "--ping-ms", "2000")  # a PING waits 2 s for the log
@@ -46,6 +47,7 @@ CLUSTER_FAULTS = {
     "delay": 3,
 }
 PAUSE_S = (1.5, 7.0)  # between two of them
+CLOCK_S = 20.0  # between two looks at the room's clock
 
 
 class ClusterRun(Run):
@@ -65,6 +67,8 @@ class ClusterRun(Run):
         ] = []  # time, what is broken, how to mend it
         if plan:
             self.settle_s = 14.0
+        self.clock = RoomClock(STREAM)
+        self._clock_at = time.monotonic() + CLOCK_S
         self._next_at = time.monotonic() + 3.0
         self._said = (folder / "faults.txt").open("w", buffering=1)
         servers = rig.servers
@@ -85,6 +89,9 @@ class ClusterRun(Run):
     def _strike(self) -> None:
         self._look_at_servers()
         now = time.monotonic()
+        if now >= self._clock_at:
+            self._clock_at = now + CLOCK_S
+            self._look_at_clock()
         if now >= self._next_at:
             self._next_at = now + self._random.uniform(*self._pause_s)
             what = self._plan[0] if self._plan else self._draw(CLUSTER_FAULTS)
@@ -193,12 +200,19 @@ class ClusterRun(Run):
                 server.kill()
                 server.start()
 
+    def _look_at_clock(self) -> None:
+        node = next((node for node in self.rig.nodes if node not in self._broken()), None)
+        if node is not None:
+            with suppress(OSError):  # it may be cut off, or starting
+                self.clock.read(node)
+
     def _settle(self) -> None:
         self.say("all is mended")
         self.rig.await_up()
         time.sleep(3.0)  # members come back
         super()._settle()
         self._look_at_servers()
+        self._look_at_clock()
         until(self.rig.equal, 10, "the rooms of the servers differ")
 
 
@@ -223,6 +237,7 @@ def check(
         for path in sorted(folder.glob("c*.log")):
             with path.open() as file:
                 history.read(file)
+        history.clocks = run.clock.clocks
         history.check()
         check_executors(history)
         rules = ClusterRules(history, calm="c1.")

@@ -1,7 +1,8 @@
-"""A cluster with real NATS nodes and real servers: a log that is not as it was, and wrong settings."""
+"""A cluster with real NATS nodes and real servers: each fault once, a log that is not as it was, and wrong settings."""
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,9 +12,20 @@ import pytest
 
 from ..support.nats_nodes import nats_nodes
 from ..support.patience import until
+from . import cluster_nemesis
+from .cluster_nemesis import CLUSTER_FAULTS
 from .cluster_rig import STREAM, ClusterRig, SharedServer, cluster
 
 pytestmark = pytest.mark.slow
+
+
+def test_each_fault_once() -> None:
+    seed = random.getrandbits(32)
+    flags = ("--cluster-fence-s", "8", "--cluster-down-s", "10")
+    history, run = cluster_nemesis.check(20.0, seed, *flags, plan=[*CLUSTER_FAULTS])
+    assert history.violations == []
+    assert len(history.commands) > 500
+    assert all(run.befell[what] for what in CLUSTER_FAULTS)
 
 
 @pytest.fixture

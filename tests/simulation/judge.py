@@ -97,18 +97,7 @@ def check_executors(history: History) -> None:
         for stint in life.stints:
             seats[stint.ticket].append(stint)
             got.update(stint.got)
-    # The windows of all members: from when on each could have got something, and up to when it has got everything.
-    windows = [(ticket, stint.joined, stint.last) for ticket, stints in seats.items() for stint in stints]
-    # Members whose WELCOME or YIELDED nobody got are known from what watchers were told, and from lists.
-    known = {joined for _, joined, _ in windows}
-    told = {seq: event for life in history.lives.values() for seq, event in life.events.items()}
-    windows += [
-        (event.ticket, seq, seq)
-        for seq, event in told.items()
-        if event.what in (JOINED, BACK) and seq not in known
-    ]
-    listed = {ticket for states in history.snapshots.values() for ticket in states}
-    windows += [(ticket, 0, 0) for ticket in listed - seats.keys()]
+    windows = _windows(history, seats)
     for life in history.lives.values():
         for number, (seq, executors, _, _) in life.accepted.items():
             sender = life.stint_at(seq)
@@ -117,8 +106,44 @@ def check_executors(history: History) -> None:
             if got[seq] > executors:
                 history.violate(f"{life.ident}: command {number}, {seq}, reached {got[seq]} of {executors}")
             elif got[seq] < executors and life.sent[number].target != ALL:
-                lost = any(t > sender.ticket and joined < seq and last < seq for t, joined, last in windows)
+                lost = any(
+                    ticket > sender.ticket and begin < seq < end and last < seq
+                    for ticket, begin, last, end in windows
+                )
                 if not lost:
                     history.violate(
                         f"{life.ident}: command {number}, {seq}, reached {got[seq]} of {executors}"
                     )
+
+
+def _windows(history: History, seats: dict[int, list[Stint]]) -> list[tuple[int, int, int, float]]:
+    """The times in which a member was connected: ticket, its begin, up to where it has got everything, its end.
+
+    Begin and end are the seqs of what was said of the seat: it is over when the member went, or was absent, and at the
+    latest when another connection has returned to it.
+    """
+    found: dict[int, dict[int, int]] = defaultdict(dict)
+    ends: dict[int, set[int]] = defaultdict(set)
+    for ticket, stints in seats.items():
+        found[ticket] = {stint.joined: stint.last for stint in stints}
+    # Members whose WELCOME or YIELDED nobody got are known from what watchers were told, from lists, and from returns.
+    for life in history.lives.values():
+        for seq, event in life.events.items():
+            if event.what in (JOINED, BACK):
+                found[event.ticket].setdefault(seq, seq)
+            else:
+                ends[event.ticket].add(seq)
+    for listed, states in history.snapshots.items():
+        for ticket in states:
+            if listed < min(found[ticket], default=listed + 1):
+                found[ticket][0] = 0
+    for ticket, stints in seats.items():
+        if any(stint.returned and stint.joined == min(found[ticket]) for stint in stints):
+            found[ticket][0] = 0
+    windows = []
+    for ticket, times in found.items():
+        marks = sorted({*times, *ends[ticket]})
+        for begin in sorted(times):
+            end = next((mark for mark in marks if mark > begin), float("inf"))
+            windows.append((ticket, begin, times[begin], end))
+    return windows

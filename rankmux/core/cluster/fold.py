@@ -66,6 +66,8 @@ class Reading(NamedTuple):
     """Members of the writer that do not keep up."""
     kicks: tuple[int, ...] = ()
     """Members with a connection that are to go: told first by their server, which then says that they went."""
+    barred: tuple[int, ...] = ()
+    """The serials of the connections that would return to such seats."""
 
 
 @dataclass(slots=True)
@@ -250,17 +252,19 @@ class Fold:
             elif ticket not in going:
                 self.kicked.add(ticket)
                 told.append(ticket)
-        absent = [tickets[s] for s in body.absences if s in tickets]
+        absent, joins, barred = [tickets[s] for s in body.absences if s in tickets], body.joins, []
         if self.kicked:  # they do not become absent, and nobody returns to their seats
-            back = [kept.ticket_of(join.secret) for _, join in body.joins]
-            going |= dict.fromkeys(sorted(self.kicked.intersection([*absent, *back])), Cause.EVICTED)
-            told += sorted(self.kicked.intersection(back))
+            going |= dict.fromkeys(sorted(self.kicked.intersection(absent)), Cause.EVICTED)
+            # Only their server can say that they believe in no rank any more.
+            wanted = self.kicked.difference(going)
+            barred = [serial for serial, join in joins if kept.ticket_of(join.secret) in wanted]
+            joins = [(serial, join) for serial, join in joins if serial not in barred]
         turn = Turn(
             Entry(
                 entry.clock_ms,
                 self.batch,
                 [Departure(ticket, cause) for ticket, cause in going.items()],
-                [join for _, join in body.joins],
+                [join for _, join in joins],
                 [(tickets[s], id_) for s, id_ in body.cancels if s in tickets],
                 [ticket for ticket in absent if ticket not in going],
                 [(tickets[s], id_) for s, id_ in body.yields if s in tickets],
@@ -268,9 +272,17 @@ class Fold:
                 not_told,
             )
         )
-        self._joining = peer, {join.handle: serial for serial, join in body.joins}
-        joins, yields = (serial for serial, _ in body.joins), (serial for serial, _ in body.yields)
-        return Reading(entry, Ruling.TAKEN, turn, tuple(joins), tuple(yields), slow, tuple(told))
+        self._joining = peer, {join.handle: serial for serial, join in joins}
+        return Reading(
+            entry,
+            Ruling.TAKEN,
+            turn,
+            tuple(serial for serial, _ in joins),
+            tuple(serial for serial, _ in body.yields),
+            slow,
+            tuple(told),
+            tuple(barred),
+        )
 
     def _enter_frames(self, body: TurnBody, tickets: dict[int, int]) -> None:
         """Commands and results go into the batch, the ranks that commands name as they are now."""

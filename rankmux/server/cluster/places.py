@@ -40,8 +40,14 @@ class Places:
         for ticket in entry.absences:
             connections.depart(ticket)
 
-    def connect(self, turn: Turn, reading: Reading) -> None:
+    def connect(self, turn: Turn, reading: Reading, now: float) -> None:
         """An own entry is to be applied: its newcomers are the connections that wait for it, if they still do."""
+        connections = self._connections
+        for serial in reading.barred:
+            conn = self._joining.pop(serial, None)
+            if conn is not None and conn.state is JOINING:
+                text = "the operator has thrown out the member whose seat this is"
+                connections.end(conn, CloseReason.KICKED, text, now)
         for join, serial in zip(turn.entry.joins, reading.joins, strict=True):
             conn = self._joining.pop(serial, None)
             if conn is not None and conn.state is JOINING:

@@ -375,7 +375,7 @@ class ClusterSequencer:
             if local is not None:
                 yield Turn(self._idle, local.queries, local.pings)
             return
-        self._places.connect(turn, reading)
+        self._places.connect(turn, reading, now)
         if local is not None:
             turn.queries, turn.pings = local.queries, local.pings
         yield self._places.watch(turn)

@@ -169,7 +169,10 @@ def test_a_kick_reaches_any_servers_member(room: Room) -> None:
 
 
 def test_who_was_kicked_loses_the_seat_whatever_comes_before_its_server_says_so(room: Room) -> None:
-    """It becomes absent, or returns at another server: by then it is no member."""
+    """It becomes absent, and by then it is no member; a connection that would return elsewhere gets no seat.
+
+    Its server alone can say that it believes in no rank any more.
+    """
     tickets = room.joins(room.two, 1, secret=b"k" * 32, keep_ms=5000)
     tickets += room.joins(room.two, 2, secret=b"l" * 32, keep_ms=5000)
     tickets += room.joins(room.two, 3, secret=b"m" * 32, keep_ms=5000)
@@ -182,10 +185,18 @@ def test_who_was_kicked_loses_the_seat_whatever_comes_before_its_server_says_so(
     back.handle = -2
     reading, outcome = room.log.add(room.one.turn(TurnBody(joins=[(9, back)])))
     assert outcome is not None
+    assert (outcome.departed, outcome.joined) == ([], [])
+    assert (reading.joins, reading.barred) == ((), (9,))
+    assert room.tickets == tickets[1:]
+    # Its server says that it went, and has its newcomer in the same turn.
+    reading, outcome = room.log.add(
+        room.two.turn(TurnBody(departures=[(2, Cause.EVICTED)], joins=[(4, back)]))
+    )
+    assert outcome is not None
     assert [gone.ticket for gone in outcome.departed] == [tickets[1]]
-    assert reading.kicks == (tickets[1],)  # the connection that it had elsewhere is told
+    assert (reading.joins, reading.barred) == ((4,), ())
     (place,) = outcome.joined
-    assert room.tickets == [tickets[2], place.ticket]
+    assert not place.returned
     room.log.add(room.two.turn(TurnBody(departures=[(3, Cause.LEFT)], kicks=[tickets[2]])))
     assert (room.tickets, room.fold.kicked) == ([place.ticket], set())
 

@@ -186,6 +186,33 @@ def test_a_member_elsewhere_is_thrown_out() -> None:
         made.agree()
 
 
+def test_nobody_returns_to_the_seat_of_a_member_that_is_being_thrown_out() -> None:
+    """The leader has not heard that it is thrown out: nobody leads in its place, not even by its own second try."""
+    with cluster(2) as made:
+        a, first = made.joined(0, "a", KEEP)
+        b, _ = made.joined(1, "b")
+        made.logs[0].cut = True
+        assert made.servers[1].kick(first.ticket)
+        made.turn()
+        again = Client(made.servers[1], "a elsewhere", KEEP)
+        made.turn()
+        (error,) = again.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.KICKED
+        assert (a.news(), b.news()) == ([], [])
+        made.logs[0].cut = False
+        made.turn()
+        made.turn()
+        (error,) = a.news()
+        assert isinstance(error, ErrorFrame)
+        assert error.code == ErrorCode.KICKED
+        (rank,) = b.news()
+        assert isinstance(rank, Rank)
+        assert rank.rank == 0
+        again.sock.close()
+        made.agree()
+
+
 def test_a_connection_that_ends_before_its_seat_comes_leaves_no_seat() -> None:
     with cluster(2) as made:
         made.logs[0].stalled = True
