@@ -17,6 +17,7 @@ __all__ = [
     "Kind",
     "Position",
     "pack_frame",
+    "unpack_read",
     "unpack_seq",
 ]
 
@@ -30,8 +31,8 @@ class Kind(IntEnum):
     """What frames say, and what is in them.
 
     To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
-    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, an entry), STORED (u64), FAILED (a text),
-    TROUBLE (a text: the log does not move), REACHED (where: it does again), ALIVE (nothing).
+    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, u64: when it was stored, an entry), STORED
+    (u64), FAILED (a text), TROUBLE (a text: the log does not move), REACHED (where: it does again), ALIVE (nothing).
     """
 
     SETTINGS = 1
@@ -54,7 +55,8 @@ class FrameError(ValueError):
 
 _HEAD = struct.Struct("<IB")
 _SEQ = struct.Struct("<Q")
-_POSITION = struct.Struct("<QIQH")
+_POSITION = struct.Struct("<QIQQH")
+_READ = struct.Struct("<QQ")
 
 
 def pack_frame(kind: Kind, *parts: bytes | int) -> bytes:
@@ -64,12 +66,18 @@ def pack_frame(kind: Kind, *parts: bytes | int) -> bytes:
 
 
 class Position:
-    """What OPEN and OPENED say of a log: its name, the `last` entry, the largest one, and the snapshot's entry."""
+    """What OPEN and OPENED say of a log: its name, the `last` entry, the largest one, and the snapshot's entry.
 
-    __slots__ = ("created", "entry_max", "last", "snapshot_seq")
+    `at_ms`: the time by the log's clock.
+    """
 
-    def __init__(self, created: str, last: int, entry_max: int = 0, snapshot_seq: int = 0) -> None:
+    __slots__ = ("at_ms", "created", "entry_max", "last", "snapshot_seq")
+
+    def __init__(
+        self, created: str, last: int, entry_max: int = 0, snapshot_seq: int = 0, at_ms: int = 0
+    ) -> None:
         self.created = created
+        self.at_ms = at_ms
         self.last = last
         self.entry_max = entry_max
         self.snapshot_seq = snapshot_seq
@@ -77,15 +85,15 @@ class Position:
     def pack(self) -> bytes:
         """As bytes, for `unpack`."""
         name = self.created.encode()
-        return _POSITION.pack(self.last, self.entry_max, self.snapshot_seq, len(name)) + name
+        return _POSITION.pack(self.last, self.entry_max, self.snapshot_seq, self.at_ms, len(name)) + name
 
     @classmethod
     def unpack(cls, body: bytes) -> tuple[Position, bytes]:
         """The position that a body begins with, and the rest of it."""
-        last, entry_max, snapshot_seq, size = _POSITION.unpack_from(body)
+        last, entry_max, snapshot_seq, at_ms, size = _POSITION.unpack_from(body)
         end = _POSITION.size + size
         name = body[_POSITION.size : end].decode()
-        return cls(name, last, entry_max, snapshot_seq), body[end:]
+        return cls(name, last, entry_max, snapshot_seq, at_ms), body[end:]
 
 
 class FrameDecoder:
@@ -135,6 +143,12 @@ class FrameDecoder:
         if size > FRAME_MAX_BYTES:
             raise FrameError(f"a frame of {size} bytes")
         return size if left >= _HEAD.size + size else -1
+
+
+def unpack_read(body: bytes) -> tuple[int, int, bytes]:
+    """What READ says: the sequence number, when it was stored in ms of the log's clock, the entry."""
+    seq, stored_ms = _READ.unpack_from(body)
+    return seq, stored_ms, body[_READ.size :]
 
 
 def unpack_seq(body: bytes) -> tuple[int, bytes]:

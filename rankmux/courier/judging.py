@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from .settings import CourierSettings
 
-__all__ = ["LEAST_VERSION", "has_quorum", "is_too_old", "stream_config", "stream_faults", "too_old"]
+__all__ = [
+    "LEAST_VERSION",
+    "at_ms",
+    "has_quorum",
+    "is_too_old",
+    "stream_config",
+    "stream_faults",
+    "too_old",
+]
 
 LEAST_VERSION = (2, 14)
 """Before it, `sync_interval: always` writes each entry several times, or is not there."""
@@ -45,6 +54,11 @@ _OFF = (
     "subject_delete_marker_ttl",
     "subject_transform",
 )
+
+
+def at_ms(info: Mapping[str, Any]) -> int:
+    """When NATS said that, in ms by its own clock; 0 if it does not tell."""
+    return int(datetime.fromisoformat(info["ts"]).timestamp() * 1000) if "ts" in info else 0
 
 
 def is_too_old(version: str) -> bool:

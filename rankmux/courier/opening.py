@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .connection import ApiError, Connection, Unreachable
 from .frames import Position
-from .judging import has_quorum, stream_config, stream_faults
+from .judging import at_ms, has_quorum, stream_config, stream_faults
 from .settings import CourierSettings
 from .snapshots import newest_snapshot
 
@@ -63,7 +63,7 @@ async def open_log(
         raise Refused(faults)
     state, name = info["state"], str(info["created"])
     first, last = int(state["first_seq"]), int(state["last_seq"])
-    position = Position(name, last, connection.entry_max)
+    position = Position(name, last, connection.entry_max, at_ms=at_ms(info))
     if created and name != created:
         return Opening(position, b"", applied + 1)
     if applied and applied + 1 >= first:

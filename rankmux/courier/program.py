@@ -273,9 +273,9 @@ class Courier:
                 self._snapshot = None
                 self._to_store.clear()
 
-    async def _deliver(self, seq: int, entry: bytes) -> None:
+    async def _deliver(self, seq: int, stored_ms: int, entry: bytes) -> None:
         self._applied = seq
-        self._tell(Kind.READ, seq, entry)
+        self._tell(Kind.READ, seq, stored_ms, entry)
         await self._writer.drain()
 
     def _complain(self, text: str) -> None:

@@ -43,6 +43,9 @@ class Sequencer(Protocol):
     def server_of(self, ticket: int) -> str:
         """The name of the server that has the connection of that member; empty if it is this one, or none."""
 
+    def has_kicked(self, ticket: int) -> bool:
+        """Whether it is certain that the member goes, as an operator wants it, though it has not gone yet."""
+
     def begin(self, now: float) -> None:
         """A turn begins."""
 
@@ -79,6 +82,10 @@ class LocalSequencer:
     def server_of(self, ticket: int) -> str:  # noqa: ARG002
         """There is one server."""
         return ""
+
+    def has_kicked(self, ticket: int) -> bool:  # noqa: ARG002
+        """What is certain is done."""
+        return False
 
     def begin(self, now: float) -> None:
         """Nobody else has a say."""

@@ -19,6 +19,7 @@ from ..config import Config, configured
 from ..core.cluster.entries import Rules
 from ..core.cluster.fold import Fold
 from ..core.room.batch import Batch
+from ..core.room.ranks import has_seat
 from ..core.room.room import Room
 from ..courier.credentials import read_credentials, tls_context
 from ..courier.settings import CourierSettings
@@ -244,11 +245,18 @@ class Server:
         return self._reload_asked
 
     def kick(self, ticket: int) -> bool:
-        """Throw out the member with that ticket, present or absent; False when no seat has it.
+        """Throw out the member with that ticket, present or absent; False when no seat has it. `is_out` tells the end.
 
         For the thread that runs the turns.
         """
         return self._turns.kick(ticket, self._reactor.clock())
+
+    def is_out(self, ticket: int) -> bool:
+        """Whether no seat has that ticket any more, or its member was thrown out for certain.
+
+        After `kick`, that is so as soon as it has been carried out: in a cluster, once the log has it.
+        """
+        return not has_seat(self.room.ranks.tickets, ticket) or self._sequencer.has_kicked(ticket)
 
     def drain(self, wait_s: float) -> int:
         """Admit nobody new any more, and stop when the members owe no results, or after `wait_s` seconds.

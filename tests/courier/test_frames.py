@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankmux.courier.frames import FrameDecoder, FrameError, Kind, Position, pack_frame, unpack_seq
+from rankmux.courier.frames import FrameDecoder, FrameError, Kind, Position, pack_frame, unpack_read
 
 FRAMES = st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=40)), max_size=8)
 
@@ -26,9 +26,9 @@ def test_any_chunks_give_the_same_frames(frames, step):
 
 def test_one_at_a_time_and_the_rest_is_kept():
     decoder = FrameDecoder()
-    decoder.receive_data(pack_frame(Kind.READ, 7, b"x") + pack_frame(Kind.ALIVE) + b"\1")
+    decoder.receive_data(pack_frame(Kind.READ, 7, 1_790_000_000_000, b"x") + pack_frame(Kind.ALIVE) + b"\1")
     kind, body = decoder.next_frame()
-    assert (kind, unpack_seq(body)) == (Kind.READ, (7, b"x"))
+    assert (kind, unpack_read(body)) == (Kind.READ, (7, 1_790_000_000_000, b"x"))
     assert decoder.next_frame() == (Kind.ALIVE, b"")
     assert not decoder.has_frame
 
@@ -42,7 +42,7 @@ def test_noise_is_no_frame(data):
 
 
 def test_a_position_and_what_follows():
-    position = Position("2026-01-01T00:00:00.5Z", 1 << 40, 1 << 20, 12)
+    position = Position("2026-01-01T00:00:00.5Z", 1 << 40, 1 << 20, 12, 1_790_000_000_000)
     found, rest = Position.unpack(position.pack() + b"snapshot")
     assert rest == b"snapshot"
     for name in Position.__slots__:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankmux.courier.judging import has_quorum, is_too_old, stream_config, stream_faults, too_old
+from rankmux.courier.judging import at_ms, has_quorum, is_too_old, stream_config, stream_faults, too_old
 from rankmux.courier.settings import CourierSettings
 
 SETTINGS = CourierSettings(("nats://a",), "main")
@@ -94,3 +94,15 @@ def test_all_differences_at_once():
     text = stream_faults({}, SETTINGS, replicas=True)
     assert text.count("expected") == 9
     assert "subjects is none" in text
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"ts": "1970-01-01T00:00:01.500999999Z"}, 1500),
+        ({"ts": "2026-01-01T00:00:00Z"}, 1_767_225_600_000),
+        ({}, 0),
+    ],
+)
+def test_the_time_by_the_clock_of_nats(info, expected):
+    assert at_ms(info) == expected

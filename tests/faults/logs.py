@@ -136,7 +136,7 @@ class Logs:
         self.seq_of: dict[tuple[int, int], int] = {}  # by sender and number
         self.batons: dict[int, tuple[int, int]] = {}  # the writer and the crc, by seq
         self.instances: set[int] = set()
-        self.kicked: dict[int, int] = {}  # the status by ticket
+        self.kicked: dict[int, int] = {}  # the status by ticket; 503: it may have been carried out
 
     def clock_lag_ms(self, begin: float, end: float) -> float:
         """How far the room's clock was behind between two moments, as a server had it from an entry that was old."""

@@ -67,11 +67,14 @@ class SeatRules:
     def _check_kicks(self) -> None:
         """A member that the operator threw out has departed so, unless it went in that moment.
 
-        In a shared room this moment lasts until the log has the order: seconds, during an election.
+        In a shared room this moment lasts until the log has the order: seconds, during an election. Watchers may have
+        no server to watch at in the moment of the departure.
         """
+        lists = self._logs.snapshots
+        left = lists[max(lists)] if lists else {}
         for ticket, status in self._logs.kicked.items():
             _, what = self._replay.departure(ticket)
-            gone = what in (LEFT, LOST, YIELDED) and self._logs.shared
+            gone = self._logs.shared and (what in (LEFT, LOST, YIELDED) or (not what and ticket not in left))
             if status < 300 and what != THROWN_OUT and not gone:
                 self._logs.violate(f"ticket {ticket} was kicked with {status}, and departed with {what}")
             if status == 404 and what == 0:  # 503: that server could not act just then
@@ -110,6 +113,8 @@ class SeatRules:
             return
         _, what = self._replay.departure(ticket)
         stopped = life.thrown_out == SHUTDOWN  # the stop itself is told to nobody
+        if not what and ticket in self._logs.kicked:
+            return  # a watcher may have been there at the wrong time
         cut = life.exit == "our-reset" or stopped
         if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(
@@ -132,7 +137,7 @@ class SeatRules:
                 self._check_end(life, number, accepted[0], sent.ms + sent.ttl_ms, stints, status)
 
     def _check_end(
-        self, life: Life, number: int, seq: int, expires_ms: int, stints: list[Stint], status: int
+        self, life: Life, number: int, seq: int, expires_ms: float, stints: list[Stint], status: int
     ) -> None:
         ticket = stints[0].ticket
         back = next((stint for stint in stints if stint.joined > seq), None)
@@ -144,6 +149,8 @@ class SeatRules:
         whole = all(stint.life.exit or stint.life.settled for stint in stints)  # no log ends too early
         if status in (OK, FAILED) and not got and whole:
             self._logs.violate(f"{life.ident}: command {number}: {ticket} answered {seq}, which it never got")
+        if status == EXPIRED and unreceived and back is not None:
+            expires_ms -= self._logs.clock_lag_ms(life.sent[number].ms, back.ms)
         if status == EXPIRED and unreceived and back is not None and back.ms < expires_ms:
             self._logs.violate(f"{life.ident}: command {number}: {ticket} returned without {seq}; it expired")
         departed, _ = self._replay.departure(ticket)

@@ -31,6 +31,7 @@ class SharedLog:
         self.created = "1"
         self.entries: dict[int, bytes] = {}
         self.last = 0
+        self.stored_ms: dict[int, int] = {}
         self.trouble = 0.0
         self.snapshots: list[tuple[int, bytes]] = []
         self.couriers: list[Courier] = []
@@ -123,6 +124,7 @@ class SharedLog:
 
     def _store(self, entry: bytes) -> None:
         self.last += 1
+        self.stored_ms[self.last] = int(1000 * self.world.now)
         self.entries[self.last] = entry
         self._stored.append(entry)
         for courier in self.couriers:
@@ -190,7 +192,7 @@ class Courier:
         if 0 < self._next < shared.first:  # they were dropped meanwhile
             self.lose()
         while self._next and self._next <= shared.last and not self._node.log_deaf:
-            self._send(Read(self._next, shared.entries[self._next]))
+            self._send(Read(self._next, shared.entries[self._next], shared.stored_ms[self._next]))
             self._next += 1
 
     def _arrive(self, entry: bytes, first: bool) -> None:
@@ -213,7 +215,8 @@ class Courier:
         applied, (seq, snapshot) = self._applied, (shared.snapshots or [(0, b"")])[-1]
         if applied and applied + 1 >= shared.first:
             seq, snapshot = 0, b""
-        self._send(Opened(shared.created, shared.last, ENTRY_MAX, seq, snapshot))
+        at_ms = int(1000 * self._world.now)
+        self._send(Opened(shared.created, shared.last, ENTRY_MAX, seq, snapshot, at_ms))
         self._next = max(applied, seq) + 1
         self.pump()
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 from rankmux.server.cluster import snapshots
+from rankmux.server.server import Server
 
 from .crew import Client, Crew
 from .judge import Digests, check_executors
@@ -62,6 +63,7 @@ IN_A_CLUSTER: dict[str, object] = {
     "cluster_down_s": 5.0,
     "room": "main",
 }
+_KICK_S = 4.0  # after an order to throw somebody out, until it is looked whether it was carried out
 WAYS = ((True, True), (True, False), (False, True))  # to be cut off: deaf, mute
 
 
@@ -194,8 +196,17 @@ class Storm:
             done = node.server.kick(ticket)
             self.world.trace("operator", f"kicks {ticket}: {done}")
             node.poke()
-            if self.log is None:  # else it may be lost with its server
+            if self.log is None:
                 self.crew.history.note("operator", "P", ticket, 204 if done else 404)
+            elif done:  # it may be lost with its server
+                self.crew.history.note("operator", "P", ticket, 503)
+                server = node.server
+                self.world.after(_KICK_S, lambda: self._look_whether_out(node, server, ticket))
+
+    def _look_whether_out(self, node: Node, server: Server, ticket: int) -> None:
+        """What the operator is told."""
+        if node.server is server and server.is_out(ticket):
+            self.crew.history.note("operator", "P", ticket, 204)
 
     def _strike_server(self, node: Node, what: str) -> None:
         world, draw = self.world, self.world.random

@@ -96,7 +96,7 @@ class LogDriver:
                 self.opened.append(event)
                 if event.snapshot_seq > self.seq:
                     self.base, self.entries = event.snapshot_seq, []
-            case Read(seq, entry):
+            case Read(seq, entry, _):
                 assert seq == self.seq + 1, f"entry {seq} behind {self.seq}"
                 self.entries.append(entry)
                 if entry in self._sent:

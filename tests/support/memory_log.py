@@ -18,13 +18,23 @@ __all__ = ["Client", "Cluster", "MemoryLog", "Store", "cluster"]
 
 
 class Store:
-    """What has been stored, for all servers."""
+    """What has been stored, for all servers, and when by the log's own clock, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self.clock = clock
+        self.stored_ms: dict[int, int] = {}
         self.entries: list[bytes] = []
         self.snapshots: list[tuple[int, bytes]] = []
         self.created = "first"
         self.entry_max = 1 << 20
+
+    @property
+    def at_ms(self) -> int:
+        return round(self.clock() * 1000)
+
+    def add(self, entry: bytes) -> None:
+        self.entries.append(entry)
+        self.stored_ms[len(self.entries)] = self.at_ms
 
 
 class MemoryLog:
@@ -51,7 +61,7 @@ class MemoryLog:
         store = self.store_
         seq, data = store.snapshots[-1] if snapshot and store.snapshots and not self.at else (0, b"")
         self.at = max(self.at, seq)
-        self.events.append(Opened(store.created, len(store.entries), store.entry_max, seq, data))
+        self.events.append(Opened(store.created, len(store.entries), store.entry_max, seq, data, store.at_ms))
 
     def append(self, entry: bytes, *, first: bool = False) -> None:
         if self.cut:
@@ -59,7 +69,7 @@ class MemoryLog:
         if self.stalled:
             self.waiting.append((entry, first))
         elif not (first and self.store_.entries):
-            self.store_.entries.append(entry)
+            self.store_.add(entry)
 
     def go_on(self) -> None:
         self.stalled = False
@@ -76,8 +86,9 @@ class MemoryLog:
             return []
         events, self.events = self.events, []
         while self.at < len(self.store_.entries):
-            events.append(Read(self.at + 1, self.store_.entries[self.at]))
             self.at += 1
+            stored_ms = self.store_.stored_ms.get(self.at, 0)
+            events.append(Read(self.at, self.store_.entries[self.at - 1], stored_ms))
         return events
 
     def patience(self, now: float) -> float:
@@ -128,7 +139,7 @@ class Cluster:
     def __init__(self, servers: int, **settings: Any) -> None:
         self.now = 1000.0
         self._numbers = count(1000)  # the first server has the smallest incarnation
-        self.store = Store()
+        self.store = Store(lambda: self.now + 777)
         self.settings: dict[str, Any] = {"seats": 8, "first_ticket": 1, "cluster": "nats://memory"} | settings
         self.logs: list[MemoryLog] = []
         self.servers: list[Server] = []

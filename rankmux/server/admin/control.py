@@ -14,6 +14,9 @@ class Operator(Protocol):
     def kick(self, ticket: int) -> bool:
         """Throw out the member with that ticket; False when no seat has it."""
 
+    def is_out(self, ticket: int) -> bool:
+        """Whether no seat has that ticket any more, or it is certain that none will."""
+
     def drain(self, wait_s: float) -> int:
         """Admit nobody any more, and stop when members owe no results, or after `wait_s`; the results owed now."""
 

@@ -14,7 +14,7 @@ from ...config import Config
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, WRITABLE, Reactor
 from .control import Operator
-from .http import Answer, Exchange, Request, text_answer
+from .http import Answer, Exchange, Pending, Request, text_answer
 from .routes import Routes, Work
 from .sockets import AdminSocket, open_admin_sockets
 from .status import ServerStatus
@@ -42,11 +42,23 @@ class _Channel:
 
     `idle`: no request has begun.
     `work`: the answer in preparation.
+    `pending`: what the answer waits for.
     `out`: the rest of the answer being sent.
     `only_figures`: see Routes.
     """
 
-    __slots__ = ("deadline", "exchange", "fd", "idle", "only_figures", "out", "pipelined", "sock", "work")
+    __slots__ = (
+        "deadline",
+        "exchange",
+        "fd",
+        "idle",
+        "only_figures",
+        "out",
+        "pending",
+        "pipelined",
+        "sock",
+        "work",
+    )
 
     def __init__(self, sock: socket.socket, exchange: Exchange, now: float, *, only_figures: bool) -> None:
         self.sock = sock
@@ -54,6 +66,7 @@ class _Channel:
         self.fd = sock.fileno()
         self.exchange = exchange
         self.work: Work | None = None
+        self.pending: Pending | None = None
         self.pipelined: Request | Answer | None = None  # received before the last answer was sent
         self.out = memoryview(b"")
         self.idle = True
@@ -80,6 +93,7 @@ class Admin:
         self._routes = Routes(status, operator)
         self._ready: set[int] = set()
         self._working: deque[_Channel] = deque()
+        self._waiting: list[_Channel] = []
         self._channels: dict[int, _Channel] = {}
         self._sweeping = False
         self._listeners = {one.sock.fileno(): one for one in open_admin_sockets(config, handed)}
@@ -103,7 +117,7 @@ class Admin:
     def turn(self, ready: list[int], now: float) -> None:
         """Serve the `ready` descriptors, those of ours, for a short time; those not reached come up again."""
         self._ready.update(fd for fd in ready if fd in self._channels or fd in self._listeners)
-        if not self._ready and not self._working:
+        if not (self._ready or self._working or self._waiting):
             return
         clock = self._reactor.clock
         until = clock() + _TURN_S
@@ -116,6 +130,9 @@ class Admin:
             self._guarded(self._work, self._working.popleft().fd, now)
             if clock() >= until:
                 break
+        waiting, self._waiting = self._waiting, []
+        for channel in waiting:
+            self._guarded(self._ask, channel.fd, now)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -188,7 +205,9 @@ class Admin:
     def _sweep(self, now: float) -> None:
         self._sweeping = False
         for channel in [
-            c for c in self._channels.values() if now >= c.deadline and c.work is None and c.pipelined is None
+            c
+            for c in self._channels.values()
+            if now >= c.deadline and c.work is None and c.pending is None and c.pipelined is None
         ]:
             self._drop(channel)
         if self._channels:
@@ -203,7 +222,7 @@ class Admin:
                 self._accept(fd, self._listeners[fd], now)
         elif channel.out:
             self._flush(channel, now)
-        elif channel.work is None and channel.pipelined is None:
+        elif channel.work is None and channel.pending is None and channel.pipelined is None:
             self._read(channel, now)
 
     def _read(self, channel: _Channel, now: float) -> None:
@@ -232,10 +251,26 @@ class Admin:
             answer = received
         if isinstance(answer, Answer):
             self._send(channel, answer, now)
+            return
+        self._reactor.watch(channel.fd, 0)
+        if callable(answer):
+            channel.pending = answer
+            self._ask(channel.fd, now)
         else:
             channel.work = answer
-            self._reactor.watch(channel.fd, 0)
             self._working.append(channel)
+
+    def _ask(self, fd: int, now: float) -> None:
+        """Whether what the answer waits for has come. Asked once a turn: a turn comes when it does."""
+        channel = self._channels.get(fd)
+        if channel is None or channel.pending is None:
+            return
+        answer = channel.pending()
+        if answer is None:
+            self._waiting.append(channel)
+        else:
+            channel.pending = None
+            self._send(channel, answer, now)
 
     def _work(self, fd: int, now: float) -> None:
         channel = self._channels.get(fd)

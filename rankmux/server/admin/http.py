@@ -5,13 +5,14 @@ A thin layer over h11 (the extra `rankmux[admin]`). Knows no sockets and no rout
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
 
-__all__ = ["REQUEST_MAX_BYTES", "Answer", "Exchange", "Request", "text_answer"]
+__all__ = ["REQUEST_MAX_BYTES", "Answer", "Exchange", "Pending", "Request", "text_answer"]
 
 REQUEST_MAX_BYTES = 8192
 """The maximum size of a request's line and headers."""
@@ -39,6 +40,10 @@ class Answer(NamedTuple):
     content_type: str
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Pending = Callable[[], Answer | None]
+"""Asked once a turn for an answer that waits for something; None until it has come."""
 
 
 def text_answer(status: int, text: str, *headers: tuple[bytes, bytes]) -> Answer:

@@ -14,7 +14,7 @@ from importlib import resources
 
 from .acting import Acting
 from .control import Operator
-from .http import Answer, Request, text_answer
+from .http import Answer, Pending, Request, text_answer
 from .listing import COUNT_MAX, SORTS, Wish
 from .metrics import CONTENT_TYPE, Exposition
 from .queries import BadQuery, number
@@ -54,8 +54,11 @@ class Routes:
             "/live.json": self._live,
         }
 
-    def answer(self, request: Request, *, only_figures: bool = False) -> Answer | Work:
-        """The answer, or the steps that build it. `only_figures`: health and metrics, nothing that names a member."""
+    def answer(self, request: Request, *, only_figures: bool = False) -> Answer | Work | Pending:
+        """The answer, the steps that build it, or what is to be asked for it.
+
+        `only_figures`: health and metrics, nothing that names a member.
+        """
         if only_figures and request.path not in _FIGURES:
             return text_answer(404, f"not found; the paths are {' '.join(_FIGURES)}")
         route, action = self._routes.get(request.path), self._actions.get(request.path)

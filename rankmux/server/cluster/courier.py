@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ...courier.frames import FrameDecoder, FrameError, Kind, Position, pack_frame, unpack_seq
+from ...courier.frames import FrameDecoder, FrameError, Kind, Position, pack_frame, unpack_read, unpack_seq
 from ...courier.settings import CourierSettings
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, WRITABLE
@@ -229,11 +229,11 @@ class CourierLog:
         """What a frame says to the server. Raises FrameError."""
         match kind:
             case Kind.READ:
-                seq, entry = unpack_seq(body)
+                seq, stored_ms, entry = unpack_read(body)
                 if seq != self._applied + 1:
                     raise FrameError(f"it gave entry {seq} behind entry {self._applied}")
                 self._applied = seq
-                return Read(seq, entry)
+                return Read(seq, entry, stored_ms)
             case Kind.OPENED:
                 return self._opened(body)
             case Kind.FAILED:
@@ -256,7 +256,14 @@ class CourierLog:
         position, snapshot = Position.unpack(body)
         self._created = position.created
         self._applied = max(self._applied, position.snapshot_seq)
-        return Opened(position.created, position.last, position.entry_max, position.snapshot_seq, snapshot)
+        return Opened(
+            position.created,
+            position.last,
+            position.entry_max,
+            position.snapshot_seq,
+            snapshot,
+            position.at_ms,
+        )
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:

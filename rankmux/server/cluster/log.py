@@ -17,6 +17,7 @@ class Opened(NamedTuple):
     `created`       names this log: another one of the same name, made later, has another
     `last`          the last sequence number at this moment, 0 of an empty log
     `entry_max`     the most bytes of one entry
+    `at_ms`         the time of this moment by the log's own clock; 0 if it does not tell
     `snapshot_seq`  the state behind that sequence number follows as `snapshot`; 0 and b"" where reading goes on without
     """
 
@@ -25,13 +26,18 @@ class Opened(NamedTuple):
     entry_max: int
     snapshot_seq: int = 0
     snapshot: bytes = b""
+    at_ms: int = 0
 
 
 class Read(NamedTuple):
-    """An entry of the log; `seq` rises by one from entry to entry, from the one behind the snapshot on."""
+    """An entry of the log; `seq` rises by one from entry to entry, from the one behind the snapshot on.
+
+    `stored_ms`: when it was stored, by the log's own clock.
+    """
 
     seq: int
     entry: bytes
+    stored_ms: int = 0
 
 
 class Failed(NamedTuple):

@@ -86,6 +86,9 @@ class ClusterSequencer:
         self._snapshots = Snapshots(fold, log_)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
+        self._found = Opened("", 0, 0)  # the log as this server found it first, and when
+        self._found_at = 0.0
+        self._stored_ms = 0  # when the entry that is being read was stored, by the log's clock
         self._entry_max = 0
         self._leave_until = float("inf")
         self._up_seq = 0
@@ -157,6 +160,10 @@ class ClusterSequencer:
             return ""
         return holder[0].name
 
+    def has_kicked(self, ticket: int) -> bool:
+        """As of Sequencer."""
+        return ticket in self._fold.kicked
+
     def open(self, now: float) -> None:
         """Begin to read."""
         self._lease.begin(now)
@@ -200,7 +207,8 @@ class ClusterSequencer:
         self.begin(read_at)
         for event in events:
             match event:
-                case Read(seq, data):
+                case Read(seq, data, stored_ms):
+                    self._stored_ms = stored_ms
                     yield from self._read(seq, data, read_at)
                 case Opened():
                     self._opened(event, read_at)
@@ -318,6 +326,8 @@ class ClusterSequencer:
                 f"the log takes entries of up to {opened.entry_max} bytes, max_payload needs {least}: raise NATS's "
                 "max_payload or lower the server's"
             )
+        if not self._created:
+            self._found, self._found_at = opened, now
         self._created, self._last, self._entry_max = opened.created, opened.last, opened.entry_max
         if opened.snapshot_seq > fold.seq:
             self._load(opened, now)
@@ -348,9 +358,19 @@ class ClusterSequencer:
                 self._fence(now, "the other servers have taken this one for dead")
             yield self._places.watch(reading.turn)
         if reading.ruling is Ruling.TAKEN:
-            self._writer.follow_clock(now)
+            self._follow_clock(now)
             self._check_name(reading.entry)
             self._slow.read(reading, self._writer.incarnation, now)
+
+    def _follow_clock(self, now: float) -> None:
+        """The room's clock went on while nobody wrote: what this server found had been stored some time ago.
+
+        The log's own servers may disagree about the time: no more is believed than how long a server may be silent.
+        """
+        if self._fold.seq <= self._found.last:
+            age_s = (self._found.at_ms - self._stored_ms) / 1000
+            now = self._found_at - min(max(0.0, age_s), self._config.cluster_down_s)
+        self._writer.follow_clock(now)
 
     def _read_own(self, reading: Reading, now: float) -> Iterator[Turn]:
         """An entry of ours. `reading.entry` counts for the lease from when it was first sent."""

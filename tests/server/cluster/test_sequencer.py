@@ -186,6 +186,26 @@ def test_a_member_elsewhere_is_thrown_out() -> None:
         made.agree()
 
 
+def test_an_order_to_throw_out_is_certain_once_the_log_has_it() -> None:
+    """Not before: the server that took it may lose its place, and the order with it."""
+    with cluster(2) as made:
+        _, place = made.joined(1, "b", KEEP)
+        server = made.servers[0]
+        made.logs[0].stalled = True
+        assert server.kick(place.ticket)
+        made.turn()
+        assert not server.is_out(place.ticket)
+        made.logs[0].go_on()
+        made.logs[1].cut = True  # the member's own server has not heard of it
+        made.turn()
+        assert server.is_out(place.ticket)
+        assert len(server.room) == 1
+        made.logs[1].cut = False
+        made.turn()
+        assert len(server.room) == 0
+        assert server.is_out(place.ticket)
+
+
 def test_nobody_returns_to_the_seat_of_a_member_that_is_being_thrown_out() -> None:
     """The leader has not heard that it is thrown out: nobody leads in its place, not even by its own second try."""
     with cluster(2) as made:
@@ -629,6 +649,22 @@ def test_clocks_need_not_agree(ahead: float) -> None:
         made.wait(2)
         assert len(made.servers[1].room) == 0
         made.agree()
+
+
+@pytest.mark.parametrize(("stood_s", "late_ms"), [(3.0, 0), (14.0, 0), (40.0, 25_000)])
+@pytest.mark.parametrize("ahead", [0.0, 3600.0])
+def test_the_rooms_clock_goes_on_while_nobody_writes(stood_s: float, late_ms: int, ahead: float) -> None:
+    """A server that is started meanwhile knows from when on, for as long as a server may be silent: 15 s."""
+    with cluster(1) as made:
+        made.wait(2.0)
+        made.logs[0].cut = True
+        room_ms = sequencer(made, 0)._writer.clock_ms(made.now)
+        made.now += stood_s
+        made.add(ahead)
+        for _ in range(8):
+            made.servers[1].step(0.0)
+        late = room_ms + stood_s * 1000 - sequencer(made, 1)._writer.clock_ms(made.now + ahead)
+        assert late_ms <= late <= late_ms + 250  # the wait goes by in steps of so much
 
 
 # Slow readers.
