@@ -77,7 +77,8 @@ class SeatRules:
             gone = self._logs.shared and (what in (LEFT, LOST, YIELDED) or (not what and ticket not in left))
             if status < 300 and what != THROWN_OUT and not gone:
                 self._logs.violate(f"ticket {ticket} was kicked with {status}, and departed with {what}")
-            if status == 404 and what == 0:  # 503: that server could not act just then
+            # 404: it may have gone with a server that was stopped, which is told to nobody.
+            if status == 404 and ticket in left:
                 self._logs.violate(f"ticket {ticket} was not kicked ({status}), and has not departed")
 
     def _check_seat(self, ticket: int, stints: list[Stint]) -> None:
@@ -113,8 +114,8 @@ class SeatRules:
             return
         _, what = self._replay.departure(ticket)
         stopped = life.thrown_out == SHUTDOWN  # the stop itself is told to nobody
-        if not what and ticket in self._logs.kicked:
-            return  # a watcher may have been there at the wrong time
+        if ticket in self._logs.kicked and (not what or self._logs.shared):
+            return  # thrown out unseen, or before its server could say that it has lost its member
         cut = life.exit == "our-reset" or stopped
         if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(
