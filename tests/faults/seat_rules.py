@@ -116,6 +116,11 @@ class SeatRules:
         stopped = life.thrown_out == SHUTDOWN  # the stop itself is told to nobody
         if ticket in self._logs.kicked and (not what or self._logs.shared):
             return  # thrown out unseen, or before its server could say that it has lost its member
+        if self._logs.shared and any(
+            hello.secret == life.hello.secret and life.stints[0].ms < hello.ms < newer.ms
+            for hello in self._never_seated
+        ):
+            return  # that connection may have had the seat, at another server, and lost it
         cut = life.exit == "our-reset" or stopped
         if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(
