@@ -48,6 +48,7 @@ CLUSTER_FAULTS = {
 }
 PAUSE_S = (1.5, 7.0)  # between two of them
 CLOCK_S = 20.0  # between two looks at the room's clock
+MENDED_MS = 1000  # until what was mended is whole again
 
 
 class ClusterRun(Run):
@@ -60,6 +61,7 @@ class ClusterRun(Run):
         """`plan`: the cluster's faults, one after the other and short; they are drawn if it is empty."""
         self.rig = rig
         self.violations: list[str] = []
+        self.troubles: list[tuple[float, float]] = []
         self._plan = list(plan)
         self._pause_s, self._longest_s = ((0.5, 1.5), 1.5) if plan else (PAUSE_S, float("inf"))
         self._mends: list[
@@ -117,6 +119,8 @@ class ClusterRun(Run):
         return {what for _, what, _ in self._mends}
 
     def _later_mend(self, what: object, seconds: float, mend: Callable[[], object]) -> None:
+        now = time.monotonic() * 1000
+        self.troubles.append((now, now + seconds * 1000 + MENDED_MS))
         self._mends.append((time.monotonic() + seconds, what, mend))
 
     def _time(self, *seconds: float) -> float:
@@ -237,7 +241,7 @@ def check(
         for path in sorted(folder.glob("c*.log")):
             with path.open() as file:
                 history.read(file)
-        history.clocks = run.clock.clocks
+        history.clocks, history.troubles = run.clock.clocks, run.troubles
         history.check()
         check_executors(history)
         rules = ClusterRules(history, calm="c1.")

@@ -118,11 +118,13 @@ class Life:
 class Logs:
     """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames.
 
-    `shared`: several servers have the room. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
+    `shared`: several servers have the room; `troubles` are the times, in ms, in which one of them stood still, or was cut
+    off. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
     """
 
     shared = False
     clocks: Sequence[tuple[float, float]] = ()
+    troubles: Sequence[tuple[float, float]] = ()
 
     def __init__(self) -> None:
         self.violations: list[str] = []

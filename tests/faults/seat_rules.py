@@ -121,6 +121,9 @@ class SeatRules:
             for hello in self._never_seated
         ):
             return  # that connection may have had the seat, at another server, and lost it
+        since = newer.ms - life.hello.keep_ms
+        if stopped and any(begin <= life.ended_ms and since <= end for begin, end in self._logs.troubles):
+            return  # its server was taken for dead before it could say that it stops
         cut = life.exit == "our-reset" or stopped
         if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -47,6 +48,10 @@ class Reigns:
         reign = Reign(begin, end, member.client.name, member.node.name, member.ticket)
         self.reigns.append(reign)
         return reign
+
+    def troubles(self, names: Collection[str]) -> list[tuple[float, float]]:
+        """The times in which one of these was in trouble, in ms."""
+        return [(begin * 1000, end * 1000) for name in names for begin, end in self._trouble[name]]
 
     def trouble(self, name: str, begin: float, end: float) -> None:
         """That client or server was stopped, or cut off from somebody."""

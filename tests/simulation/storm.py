@@ -312,6 +312,7 @@ class Storm:
                 history.violate(f"{node.name} made {node.mistakes} internal errors")
         if self.log is not None:
             history.clocks = self.log.clocks
+            history.troubles = self.crew.reigns.troubles([node.name for node in self.nodes])
         history.check()
         check_executors(history)
         self.crew.reigns.check(history)

@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from ...config import Config
 from ...core.outbox import Outbox
@@ -323,6 +324,11 @@ class Connections:
         self.watchers.pop(conn.ticket, None)
         self.pacing.forget(conn.key)
         if at_once:
+            if conn.seated and reason is not CloseReason.RESET:
+                with suppress(
+                    OSError
+                ):  # before others can learn of it: who leads must know that it does no more
+                    conn.transport.shutdown(socket.SHUT_WR)
             self.drop(conn)
             return
         conn.until = now + self._config.drain_s

@@ -186,6 +186,24 @@ def test_a_member_elsewhere_is_thrown_out() -> None:
         made.agree()
 
 
+def test_a_silent_leader_hears_that_it_is_gone_before_anybody_leads_in_its_place() -> None:
+    with cluster(2) as made:
+        a, _ = made.joined(0, "a")
+        b, _ = made.joined(1, "b")
+        while not a.ended:
+            made.now += 0.25
+            made.servers[0].step(0.0)
+            made.servers[1].step(0.0)
+            assert all(isinstance(frame, Ping) for frame in b.news())
+            b.send(Pong(b""))
+            assert all(isinstance(frame, Ping) for frame in a.news())
+        made.turn()
+        (rank,) = [frame for frame in b.news() if not isinstance(frame, Ping)]
+        assert isinstance(rank, Rank)
+        assert rank.rank == 0
+        made.agree()
+
+
 def test_an_order_to_throw_out_is_certain_once_the_log_has_it() -> None:
     """Not before: the server that took it may lose its place, and the order with it."""
     with cluster(2) as made:
