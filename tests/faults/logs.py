@@ -118,8 +118,8 @@ class Life:
 class Logs:
     """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames.
 
-    `shared`: several servers have the room; `troubles` are the times, in ms, in which one of them stood still, or was cut
-    off. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
+    `shared`: several servers have the room. `troubles` are the times, in ms, in which one of them stood still, or was
+    cut off. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
     """
 
     shared = False

@@ -76,6 +76,7 @@ class Storm:
         self.world = world = World(seed, tell)
         self.befell: Counter[str] = Counter()
         self.seconds = seconds
+        self._cuts: list[tuple[float, float]] = []  # from the log, in ms
         self.log = SharedLog(world) if servers else None
         ping_s = 1.6 if servers else 1.0
         self.nodes = [self._node(f"s{n + 1}", ping_s) for n in range(max(1, servers))]
@@ -230,6 +231,7 @@ class Storm:
                 world.after(seconds, node.heal)
         elif what == "cut log":
             node.log_deaf, node.log_mute = draw.choice(WAYS)
+            self._cuts.append((world.now * 1000, (world.now + seconds) * 1000))
             world.after(seconds, lambda: self._join_log(node))
         else:
             self._strike_log(node, what, min(seconds, 3.0))
@@ -312,7 +314,7 @@ class Storm:
                 history.violate(f"{node.name} made {node.mistakes} internal errors")
         if self.log is not None:
             history.clocks = self.log.clocks
-            history.troubles = self.crew.reigns.troubles([node.name for node in self.nodes])
+            history.troubles = [*self._cuts, *self.crew.reigns.troubles([node.name for node in self.nodes])]
         history.check()
         check_executors(history)
         self.crew.reigns.check(history)
