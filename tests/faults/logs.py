@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 ALL, ONE, NEXT, LEAST, SET = 0, 1, 2, 3, 4
 JOINED, LEFT, LOST, THROWN_OUT, ABSENT, BACK, YIELDED = 1, 2, 3, 4, 5, 6, 7
-SHUTDOWN = 8
+SHUTDOWN, TAKEN_OVER = 8, 12
 
 
 class Hello(NamedTuple):
@@ -118,16 +118,16 @@ class Life:
 class Logs:
     """Read logs with `read`. `violations` are sentences; `deliveries` counts the EXECUTE frames.
 
-    `shared`: several servers have the room. `troubles` are the times, in ms, in which one of them stood still, or was
-    cut off. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
+    `shared`: several servers have the room. `clocks` are moments of ours, in ms, and how far the room's was ahead then.
     """
 
     shared = False
     clocks: Sequence[tuple[float, float]] = ()
-    troubles: Sequence[tuple[float, float]] = ()
 
     def __init__(self) -> None:
         self.violations: list[str] = []
+        # By connection, the times in ms in which its server stood still, was cut off, ended, or may have.
+        self.troubles: Callable[[Life], Sequence[tuple[float, float]]] = lambda _: ()
         self.deliveries = 0
         self.lives: dict[str, Life] = {}
         # by seq: sender, number, target, arg, rank, crc

@@ -7,7 +7,8 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .logs import LEFT, LOST, SHUTDOWN, THROWN_OUT, YIELDED, Life, Logs, Stint
+from .logs import LEFT, LOST, SHUTDOWN,
+    TAKEN_OVER, THROWN_OUT, YIELDED, Life, Logs, Stint
 
 if TYPE_CHECKING:
     from .line_replay import Replay
@@ -60,7 +61,8 @@ class SeatRules:
                 due = 0 if due and batons[due][1] == EMPTY else due
                 got = stint.batons.get(gained, 0)
                 whole = life.exit or life.settled  # else its log may end right behind RANK
-                cut = life.exit in ("our-reset", "reset") or not whole
+                # A connection that has the seat now gets the baton in the place of this one.
+                cut = life.exit in ("our-reset", "reset") or not whole or life.thrown_out == TAKEN_OVER
                 if got != due and not (got == 0 and (cut or doubtful)):
                     self._logs.violate(f"{stint} got rank 0 at {gained} and baton {got}, not {due}")
 
@@ -122,8 +124,8 @@ class SeatRules:
         ):
             return  # that connection may have had the seat, at another server, and lost it
         since = newer.ms - life.hello.keep_ms
-        if stopped and any(begin <= life.ended_ms and since <= end for begin, end in self._logs.troubles):
-            return  # its server was taken for dead before it could say that it stops
+        if any(begin <= life.ended_ms and since <= end for begin, end in self._logs.troubles(life)):
+            return  # its member was gone for its server, or for the others, before it knew
         cut = life.exit == "our-reset" or stopped
         if life.said is None and cut and (what == LOST or (stopped and not what)):
             self._logs.violate(

@@ -8,12 +8,17 @@ import sys
 
 from ..protocol.process import ROOT
 
-__all__ = ["check_fixed"]
+__all__ = ["check_fixed", "check_fresh"]
 
 
 def check_fixed(runs: int, servers: str, seconds: float) -> None:
     """Check the runs with the seeds 0, 1, 2 ..."""
     _check(0, runs, servers, seconds)
+
+
+def check_fresh(runs: int, servers: str, seconds: float) -> None:
+    """Check runs with seeds that nobody has tried; a failure names its own."""
+    _check(int.from_bytes(os.urandom(4)), runs, servers, seconds)
 
 
 def _check(seed: int, runs: int, servers: str, seconds: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -49,9 +48,9 @@ class Reigns:
         self.reigns.append(reign)
         return reign
 
-    def troubles(self, names: Collection[str]) -> list[tuple[float, float]]:
-        """The times in which one of these was in trouble, in ms."""
-        return [(begin * 1000, end * 1000) for name in names for begin, end in self._trouble[name]]
+    def troubles(self, name: str) -> list[tuple[float, float]]:
+        """The times in which that client or server was in trouble."""
+        return self._trouble[name]
 
     def trouble(self, name: str, begin: float, end: float) -> None:
         """That client or server was stopped, or cut off from somebody."""

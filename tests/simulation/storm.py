@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from unittest.mock import patch
 
 from rankmux.server.cluster import snapshots
 from rankmux.server.server import Server
 
+from ..faults.logs import Life
 from .crew import Client, Crew
 from .judge import Digests, check_executors
 from .node import Node
@@ -76,7 +77,7 @@ class Storm:
         self.world = world = World(seed, tell)
         self.befell: Counter[str] = Counter()
         self.seconds = seconds
-        self._cuts: list[tuple[float, float]] = []  # from the log, in ms
+        self._cuts: dict[str, list[tuple[float, float]]] = defaultdict(list)  # servers from the log, or gone
         self.log = SharedLog(world) if servers else None
         ping_s = 1.6 if servers else 1.0
         self.nodes = [self._node(f"s{n + 1}", ping_s) for n in range(max(1, servers))]
@@ -224,6 +225,7 @@ class Storm:
             else:
                 node.kill(silently=what == "power off")
             world.after(seconds + 0.5, lambda: self._start(node))
+            self._cuts[node.name].append((world.now, world.now + seconds + 0.5))
         elif what == "cut server":
             deaf, mute = draw.choice(WAYS)
             if node.up and node.cut_off(deaf=deaf, mute=mute):
@@ -231,7 +233,7 @@ class Storm:
                 world.after(seconds, node.heal)
         elif what == "cut log":
             node.log_deaf, node.log_mute = draw.choice(WAYS)
-            self._cuts.append((world.now * 1000, (world.now + seconds) * 1000))
+            self._cuts[node.name].append((world.now, world.now + seconds))
             world.after(seconds, lambda: self._join_log(node))
         else:
             self._strike_log(node, what, min(seconds, 3.0))
@@ -297,6 +299,20 @@ class Storm:
                 client.newest.list_members()
         world.run(world.now + 1.0)
 
+    def _troubles(self) -> Callable[[Life], Sequence[tuple[float, float]]]:
+        """The times in which the server of a connection was in trouble, in ms."""
+        times = {
+            node.name: [
+                (begin * 1000, end * 1000)
+                for begin, end in (*self._cuts[node.name], *self.crew.reigns.troubles(node.name))
+            ]
+            for node in self.nodes
+        }
+        servers = {
+            member.ident: member.node.name for client in self.crew.clients for member in client.members
+        }
+        return lambda life: times[servers[life.ident]]
+
     def _judge(self) -> None:
         history = self.crew.history
         self.crew.closed = True
@@ -314,7 +330,7 @@ class Storm:
                 history.violate(f"{node.name} made {node.mistakes} internal errors")
         if self.log is not None:
             history.clocks = self.log.clocks
-            history.troubles = [*self._cuts, *self.crew.reigns.troubles([node.name for node in self.nodes])]
+            history.troubles = self._troubles()
         history.check()
         check_executors(history)
         self.crew.reigns.check(history)
