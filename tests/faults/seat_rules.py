@@ -7,8 +7,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .logs import LEFT, LOST, SHUTDOWN,
-    TAKEN_OVER, THROWN_OUT, YIELDED, Life, Logs, Stint
+from .logs import LEFT, LOST, SHUTDOWN, TAKEN_OVER, THROWN_OUT, YIELDED, Life, Logs, Stint
 
 if TYPE_CHECKING:
     from .line_replay import Replay
