@@ -181,6 +181,7 @@ class Crew:
         self.history = History(len(nodes))
         self.reigns = Reigns()
         self.errors: dict[ErrorCode, int] = {}
+        self.servers: dict[str, str] = {}  # of all connections
         self.quiet = self.closed = False
         draw = world.random
         self.watchers = [

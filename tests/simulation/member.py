@@ -79,6 +79,7 @@ class Member:
         self.ident, self.kept, self.end = ident, kept, end
         self.ticket = self.rank = self.number = 0
         self.flags, self.node = flags, client.node
+        self.crew.servers[ident] = self.node.name
         self.patient = bool(flags & OBSERVER) and len(self.crew.nodes) == 1
         self.welcome = False
         self.leaving = self.settled = self.over = False
