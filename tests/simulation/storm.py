@@ -308,10 +308,7 @@ class Storm:
             ]
             for node in self.nodes
         }
-        servers = {
-            member.ident: member.node.name for client in self.crew.clients for member in client.members
-        }
-        return lambda life: times[servers[life.ident]]
+        return lambda life: times[self.crew.servers[life.ident]]
 
     def _judge(self) -> None:
         history = self.crew.history
