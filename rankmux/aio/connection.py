@@ -49,7 +49,7 @@ from .connect import connected_socket
 from .link import LoopLink
 from .waiters import Waiters, cancel_and_wait
 
-__all__ = ["LINE", "RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling"]
+__all__ = ["LINE", "RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling", "results_of"]
 
 RANK = "rank"
 """The key of waiters for the rank."""
@@ -62,6 +62,11 @@ Incident = Welcomed | Promoted | ExecuteRejected | Ended | SeatEvent
 
 handling: ContextVar[object] = ContextVar("handling", default=None)
 """The connection whose command is being run, in the tasks of its handler."""
+
+
+def results_of(id_: int) -> int:
+    """The key of waiters for each result of the command `id_`; its other answers have the key `id_`."""
+    return -id_
 
 
 class Subscriber(Protocol):
@@ -108,6 +113,8 @@ class ClientConnection:
         self._senders: deque[asyncio.Task[object] | None] = deque()  # the tasks in `ready`
         self._pid = os.getpid()
         self._left: tuple[int, Inbox] | None = None  # what a kept seat still owes
+        self._pressing = 0  # the number of waits for anything that comes, at once
+        self._wholes: list[int] = []  # the commands whose results are waited for until they are complete
         self._nested = 0  # the number of waits in this client by its handlers
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -197,7 +204,12 @@ class ClientConnection:
     def _received(self, link: LoopLink, events: list[ClientEvent]) -> None:
         for event in events:
             match event:
-                case CommandAccepted() | RefusalReceived() | ResultsRouted() | CommandDone() | MembersPage():
+                case ResultsRouted():
+                    self.waiters.wake(results_of(event.id))
+                case CommandDone() | RefusalReceived():
+                    self.waiters.wake(event.id)
+                    self.waiters.wake(results_of(event.id))
+                case CommandAccepted() | MembersPage():
                     self.waiters.wake(event.id)
                 case Welcomed():
                     self._use(link, event)
@@ -222,7 +234,18 @@ class ClientConnection:
             self.waiters.wake(_WRITABLE)
             self._wake_sender()
         self.regulate()
+        if self._wholes:
+            self._lull(link if events else None)
         self._executor.start(self)
+
+    def _lull(self, link: LoopLink | None) -> None:
+        """Read in larger pieces where results come that are wanted only once all are there, and nothing else is.
+
+        Not after a lull in which nothing has come, so that a slow command costs no wake-up each 5 ms.
+        """
+        if self.link is not None:
+            lulls = link is self.link and len(self._wholes) == 1 and not self._pressing
+            self.link.lull(self.link.session.owed_size(self._wholes[0]) if lulls else 0)
 
     def _publish(self, incident: Incident) -> None:
         for subscriber in list(self._subscribers):
@@ -273,8 +296,11 @@ class ClientConnection:
         timeout_s: float | None = None,
         *,
         patient: bool = False,
+        whole: int | None = None,
     ) -> bool:
         """Wait until `done()`, called when `key` is woken; False when `timeout_s` passed first.
+
+        `whole` is a command whose results are wanted only once they are complete: they are read in large pieces.
 
         Raises the reason when the connection is gone for good; StateError in another loop, and when too many results
         are unread to receive anything, unless `patient`: then it waits until other tasks have read them.
@@ -283,10 +309,16 @@ class ClientConnection:
         if done():
             return True
         nested = handling.get() is self and not patient
+        pressing = whole is None and not patient
         self._nested += nested
+        self._pressing += pressing
+        if whole is not None:
+            self._wholes.append(whole)
         until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
             self.regulate()
+            if self._wholes:
+                self._lull(self.link)
             while not done():
                 if self._lost_for_good:
                     raise copy(self._failure)
@@ -297,6 +329,10 @@ class ClientConnection:
                     return done()
         finally:
             self._nested -= nested
+            self._pressing -= pressing
+            if whole is not None:
+                self._wholes.remove(whole)
+                self._lull(None)
         return True
 
     async def ready(self) -> LoopLink:

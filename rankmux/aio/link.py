@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from ..client.failures import interrupted, used_after_fork
 from ..client.guards import Guard
-from ..client.limits import UNSENT_MAX_BYTES
+from ..client.limits import LULL_FROM_BYTES, LULL_MAX_BYTES, LULL_S, UNSENT_MAX_BYTES
 from ..client.link import StreamLink
 from ..client.reports import report_refusal, report_turned_away
 from ..client.stream import Stream
@@ -56,6 +56,7 @@ class LoopLink:
         self._read_paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
+        self._lull_timer: asyncio.TimerHandle | None = None
 
     @property
     def ended(self) -> bool:
@@ -122,11 +123,24 @@ class LoopLink:
         if self._link is None or self.ended or on is not self._read_paused:
             return False
         self._read_paused = not on
+        self._link.stream.wake_at(1)
         if on:
             self._link.listen()  # the silence was ours
         self._watch()
         self._set_timer()
         return True
+
+    def lull(self, size: int) -> None:
+        """Read again when `size` bytes have come, or in 5 ms; 0: as soon as there is something.
+
+        To be called after each reading, which ends it.
+        """
+        if self._link is None or self.ended:
+            return
+        lulls = size >= LULL_FROM_BYTES
+        self._link.stream.wake_at(min(size, LULL_MAX_BYTES) if lulls else 1)
+        if lulls and self._lull_timer is None:
+            self._lull_timer = asyncio.get_running_loop().call_later(LULL_S, self._on_lull)
 
     def abort(self, reason: str = "this client closed it") -> None:
         """Close at once; the session ends for `reason` if it has not ended yet."""
@@ -152,6 +166,11 @@ class LoopLink:
         if self._link is not None:
             # Loops run timers behind readable sockets, so arrived bytes are noted already.
             self._run(self._link.run_paused if self._read_paused else self._link.run_unread)
+
+    def _on_lull(self) -> None:
+        self._lull_timer = None
+        if self._link is not None and not (self.ended or self._read_paused):
+            self._run(self._link.run_once)
 
     def _on_turn(self) -> None:
         self._turn_due = False
@@ -229,6 +248,9 @@ class LoopLink:
             loop.remove_reader(fd)
             loop.remove_writer(fd)
             self._reading = self._writing = self.write_paused = False
+        if self._lull_timer is not None:
+            self._lull_timer.cancel()
+            self._lull_timer = None
 
     def _set_timer(self) -> None:
         if self._timer is not None:

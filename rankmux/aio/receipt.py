@@ -17,7 +17,7 @@ from ..core.client.received import ExecutedCommand
 from ..core.client.results import Counts, RoutedResult, gathered
 from ..core.client.sent import Progress, SentCommand
 from ..core.wire.codes import Status
-from .connection import ClientConnection
+from .connection import ClientConnection, results_of
 
 __all__ = ["CommandDriver", "Receipt", "ReceivedCommand"]
 
@@ -52,7 +52,7 @@ class Receipt(SentCommand):
         """
         self._require_results("waiting for results")
         progress = self._progress
-        if not await self._connection.until(progress.id, lambda: progress.over, timeout):
+        if not await self._connection.until(progress.id, lambda: progress.over, timeout, whole=progress.id):
             raise not_done(self.id, timeout)
         return progress.final_counts()
 
@@ -97,7 +97,7 @@ class _Results:
     async def __anext__(self) -> RoutedResult:
         progress = self._progress
         if not await self._connection.until(
-            progress.id, lambda: bool(progress.results) or progress.over, self._timeout_s
+            results_of(progress.id), lambda: bool(progress.results) or progress.over, self._timeout_s
         ):
             raise no_result(progress.id, self._timeout_s)
         result = progress.take()

@@ -83,10 +83,10 @@ class CallQueue:
                 self._runner.end(token)
                 self._engine.taken()
 
-    def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
+    def wait(self, done: Callable[[], bool], timeout_s: float | None, whole: int | None = None) -> bool:
         """Read, answer PINGs, and run calls until `done()`; False when `timeout_s` passed first.
 
-        `done` is called with the lock held.
+        `done` is called with the lock held. `whole` is a command whose results are wanted only once they are complete.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         reached = False
@@ -101,7 +101,7 @@ class CallQueue:
             token = object()
             try:
                 self._runner.enter_wait(token)
-                in_time = self._engine.run_until(satisfied, remaining_s)
+                in_time = self._engine.run_until(satisfied, remaining_s, whole=whole)
             finally:
                 self._runner.leave_wait(token)
             if reached:

@@ -66,6 +66,9 @@ class KeptConnection:
         self._guard = Guard()
         self._runner: int | None = None  # the thread that runs the connection, or makes it
         self._unread = False  # and receives nothing for now
+        self._lulled = False  # and wakes only when much has come
+        self._followers: set[int] = set()  # the threads that wait for the one that runs it
+        self._owed_size = 0  # the bytes that the thread in a lull waited for last
         self._over = False  # closed, and nothing is left to be done
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._retry_at_s = 0.0
@@ -133,7 +136,7 @@ class KeptConnection:
     def _mend(self) -> None:
         """Reset the connection if an exception came in between while something changed; the lock is held."""
         if self._runner == threading.get_ident():  # it has been in here before, and was interrupted
-            self._runner, self._unread = None, False
+            self._runner, self._unread, self._lulled = None, False, False
             self._bell.ring()
         if not self._guard.torn:
             return

@@ -27,7 +27,7 @@ from ..errors import ConnectionLost, RankmuxError
 from .connect import Canceller, drain, joined_link
 from .connection import KeptConnection
 from .failures import nothing_read, too_many_results
-from .limits import GOODBYE_S, SLEEP_MAX_S, UNSENT_MAX_BYTES
+from .limits import GOODBYE_S, LULL_FROM_BYTES, LULL_MAX_BYTES, LULL_S, SLEEP_MAX_S, UNSENT_MAX_BYTES
 from .link import StreamLink
 
 __all__ = ["Engine"]
@@ -153,41 +153,61 @@ class Engine(KeptConnection):
             raise nothing_read(self._options.timeout_s)
 
     def run_until(
-        self, done: Callable[[], bool], timeout_s: float | None = None, *, patient: bool = False
+        self,
+        done: Callable[[], bool],
+        timeout_s: float | None = None,
+        *,
+        patient: bool = False,
+        whole: int | None = None,
     ) -> bool:
         """Run the connection until `done()`, called with the lock held; False when `timeout_s` passed first.
+
+        `whole` is a command whose results are wanted only once they are complete: they are read in large pieces.
 
         Raises the reason when the connection is gone for good; StateError when too many results are unread to receive
         anything, unless `patient`: then it waits until other threads have read them.
         """
         try:
-            return self._run(done, timeout_s, patient)
+            return self._run(done, timeout_s, patient, whole)
         finally:
             self._settle()
 
-    def _run(self, done: Callable[[], bool], timeout_s: float | None = None, patient: bool = False) -> bool:
+    def _run(
+        self,
+        done: Callable[[], bool],
+        timeout_s: float | None = None,
+        patient: bool = False,
+        whole: int | None = None,
+    ) -> bool:
         deadline_s = None if timeout_s is None else self._clock() + timeout_s
         tried = False
         while True:
             remaining_s = None if deadline_s is None else deadline_s - self._clock()
             with self._entry:
                 try:
-                    step = self._plan(done, remaining_s, tried, patient)
+                    step = self._plan(done, remaining_s, tried, patient, whole)
                     if isinstance(step, bool):
                         return step
                     tried = True
                     step()
                 finally:
                     if self._runner == threading.get_ident():  # an exception came
-                        self._runner, self._unread = None, False
+                        self._runner, self._unread, self._lulled = None, False, False
                         self._bell.ring()
 
     def _plan(
-        self, done: Callable[[], bool], remaining_s: float | None, tried: bool, patient: bool
+        self,
+        done: Callable[[], bool],
+        remaining_s: float | None,
+        tried: bool,
+        patient: bool,
+        whole: int | None,
     ) -> bool | Callable[[], None]:
         """Whether `done()`, or no time remains; else the step that waits for it, to be run without the lock."""
         with self._lock:
             self._mend()
+            if self._followers:
+                self._followers.discard(threading.get_ident())
             if done():
                 return True
             if remaining_s is not None:
@@ -198,13 +218,16 @@ class Engine(KeptConnection):
             if link is not None and self.inbox.results_suffice and not self.closed and not patient:
                 raise too_many_results()
             if self._runner is not None:
+                self._followers.add(threading.get_ident())
                 ticket = self._bell.join()
+                if self._lulled:
+                    self._wake()
                 # The runner may have gone just before, without the lock, as after an exception.
                 return partial(self._bell.wait, ticket, 0.0 if self._runner is None else remaining_s)
             if link is None:
                 return self._plan_restoring(remaining_s)
             with self._guard:
-                return self._plan_turn(link, remaining_s)
+                return self._plan_turn(link, remaining_s, whole)
 
     def _plan_sleep(self, *waits_s: float | None) -> Callable[[], None]:
         """Sleep until something changes."""
@@ -246,7 +269,7 @@ class Engine(KeptConnection):
         except RankmuxError as error:
             return error
 
-    def _plan_turn(self, link: StreamLink, timeout_s: float | None) -> Callable[[], None]:
+    def _plan_turn(self, link: StreamLink, timeout_s: float | None, whole: int | None) -> Callable[[], None]:
         reading = not self._paused()
         if not reading:
             # Nothing is received until other threads have taken enough; but writing shows the server a sign of life.
@@ -261,21 +284,39 @@ class Engine(KeptConnection):
         interest = (selectors.EVENT_READ * reading) | (selectors.EVENT_WRITE * link.wants_write)
         if self._poller.get_key(link).events != interest:
             self._poller.modify(link, interest)
-        self._runner, self._unread = threading.get_ident(), not reading
-        return partial(self._turn, link, reading, wait_s)
+        lull_size = self._lull_size(link, whole) if reading and whole is not None else 0
+        self._runner, self._unread, self._lulled = threading.get_ident(), not reading, lull_size > 0
+        return partial(self._turn, link, reading, wait_s, lull_size)
 
-    def _turn(self, link: StreamLink, reading: bool, wait_s: float | None) -> None:
-        ready = self._poller.select(_least(wait_s, SLEEP_MAX_S))
+    def _lull_size(self, link: StreamLink, whole: int) -> int:
+        """The bytes without which the results of the command `whole` cannot be complete; 0: look at each at once.
+
+        It is 0 as well when nothing has come in the last lull, so that a slow command costs no wake-up each 5 ms.
+        """
+        before, self._owed_size = self._owed_size, link.session.owed_size(whole)
+        lulls = LULL_FROM_BYTES <= self._owed_size != before and not self._followers
+        return min(self._owed_size, LULL_MAX_BYTES) if lulls else 0
+
+    def _turn(self, link: StreamLink, reading: bool, wait_s: float | None, lull_size: int) -> None:
+        try:
+            link.stream.wake_at(lull_size or 1)
+            ready = self._poller.select(_least(wait_s, LULL_S if lull_size else SLEEP_MAX_S))
+        finally:
+            link.stream.wake_at(1)
         with self._lock:
-            self._runner, self._unread = None, False
+            self._runner, self._unread, self._lulled = None, False, False
             self._mend()
             if link is self.link:
                 with self._guard:
-                    self._exchange(link, ready, reading)
+                    self._exchange(link, ready, reading, lull_size > 0)
             self._bell.ring()
 
     def _exchange(
-        self, link: StreamLink, ready: list[tuple[selectors.SelectorKey, int]], reading: bool
+        self,
+        link: StreamLink,
+        ready: list[tuple[selectors.SelectorKey, int]],
+        reading: bool,
+        lulled: bool,
     ) -> None:
         readable = reading and link.wants_read_now
         for key, mask in ready:
@@ -283,7 +324,9 @@ class Engine(KeptConnection):
                 readable = readable or bool(reading and mask & selectors.EVENT_READ)
             else:
                 drain(self._woken)
-        if reading:
+        if lulled:
+            link.run_once()
+        elif reading:
             link.run(readable)
         else:
             link.run_paused()

@@ -23,8 +23,11 @@ __all__ = ["CommandDriver", "Receipt", "ReceivedCommand"]
 class _Waiting(Protocol):
     """The part of a client that a receipt needs."""
 
-    def wait(self, done: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Run the client until `done()`; False when `timeout_s` passed first."""
+    def wait(self, done: Callable[[], bool], timeout_s: float | None, whole: int | None = None) -> bool:
+        """Run the client until `done()`; False when `timeout_s` passed first.
+
+        `whole` is a command whose results are wanted only once they are complete.
+        """
 
     def take(self, progress: Progress) -> RoutedResult | None:
         """The oldest unread result."""
@@ -75,7 +78,7 @@ class Receipt(SentCommand):
         Raises TimeoutError after `timeout` seconds, ConnectionLost when the connection goes first.
         """
         self._require_results("waiting for results")
-        if not self._client.wait(lambda: self._progress.over, timeout):
+        if not self._client.wait(lambda: self._progress.over, timeout, self._progress.id):
             raise not_done(self.id, timeout)
         return self._progress.final_counts()
 

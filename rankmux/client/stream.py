@@ -29,6 +29,7 @@ class Stream:
         self._pid = os.getpid()
         self._head = b""
         self._tls_wants_write = False
+        self._wake_at = 1
         self.closed = False
         close_in_children(self)
 
@@ -73,6 +74,15 @@ class Stream:
             return None
         except ssl.SSLEOFError:
             return b""  # an end without TLS's close_notify; frames carry their length, so truncation shows
+
+    def wake_at(self, size: int) -> None:
+        """Show readiness to read only once `size` bytes have arrived, or the end; more for a system that cannot."""
+        if size != self._wake_at:
+            # Never less than what is set, should a signal handler raise in between.
+            self._wake_at = max(size, self._wake_at)
+            with suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            self._wake_at = size
 
     def send(self, data: bytes) -> bool:
         """Send `data`, or the head that is left when `data` is empty; True if all of it went. Raises OSError."""

@@ -170,7 +170,7 @@ def test_whatever_is_cancelled_leaves_the_client_as_it_was(run, server, operatio
                 (result,) = await (await ada.command("still here", results=True)).gather(PATIENCE_S)
                 assert result.text == "STILL HERE"
                 gc.collect()
-                assert all(weak() is None for weak in ada._connection.link.inbox._unread)
+                assert all(weak() is None for weak in ada._connection.link.inbox._unread.values())
                 assert all(weak() is None for weak in ada._connection.link.inbox._by_id.values())
                 assert all(weak() is None for weak in ada._connection.link.inbox._pages.values())
 

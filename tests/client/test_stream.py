@@ -243,3 +243,27 @@ def test_tls_that_takes_no_more_for_now(certificate):
         stream.close()
         thread.join(PATIENCE_S)
     assert received == sent
+
+
+def test_readiness_may_wait_for_more_bytes():
+    """Without that, as with Unix sockets, it only shows early; the end shows in any case."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stream = Stream(socket.create_connection(listener.getsockname()))
+        peer, _ = listener.accept()
+    with peer:
+        stream.wake_at(100)
+        peer.sendall(bytes(99))
+        assert select.select([stream], [], [], 0.05)[0] == []
+        peer.sendall(bytes(1))
+        assert select.select([stream], [], [], PATIENCE_S)[0] == [stream]
+        assert stream.receive() == bytes(100)
+        peer.sendall(bytes(1))
+        assert select.select([stream], [], [], 0.05)[0] == []
+        stream.wake_at(1)
+        assert select.select([stream], [], [], PATIENCE_S)[0] == [stream]
+        assert stream.receive() == bytes(1)
+        stream.wake_at(100)
+    assert select.select([stream], [], [], PATIENCE_S)[0] == [stream]
+    assert stream.receive() == b""
+    stream.close()
+    stream.wake_at(1)

@@ -78,7 +78,7 @@ class Inbox:
         # collections: a signal handler may run in their callbacks, where Python drops the exception that it raises.
         self._by_id: dict[int, ref[Progress]] = {}
         self._pages: dict[int, ref[PageRequest]] = {}
-        self._unread: set[ref[Progress]] = set()
+        self._unread: dict[int, ref[Progress]] = {}
         self._unread_at_most = 0
         self._look_at = _UNREAD_MANY
 
@@ -96,9 +96,13 @@ class Inbox:
     def results_suffice(self) -> bool:
         """Whether reading should stop until some results have been taken from their receipts."""
         if self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES or len(self._unread) > self._look_at:
-            unread = [progress for weak in self._unread if (progress := weak()) is not None]
-            self._unread = {ref(progress) for progress in unread if progress.unread_size}
-            self._unread_at_most = sum(progress.unread_size for progress in unread)
+            unread = [
+                (id_, weak, progress.unread_size)
+                for id_, weak in self._unread.items()
+                if (progress := weak()) is not None
+            ]
+            self._unread = {id_: weak for id_, weak, size in unread if size}
+            self._unread_at_most = sum(size for _, _, size in unread)
             self._look_at = max(_UNREAD_MANY, 2 * len(self._unread))
         return self._unread_at_most > _UNREAD_RESULTS_MAX_BYTES
 
@@ -177,9 +181,10 @@ class Inbox:
             case CommandsReceived():
                 self._queue(event, now_s)
             case ResultsRouted():
-                if (progress := _alive(self._by_id.get(event.id))) is not None:
+                weak = self._by_id.get(event.id)
+                if weak is not None and (progress := weak()) is not None:
                     self._unread_at_most += progress.add(event)
-                    self._unread.add(ref(progress))
+                    self._unread[event.id] = weak
             case CommandAccepted():
                 if (progress := _alive(self._by_id.get(event.id))) is None:
                     self._by_id.pop(event.id, None)

@@ -98,6 +98,11 @@ class Pending:
         command = self._commands.get(id_)
         return command is not None and command.results
 
+    def owed(self, id_: int) -> int:
+        """The number of executors of the command `id_` that have not ended; 0 where it is not known."""
+        command = self._commands.get(id_)
+        return 0 if command is None or not command.accepted else command.executors - sum(command.ends)
+
     def add_who(self, count: int) -> int:
         """The id for a new WHO that asks for `count` members; raises StateError when `limit` are open already."""
         if len(self._who) >= self.limit:

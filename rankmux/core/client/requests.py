@@ -24,7 +24,7 @@ from ..wire.codes import (
     Status,
     Target,
 )
-from ..wire.layouts import COMMAND, HEAD, TYPE_BYTES
+from ..wire.layouts import COMMAND, HEAD, ROUTED, TYPE_BYTES
 from .decoder import FrameDecoder
 from .events import ClientEvent
 from .keep import KeptSeat
@@ -102,6 +102,13 @@ class Requests:
         """Take the events since the last call, in order."""
         events, self._events = self._events, []
         return events
+
+    def owed_size(self, id_: int) -> int:
+        """The least number of bytes that are still to come before every executor of the command `id_` has ended.
+
+        0 where it is not known, as before the server has dispatched it.
+        """
+        return max(0, self._pending.owed(id_) * (HEAD.size + ROUTED.size) - self._decoder.pending)
 
     # sending
 

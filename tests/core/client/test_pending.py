@@ -304,3 +304,22 @@ class Settlement(RuleBasedStateMachine):
 
 
 TestSettlement = Settlement.TestCase
+
+
+def test_what_is_owed_is_never_more_than_what_comes():
+    session = joined()
+    quiet, command = session.send_command(b"", results=True, quiet=True), session.send_command(b"", results=True)
+    frames = [
+        *(Routed(command, 4 + n, 4 + n, Status.PART, b"") for n in range(2)),
+        *(Routed(command, 4 + n, 4 + n, Status.OK, bytes(n)) for n in range(2)),
+    ]
+    assert session.owed_size(command) == session.owed_size(quiet) == session.owed_size(99) == 0
+    feed(session, Accepted(command, 12, 2, 0))
+    stream = b"".join(frame.encode() for frame in frames)
+    for at in range(len(stream)):
+        assert session.owed_size(command) <= len(stream) - at
+        assert session.owed_size(command) > 0 or len(stream) - at <= len(frames[-1].encode())
+        session.receive_data(stream[at : at + 1])
+    assert session.owed_size(command) == session.owed_size(quiet) == 0
+    feed(session, Done(command, 2, 0, 0, 0, 0, 0))
+    assert session.owed_size(command) == 0
