@@ -49,12 +49,13 @@ from ..core.client.session import ClientSession
 from ..core.wire.codes import DEFAULT_PORT
 from ..core.wire.frames import MemberInfo
 from ..errors import ConnectionLost, RankmuxError
-from .connection import RANK, ClientConnection, Incident
+from .connection import ClientConnection
 from .events import Callbacks, Events
 from .handlers import Handler, Handlers
+from .incidents import Incident
 from .leading import Leading, Term
 from .receipt import Receipt
-from .waiters import cancel_and_wait
+from .waiters import RANK, cancel_and_wait
 from .watching import Watch
 
 __all__ = ["Client"]
@@ -289,7 +290,9 @@ class Client(Membership):
             arguments.check_one()
         link = await self._connection.ready()
         progress = link.send(lambda: link.inbox.send_command(arguments))
-        return (await Receipt(self._connection, progress).gather())[0]
+        await self._connection.until(progress.id, lambda: progress.over)
+        self._connection.regulate()
+        return progress.only_result()
 
     async def who(self) -> list[MemberInfo]:
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""

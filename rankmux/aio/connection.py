@@ -15,7 +15,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from copy import copy
 from typing import Protocol
-from weakref import WeakSet
 
 from ..client.failures import no_welcome, nothing_read, too_many_results, used_after_fork
 from ..client.limits import GOODBYE_S
@@ -34,7 +33,6 @@ from ..core.client.events import (
     RefusalReceived,
     ResultsRouted,
     SeatAbsent,
-    SeatEvent,
     SeatLost,
     SeatReturned,
     Welcomed,
@@ -46,34 +44,16 @@ from ..core.client.session import ClientSession, ClientState
 from ..core.wire.codes import Status
 from ..errors import ConnectionLost, RankmuxError, StateError
 from .connect import connected_socket
+from .incidents import Incidents
 from .link import LoopLink
-from .waiters import Waiters, cancel_and_wait
+from .waiters import LINE, RANK, Urgency, Waiters, cancel_and_wait, results_of
 
-__all__ = ["LINE", "RANK", "ClientConnection", "Executor", "Incident", "Subscriber", "handling", "results_of"]
+__all__ = ["ClientConnection", "Executor", "handling"]
 
-RANK = "rank"
-"""The key of waiters for the rank."""
-LINE = "line"
-"""The key of waiters for a change of the line."""
 _WRITABLE = "writable"
-
-Incident = Welcomed | Promoted | ExecuteRejected | Ended | SeatEvent
-"""An event in a member's life: it joined, moved up, rejected a command, or lost its connection or its seat."""
 
 handling: ContextVar[object] = ContextVar("handling", default=None)
 """The connection whose command is being run, in the tasks of its handler."""
-
-
-def results_of(id_: int) -> int:
-    """The key of waiters for each result of the command `id_`; its other answers have the key `id_`."""
-    return -id_
-
-
-class Subscriber(Protocol):
-    """Takes the incidents of a connection."""
-
-    def _feed(self, incident: Incident) -> None:
-        """It has happened. Must not wait."""
 
 
 class Executor(Protocol):
@@ -104,7 +84,7 @@ class ClientConnection:
         self._options = options
         self._backoff = backoff
         self._executor = executor
-        self._subscribers: WeakSet[Subscriber] = WeakSet()
+        self.incidents = Incidents()
         self._clock = clock
         self._failure: RankmuxError = ConnectionLost("it has never been made")
         self._connecting = False
@@ -113,13 +93,8 @@ class ClientConnection:
         self._senders: deque[asyncio.Task[object] | None] = deque()  # the tasks in `ready`
         self._pid = os.getpid()
         self._left: tuple[int, Inbox] | None = None  # what a kept seat still owes
-        self._pressing = 0  # the number of waits for anything that comes, at once
-        self._wholes: list[int] = []  # the commands whose results are waited for until they are complete
+        self._urgency = Urgency()
         self._nested = 0  # the number of waits in this client by its handlers
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Feed `subscriber` with the incidents from now on, for as long as it is referenced elsewhere."""
-        self._subscribers.add(subscriber)
 
     # connecting
 
@@ -222,9 +197,9 @@ class ClientConnection:
                     self.waiters.wake(LINE)
                 case Promoted() | SeatAbsent() | SeatReturned() | SeatLost():
                     self.waiters.wake(RANK)
-                    self._publish(event)
+                    self.incidents.publish(event)
                 case ExecuteRejected():
-                    self._publish(event)
+                    self.incidents.publish(event)
                 case Ended():
                     self._lose(link, event)
                 case _:
@@ -232,9 +207,10 @@ class ClientConnection:
         self.waiters.wake(link)
         if not link.write_paused:
             self.waiters.wake(_WRITABLE)
-            self._wake_sender()
+            if self._senders:
+                self._wake_sender()
         self.regulate()
-        if self._wholes:
+        if self._urgency.wholes:
             self._lull(link if events else None)
         self._executor.start(self)
 
@@ -244,12 +220,7 @@ class ClientConnection:
         Not after a lull in which nothing has come, so that a slow command costs no wake-up each 5 ms.
         """
         if self.link is not None:
-            lulls = link is self.link and len(self._wholes) == 1 and not self._pressing
-            self.link.lull(self.link.session.owed_size(self._wholes[0]) if lulls else 0)
-
-    def _publish(self, incident: Incident) -> None:
-        for subscriber in list(self._subscribers):
-            subscriber._feed(incident)
+            self.link.lull(self._urgency.owed_size(link.session) if link is self.link else 0)
 
     def _use(self, link: LoopLink, event: Welcomed) -> None:
         if self.closed:
@@ -261,7 +232,7 @@ class ClientConnection:
         if self._backoff is not None:
             self._backoff.reset()
         self.waiters.wake_all()
-        self._publish(event)
+        self.incidents.publish(event)
 
     def _lose(self, link: LoopLink, event: Ended) -> None:
         if event.error is not None and not self.closed:
@@ -275,16 +246,17 @@ class ClientConnection:
         if not self.closed:
             if self._backoff is not None and self._restoring is None and not self._connecting:
                 self._restoring = asyncio.get_running_loop().create_task(self._restore())
-            self._publish(event)
+            self.incidents.publish(event)
 
     def regulate(self) -> None:
         """Pause or resume reading, by the commands and results that wait. To be called when some have been taken."""
-        if self.link is None:
+        link = self.link
+        if link is None:
             return
-        inbox = self.link.inbox
+        inbox = link.inbox
         commands_suffice = inbox.commands_suffice and self._executor.active and not self._nested
-        paused = not self.closed and (inbox.results_suffice or commands_suffice)
-        if self.link.read(not paused) and paused:
+        paused = not self.closed and (commands_suffice or inbox.results_suffice)
+        if paused is not link.read_paused and link.read(not paused) and paused:
             self.waiters.wake_all()  # so that waits that cannot end raise
 
     # waiting
@@ -309,15 +281,12 @@ class ClientConnection:
         if done():
             return True
         nested = handling.get() is self and not patient
-        pressing = whole is None and not patient
         self._nested += nested
-        self._pressing += pressing
-        if whole is not None:
-            self._wholes.append(whole)
+        self._urgency.enter(whole, patient)
         until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
             self.regulate()
-            if self._wholes:
+            if self._urgency.wholes:
                 self._lull(self.link)
             while not done():
                 if self._lost_for_good:
@@ -329,9 +298,8 @@ class ClientConnection:
                     return done()
         finally:
             self._nested -= nested
-            self._pressing -= pressing
+            self._urgency.leave(whole, patient)
             if whole is not None:
-                self._wholes.remove(whole)
                 self._lull(None)
         return True
 

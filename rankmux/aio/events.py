@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from ..client.reports import report_callback_failure, report_no_more_events
 from ..core.client.events import Ended, Promoted, SeatAbsent, SeatLost, SeatReturned, Welcomed
 from ..errors import RankmuxError
-from .connection import ClientConnection, Incident
+from .connection import ClientConnection
+from .incidents import Incident
 
 __all__ = ["Callbacks", "Events"]
 
@@ -35,7 +36,7 @@ class Events(Generic[_Kind]):
         self._kinds = kinds
         self._patient = patient
         self._queue: deque[_Kind] = deque(maxlen=_EVENTS_MAX)
-        connection.subscribe(self)
+        connection.incidents.subscribe(self)
 
     def __aiter__(self) -> Events[_Kind]:
         return self

@@ -9,7 +9,8 @@ from typing import Protocol
 from ..core.client.term import LedTerm
 from ..core.wire.frames import Baton
 from ..errors import RankmuxError
-from .connection import RANK, ClientConnection
+from .connection import ClientConnection
+from .waiters import RANK
 
 __all__ = ["Leading", "Term"]
 

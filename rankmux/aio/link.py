@@ -35,7 +35,7 @@ class LoopLink:
 
     `received(link, events)` is called when the inbox has taken `events`; without events, when the link can write again,
     is gone, or its timer has run. `clock` gives seconds that never go back. `gone`: there is no socket. `write_paused`:
-    enough output waits.
+    enough output waits. `read_paused`: nothing is received.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LoopLink:
         self._guard = Guard()  # around everything that moves bytes or events
         self._link: StreamLink | None = None
         self._reading = self._writing = False  # what the loop watches for
-        self._read_paused = False
+        self.read_paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._turn_due = False
         self._lull_timer: asyncio.TimerHandle | None = None
@@ -120,9 +120,9 @@ class LoopLink:
 
     def read(self, on: bool) -> bool:
         """Resume reading if `on`, else pause it, so that TCP slows the senders down; True if that is a change."""
-        if self._link is None or self.ended or on is not self._read_paused:
+        if self._link is None or self.ended or on is not self.read_paused:
             return False
-        self._read_paused = not on
+        self.read_paused = not on
         self._link.stream.wake_at(1)
         if on:
             self._link.listen()  # the silence was ours
@@ -165,16 +165,16 @@ class LoopLink:
         self._timer = None
         if self._link is not None:
             # Loops run timers behind readable sockets, so arrived bytes are noted already.
-            self._run(self._link.run_paused if self._read_paused else self._link.run_unread)
+            self._run(self._link.run_paused if self.read_paused else self._link.run_unread)
 
     def _on_lull(self) -> None:
         self._lull_timer = None
-        if self._link is not None and not (self.ended or self._read_paused):
+        if self._link is not None and not (self.ended or self.read_paused):
             self._run(self._link.run_once)
 
     def _on_turn(self) -> None:
         self._turn_due = False
-        if self._link is not None and self._link.wants_read_now and not self._read_paused:
+        if self._link is not None and self._link.wants_read_now and not self.read_paused:
             self._run(self._link.run_once)
         else:
             self._run(lambda: None)
@@ -205,11 +205,11 @@ class LoopLink:
         now_s = self._clock()
         for event in events:
             self.inbox.apply(event, now_s)
-        if count := self.inbox.take_turned_away():
-            report_turned_away(count)
+        if self.inbox.turned_away:
+            report_turned_away(self.inbox.take_turned_away())
         while self.inbox.refusals:
             report_refusal(self.inbox.refusals.popleft())
-        if self._link is not None and not self.ended:
+        if self.session.output_size and self._link is not None:
             self._link.flush()  # the inbox may have answered
         self._watch()
         if self.ended or self._timer is None:
@@ -218,14 +218,22 @@ class LoopLink:
 
     def _watch(self) -> None:
         """Have the loop call back for what is worth waiting for."""
-        if self._link is None or self._link.stream.closed:
+        link, ended = self._link, self.ended
+        if link is None or link.stream.closed:
             return
         size = self.unsent_size
-        self.write_paused = not self.ended and size > (
+        self.write_paused = not ended and size > (
             UNSENT_MAX_BYTES // 4 if self.write_paused else UNSENT_MAX_BYTES
         )
-        loop, fd = asyncio.get_running_loop(), self._link.fileno()
-        reading, writing = not self.ended and not self._read_paused, self._link.wants_write
+        reading, writing = not (ended or self.read_paused), link.wants_write
+        if reading is not self._reading or writing is not self._writing:
+            self._register(link.fileno(), reading, writing)
+        if (ended or (reading and link.wants_read_now)) and not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._on_turn)
+
+    def _register(self, fd: int, reading: bool, writing: bool) -> None:
+        loop = asyncio.get_running_loop()
         if reading is not self._reading:
             self._reading = reading
             if reading:
@@ -238,9 +246,6 @@ class LoopLink:
                 loop.add_writer(fd, self._on_writable)
             else:
                 loop.remove_writer(fd)
-        if (self.ended or (reading and self._link.wants_read_now)) and not self._turn_due:
-            self._turn_due = True
-            loop.call_soon(self._on_turn)
 
     def _unwatch(self) -> None:
         if self._link is not None and not self._link.stream.closed:

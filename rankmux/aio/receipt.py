@@ -17,7 +17,8 @@ from ..core.client.received import ExecutedCommand
 from ..core.client.results import Counts, RoutedResult, gathered
 from ..core.client.sent import Progress, SentCommand
 from ..core.wire.codes import Status
-from .connection import ClientConnection, results_of
+from .connection import ClientConnection
+from .waiters import results_of
 
 __all__ = ["CommandDriver", "Receipt", "ReceivedCommand"]
 

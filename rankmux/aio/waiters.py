@@ -1,6 +1,6 @@
-"""Waiters: futures by key, on which tasks wait for callbacks of the event loop.
+"""Waiters: futures by key, on which tasks wait for callbacks of the event loop; and how urgent their waits are.
 
-It knows nothing of the things waited for. A task that is cancelled leaves no entry behind.
+A task that is cancelled leaves no entry behind.
 """
 
 from __future__ import annotations
@@ -9,7 +9,47 @@ import asyncio
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-__all__ = ["Waiters", "cancel_and_wait"]
+from ..core.client.session import ClientSession
+
+__all__ = ["LINE", "RANK", "Urgency", "Waiters", "cancel_and_wait", "results_of"]
+
+RANK = "rank"
+"""The key of waiters for the rank."""
+LINE = "line"
+"""The key of waiters for a change of the line."""
+
+
+def results_of(id_: int) -> int:
+    """The key of waiters for each result of the command `id_`; those for its other answers have the key `id_`."""
+    return -id_
+
+
+class Urgency:
+    """Whether the waits of a client need each frame at once, or only all results of one command."""
+
+    __slots__ = ("_pressing", "wholes")
+
+    def __init__(self) -> None:
+        self.wholes: list[int] = []  # the commands whose results are waited for until they are complete
+        self._pressing = 0  # the number of waits that may end with any frame
+
+    def enter(self, whole: int | None, patient: bool) -> None:
+        """A wait begins: for all results of the command `whole`, or else; a `patient` one is for nothing that comes."""
+        if whole is not None:
+            self.wholes.append(whole)
+        elif not patient:
+            self._pressing += 1
+
+    def leave(self, whole: int | None, patient: bool) -> None:
+        """The wait that began with these is over."""
+        if whole is not None:
+            self.wholes.remove(whole)
+        elif not patient:
+            self._pressing -= 1
+
+    def owed_size(self, session: ClientSession) -> int:
+        """The bytes that must come before any wait is over, as far as that is known; else 0."""
+        return session.owed_size(self.wholes[0]) if len(self.wholes) == 1 and not self._pressing else 0
 
 
 class Waiters:

@@ -8,7 +8,8 @@ from ..client.failures import no_change
 from ..core.client.events import LineChanged
 from ..core.client.line import Line
 from ..core.wire.frames import MemberInfo
-from .connection import LINE, ClientConnection
+from .connection import ClientConnection
+from .waiters import LINE
 
 __all__ = ["Watch"]
 

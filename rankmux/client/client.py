@@ -227,7 +227,9 @@ class Client(Membership):
             arguments = arguments.looked_up(self.who(), self.ticket)
             arguments.check_one()
         _, progress = self._engine.send(lambda inbox: inbox.send_command(arguments))
-        return Receipt(self._calls, progress).gather()[0]
+        self._calls.wait(lambda: progress.over, None)
+        self._engine.taken()
+        return progress.only_result()
 
     def who(self) -> list[MemberInfo]:
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""

@@ -7,7 +7,6 @@ is used again, so that nothing is sent twice and no frame is torn. Nothing here 
 from __future__ import annotations
 
 import os
-import selectors
 import socket
 import threading
 import time
@@ -78,7 +77,6 @@ class KeptConnection:
         self._waker, self._woken = socket.socketpair()
         for end in (self._waker, self._woken):
             end.setblocking(False)
-        self._poller = self._new_poller()
 
     @property
     def _entry(self) -> threading.Lock:
@@ -101,7 +99,6 @@ class KeptConnection:
         return client_closed() if self.closed else copy(self._failure)
 
     def _use(self, link: StreamLink, inbox: Inbox) -> None:
-        self._poller.register(link, selectors.EVENT_READ)
         if self._options.kept is not None and link.session.generation == self._generation:
             inbox.adopt(self.inbox)
         self.link, self.inbox = link, inbox
@@ -122,8 +119,6 @@ class KeptConnection:
         return events
 
     def _lose(self, link: StreamLink, ended: Ended) -> None:
-        with suppress(KeyError, ValueError):  # of a poller that was made anew
-            self._poller.unregister(link)
         link.close()
         self.link, self._generation = None, link.session.generation
         self._failure = ended.error or client_closed()
@@ -141,19 +136,11 @@ class KeptConnection:
         if not self._guard.torn:
             return
         link = self.link
-        if self._runner is None and self._woken.fileno() >= 0:  # else it is closed, and needs none
-            self._poller.close()
-            self._poller = self._new_poller()
         if link is not None:
             link.reset()
             self._take(link, link.session.interrupt(interrupted()))
         self._guard.torn = False
         self._wake()
-
-    def _new_poller(self) -> selectors.BaseSelector:
-        poller = selectors.DefaultSelector()
-        poller.register(self._woken, selectors.EVENT_READ)
-        return poller
 
     def _plan_retry(self) -> None:
         if self._backoff is None or self.closed:
@@ -185,14 +172,17 @@ class KeptConnection:
         self._take(link, link.events())
 
     def _take(self, link: StreamLink, events: list[ClientEvent]) -> None:
+        if not events:
+            return
         now_s = self._clock()
+        self._take_at_s = now_s + _TAKE_INTERVAL_S
         for event in events:
             self.inbox.apply(event, now_s)
-            self._take_seat_events()
+            if self._options.kept is not None:
+                self._take_seat_events()
             if isinstance(event, Ended):
                 self._lose(link, event)
-        if events:
-            self._bell.ring()
+        self._bell.ring()
 
     def _paused(self) -> bool:
         """Whether nothing more is received until commands or results have been taken; TCP slows the senders down."""
@@ -226,7 +216,6 @@ class KeptConnection:
             if self.link is not None:
                 self.link.session.receive_eof()
                 self._absorb(self.link)
-            self._poller.close()
             self._waker.close()
             self._woken.close()
             self._options.release()
@@ -237,7 +226,6 @@ class KeptConnection:
         link, self.link = self.link, None
         if link is not None:
             link.close()
-        self._poller.close()
         self._waker.close()
         self._woken.close()
         self._options.release()

@@ -11,8 +11,9 @@ so that nothing is sent twice and no frame is torn.
 
 from __future__ import annotations
 
+import math
 import os
-import selectors
+import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -181,19 +182,19 @@ class Engine(KeptConnection):
     ) -> bool:
         deadline_s = None if timeout_s is None else self._clock() + timeout_s
         tried = False
-        while True:
-            remaining_s = None if deadline_s is None else deadline_s - self._clock()
-            with self._entry:
-                try:
+        with self._entry:
+            try:
+                while True:
+                    remaining_s = None if deadline_s is None else deadline_s - self._clock()
                     step = self._plan(done, remaining_s, tried, patient, whole)
                     if isinstance(step, bool):
                         return step
                     tried = True
                     step()
-                finally:
-                    if self._runner == threading.get_ident():  # an exception came
-                        self._runner, self._unread, self._lulled = None, False, False
-                        self._bell.ring()
+            finally:
+                if self._runner == threading.get_ident():  # an exception came
+                    self._runner, self._unread, self._lulled = None, False, False
+                    self._bell.ring()
 
     def _plan(
         self,
@@ -229,10 +230,10 @@ class Engine(KeptConnection):
             with self._guard:
                 return self._plan_turn(link, remaining_s, whole)
 
-    def _plan_sleep(self, *waits_s: float | None) -> Callable[[], None]:
+    def _plan_sleep(self, one_s: float | None, other_s: float | None) -> Callable[[], None]:
         """Sleep until something changes."""
         ticket = self._bell.join()
-        return partial(self._bell.wait, ticket, 0.0 if self.closed else _least(*waits_s))
+        return partial(self._bell.wait, ticket, 0.0 if self.closed else _least(one_s, other_s))
 
     def _plan_restoring(self, timeout_s: float | None) -> Callable[[], None]:
         if self._lost_for_good:
@@ -279,14 +280,12 @@ class Engine(KeptConnection):
                 return lambda: None
             if not link.wants_write:
                 return self._plan_sleep(timeout_s, link.patience_s())
-        at_once = 0.0 if link.ended or (reading and link.wants_read_now) else None
-        wait_s = _least(timeout_s, link.patience_s(), at_once)
-        interest = (selectors.EVENT_READ * reading) | (selectors.EVENT_WRITE * link.wants_write)
-        if self._poller.get_key(link).events != interest:
-            self._poller.modify(link, interest)
+        at_once = link.ended or (reading and link.wants_read_now)
+        wait_s = 0.0 if at_once else _least(timeout_s, link.patience_s())
+        interest = (select.POLLIN * reading) | (select.POLLOUT * link.wants_write)
         lull_size = self._lull_size(link, whole) if reading and whole is not None else 0
         self._runner, self._unread, self._lulled = threading.get_ident(), not reading, lull_size > 0
-        return partial(self._turn, link, reading, wait_s, lull_size)
+        return partial(self._turn, link, reading, interest, wait_s, lull_size)
 
     def _lull_size(self, link: StreamLink, whole: int) -> int:
         """The bytes without which the results of the command `whole` cannot be complete; 0: look at each at once.
@@ -297,10 +296,17 @@ class Engine(KeptConnection):
         lulls = LULL_FROM_BYTES <= self._owed_size != before and not self._followers
         return min(self._owed_size, LULL_MAX_BYTES) if lulls else 0
 
-    def _turn(self, link: StreamLink, reading: bool, wait_s: float | None, lull_size: int) -> None:
+    def _turn(
+        self, link: StreamLink, reading: bool, interest: int, wait_s: float | None, lull_size: int
+    ) -> None:
+        limit_s = LULL_S if lull_size else SLEEP_MAX_S
+        # Not a selector of epoll: what little there is to watch is cheaper to name than to look up.
+        poll, woken = select.poll(), self._woken.fileno()
+        poll.register(woken, select.POLLIN)
+        poll.register(link.fileno(), interest)
         try:
             link.stream.wake_at(lull_size or 1)
-            ready = self._poller.select(_least(wait_s, LULL_S if lull_size else SLEEP_MAX_S))
+            ready = dict(poll.poll(math.ceil(1000 * (limit_s if wait_s is None else min(wait_s, limit_s)))))
         finally:
             link.stream.wake_at(1)
         with self._lock:
@@ -308,28 +314,19 @@ class Engine(KeptConnection):
             self._mend()
             if link is self.link:
                 with self._guard:
-                    self._exchange(link, ready, reading, lull_size > 0)
+                    if ready.pop(woken, 0):
+                        drain(self._woken)
+                    readable = any(mask & ~select.POLLOUT for mask in ready.values())
+                    self._exchange(link, reading, readable, lull_size > 0)
             self._bell.ring()
 
-    def _exchange(
-        self,
-        link: StreamLink,
-        ready: list[tuple[selectors.SelectorKey, int]],
-        reading: bool,
-        lulled: bool,
-    ) -> None:
-        readable = reading and link.wants_read_now
-        for key, mask in ready:
-            if key.fileobj is link:
-                readable = readable or bool(reading and mask & selectors.EVENT_READ)
-            else:
-                drain(self._woken)
-        if lulled:
-            link.run_once()
-        elif reading:
-            link.run(readable)
-        else:
+    def _exchange(self, link: StreamLink, reading: bool, readable: bool, lulled: bool) -> None:
+        if not reading:
             link.run_paused()
+        elif lulled:
+            link.run_once()
+        else:
+            link.run(readable or link.wants_read_now)
         self._absorb(link)
 
     def taken(self) -> None:
@@ -372,5 +369,7 @@ class Engine(KeptConnection):
         return max(0.0, self._goodbye_until_s - self._clock())
 
 
-def _least(*waits_s: float | None) -> float | None:
-    return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
+def _least(one_s: float | None, other_s: float | None) -> float | None:
+    if one_s is None or other_s is None:
+        return other_s if one_s is None else one_s
+    return min(one_s, other_s)

@@ -71,6 +71,6 @@ class Bell:
 
     def ring(self) -> None:
         """Wake every thread that waits."""
-        with suppress(IndexError):
-            while True:
+        while self._waiting:
+            with suppress(IndexError):  # another call has rung for the last of them
                 self._waiting.popleft().release()

@@ -44,12 +44,12 @@ class StreamLink:
     @property
     def wants_write(self) -> bool:
         """Whether output is pending: the one predicate for flushing and for waiting until the stream is writable."""
-        return not self.ended and (self.stream.waits_for_write or self.session.output_size > 0)
+        return (self.session.output_size > 0 or self.stream.waits_for_write) and not self.ended
 
     @property
     def wants_read_now(self) -> bool:
         """Whether there is input that readiness does not show."""
-        return not self.ended and self.stream.has_buffered_input
+        return self.stream.has_buffered_input and not self.ended
 
     def patience_s(self) -> float | None:
         """The seconds that the owner may wait before the link has something to do by itself; None: for ever."""
@@ -95,7 +95,7 @@ class StreamLink:
 
     def flush(self) -> None:
         """Write pending output, as far as the socket takes it."""
-        while not self.ended and (self.stream.head or self.session.output_size):
+        while (self.session.output_size or self.stream.head) and not self.ended:
             data = b"" if self.stream.head else self.session.data_to_send(_SEND_BYTES)
             try:
                 if not self.stream.send(data):
@@ -118,7 +118,7 @@ class StreamLink:
                 self.session.receive_eof(cure=self._cure())
                 return True
             self.session.receive_data(data)
-            if self.ended or not self.stream.has_buffered_input:
+            if not self.stream.has_buffered_input or self.ended:
                 return True
         return True
 

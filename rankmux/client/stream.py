@@ -26,6 +26,7 @@ class Stream:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._pid = os.getpid()
         self._head = b""
         self._tls_wants_write = False
@@ -55,12 +56,12 @@ class Stream:
     @property
     def is_tls(self) -> bool:
         """Whether the bytes go through TLS."""
-        return isinstance(self._socket, ssl.SSLSocket)
+        return self._tls is not None
 
     @property
     def has_buffered_input(self) -> bool:
         """Whether TLS holds decrypted bytes, which readiness does not show."""
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        return self._tls is not None and self._tls.pending() > 0
 
     def receive(self) -> bytes | None:
         """The bytes that have arrived; None when there are none, `b""` at the end of the stream. Raises OSError."""

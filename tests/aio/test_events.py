@@ -112,7 +112,7 @@ def test_events_that_nobody_reads_are_bounded(run):
         assert (await anext(events)).rank == 1023
         del events
         gc.collect()
-        assert len(client._connection._subscribers) == 0
+        assert len(client._connection.incidents._subscribers) == 0
         await client.close()
 
     with FakeServer(script) as fake:

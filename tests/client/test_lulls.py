@@ -147,9 +147,8 @@ def test_the_end_of_the_connection_shows_at_once(connect, for_ever):
         id_ = accept(connection)
         connection.send(result(id_, 0))
 
-    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
-        with pytest.raises(ResultsLost):
-            client.command("", results=True).gather(PATIENCE_S)
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client, pytest.raises(ResultsLost):
+        client.command("", results=True).gather(PATIENCE_S)
 
 
 def test_a_wait_that_ends_early_leaves_no_lull(connect, for_ever):

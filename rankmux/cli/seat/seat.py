@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...aio import Client, Counts, Ended, Promoted, Receipt, ReceivedCommand, RoutedResult, Welcomed
-from ...aio import connection as aio
+from ...aio import incidents as aio
 from ...aio.events import Events
 from ...client.failures import no_welcome
 from ...core.client.backoff import Backoff

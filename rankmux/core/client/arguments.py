@@ -93,7 +93,7 @@ def batches_of(payloads: Iterable[Payload]) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
     size = 0
     for payload in payloads:
-        data = payload if type(payload) is bytes else payload_of(payload)
+        data = payload_of(payload)
         batch.append(data)
         size += len(data) + _COMMAND_OVERHEAD_BYTES
         if size >= _BATCH_BYTES:
@@ -105,6 +105,8 @@ def batches_of(payloads: Iterable[Payload]) -> Iterator[list[bytes]]:
 
 def payload_of(payload: Payload) -> bytes:
     """The bytes of a payload."""
+    if type(payload) is bytes:
+        return payload
     if isinstance(payload, str):
         return _encoded("payload", payload)
     if isinstance(payload, bytes | bytearray | memoryview):

@@ -36,11 +36,11 @@ class Keepalive:
 
     def patience_s(self) -> float | None:
         """Seconds until `check`, or `show_life` while nobody listens, has something to do; None: for ever."""
-        if not self._session.state.open:
-            return None
-        kept = self._session.kept
-        waits_s = (self._silence_s(), None if kept is None else kept.patience_s())
-        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
+        silence_s, kept = self._silence_s(), self._session.kept
+        keep_s = None if kept is None or not self._session.state.open else kept.patience_s()
+        if silence_s is None or keep_s is None:
+            return keep_s if silence_s is None else silence_s
+        return min(silence_s, keep_s)
 
     def _silence_s(self) -> float | None:
         """Seconds until the server has been silent for long."""

@@ -69,11 +69,12 @@ class Pending:
         self._silent_open = 0
 
     def _next_id(self) -> int:
-        taken = (self._commands, self._who, self._batons, self._yields)
+        id_ = self._last_id
         while True:  # ends: at most `limit` ids are taken in each
-            self._last_id = self._last_id % (SILENT_ID - 1) + 1
-            if not any(self._last_id in ids for ids in taken):
-                return self._last_id
+            id_ = id_ % (SILENT_ID - 1) + 1
+            if not (id_ in self._commands or id_ in self._who or id_ in self._batons or id_ in self._yields):
+                self._last_id = id_
+                return id_
 
     def add_command(self, results: bool, quiet: bool) -> int:
         """The id for a new command; raises StateError when `limit` commands are open already."""

@@ -130,7 +130,7 @@ class Requests:
         the server's default with `results`; `tied` goes with `results`. Raises StateError, PayloadTooBig, or
         ArgumentError; nothing is sent then.
         """
-        named = b"".join(ticket.to_bytes(8) for ticket in tickets)
+        named = b"".join(ticket.to_bytes(8) for ticket in tickets) if tickets else b""
         self._check_sending(FrameType.COMMAND, payload, len(named))
         if not 0 <= arg <= U32_MAX or (arg and target is not Target.ONE):
             raise ArgumentError("arg", arg, f"expected a rank for ONE and 0 for {target.name}")
@@ -140,10 +140,9 @@ class Requests:
             raise ArgumentError("ttl_ms", ttl_ms, f"expected 0 to {U32_MAX} milliseconds")
         flags = _RESULTS * results | _QUIET * quiet | _TIED * tied
         id_ = self._pending.add_command(results, quiet)
-        self._output += _head(COMMAND.size + len(named) + len(payload) + TYPE_BYTES, _COMMAND)
-        self._output += COMMAND.pack(id_, target, arg or len(tickets), flags, ttl_ms)
-        self._output += named
-        self._output += payload
+        size = COMMAND.size + len(named) + len(payload) + TYPE_BYTES
+        fields = COMMAND.pack(id_, target, arg or len(tickets), flags, ttl_ms)
+        self._output += b"".join((_head(size, _COMMAND), fields, named, payload))
         return id_
 
     def send_quietly(

@@ -10,7 +10,7 @@ from collections import deque
 from ...errors import CommandRefused, RankmuxError, StateError
 from ..wire.codes import RefusedCode
 from .events import CommandAccepted, CommandDone, MembersPage, ResultsRouted
-from .results import Counts, RoutedResult
+from .results import Counts, RoutedResult, gathered
 
 __all__ = ["PageRequest", "Progress", "SentCommand"]
 
@@ -28,7 +28,7 @@ class Progress:
     __slots__ = (
         "__weakref__",
         "absent",
-        "counts",
+        "done",
         "error",
         "executors",
         "forgiving",
@@ -52,19 +52,19 @@ class Progress:
         self.refusal: CommandRefused | None = None
         self.results: deque[RoutedResult] = deque()
         self.unread_size = 0
-        self.counts: Counts | None = None
+        self.done: CommandDone | None = None
         self.error: RankmuxError | None = None
 
     @property
     def dispatched(self) -> bool:
         """Whether the server has dispatched or refused it, or the connection is gone."""
         answered = self.seq is not None or self.refusal is not None
-        return answered or self.counts is not None or self.error is not None
+        return answered or self.done is not None or self.error is not None
 
     @property
     def over(self) -> bool:
         """Whether no more results come: they are complete, or the connection is gone."""
-        return self.counts is not None or self.error is not None
+        return self.done is not None or self.error is not None
 
     def accept(self, event: CommandAccepted) -> None:
         """The server has dispatched it."""
@@ -79,7 +79,7 @@ class Progress:
             return
         self.executors = 0
         if self.wants_results:
-            self.counts = Counts(0, 0, 0, 0, 0)
+            self.done = CommandDone(self.id, 0, 0, 0, 0, 0)
 
     def add(self, event: ResultsRouted) -> int:
         """Keep results that came; returns their bytes of memory until they are read."""
@@ -105,9 +105,15 @@ class Progress:
 
     def finish(self, event: CommandDone) -> None:
         """All executors have ended."""
-        self.counts = Counts(
-            event.ok, event.failed, event.rejected, event.expired, event.left, event.cancelled
-        )
+        self.done = event
+
+    @property
+    def counts(self) -> Counts | None:
+        """How the executors ended, once all have."""
+        done = self.done
+        if done is None:
+            return None
+        return Counts(done.ok, done.failed, done.rejected, done.expired, done.left, done.cancelled)
 
     def check_dispatched(self) -> None:
         """Raise CommandRefused or ConnectionLost unless the server has dispatched it."""
@@ -116,10 +122,18 @@ class Progress:
 
     def final_counts(self) -> Counts:
         """The counts of a command that is over; raises ConnectionLost where the connection went before the end."""
-        if self.counts is None:
+        counts = self.counts
+        if counts is None:
             assert self.error is not None
             raise self.error
-        return self.counts
+        return counts
+
+    def only_result(self) -> RoutedResult:
+        """The result of the one executor of a command that is over; raises the error that came instead."""
+        if self.done is None:
+            assert self.error is not None
+            raise self.error
+        return gathered(self.take_all())[0]
 
 
 class PageRequest:

@@ -151,7 +151,16 @@ class ClientSession(Requests):
 
     def _receive(self, frame: frames.Frame) -> None:
         baton_due, self._baton_due = self._baton_due, False
-        match frame:
+        match frame:  # the frequent ones first
+            case frames.Done():
+                self._pending.finish(frame)
+                self._events.append(CommandDone(*frame))
+            case frames.Accepted():
+                written = self._pending.accept(frame)
+                self.seat.observe(frame.seq)
+                if written is not None:
+                    self.seat.note(frames.Baton(frame.seq, self.seat.ticket or 0, written))
+                self._events.append(CommandAccepted(*frame))
             case frames.Execute():
                 self._receive_execute(frame)
             case frames.Rank():
@@ -168,18 +177,9 @@ class ClientSession(Requests):
                 self._events.append(self.seat.change(frame))
             case frames.Yielded():
                 self._step_back(frame)
-            case frames.Accepted():
-                written = self._pending.accept(frame)
-                self.seat.observe(frame.seq)
-                if written is not None:
-                    self.seat.note(frames.Baton(frame.seq, self.seat.ticket or 0, written))
-                self._events.append(CommandAccepted(*frame))
             case frames.Routed():
                 result = RoutedResult(frame.rank, frame.ticket, self._pending.route(frame), frame.payload)
                 self._events.append(ResultsRouted(frame.id, [result], len(frame.payload)))
-            case frames.Done():
-                self._pending.finish(frame)
-                self._events.append(CommandDone(*frame))
             case frames.Refused():
                 self._pending.refuse(frame)
                 self._events.append(RefusalReceived(*frame))

@@ -27,7 +27,6 @@ it, so that a misspelt word is an error, for a type checker as well, and not the
 Names = str | Iterable[str]
 """The names of members, or patterns of names such as `"web-*"`."""
 
-_WORDS = {"all": Target.ALL, "next": Target.NEXT, "least": Target.LEAST}
 _TICKET_MAX = 0xFFFF_FFFF_FFFF_FFFF
 _EXPECTED = (
     "expected 'all', 'next', 'least', a member of who(), several, or a rank; names are given as names="
@@ -60,6 +59,13 @@ class Destination(NamedTuple):
         return self._replace(tickets=checked_tickets(tickets), names=None)
 
 
+_WORDS: dict[str, Destination] = {
+    "all": Destination(Target.ALL, broadcast=True),
+    "next": Destination(Target.NEXT),
+    "least": Destination(Target.LEAST),
+}
+
+
 def destination_of(to: To, tickets: Iterable[int] | None = None, names: Names | None = None) -> Destination:
     """The destination that a caller names by `to`, by `tickets` or by `names`. Raises ArgumentError."""
     if tickets is not None or names is not None:
@@ -71,10 +77,10 @@ def destination_of(to: To, tickets: Iterable[int] | None = None, names: Names | 
         if names is not None:
             raise ArgumentError("names", names, "expected none beside tickets")
         return Destination(Target.SET, tickets=checked_tickets(tickets))
+    if isinstance(to, str) and to in _WORDS:
+        return _WORDS[to]
     if isinstance(to, MemberInfo):
         return Destination(Target.SET, tickets=(to.ticket,))
-    if isinstance(to, str) and to in _WORDS:
-        return Destination(_WORDS[to], broadcast=to == "all")
     if isinstance(to, int) and not isinstance(to, bool) and 0 <= to <= U32_MAX:
         return Destination(Target.ONE, to)
     if isinstance(to, Iterable) and not isinstance(to, str | bytes | bytearray):

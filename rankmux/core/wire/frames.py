@@ -72,7 +72,7 @@ __all__ = [
     "valid_name",
 ]
 
-_DECODERS: dict[FrameType, Callable[[bytes], Frame]] = {
+_DECODERS: dict[int, Callable[[bytes], Frame]] = {
     FrameType.HELLO: Hello.decode,
     FrameType.COMMAND: Command.decode,
     FrameType.RESULT: Result.decode,
@@ -105,4 +105,4 @@ def decode(type_: int, body: bytes, allowed: frozenset[FrameType]) -> Frame:
         raise violation(
             f"frame type {type_:#04x} is unknown, reserved or of the other direction", ErrorCode.UNSUPPORTED
         )
-    return _DECODERS[FrameType(type_)](body)
+    return _DECODERS[type_](body)

@@ -308,7 +308,10 @@ TestSettlement = Settlement.TestCase
 
 def test_what_is_owed_is_never_more_than_what_comes():
     session = joined()
-    quiet, command = session.send_command(b"", results=True, quiet=True), session.send_command(b"", results=True)
+    quiet, command = (
+        session.send_command(b"", results=True, quiet=True),
+        session.send_command(b"", results=True),
+    )
     frames = [
         *(Routed(command, 4 + n, 4 + n, Status.PART, b"") for n in range(2)),
         *(Routed(command, 4 + n, 4 + n, Status.OK, bytes(n)) for n in range(2)),
