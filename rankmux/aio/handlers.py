@@ -86,9 +86,21 @@ class Handlers:
         if service is None or service.due or len(service.tasks) >= service.parallel:
             return
         if self._begins(connection, service):
+            if service.awaits:
+                self._begin_tasks(connection, service)
+                return
             service.due = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._turn, connection, service, context=service.context(connection))
+
+    def _begin_tasks(self, connection: ClientConnection, service: _Service) -> None:
+        """A task for each command that may begin."""
+        context = service.context(connection)
+        while (
+            len(service.tasks) < service.parallel and (command := self._next(connection, service)) is not None
+        ):
+            call = partial(service.handler, command)
+            context.run(self._begin_task, connection, service, command, call, time.monotonic())
 
     def _begins(self, connection: ClientConnection, service: _Service) -> bool:
         """Whether `service` may begin a command, and one waits."""
@@ -114,7 +126,8 @@ class Handlers:
                 break
             driver = service.driver
             if driver is None or driver.link is not link:
-                driver = service.driver = _Driver(connection, link)
+                at_once = service.awaits and service.parallel == 1
+                driver = service.driver = _Driver(connection, link, at_once)
             command = ReceivedCommand(*taken, driver.max_payload, driver)
             if command.seconds_left() != 0.0:
                 return command
@@ -131,7 +144,7 @@ class Handlers:
                 if command is None:
                     break
                 began_s = time.monotonic()
-                if service.awaits or (command.wants_result and command._held_up):
+                if command.wants_result and command._held_up:
                     self._begin_task(connection, service, command, partial(service.handler, command), began_s)
                 elif (returned := _called(service.handler, command, began_s)) is not None:
                     self._begin_task(connection, service, command, partial(_given, returned), began_s)
@@ -258,10 +271,11 @@ def _checked(parallel: int) -> int:
 
 
 class _Driver:
-    """What the commands of one connection need of the client."""
+    """What the commands of one connection need of the client. `at_once`: results are sent one by one."""
 
-    def __init__(self, connection: ClientConnection, link: LoopLink) -> None:
+    def __init__(self, connection: ClientConnection, link: LoopLink, at_once: bool) -> None:
         self.link = link
+        self._at_once = at_once
         self.max_payload = link.session.max_payload or 0
         self._connection = connection
 
@@ -274,7 +288,7 @@ class _Driver:
     async def drained(self) -> None:
         """Wait until there is room for output. Raises TimeoutError."""
         link = self._connection.way_back(self.link)
-        if link is not None:
+        if link is not None and link.write_paused:
             await self._connection.drained(link)
 
     def answer(self, seq: int, status: Status, payload: bytes) -> None:
@@ -283,8 +297,8 @@ class _Driver:
         if link is None:
             self._connection.hold_back(self.link, seq, status, payload)
         else:
-            session = link.session
-            link.post(lambda: session.send_result(seq, status, payload))
+            send = link.send if self._at_once else link.post
+            send(partial(link.session.send_result, seq, status, payload))
 
     def give_up(self, command: ReceivedCommand) -> None:
         """Answer FAILED at once where nothing has been answered, so that the sender does not wait."""

@@ -55,7 +55,7 @@ class LoopLink:
         self._reading = self._writing = False  # what the loop watches for
         self.read_paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._turn_due = False
+        self._turn_due = self._post_due = False
         self._lull_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -104,11 +104,13 @@ class LoopLink:
         self.mend()
         with self._guard:
             value = step()
-            size = self.session.output_size
-            if size >= _POSTED_MAX_BYTES and self._link is not None and not self._writing:
-                self._link.flush()
-            if size >= _POSTED_MAX_BYTES or not self._writing:
+            if self.session.output_size >= _POSTED_MAX_BYTES:
+                if self._link is not None and not self._writing:
+                    self._link.flush()
                 self._watch()
+            elif not (self._writing or self._post_due):
+                self._post_due = True
+                asyncio.get_running_loop().call_soon(self._on_posted)
         return value
 
     def flush(self) -> None:
@@ -166,6 +168,14 @@ class LoopLink:
         if self._link is not None:
             # Loops run timers behind readable sockets, so arrived bytes are noted already.
             self._run(self._link.run_paused if self.read_paused else self._link.run_unread)
+
+    def _on_posted(self) -> None:
+        self.mend()
+        with self._guard:
+            self._post_due = False
+            if self._link is not None and not self._writing:
+                self._link.flush()
+                self._watch()
 
     def _on_lull(self) -> None:
         self._lull_timer = None

@@ -67,6 +67,13 @@ class CallQueue:
             or (inbox.commands and self._runner.handler is not None and self._begins_commands())
         )
 
+    def _may_be_pending(self) -> bool:
+        """`pending`, as far as that shows without the lock; True where it does not."""
+        inbox = self._engine.inbox
+        return bool(
+            inbox.commands or self._engine.changes or inbox.refusals or inbox.promotions or inbox.turned_away
+        )
+
     def _begins_commands(self) -> bool:
         return self._engine.link is not None and not self._draining
 
@@ -82,6 +89,8 @@ class CallQueue:
             finally:
                 self._runner.end(token)
                 self._engine.taken()
+            if not self._may_be_pending():
+                return
 
     def wait(self, done: Callable[[], bool], timeout_s: float | None, whole: int | None = None) -> bool:
         """Read, answer PINGs, and run calls until `done()`; False when `timeout_s` passed first.
@@ -204,6 +213,8 @@ class CallQueue:
         It ends when another call is due. The client reads meanwhile, so that PINGs are answered.
         """
         engine, waiting, count = self._engine, inbox.commands, 0
+        if not waiting:
+            return
         read_at_s = time.monotonic() + _READ_INTERVAL_S
         with suppress(IndexError):  # another thread has dropped them: the seat is gone
             while not waiting[0][0].wants_result and not self._others_due(handler, driver.link):

@@ -165,6 +165,8 @@ class ExecutedCommand:
         self._finished = True
         if not self.wants_result or self._cancelled:
             return iter(())
+        if len(data) <= self._max_payload:
+            return iter(((status, data),))
         return ((status if last else Status.PART, piece) for piece, last in pieces(data, self._max_payload))
 
     def _check_original(self) -> None:
