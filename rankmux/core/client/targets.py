@@ -79,10 +79,10 @@ def destination_of(to: To, tickets: Iterable[int] | None = None, names: Names | 
         return Destination(Target.SET, tickets=checked_tickets(tickets))
     if isinstance(to, str) and to in _WORDS:
         return _WORDS[to]
-    if isinstance(to, MemberInfo):
-        return Destination(Target.SET, tickets=(to.ticket,))
     if isinstance(to, int) and not isinstance(to, bool) and 0 <= to <= U32_MAX:
         return Destination(Target.ONE, to)
+    if isinstance(to, MemberInfo):
+        return Destination(Target.SET, tickets=(to.ticket,))
     if isinstance(to, Iterable) and not isinstance(to, str | bytes | bytearray):
         members = list(to)
         if all(isinstance(member, MemberInfo) for member in members):
