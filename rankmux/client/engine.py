@@ -285,7 +285,7 @@ class Engine(KeptConnection):
         interest = (select.POLLIN * reading) | (select.POLLOUT * link.wants_write)
         lull_size = self._lull_size(link, whole) if reading and whole is not None else 0
         self._runner, self._unread, self._lulled = threading.get_ident(), not reading, lull_size > 0
-        return partial(self._turn, link, reading, interest, wait_s, lull_size)
+        return partial(self._turn, link, {link.fileno(): interest}, reading, wait_s, lull_size)
 
     def _lull_size(self, link: StreamLink, whole: int) -> int:
         """The bytes without which the results of the command `whole` cannot be complete; 0: look at each at once.
@@ -297,13 +297,20 @@ class Engine(KeptConnection):
         return min(self._owed_size, LULL_MAX_BYTES) if lulls else 0
 
     def _turn(
-        self, link: StreamLink, reading: bool, interest: int, wait_s: float | None, lull_size: int
+        self,
+        link: StreamLink,
+        interest: dict[int, int],
+        reading: bool,
+        wait_s: float | None,
+        lull_size: int,
     ) -> None:
         limit_s = LULL_S if lull_size else SLEEP_MAX_S
         # Not a selector of epoll: what little there is to watch is cheaper to name than to look up.
+        # Another thread that is interrupted may close the link meanwhile; it wakes this one then.
         poll, woken = select.poll(), self._woken.fileno()
         poll.register(woken, select.POLLIN)
-        poll.register(link.fileno(), interest)
+        for fd, events in interest.items():
+            poll.register(fd, events)
         try:
             link.stream.wake_at(lull_size or 1)
             ready = dict(poll.poll(math.ceil(1000 * (limit_s if wait_s is None else min(wait_s, limit_s)))))
