@@ -31,12 +31,6 @@ _FILE_MAX_BYTES = 1 << 20
 _ALSO_OF_CLIENTS = frozenset({"host", "port", "unix"})
 """RANKMUX_HOST and these tell clients where the server is: to listen there would often be impossible, or wrong."""
 
-_OF_CLUSTERS = frozenset(
-    {"room", "server_name", "cluster_replicas"}
-    | {f"cluster_{name}" for name in ("creds", "tls_ca", "tls_cert", "tls_key", "fence_s", "down_s")}
-)
-"""The settings that mean nothing to a server alone."""
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -404,7 +398,8 @@ def load(
         raise all_of(errors)
     try:
         config = Config(**values)
-        if not config.cluster and (idle := [name for name in values if name in _OF_CLUSTERS]):
+        idle = [name for name in values if name in ("room", "server_name") or name.startswith("cluster_")]
+        if idle and not config.cluster:
             raise all_of([ConfigError(name, values[name], "requires cluster") for name in idle])
     except ConfigError as error:
         raise sources.as_written(error) from None
