@@ -351,9 +351,8 @@ def configured(chosen: Mapping[str, Any], config: Config | None = None) -> Confi
 def _unknown(key: str, value: object, where: str = "") -> UnknownSetting:
     """`where` says where it was read, with a space before it."""
     if isinstance(value, dict):
-        return UnknownSetting(
-            key, value, "settings stand at the top of the file, not in a section", where=where
-        )
+        advice = "settings stand at the top of the file, not in a section"
+        return UnknownSetting(key, value, advice, where=where)
     similar = get_close_matches(key, [setting.name for setting in settings()], 1)
     advice = f'did you mean "{similar[0]}"?' if similar else "rankmux-server --print-config lists all of them"
     return UnknownSetting(key, value, advice, where=where)
