@@ -50,7 +50,7 @@ void crowd_listen(struct member *member, bool on)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
-/* Bring the crowd to `count` members, who are connected to the servers in turn. */
+/* Bring the crowd to `count` members, connected to the servers in turn. */
 void crowd_open(uint32_t count, int receive_buffer)
 {
     if (epoll < 0) {

@@ -11,7 +11,7 @@ struct member {
     uint32_t rank;
     uint64_t ticket, seq;         /* the last seq seen; with pub/sub, the number in the payload */
     uint64_t changed_seq;         /* of the last CHANGED */
-    uint64_t received, expected;  /* messages; never more of them than expected */
+    uint64_t received, expected;  /* messages; never more than expected */
     uint64_t accepted;
     uint32_t server;              /* which of the ports it is connected to */
     uint32_t answered;            /* the last id that this executor's result has been routed for */

@@ -18,7 +18,7 @@ static uint8_t *put_to_all(uint8_t *at, uint64_t number, size_t payload_size)
     return put_command(at, 0, TO_ALL, 0, QUIET, number, payload_size);
 }
 
-/* As long as makes a CHANGED as long as an EXECUTE. */
+/* This length gives a CHANGED the size of an EXECUTE. */
 static uint8_t watcher_name_size(void)
 {
     size_t size = EXECUTE_SIZE + crowd.payload_size;

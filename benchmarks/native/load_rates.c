@@ -24,7 +24,7 @@ static uint32_t find_senders(uint32_t *senders)
     return found;
 }
 
-/* Note the latency of each command whose last delivery has come, in the order in which they were sent. */
+/* Record the latency of each command whose last delivery has arrived, in the order in which they were sent. */
 static void note_done(struct report *report, const double *sent, const uint64_t *targets, uint64_t count)
 {
     while (report->rounds < count && crowd.delivered >= targets[report->rounds])

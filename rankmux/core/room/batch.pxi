@@ -1,8 +1,8 @@
-# The commands and results of one turn. All their bytes lie in one arena.
+# The commands and results of one turn. All their bytes are in one arena.
 
 cdef struct CommandEntry:
     uint64_t ticket
-    size_t payload  # where it begins in the arena; grows with the order of arrival
+    size_t payload  # where it begins in the arena; increases in the order of arrival
     uint32_t size
     uint32_t id
     uint32_t arg
@@ -36,12 +36,12 @@ cdef int grow(void **items, size_t *capacity, size_t needed, size_t item_bytes) 
 
 
 cdef inline bint is_for_others(uint8_t type_) noexcept:
-    """Whether a frame of that type may have to be sent to other members."""
+    """Whether a frame of that type can cause output to other members."""
     return type_ == COMMAND or type_ == RESULT
 
 
 cdef inline bint is_leave(const uint8_t *at, size_t size) noexcept:
-    """Whether a LEAVE comes next."""
+    """Whether the next frame is a LEAVE."""
     return size >= HEAD and get_u32(at) == 1 and at[LENGTH_BYTES] == LEAVE_TYPE
 
 
@@ -60,7 +60,7 @@ cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default bu
 
 
 cdef class Batch:
-    """As `batch.Batch`. All bytes of a turn lie in one arena; entries say where in it their payloads are."""
+    """As `batch.Batch`. All bytes of a turn lie in one arena; entries hold the offsets of their payloads."""
 
     cdef readonly uint32_t max_payload
     cdef uint8_t *arena
@@ -107,7 +107,7 @@ cdef class Batch:
         return commands, results
 
     def frames(self):
-        """As `batch.Batch.frames`. The arena has them as they came."""
+        """As `batch.Batch.frames`. The arena has them in the order of arrival."""
         cdef size_t i, head
         cdef CommandEntry *c
         cdef ResultEntry *r
@@ -157,7 +157,7 @@ cdef class Batch:
         return taken, events
 
     cdef size_t takeable(self, const uint8_t *data, size_t size, long long share) noexcept:
-        """How many of the bytes `take` would take at most: no more of them need to be in the arena."""
+        """The upper bound of the bytes that `take` would consume: no more need to be in the arena."""
         cdef size_t cursor = 0, stop
         cdef uint32_t length
         if share > self.work_left:
@@ -165,7 +165,7 @@ cdef class Batch:
         while share > 0 and size - cursor >= LENGTH_BYTES:
             length = get_u32(data + cursor)
             if length == 0 or length > self.max_payload + FRAME_OVERHEAD:
-                return cursor + LENGTH_BYTES  # a breach, which the head alone shows
+                return cursor + LENGTH_BYTES  # a breach, visible from the length alone
             stop = cursor + LENGTH_BYTES + length
             if stop > size:
                 break
@@ -234,7 +234,7 @@ cdef class Batch:
             if isinstance(frame, Leave):
                 return end
             if isinstance(frame, Yield) and not is_leave(self.arena + cursor, end - cursor):
-                break  # what is behind it comes from another place in the line
+                break  # the frames after it are sent from another rank
         return cursor
 
     cdef bint may_list(self, who) except -1:
@@ -245,7 +245,7 @@ cdef class Batch:
         return True
 
     cdef bint take_command(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
-        """Enter a COMMAND, or leave it to the words if something is odd about it."""
+        """Enter a COMMAND; an invalid one is left to the slow path, which reports the error."""
         cdef CommandEntry *entry
         cdef uint8_t target = body[4], flags = body[9]
         cdef uint32_t arg = get_u32(body + 5)
@@ -291,7 +291,7 @@ cdef class Batch:
         return 0
 
     cdef bint take_result(self, uint64_t ticket, const uint8_t *body, uint32_t size) except -1:
-        """Enter a RESULT, or leave it to the words if something is odd about it."""
+        """Enter a RESULT; an invalid one is left to the slow path, which reports the error."""
         cdef ResultEntry *entry
         cdef uint8_t status = body[8]
         if (status > REJECTED and status != PART) or size > self.max_payload + RESULT_BODY:

@@ -18,12 +18,12 @@ def dispatch(
     cdef list steps = deliveries.steps, opened = [], refused = [], batons = []
     cdef dict directed = deliveries.directed, accepted = deliveries.accepted
     cdef Py_ssize_t members = len(tickets), rank = 0, first, last, executors, rejected, absent, receiver
-    cdef size_t skip  # bytes of tickets in front of the payload
+    cdef size_t skip  # bytes of tickets before the payload
     cdef array chosen  # the ranks that execute the command, unless they are `first` to `last - 1`
     cdef bint seated = False
     cdef Py_ssize_t dropped = 0
-    cdef Py_ssize_t executions = 0, step_rank = -1  # the sender whose step is the last one
-    cdef uint64_t ticket = 0  # the sender's; no member has 0
+    cdef Py_ssize_t executions = 0, step_rank = -1  # the sender of the last step
+    cdef uint64_t ticket = 0  # the sender's; 0 before the first command
     cdef uint32_t ttl_ms
     cdef CommandEntry *command
     cdef size_t i
@@ -109,7 +109,7 @@ def dispatch(
                 steps.append((rank, PyByteArray_GET_SIZE(executes)))
                 step_rank = rank
         else:
-            # bytes that nobody else has seen yet may still be written to
+            # a new bytes object without other references may still be written to
             frame = PyBytes_FromStringAndSize(NULL, HEAD + EXECUTE_BODY + command.size - skip)
             lay_execute(<uint8_t *> <char *> frame, seq, rank, ttl_ms, command, batch.arena, skip)
             splice = (PyByteArray_GET_SIZE(executes), frame)
@@ -133,7 +133,7 @@ def dispatch(
 
 
 cdef int by_seniority(const void *a, const void *b) noexcept nogil:
-    """Tickets grow with the ranks; one sender's commands stay in the order in which they came."""
+    """Tickets grow with the ranks; one sender's commands keep their order of arrival."""
     cdef const CommandEntry *left = <const CommandEntry *> a
     cdef const CommandEntry *right = <const CommandEntry *> b
     if left.ticket != right.ticket:
@@ -158,7 +158,7 @@ cdef (int, Py_ssize_t, Py_ssize_t) target_ranks(const CommandEntry *command, Py_
 
 
 cdef Py_ssize_t least_loaded(array loads, Py_ssize_t first, Py_ssize_t last, array chosen):
-    """The rank with the smallest load among `chosen`, or `first` to `last - 1`; of equals the most senior."""
+    """The rank with the smallest load among `chosen`, or `first` to `last - 1`; the most senior of equals."""
     cdef unsigned int *load = loads.data.as_uints
     cdef Py_ssize_t i, other, least = -1
     if chosen is not None:
@@ -168,7 +168,7 @@ cdef Py_ssize_t least_loaded(array loads, Py_ssize_t first, Py_ssize_t last, arr
         if least < 0 or load[other] < load[least]:
             least = other
         if not load[least]:
-            break  # none has less than nothing
+            break  # no load is below 0
     return least
 
 
@@ -228,7 +228,7 @@ cdef Py_ssize_t without(unsigned int *ranks, Py_ssize_t count, array away) noexc
 cdef void lay_execute(
     uint8_t *at, uint64_t seq, uint32_t rank, uint32_t ttl_ms, const CommandEntry *command, const uint8_t *arena, size_t skip
 ) noexcept nogil:
-    """The EXECUTE frame of `command`, at `at`; its payload, without the first `skip` bytes, comes out of the arena."""
+    """The EXECUTE frame of `command`, at `at`; its payload, without the first `skip` bytes, is from the arena."""
     at = put_head(at, EXECUTE_BODY + command.size - skip, EXECUTE)
     at = put_u32(put_u64(at, seq), rank)
     at[0] = command.flags & RESULTS

@@ -15,7 +15,7 @@ cdef struct Chunk:
 
 
 cdef void read_chunk(Chunk *chunk, uint8_t *arena, size_t budget) noexcept nogil:
-    """Read from `chunk.fd` once; behind a hang-up until there is no more."""
+    """Read from `chunk.fd` once; after a hang-up until there is no more."""
     cdef size_t limit = chunk.start + budget
     cdef ssize_t size
     while chunk.end < limit:
@@ -34,7 +34,7 @@ cdef void read_chunk(Chunk *chunk, uint8_t *arena, size_t budget) noexcept nogil
 
 
 cdef bint waits_for_room(Batch batch, const uint8_t *at, Py_ssize_t size) noexcept:
-    """Whether these bytes, which were not taken, begin with a whole frame, or a breach, and not with part of a frame."""
+    """Whether these bytes, which were not taken, begin with a whole frame or a breach, not with a partial frame."""
     cdef Py_ssize_t length
     if size < LENGTH_BYTES:
         return False
@@ -59,7 +59,7 @@ def take_in(Batch batch, tables, int fd, data, double now, long long share=UNLIM
                 backlog.pop(fd, None)
                 if fd not in since:
                     since[fd] = now
-                return []  # a long frame that drips in costs no more than its bytes
+                return []  # the work on a frame in many small parts stays linear in its bytes
         data = partial
     taken, events = batch.feed(tables.tickets[fd], data, share)
     rest = len(data) - taken
@@ -107,7 +107,7 @@ def receive(
     if chunks == NULL:
         raise MemoryError
     try:
-        # 1. Which descriptors are read here, and which are not.
+        # 1. Select the descriptors that are read here.
         for fd, mask in ready:
             if fd >= PyByteArray_GET_SIZE(modes) or not PyByteArray_AS_STRING(modes)[fd] & READ_DIRECT:
                 others.append((fd, mask))
@@ -120,7 +120,7 @@ def receive(
                     chunks[dealt].fd = -1
             chunks[dealt].mask = mask
             dealt += 1
-        # 2. Read, all into the arena, which must not move meanwhile: the last one begun may go over the turn's budget.
+        # 2. Read, all into the arena, which must not move meanwhile: the last read may exceed the turn's budget.
         batch.reserve(turn_budget + read_budget)
         with nogil:
             while read < count and batch.used - first < turn_budget:
@@ -132,7 +132,7 @@ def receive(
                 if chunk.fd >= 0:
                     read_chunk(chunk, batch.arena, read_budget)
                     batch.used = chunk.end
-        # 3. Enter the frames. The arena may move from here on, so chunks know their places by number.
+        # 3. Enter the frames. The arena may move from here on, so chunks refer to it by offsets.
         for i in range(read):
             chunk = &chunks[i]
             fd = chunk.fd
@@ -154,7 +154,7 @@ def receive(
                                 backlog[fd] = None
                             else:
                                 tables.partial_since[fd] = now
-                except MemoryError:  # this one ends; the others have their turn
+                except MemoryError:  # close this connection; serve the others
                     events.append((fd, ENOMEM))
                     continue
                 for event in found:
@@ -168,7 +168,7 @@ def receive(
                     events.append((fd, chunk.error))
     finally:
         free(chunks)
-    if read < count:  # they come up again in the next turn, so they are left out of this one
+    if read < count:  # they are reported again in the next turn, and skipped in this one
         unread = {fd for fd, mask in ready[read:]}
         others = [other for other in others if other[0] not in unread]
     return events, others, read

@@ -1,4 +1,4 @@
-# How a message leaves for one descriptor: at once, or with others in the ring. Knows no ranks but as numbers to give back.
+# Sends to one descriptor, at once or batched in the ring. A rank is only a number that is returned with the outcome.
 
 cdef extern from "<limits.h>" nogil:
     int IOV_MAX  # the most pieces that one sendmsg takes
@@ -14,7 +14,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef struct Message:
     Py_ssize_t rank
-    const iovec *pieces  # where its bytes lie
+    const iovec *pieces  # the address of its bytes
     size_t count
     size_t size  # of all pieces, in bytes
 
@@ -69,7 +69,7 @@ cdef class Ring:
         self.wanted = False
 
     cdef uring *get(self) noexcept:
-        """The ring, if there is one to be had."""
+        """The ring, opened if needed; NULL without one."""
         if self.ring == NULL and self.wanted:
             self.pending = <Pending *> malloc(URING_ENTRIES * sizeof(Pending))
             if self.pending != NULL:
@@ -80,7 +80,7 @@ cdef class Ring:
 
 
 cdef void note_behind(Sends *sends, Py_ssize_t rank, ssize_t sent, int error) noexcept nogil:
-    """The outcome of a send to `rank` that did not take everything. Errors that pass count as none."""
+    """The outcome of a send to `rank` that did not take everything. Transient errors count as none."""
     cdef Behind *behind = &sends.behind[sends.behind_count]
     sends.behind_count += 1
     behind.rank = rank
@@ -89,7 +89,7 @@ cdef void note_behind(Sends *sends, Py_ssize_t rank, ssize_t sent, int error) no
 
 
 cdef void send_now(Sends *sends, const Message *message) noexcept nogil:
-    """Send it, in one call if its pieces are not too many for that, and note it if not all of them went out."""
+    """Send it, in one call if it has at most IOV_MAX pieces, and record the outcome if bytes are left."""
     cdef int fd = sends.handles[message.rank]
     cdef msghdr header
     cdef size_t done = 0, at = 0, portion, i
@@ -115,7 +115,7 @@ cdef void send_now(Sends *sends, const Message *message) noexcept nogil:
 
 
 cdef void run_ring(Sends *sends) noexcept nogil:
-    """Send the entries of the ring, and note the members that did not take everything."""
+    """Send the entries of the ring, and record the members that did not take everything."""
     cdef Py_ssize_t i, count = sends.ring.count
     cdef const Message *message
     cdef int result
