@@ -1,1 +1,1 @@
-"""Benchmarks of rankmux: a load generator, a bare C server, and their comparison. See README.md."""
+"""Benchmarks of rankmux: a load generator, a bare C server, and the comparison of both. See README.md."""

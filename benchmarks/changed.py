@@ -1,7 +1,7 @@
-"""The cost of telling watchers: CPU per CHANGED delivered, against CPU per EXECUTE in the same burst.
+"""The cost of notifying watchers: CPU per CHANGED delivered, against CPU per EXECUTE in the same burst.
 
 All members watch, and both frames have the same length. The changes are yields, two for each: no other event costs the
-server less, and what the yields cost where nobody watches is subtracted. Runs of both frames alternate (ABBA) in the
+server less, and what the yields cost without watchers is subtracted. Runs of both frames alternate (ABBA) in the
 same session, so that drift of the machine affects both.
 
     python -m benchmarks.changed
@@ -25,7 +25,7 @@ TARGET = 1.2
 
 @dataclass(frozen=True)
 class Pair:
-    """CPU time per delivery, in µs: of EXECUTE, of CHANGED, and of the same changes where nobody watches."""
+    """CPU time per delivery, in µs: of EXECUTE, of CHANGED, and of the same changes without watchers."""
 
     execute_us: float
     told_us: float
@@ -33,7 +33,7 @@ class Pair:
 
     @property
     def changed_us(self) -> float:
-        """The cost of telling alone."""
+        """The cost of the notification alone."""
         return self.told_us - self.untold_us
 
     @property

@@ -95,7 +95,7 @@ def latency(plan: Plan) -> Iterator[Row]:
 
 
 def _append_ms(cluster: Cluster) -> float:
-    """The median time of NATS alone to store an entry, seen from the leader of a stream that nobody reads."""
+    """The median time of NATS alone to store an entry, seen from the leader of a stream without readers."""
     config = {"name": "bench", "subjects": ["bench"], "num_replicas": 3, "storage": "file"}
     with cluster.nodes[0].api() as api:
         api.request("$JS.API.STREAM.CREATE.bench", config)
@@ -160,7 +160,7 @@ def _per_command(load: Load, servers: Sequence[Server], command: str, burst: int
 
 
 def entries(plan: Plan) -> Iterator[Row]:
-    """Three servers, each with a member that has so many commands under way, to one of the others."""
+    """Three servers, each with a member that has a fixed number of commands under way to a member of another."""
     with Cluster(3, 16, pinned=False) as cluster:
         load = cluster.load(payload_size=COMMAND_BYTES)
         fill(load, cluster.servers, 12)

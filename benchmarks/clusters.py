@@ -31,7 +31,7 @@ _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\"taken\"\})? ([\d.e+]+)$", re.MULTILINE)
 
 
 def missing() -> str | None:
-    """Why it cannot run here, or None."""
+    """The reason why it cannot run here, or None."""
     try:
         nats_server()
     except AssertionError as error:
@@ -113,7 +113,7 @@ class Server(Pinned):
 
 
 class Cluster:
-    """Servers that are ready. A context manager; whatever is started from it ends with it."""
+    """Servers that are ready. A context manager; processes started from it end with it."""
 
     def __init__(self, count: int, seats: int, *, pinned: bool = True) -> None:
         self._pinned = pinned
@@ -166,7 +166,7 @@ def fill(load: Load, servers: Sequence[Server], members: int) -> None:
 def alone(
     seats: int, payload_size: int = PAYLOAD_SIZE, *, pinned: bool = True
 ) -> Iterator[tuple[Server, Load]]:
-    """A server of its own room, with a load."""
+    """A server alone, with a load."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankmux-bench-")))
         server = stack.enter_context(Server("alone", seats, "", folder / "stderr", pinned=pinned))
@@ -179,7 +179,7 @@ def alone(
 
 @contextmanager
 def _on_core(core: int) -> Iterator[None]:
-    """What is started inside runs on that core."""
+    """Pin processes started within the block to that core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

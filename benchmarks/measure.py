@@ -107,7 +107,7 @@ def save(path: Path, facts: dict[str, object], cells: Sequence[Cell]) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, str], list[Cell]]:
-    """Read back what `save` wrote."""
+    """Load a file written by `save`."""
     stored = json.loads(path.read_text())
     return stored["facts"], list(_cells(stored["cells"]))
 

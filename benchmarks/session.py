@@ -106,7 +106,7 @@ class Running:
         return self
 
     def _begin(self, stack: ExitStack) -> None:
-        """What else runs beside the server."""
+        """The other processes beside the server."""
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()

@@ -1,1 +1,1 @@
-"""The Python clients beside what people would use instead: what each load does, the rounds, the table."""
+"""The Python clients beside the usual alternatives: what each load does, the rounds, the table."""

@@ -43,7 +43,7 @@ class Library:
 
     @property
     def protocol(self) -> str:
-        """What the other side speaks."""
+        """The protocol of the other side."""
         return subjects.BY_NAME[self.server].protocol
 
 
@@ -63,7 +63,7 @@ LIBRARIES = {
 
 @dataclass(frozen=True)
 class Goal:
-    """What a library is to reach: the ratio to `beside` in the same round, or a figure of its own."""
+    """The goal of a library: the ratio to `beside` in the same round, or an absolute figure."""
 
     library: str
     figure: str
@@ -73,7 +73,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Load:
-    """One load: how many messages, what the other side is, and what is to be reached."""
+    """One load: how many messages, the role of the other side, and the goals."""
 
     what: str
     count: int
@@ -169,7 +169,7 @@ LOADS = {
 
 @dataclass
 class Figures:
-    """What was measured: by load, library and figure, one value for each round."""
+    """The measured values, by load, library and figure, one for each round."""
 
     values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
@@ -184,7 +184,7 @@ class Figures:
         return self.values.get(load, {}).get(library, {}).get(figure, [])
 
     def ratios(self, load: str, goal: Goal) -> list[float]:
-        """What is to be under the limit of a goal: the ratio within each round, or the figure."""
+        """The values that a goal limits: the ratio within each round, or the figure."""
         ours = self.of(load, goal.library, goal.figure)
         if not goal.beside:
             return ours
@@ -194,7 +194,7 @@ class Figures:
 
 
 def missing(name: str) -> str | None:
-    """Why a library cannot be measured here, or None."""
+    """The reason why a library cannot be measured here, or None."""
     library = LIBRARIES[name]
     if library.needs and importlib.util.find_spec(library.needs) is None:
         return f"the Python module {library.needs} is not installed"
@@ -224,7 +224,7 @@ class _Program(Pinned):
         )
 
     def line(self, what: str) -> str:
-        """The next line of its output; raises SessionError where none comes."""
+        """The next line of its output; raises SessionError if there is none."""
         stdout = self.process.stdout
         assert stdout is not None
         ready, _, _ = select.select([stdout], [], [], _PATIENCE_S)
@@ -234,7 +234,7 @@ class _Program(Pinned):
         return line
 
     def go(self) -> None:
-        """Let it begin."""
+        """Start it."""
         stdin = self.process.stdin
         assert stdin is not None
         stdin.write(b"go\n")
@@ -266,7 +266,7 @@ def sample(name: str, load: str, count: int) -> dict[str, float]:
 
         match plan.other:
             case "feeder":
-                feeder = other("feeder")  # the first to come
+                feeder = other("feeder")  # the first to connect
                 ours = measured()
                 feeder.go()
             case "answer":
@@ -312,7 +312,7 @@ def _cpu_ms(command: Sequence[str]) -> float:
 def run(
     loads: Sequence[str], libraries: Sequence[str], rounds: int, *, quick: bool, loud: bool = True
 ) -> Figures:
-    """Measure; libraries alternate within a round, and every second round goes through them backwards."""
+    """Measure; libraries alternate within a round, in reverse order in every second round."""
     figures = Figures()
     for load in loads:
         plan = LOADS[load]
@@ -328,7 +328,7 @@ def run(
 
 
 def table(figures: Figures) -> str:
-    """Both tables in Markdown: what each library costs, and what was to be reached."""
+    """Both tables in Markdown: the cost with each library, and the goals."""
     rows = [
         f"| {LOADS[load].what} | {unit} | {LIBRARIES[name].title} | {_spread(values)} |"
         for load, of_load in figures.values.items()

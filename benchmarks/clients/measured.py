@@ -38,7 +38,7 @@ class Clock:
         self.cpu_s = time.process_time() - self._began_s
 
     def note(self) -> bool:
-        """One message has come; True for the last."""
+        """Count a message; True for the last."""
         self.left -= 1
         if self.left:
             return False

@@ -2,8 +2,8 @@
 
     python -m benchmarks.clients.others ROLE PROTOCOL PORT COUNT
 
-`feeder` joins, writes `ready`, and sends COUNT messages after a line of input; `sink` reads and forgets; `crew` is
-COUNT members that answer each command with 4 bytes. All go on until they are killed.
+`feeder` joins, writes `ready`, and sends COUNT messages after a line of input; `sink` reads and discards; `crew` is
+COUNT members that answer each command with 4 bytes. All run until they are killed.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
     try:
         {"feeder": _feed, "sink": _sink, "crew": _crew}[role](protocol, int(port), int(count))
     except (BrokenPipeError, ConnectionResetError):
-        os._exit(0)  # the server has gone first
+        os._exit(0)  # the server ended first
 
 
 if __name__ == "__main__":
