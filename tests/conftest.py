@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-# The gate gives one answer for one commit; at a desk, each run looks somewhere else.
+# CI is deterministic for each commit; local runs draw new examples each time.
 settings.register_profile(
     "ci",
     deadline=None,
@@ -30,9 +30,9 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# For what has met them all before, and only runs somewhere else now.
+# For code that has already passed the full profile, and runs on another machine.
 settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
-# For ./do test, which leaves out whatever takes long.
+# For ./do test, which leaves out slow tests.
 settings.register_profile(
     "quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
 )

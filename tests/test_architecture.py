@@ -119,7 +119,7 @@ PUBLIC = sorted(
 
 
 def _row(name: str) -> int:
-    """The number of the row that `name`, a module, stands in."""
+    """The index of the row of the module `name`."""
     path = name.replace(".", "/")
     return max((len(row), number) for number, row in enumerate(ROWS) if f"{path}/".startswith(f"{row}/"))[1]
 
@@ -155,12 +155,12 @@ def test_every_row_is_there():
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - FACE - PENDING))
-def test_arrows_point_down(name):
+def test_imports_point_down(name):
     above = {other for other in _ours(name) - PENDING if other in FACE or _row(other) > _row(name)}
     assert above == set(), f"{name} stands below them"
 
 
-def test_no_circles():
+def test_no_import_cycles():
     """Not between two files either; to name a type, under TYPE_CHECKING, counts as well."""
     left = {name: _ours(name) - {name} for name in MODULES.keys() - PENDING}
     while free := [name for name, needs in left.items() if not needs & left.keys()]:
@@ -177,7 +177,7 @@ def test_the_core_does_no_io(name):
 
 
 @pytest.mark.parametrize("path", IN_C, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_kernel_folder_declares_what_the_system_offers(path):
+def test_only_the_kernel_folder_includes_c_headers(path):
     text = re.sub(r'""".*?"""|/\*.*?\*/|#(?! *include)[^\n]*', "", path.read_text(), flags=re.DOTALL)
     declared = re.search(r"^\s*(cdef extern from|#\s*include)", text, re.MULTILINE)
     assert not declared or path.is_relative_to(PACKAGE / "server" / "kernel")
@@ -188,7 +188,7 @@ def test_few_files_lie_at_the_top():
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("cli.")))
-def test_the_command_line_uses_what_is_public(name):
+def test_the_command_line_uses_public_names(name):
     assert [
         module for module in _ours(name) - {"_twin"} if module.startswith("_")
     ] == []  # --version names the twin
@@ -196,7 +196,7 @@ def test_the_command_line_uses_what_is_public(name):
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("courier.")))
 def test_the_courier_alone_speaks_with_nats(name):
-    """What imports nats-py needs asyncio, and a server without a cluster needs neither."""
+    """nats-py requires asyncio, and a server without a cluster needs neither."""
     assert "nats" not in {module.partition(".")[0] for module in _imports(name)}
 
 
@@ -270,7 +270,7 @@ TESTS = Path(__file__).parent
     [path.relative_to(TESTS) for folder in MIRRORED for path in sorted((TESTS / folder).rglob("test_*.py"))],
     ids=str,
 )
-def test_a_test_lies_where_its_subject_does(path):
+def test_tests_mirror_the_package(path):
     """It begins with the name of a module of the same folder, or with that of the folder."""
     folder = PACKAGE / path.parent
     subjects = {
@@ -284,7 +284,7 @@ def test_a_test_lies_where_its_subject_does(path):
 
 
 def test_every_loop_exists_twice(framing):
-    """A compiled part lies beside the module that defines it, and offers the same."""
+    """A compiled part is beside the module that defines it, and exports the same names."""
     beside = {path.with_suffix(".py") for path in PARTS} & set(MODULES.values())
     decorated = {path for path in MODULES.values() if re.search(r"^@twin$", path.read_text(), re.MULTILINE)}
     assert decorated <= beside
@@ -293,7 +293,7 @@ def test_every_loop_exists_twice(framing):
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_compiled_part_keeps_to_its_floor(path):
+def test_a_compiled_part_keeps_to_its_layer(path):
     """The core does no I/O in C either; all parts are included from one place."""
     text = path.read_text()
     assert not re.search(r"^\s*(from\s|import\s|cimport\s)", text, re.MULTILINE), (

@@ -42,7 +42,11 @@ OF_CLUSTERS = {"room", "server_name"} | {
 def load_one(setting: Setting, flags=(), environ=(), path=None) -> tuple[object, str]:
     """One setting's value and source; ConfigErrors of rules between settings aside."""
     flags, environ = dict(flags), dict(environ)
-    if setting.name in ("tls_key", "tls_client_ca", "tls_client_names"):  # they need what they belong to
+    if setting.name in (
+        "tls_key",
+        "tls_client_ca",
+        "tls_client_names",
+    ):  # they require other settings
         flags |= {"tls_cert": "cert.pem"}
         if setting.name == "tls_client_names":
             flags |= {"tls_client_ca": "ca.pem"}
@@ -140,7 +144,7 @@ def test_bounds(setting):
         "true",
     ],
 )
-def test_what_is_no_number(setting, value):
+def test_invalid_numbers(setting, value):
     with pytest.raises(ConfigError) as caught:
         setting.read("--this", value)
     assert caught.value.key == "--this"
@@ -191,7 +195,7 @@ def test_choices():
 
 
 @pytest.mark.parametrize("toml", ["seats = ", "[seats]\n", "seat = 5", "seats = 1\nseats = 2", "\xff"])
-def test_a_file_that_is_not_right(toml, tmp_path):
+def test_an_invalid_file(toml, tmp_path):
     path = tmp_path / "rankmux.toml"
     path.write_bytes(toml.encode("latin-1"))
     with pytest.raises(ConfigError):
@@ -220,7 +224,7 @@ def test_an_unknown_key_suggests_a_similar_one(tmp_path):
 
 
 def test_settings_of_a_cluster_alone(tmp_path):
-    """A server that was to share its room, and is on its own for want of one setting, would be a second leader."""
+    """A server meant for a shared room, alone because one setting is missing, would be a second leader."""
     path = tmp_path / "rankmux.toml"
     path.write_text('room = "east"\ncluster_down_s = 20.0\n')
     with pytest.raises(ConfigError) as caught:

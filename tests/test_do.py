@@ -1,6 +1,6 @@
-"""./do: what it says while it installs, when it installs anew, and that the output of a failed pip is shown.
+"""./do: its messages during an installation, when it installs again, and the output of a failed pip.
 
-pip is played by a script, in an environment that is only a folder.
+A script stands in for pip, in an environment that is only a folder.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_it_says_each_step_of_an_installation(clone):
+def test_each_step_of_an_installation_is_reported(clone):
     code, out, err = clone.do("install")
     assert (code, out) == (0, "")
     assert re.findall(r"^\./do: (\d)/4", err, re.MULTILINE) == ["1", "2", "3", "4"]

@@ -14,7 +14,7 @@ DISTRIBUTION = importlib.metadata.distribution("rankmux")
 SCRIPTS = DISTRIBUTION.entry_points.select(group="console_scripts")
 
 
-def test_the_version_is_said_once():
+def test_the_version_is_stated_once():
     assert DISTRIBUTION.version == rankmux.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", rankmux.__version__)
 

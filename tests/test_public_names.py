@@ -1,4 +1,4 @@
-"""The names that users import: where they come from, when, and in which of the two clients."""
+"""The names that users import: their modules, the time of the import, and both clients."""
 
 from __future__ import annotations
 

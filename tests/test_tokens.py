@@ -30,7 +30,7 @@ SAME = [
 
 
 @pytest.mark.parametrize("data", SAME)
-def test_what_a_client_reads_in_a_file_lets_it_into_a_server_with_the_same_file(data, tmp_path):
+def test_a_client_and_a_server_read_the_same_token_from_a_file(data, tmp_path):
     path = tmp_path / "token"
     path.write_bytes(data)
     path.chmod(0o600)
@@ -42,7 +42,7 @@ def test_what_a_client_reads_in_a_file_lets_it_into_a_server_with_the_same_file(
 
 
 @pytest.mark.parametrize("data", [b"pass word", "pässwort".encode(), b'"quoted"', b"#1", b"x" * 1024])
-def test_what_is_part_of_a_token(data):
+def test_characters_that_a_token_may_contain(data):
     assert parse_tokens("key", "value", data + b"\n") == (data,)
 
 
@@ -66,7 +66,7 @@ def test_what_is_part_of_a_token(data):
     [lambda path: token_reader(path)(), lambda path: Auth(Config(token_file=path))],
     ids=["client", "server"],
 )
-def test_what_is_no_token_file(data, words, read, tmp_path):
+def test_invalid_token_files(data, words, read, tmp_path):
     path = tmp_path / "token"
     path.write_bytes(data)
     path.chmod(0o600)

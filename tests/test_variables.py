@@ -89,7 +89,7 @@ def test_variables_of_clients_never_stop_a_server():
     assert 'unix = ""  # default' in out
     assert err.splitlines() == [
         f"rankmux-server: RANKMUX_{name} is for clients, the server's is RANKMUX_LISTEN_{name}"
-        for name in ("HOST", "UNIX")  # not of the port, which the server is told in its own variable
+        for name in ("HOST", "UNIX")  # not for the port: the server has a separate variable for it
     ]
 
 
@@ -165,7 +165,7 @@ def test_a_misspelt_variable(name, hint):
     assert list(doubtful({name: ""}, KNOWN)) == []
 
 
-def test_what_counts_as_set():
+def test_values_that_count_as_set():
     environ = {"A": "", "B": "x", "C": "tcp://10.0.0.1:1", "D": "udp://10.0.0.1:1"}
     assert [value_of(environ, name) for name in "ABCDE"] == [None, "x", None, None, None]
 

@@ -97,12 +97,12 @@ def test_the_blocking_client_in_threads_of_trio(address):
             nursery.start_soon(in_thread, worker.serve, run)
             receipt = await in_thread(lambda: boss.command("x", results=True))
             assert [result.text for result in await in_thread(receipt.gather, PATIENCE_S)] == ["X"]
-            with trio.move_on_after(0.05) as scope:  # the call goes on in its thread
+            with trio.move_on_after(0.05) as scope:  # the call continues in its thread
                 await in_thread(worker.wait_for_rank, 0, PATIENCE_S, abandon_on_cancel=True)
             assert scope.cancelled_caught
             receipt = await in_thread(lambda: boss.command("y", results=True))
             assert (await in_thread(receipt.wait, PATIENCE_S)).ok == 1
-            await in_thread(worker.close)  # ends `serve`, and the wait that was left behind
+            await in_thread(worker.close)  # ends `serve`, and the abandoned wait
         await in_thread(boss.close)
 
     trio.run(main)

@@ -1,4 +1,4 @@
-"""A command that its sender cancels: the task of its handler is cancelled, and nothing is answered."""
+"""A command that its sender cancels: the task of its handler is cancelled, and no result is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_task_of_the_handler_is_cancelled(run, server):
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 assert command.cancelled
-                await command.emit("it is over")  # to nobody
+                await command.emit("it is over")  # dropped, as the command has been cancelled
                 ended.set()
                 raise
             return ""
@@ -36,7 +36,7 @@ def test_the_task_of_the_handler_is_cancelled(run, server):
     run(main())
 
 
-def test_a_handler_that_ends_all_the_same_answers_nothing(run, server, caplog):
+def test_a_handler_that_returns_after_its_cancellation_answers_nothing(run, server, caplog):
     async def main() -> None:
         host, port = server.address
         began, ended = asyncio.Event(), asyncio.Event()
@@ -57,7 +57,7 @@ def test_a_handler_that_ends_all_the_same_answers_nothing(run, server, caplog):
             assert (await receipt.wait()).cancelled == 1
             assert [result.payload async for result in receipt] == [b""]
             await asyncio.wait_for(ended.wait(), 10)
-            await asyncio.sleep(0)  # what it returned is looked at
+            await asyncio.sleep(0)  # one more step of the loop handles its return value
 
     run(main())
     assert caplog.records == []

@@ -92,7 +92,7 @@ def test_a_server_that_sends_pings_and_reads_nothing_does_not_fill_memory(run):
 
 @pytest.mark.slow
 def test_results_that_were_dropped_make_room_again(run, monkeypatch):
-    """Reading resumes when the receipt that blocked it is gone, even without notification."""
+    """Reading resumes once the receipt that blocked it is deleted, even without notification."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 1_000_000)
 
     def script(connection: Connection) -> None:
@@ -153,7 +153,7 @@ def test_a_silent_server_is_noticed_while_the_program_awaits_something_else(run)
 
 
 @pytest.mark.slow
-def test_a_loop_that_was_held_up_does_not_take_its_server_for_dead(run):
+def test_a_blocked_loop_does_not_take_its_server_for_dead(run):
     """The answers arrived while the program kept the loop busy: they are read before silence is judged."""
 
     def script(connection: Connection) -> None:

@@ -19,7 +19,7 @@ from ..support.fake_server import Connection, FakeServer
 from .words import others, shout, until
 
 
-def test_so_many_handlers_run_at_a_time(run, server):
+def test_the_limit_of_concurrent_handlers(run, server):
     started: list[str] = []
     running: set[str] = set()
     most: list[int] = []
@@ -60,7 +60,7 @@ def test_so_many_handlers_run_at_a_time(run, server):
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function", "function that returns a coroutine"])
 def test_more_quiet_commands_than_are_received_at_once(run, server, kind, monkeypatch):
-    """All of them run, in order; reading stops and goes on meanwhile, and other tasks have their turn."""
+    """All of them run, in order; reading pauses and resumes meanwhile, and other tasks run."""
     monkeypatch.setattr("rankmux.aio.handlers._TURN_S", 0.0)
     ran: list[int] = []
     tasks: set[object] = set()
@@ -243,7 +243,7 @@ def test_a_timeout_of_the_handlers_own_is_a_failure(run, server):
     run(main())
 
 
-def test_who_stops_serving_cancels_its_handlers_and_says_so(run, server):
+def test_a_cancelled_serve_cancels_its_handlers_and_reports_it(run, server):
     async def main() -> None:
         running = asyncio.Event()
 
@@ -350,6 +350,6 @@ def test_handlers_that_wait_for_their_own_commands_do_not_stop_reading(run, serv
 
 
 @pytest.mark.parametrize("parallel", [0, -1, 1.5, True, None])
-def test_numbers_of_handlers_that_are_none(parallel):
+def test_invalid_numbers_of_handlers(parallel):
     with pytest.raises(ArgumentError, match="parallel"):
         Client(parallel=parallel)

@@ -39,7 +39,7 @@ def test_waiting_for_a_term_and_for_its_end_can_be_cancelled(run, server):
     run(main())
 
 
-def test_what_the_events_tell_of_a_kept_seat(run, at_once):
+def test_the_events_of_a_kept_seat(run, at_once):
     def script(frame: Welcome, last: bool) -> object:
         def welcome(connection: Connection) -> None:
             connection.read_until(0x01)

@@ -27,7 +27,7 @@ def last_bytes(host: str, port: int, members: int, size: int, reads: bool = True
 
 
 def queries(host: str, port: int, members: int, asked: int, behind: int, reads: bool = True) -> Crowd:
-    """Members that ask WHO for all, `asked` times, in the same moment, with about `behind` bytes of PINGs behind it."""
+    """Members that ask WHO for all, `asked` times, in the same moment, followed by about `behind` bytes of PINGs."""
     ping = encode(Ping())
     octets = encode_all(*[Who(number, 0, 10_000) for number in range(asked)]) + ping * (behind // len(ping))
     streams = []

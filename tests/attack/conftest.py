@@ -49,7 +49,7 @@ def trials(name: str, short: Mapping[Any, str]) -> Callable[[Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
-    """One attack at a time, however many processes of pytest there are: two would measure each other."""
+    """One attack at a time, over all processes of pytest: two would distort each other's figures."""
     with (Path(tempfile.gettempdir()) / f"rankmux-attack-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

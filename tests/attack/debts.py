@@ -1,4 +1,4 @@
-"""Members that await very many results, when all of these expire or all of their executors vanish."""
+"""Members that await very many results, which all expire or whose executors all vanish."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ from ..protocol.peer import ClosedError, Peer, SilenceError
 
 EVERY_S = 0.03
 LEAST_S = 5.0  # of measuring
-GRACE_S = 8.0  # for the PONGs that are missing at the end
+GRACE_S = 8.0  # for the PONGs still missing at the end
 P99_S = 0.1
 STALL_S = 0.03  # the control's p99 over this: the machine itself was busy
 CORE_SHARE = 0.85  # the server had a core for less than this part of the time that it needed one: the same
 
 
 def percentile(values: list[float], part: float) -> float:
-    """The value below which this part of `values` lies."""
+    """The quantile of `values` at this fraction."""
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
@@ -36,7 +36,7 @@ class Reading:
     """The figures of one scene, in seconds.
 
     `control_p99` is how late a thread wakes up that only sleeps, `core_share` the part of the time in which the server
-    ran of that in which it could have, `wrong` says what went wrong apart from the waiting.
+    ran of that in which it could have, `wrong` describes any other failure.
     """
 
     p50: float
@@ -54,7 +54,7 @@ class Reading:
         return self.control_p99 > STALL_S or self.core_share < CORE_SHARE
 
     def grace(self, seconds: float) -> float:
-        """These seconds, as many times more as the server had less than a core."""
+        """These seconds, divided by the share of a core that the server had."""
         return seconds / max(self.core_share, 0.1)
 
     def keeps(self, limit_s: float) -> bool:

@@ -64,7 +64,7 @@ class KeyUpdates:
         lib.SSL_CTX_ctrl(self._context, _CTRL_SET_MIN_PROTO_VERSION, _TLS1_3, None)
         self._tls = lib.SSL_new(self._context)
         self._incoming, self._outgoing = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
-        lib.SSL_set_bio(self._tls, self._incoming, self._outgoing)  # which frees them with it
+        lib.SSL_set_bio(self._tls, self._incoming, self._outgoing)  # SSL_free frees them too
         lib.SSL_set_connect_state(self._tls)
         self._buffer = ctypes.create_string_buffer(_BUFFER)
         deadline = time.monotonic() + PATIENCE_S

@@ -151,7 +151,7 @@ class Silent:
 
 
 def under_attack(server: Rig, innocent: Peer, attack: Attack, silent: Silent, limit_s: float) -> Reading:
-    """The innocent member's reading while `attack` goes on; `silent` has to be closed within `limit_s` and a grace."""
+    """The innocent member's reading during `attack`; `silent` must be closed within `limit_s` and a grace."""
     with Innocent(server, innocent) as watched:
         began = time.monotonic()
         attack.go()
@@ -168,7 +168,7 @@ def under_attack(server: Rig, innocent: Peer, attack: Attack, silent: Silent, li
 
 
 def stop_under_attack(server: Rig, reading: Reading, attack: Attack) -> None:
-    """Check the ranks and the log, then SIGTERM while the attack goes on: the server has to end within its drain."""
+    """Check the ranks and the log, then send SIGTERM during the attack: the server must end within its drain."""
     try:
         server.check()
         server.check_ranks()

@@ -23,7 +23,7 @@ BIG_MEMBERS = 8
 
 
 def _flags(seats: int, **settings: int) -> tuple[Config, list[str]]:
-    """Settings of a server in whose formula what is not attacked counts for little; and its flags."""
+    """Settings, small except for those under attack, which so dominate the formula; and their flags."""
     chosen: dict[str, int] = {"waiting_max": 4, "waiting_total_max": 1000, "ping_ms": 60_000, **settings}
     config = Config(seats=seats, **chosen)  # type: ignore[arg-type]
     flags = [word for name, value in chosen.items() for word in ("--" + name.replace("_", "-"), str(value))]
@@ -55,7 +55,7 @@ def _peak(
 
 @twins()
 def test_last_bytes_together(rig: Rigging, extension: bool) -> None:
-    """200 commands to all are completed at one moment; the bytes that the members sent before are already counted."""
+    """200 commands to all are completed at one moment; the bytes that the members sent earlier are already counted."""
     config, flags = _flags(MEMBERS + 5)
     peak = _peak(rig, extension, config, flags, "last_bytes", members=MEMBERS, size=1 << 16)
     partials = MEMBERS * (config.max_payload + 64)
@@ -71,7 +71,7 @@ def test_last_bytes_of_big_payloads_together(rig: Rigging, extension: bool) -> N
 
 
 @twins()
-def test_questions_for_everybody_together(rig: Rigging, extension: bool) -> None:
+def test_queries_for_all_members_together(rig: Rigging, extension: bool) -> None:
     """Every member asks for the list of all members, twenty times; and reads the answers."""
     config, flags = _flags(MEMBERS + 5)
     peak = _peak(rig, extension, config, flags, "queries", members=MEMBERS, asked=20, behind=0)
@@ -79,8 +79,8 @@ def test_questions_for_everybody_together(rig: Rigging, extension: bool) -> None
 
 
 @twins()
-def test_frames_behind_questions(rig: Rigging, extension: bool) -> None:
-    """A question that waits for its turn keeps 64 KiB of small frames waiting behind it."""
+def test_frames_after_queries(rig: Rigging, extension: bool) -> None:
+    """A query that waits for a turn delays the 64 KiB of small frames after it."""
     config, flags = _flags(MEMBERS + 5)
     peak = _peak(rig, extension, config, flags, "queries", members=MEMBERS, asked=30, behind=65_000)
     assert peak <= most_bytes(config, 0), "more than the formula says"

@@ -15,7 +15,7 @@ def where(tmp_path: Path) -> str:
     return str(tmp_path / "admin")
 
 
-def test_seats_up_and_down_and_nobody_is_thrown_out(where: str) -> None:
+def test_seats_are_raised_and_lowered_without_evictions(where: str) -> None:
     with operated(where, seats=2) as server:
         first, second = server.line(2)
         refused(server, Code.FULL)

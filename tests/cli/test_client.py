@@ -158,7 +158,7 @@ def test_through_a_pipe_alone(server):
     assert out == "Assigned rank: 0\nRefused, nobody is below you: print\n"
 
 
-def test_through_a_pipe_with_somebody_below(joined, server):
+def test_through_a_pipe_with_a_junior(joined, server):
     ada, bob = joined("--name", "ada"), joined("--name", "bob")
     ada.type("print")  # the last line may lack its newline
     code, out, err = ada.end()
@@ -219,7 +219,7 @@ def test_targets_by_name(joined):
     assert "Refused, nobody below you is 'mail-*': five" in ada.end()[1]
 
 
-def test_rejections_and_refusals_are_told(joined):
+def test_rejections_and_refusals_are_shown(joined):
     joined()
     bob = joined()
     cyd = joined()
@@ -235,7 +235,7 @@ def test_rejections_and_refusals_are_told(joined):
     ]
 
 
-def test_what_is_not_understood(server):
+def test_lines_that_are_not_understood(server):
     code, out, _ = run("@5-1 x\n@next\n\n", "--port", server.address[1])
     assert code == 2
     assert out.count("Not understood: ") == 2
@@ -304,7 +304,7 @@ def test_a_line_that_is_too_long(joined, server, tmp_path):
     assert re.findall("Executed: (.*)", log.read_text()) == ["short", "z" * 65536]
 
 
-def test_what_others_send_cannot_write_on_the_terminal(joined, server):
+def test_control_characters_from_others_are_escaped(joined, server):
     with Client(*server.address) as client:
         bob = joined()
         client.command(b"\x1b[2J\r\nAssigned rank: 0\xff", quiet=True)
@@ -319,7 +319,7 @@ def test_a_full_server(stage):
     assert "the server closed the connection: no seat is free, the room is full (1 of 1)" in err
 
 
-def test_nobody_listens():
+def test_no_server_listens():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     code, _, err = run("", "--port", port)
@@ -347,7 +347,7 @@ def test_tokens(stage, tmp_path):
         assert str(path) in err
 
 
-def test_where_the_server_is_may_stand_in_the_environment(server):
+def test_the_address_of_the_server_from_the_environment(server):
     assert run("", env={"RANKMUX_PORT": str(server.address[1]), "RANKMUX_HOST": "localhost"})[0] == 0
 
 
@@ -382,7 +382,7 @@ def test_usage(flags):
         (["hold", "--tls-key", "here"], "--tls-key is 'here': it needs --tls-cert beside it"),
     ],
 )
-def test_what_is_misplaced_is_told_where_it_belongs(arguments, advice):
+def test_a_misplaced_flag_is_reported_with_its_place(arguments, advice):
     code, out, err = run("", *arguments)
     assert (code, out) == (2, "")
     assert advice in err
@@ -469,7 +469,7 @@ def test_signals_leave_the_room(joined, server, tmp_path, number):
     bob.until(re.escape("New rank: 0 of 1, was 1 (a member above you left)"))
 
 
-def test_output_that_nobody_reads_any_more(joined, server):
+def test_output_without_a_reader(joined, server):
     with Client(*server.address) as client:
         bob = joined()
         bob.process.stdout.close()

@@ -1,4 +1,4 @@
-"""What rankmux-client says when it cannot connect: what was wrong and what to do, with both drivers."""
+"""The errors of rankmux-client when it cannot connect: the reason and the remedy, with both drivers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def files(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ports(files) -> Iterator[dict[str, int]]:
-    """Servers of all kinds, by name; `full` has its one member, `closed` nobody."""
+    """Servers of all kinds, by name; `full` has its one member, `closed` no listener."""
     tls = {"tls_cert": str(files / "server.pem")}
     with ExitStack() as stack:
 

@@ -51,7 +51,7 @@ def test_send_through_a_held_seat_imports_little(scene):
 
 @pytest.mark.parametrize("program", [client, server, top])
 def test_the_version_imports_next_to_nothing(program, monkeypatch):
-    monkeypatch.delenv("RANKMUX_EXTENSION", raising=False)  # 1 has it loaded, to see whether it can be
+    monkeypatch.delenv("RANKMUX_EXTENSION", raising=False)  # 1 loads it, as a check
     assert imported(["--version"], program.__name__) & (HEAVY | COSTLY) == set()
 
 

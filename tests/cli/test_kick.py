@@ -78,7 +78,7 @@ def test_an_absent_member_is_thrown_out(where: str) -> None:
 
 
 @pytest.mark.parametrize("ticket", ["", "0", "-1", "x", "1.5", "²", "18446744073709551616"])
-def test_what_is_no_ticket(where: str, ticket: str) -> None:
+def test_invalid_tickets(where: str, ticket: str) -> None:
     code, said = kick("--admin-unix", where, "--", ticket)
     assert code == 2
     assert "expected a ticket" in said
@@ -100,8 +100,8 @@ def test_usage(tmp_path: Path) -> None:
     assert "admin_unix" in said
 
 
-def test_a_request_that_names_nobody(where: str) -> None:
-    """Whoever writes the request by hand is told what is missing, not that member 0 is not there."""
+def test_a_request_without_a_ticket(where: str) -> None:
+    """The answer to a request written by hand names what is missing, instead of a missing member 0."""
     with ruled(where), socket.socket(socket.AF_UNIX) as sock:
         sock.connect(where)
         sock.sendall(b"POST /kick HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -130,7 +130,7 @@ def test_no_connection(where: str) -> None:
     [b"", b"\x1b[2Jhello\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"],
     ids=["nothing", "noise", "another program"],
 )
-def test_what_is_no_server_of_ours(where: str, answer: bytes) -> None:
+def test_a_server_of_another_program(where: str, answer: bytes) -> None:
     """A 404 of some other program does not say that no seat has the ticket."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(where)
@@ -149,13 +149,13 @@ def test_what_is_no_server_of_ours(where: str, answer: bytes) -> None:
     assert "\x1b" not in said
 
 
-def test_a_server_that_shuts_down_throws_nobody_out(where: str) -> None:
-    """It says so, instead of that nobody has the ticket."""
+def test_a_server_that_shuts_down_kicks_no_member(where: str) -> None:
+    """The error says so, and not that no seat has the ticket."""
     with ruled(where) as server:
         member = server.join()
         slow = server.join()
         server.signal(signal.SIGTERM)
-        member.expect_error(Code.SHUTDOWN)  # and does not close, so that the server waits for it
+        member.expect_error(Code.SHUTDOWN)  # it does not close, so that the server waits for it
         code, said = kick("--admin-unix", where, str(slow.ticket))
         assert code == 5
         assert "shutting down" in said

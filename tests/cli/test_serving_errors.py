@@ -1,4 +1,4 @@
-"""What rankmux-server says when it cannot start: what was wrong and what to do, in plain English, all of it at once."""
+"""The errors of rankmux-server when it cannot start: each reason and its remedy, all of them at once."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_one_thing_is_wrong(flags, words, files):
     assert not JARGON.search(err)
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path):
     """In the flags, in the environment and in the file."""
     path = tmp_path / "rankmux.toml"
     path.write_text('seat = 3\nhost = 5\nroom = "x"\n')
@@ -165,7 +165,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
     ]
 
 
-def test_contradictions_are_told_at_once_as_they_were_written(tmp_path):
+def test_contradictions_are_reported_at_once_as_they_were_written(tmp_path):
     path = tmp_path / "rankmux.toml"
     path.write_text('tls_client_ca = "ca.pem"\n')
     code, err = started("--config", path, "--tls-key", "k", RANKMUX_OUTBOX_HARD_BYTES=2048)
@@ -201,7 +201,7 @@ def test_a_socket_in_use(tmp_path):
 
 
 def test_a_port_below_1024(monkeypatch):
-    """As a user other than root meets it."""
+    """As for a user other than root."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, os.strerror(13))
@@ -265,7 +265,7 @@ def test_a_kick_without_a_server(arguments, words):
     ids=lambda text: text[:40],
 )
 @pytest.mark.parametrize("front", ["--port 0", "--port 0 --check-config", "room reset main --force"])
-def test_what_a_server_shows_to_nats(front, flags, words, files):
+def test_credentials_for_nats(front, flags, words, files):
     line = []
     for word in flags.replace("DIR", str(files)).split():
         kind, _, name = word.partition(":")

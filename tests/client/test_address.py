@@ -1,4 +1,4 @@
-"""Several servers of one room: how they are written, and that one that is away costs no more than a try."""
+"""Several servers of one room: their written form, and a server that is down costs no more than one attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .words import until
         ("[::1]:80,fe80::2,[::3]", ["[::1]:80", "[fe80::2]:7117", "[::3]:7117"]),
     ],
 )
-def test_how_they_are_written(host, expected):
+def test_written_forms(host, expected):
     addresses = addresses_of(host, 7117)
     found = set()
     for _ in expected:
@@ -38,12 +38,12 @@ def test_how_they_are_written(host, expected):
 
 
 @pytest.mark.parametrize("host", ["a:", "a:x", "a:0", "a:65536", "[::1]x", "b,a:123456", []])
-def test_what_is_none(host):
+def test_invalid_addresses(host):
     with pytest.raises(ArgumentError, match="host"):
         addresses_of(host, 7117)
 
 
-def test_they_are_tried_in_turns_from_a_drawn_one():
+def test_they_are_tried_in_turn_from_a_random_one():
     places = [Address(name) for name in "abc"]
     firsts = set()
     for seed in range(30):
@@ -73,7 +73,7 @@ def refusing(code: ErrorCode):
 
 @pytest.mark.parametrize("code", [ErrorCode.SHUTDOWN, ErrorCode.RESOURCE])
 def test_the_one_that_is_there_is_found(connect, code):
-    """Without `reconnect`: one address refuses, one says that it cannot, one is a server."""
+    """Without `reconnect`: one address refuses, one answers with an error, one is a server."""
     for _ in range(6):
         with Server(port=0, seats=4) as server, FakeServer(*[refusing(code)] * 3) as fake:
             hosts = [f"127.0.0.1:{port}" for port in (closed_port(), fake.port, server.address[1])]
@@ -88,7 +88,7 @@ def test_all_are_away(connect):
 
 
 @pytest.mark.parametrize(("code", "error"), [(ErrorCode.AUTH, AuthError), (ErrorCode.FULL, ServerError)])
-def test_what_the_room_says_is_not_asked_again_elsewhere(connect, code, error):
+def test_an_error_of_the_room_is_not_tried_elsewhere(connect, code, error):
     with FakeServer(refusing(code)) as fake:
         hosts = [f"127.0.0.1:{fake.port}"] * 2
         with pytest.raises(error):

@@ -59,7 +59,7 @@ def test_handlers_run_one_at_a_time_in_the_thread_that_serves(monkeypatch):
         assert threads == {serving_thread.ident}
 
 
-def test_who_waits_for_a_rank_has_run_what_came_before_it():
+def test_waiting_for_a_rank_runs_the_commands_before_it():
     """A host that takes over continues after the last command of its predecessor."""
     happened: list[str] = []
 

@@ -21,7 +21,7 @@ from ..support.fake_server import Connection, FakeServer
 from .words import shout, until
 
 
-def test_commands_that_nobody_runs_are_bounded(stage, join, monkeypatch, caplog):
+def test_commands_without_a_handler_are_bounded(stage, join, monkeypatch, caplog):
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_HARD", 2)
     ada, bob = join(), join()
     receipts = [ada.command(str(n), results=True) for n in range(4)]
@@ -63,7 +63,7 @@ def test_commands_that_are_run_are_never_turned_away(stage, join, monkeypatch):
     reader.join(PATIENCE_S)
 
 
-def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
+def test_a_handler_that_blocks_does_not_stop_keep_reading(stage, connect):
     """L7: with `keep_reading` in one of the caller's threads, a server with short timeouts keeps the client."""
     server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
     ada = stage.enter_context(connect(*server.address))
@@ -84,7 +84,7 @@ def test_a_handler_that_blocks_does_not_stop_who_reads(stage, connect):
 
 
 def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
-    """Behind a slow handler the inbox is so full that no more input is read, not even the server's PINGs."""
+    """During a slow handler the inbox is so full that no more input is read, not even the server's PINGs."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     server = stage.enter_context(Server(port=0, seats=10, ping_ms=400))
     ada = stage.enter_context(connect(*server.address))
@@ -101,7 +101,7 @@ def test_a_busy_worker_is_not_taken_for_dead(stage, connect, monkeypatch):
     assert bob.rank == 1
 
 
-def test_a_busy_worker_shows_that_it_lives_for_as_long_as_it_takes(connect, monkeypatch):
+def test_a_busy_worker_goes_on_sending_pings(connect, monkeypatch):
     """It may send more PINGs than can otherwise await a PONG; all PONGs are accepted when it reads again."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     go_on = threading.Event()
@@ -123,7 +123,7 @@ def test_a_busy_worker_shows_that_it_lives_for_as_long_as_it_takes(connect, monk
         reader.join(PATIENCE_S)
 
 
-def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
+def test_a_busy_worker_notices_the_loss_of_its_server(connect, monkeypatch):
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
 
     def script(connection: Connection) -> None:
@@ -150,7 +150,7 @@ def test_a_busy_worker_learns_that_its_server_has_gone(connect, monkeypatch):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_reading_goes_on_when_there_is_room_again_though_the_server_does_not_read(connect, monkeypatch):
+def test_reading_resumes_although_the_server_does_not_read(connect, monkeypatch):
     """A thread that sleeps until it can write must learn that it may read; the ping interval is far too long a wait."""
     monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
     go_on, told = threading.Event(), threading.Event()

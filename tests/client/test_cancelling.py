@@ -73,7 +73,7 @@ def test_a_command_that_waits_behind_another_is_never_begun(scene):
     assert worker.ran == ["long", "short"]
 
 
-def test_leaving_the_block_cancels_what_has_not_ended(scene):
+def test_leaving_the_block_cancels_pending_commands(scene):
     ada, _, worker = scene
     with ada.command("long", results=True, timeout=60) as receipt:
         assert worker.began.wait(PATIENCE_S)
@@ -96,7 +96,7 @@ def test_a_tied_command_ends_with_the_connection_of_its_sender(scene):
     assert worker.ended.wait(PATIENCE_S)
 
 
-def test_a_cancel_for_a_command_that_nobody_runs_is_ignored(connect):
+def test_a_cancel_for_an_unknown_command_is_ignored(connect):
     results = []
 
     def script(connection: Connection) -> None:
@@ -135,7 +135,7 @@ def test_waiting_for_the_cancel(server):
     assert ended == [False, True]
 
 
-def test_nothing_is_answered_for_a_command_that_was_stopped(connect):
+def test_a_stopped_command_sends_no_result(connect):
     """Neither what the handler returns, nor that its task was cancelled."""
     worker, results = Worker(), []
 

@@ -129,7 +129,7 @@ def test_a_unix_socket_that_stays_busy_is_not_called_absent(connected, busy):
         connected(Address(unix=busy[0]), 0.2)
 
 
-def test_nobody_is_there(connected, tmp_path):
+def test_no_server(connected, tmp_path):
     with pytest.raises(ConnectionLost, match="there is no such socket; is rankmux-server running there"):
         connected(Address(unix=tmp_path / "nothing"), 1.0)
     with pytest.raises(ConnectionLost, match="nobody listens"):
@@ -157,7 +157,7 @@ class Refusing(socket.socket):
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_of_the_system_is_reported_as_what_it_is(connected, found, monkeypatch, code):
+def test_an_error_of_the_system_is_reported_as_such(connected, found, monkeypatch, code):
     found(("127.0.0.1", 1), ("127.0.0.1", 1))
     monkeypatch.setattr(socket, "socket", Refusing)
     for codes in ([code, errno.ECONNREFUSED], [errno.ECONNREFUSED, code]):

@@ -21,7 +21,7 @@ from .words import shout
 
 
 def test_many_quiet_commands_and_some_with_results_run_in_order(stage, join):
-    """The quiet ones in a row, without the lock; reading stops and goes on meanwhile."""
+    """The quiet ones in a row, without the lock; reading pauses and resumes meanwhile."""
     ada, bob, ran = join(), join(), []
     stage.enter_context(serving(bob, lambda command: ran.append(int(command.text))))
     receipts = [
@@ -32,7 +32,7 @@ def test_many_quiet_commands_and_some_with_results_run_in_order(stage, join):
     assert ran == [*range(5001)]
 
 
-def test_what_a_handler_makes_of_a_command(stage, join, caplog):
+def test_results_of_handlers(stage, join, caplog):
     ada, bob = join(), join()
 
     def handler(command: ReceivedCommand) -> object:
@@ -154,7 +154,7 @@ def test_a_handler_that_sends_more_than_the_server_reads(connect):
     assert peak < 2_000_000
 
 
-def test_a_handler_given_at_the_start_runs_in_whatever_waits(join):
+def test_a_handler_given_at_the_start_runs_in_any_call_that_waits(join):
     ada, cyd = join(), None
     bob = join(handler=shout)
     cyd = join(handler=reject)
@@ -165,7 +165,7 @@ def test_a_handler_given_at_the_start_runs_in_whatever_waits(join):
     assert cyd.rank == 2
 
 
-def test_commands_wait_until_they_are_served(stage, join):
+def test_commands_are_queued_until_serve(stage, join):
     ada, bob = join(), join()
     receipts = [ada.command(str(n), results=True) for n in range(3)]
     bob.who()  # reads them

@@ -108,7 +108,7 @@ def _use(client: Client) -> None:
 
 
 def _exit(client: Client) -> None:
-    """As a child does that runs to its end: `finally` blocks, exit handlers, garbage collection."""
+    """As in a child that runs to its end: `finally` blocks, exit handlers, garbage collection."""
     process = get_context("fork").Process(target=sys.exit)
     process.start()
     process.join(PATIENCE_S)

@@ -19,7 +19,7 @@ from ..support.drivers import PATIENCE_S
     ("error", "torn"),
     [(None, False), (StateError("a", "b"), False), (KeyboardInterrupt(), True), (MemoryError(), True)],
 )
-def test_a_guard_tells_that_an_exception_came_in_between(error, torn):
+def test_a_guard_reports_an_exception_inside_it(error, torn):
     guard = Guard()
     with suppress(BaseException), guard:
         assert guard.torn

@@ -25,7 +25,7 @@ BACK = KEPT._replace(returned=True)
 
 
 class News:
-    """The callbacks of a client, in the order in which they come."""
+    """The callbacks of a client, in the order of the calls."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, object]] = []
@@ -48,7 +48,7 @@ def welcome(frame: object) -> object:
 
 
 def cut(client: object) -> None:
-    """Lose the connection without a word, as a pulled cable would after a while."""
+    """Lose the connection without LEAVE or ERROR, as after a pulled cable."""
     with socket.socket(fileno=os.dup(client.fileno())) as copy:
         copy.shutdown(socket.SHUT_RDWR)
 
@@ -204,7 +204,7 @@ def test_a_takeover_ends_the_reconnecting(stage, server, connect, at_once, tmp_p
     assert of_new.names == ["back"]
 
 
-def test_no_rank_behind_the_deadline(connect):
+def test_no_rank_after_the_deadline(connect):
     """The server answers nothing, and does not hang up: the socket looks open."""
     news = News()
     with FakeServer(

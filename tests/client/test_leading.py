@@ -84,7 +84,7 @@ def test_the_baton_is_written_by_rank_0_alone(join):
 
 
 def test_the_baton_of_a_term_comes_even_when_it_is_late(connect):
-    """It may arrive in a segment of its own, behind the one that gives rank 0."""
+    """It may arrive in a separate segment, after the one that gives rank 0."""
 
     def script(connection: Connection) -> None:
         connection.welcome()
@@ -97,7 +97,7 @@ def test_the_baton_of_a_term_comes_even_when_it_is_late(connect):
         assert term.baton == Baton(5, 1, b"late")
 
 
-def test_nobody_is_below(join):
+def test_no_member_is_below(join):
     ada = join("ada")
     ticket = ada.ticket
     with pytest.raises(CommandRefused) as caught:
@@ -106,7 +106,7 @@ def test_nobody_is_below(join):
     assert (ada.rank, ada.ticket) == (0, ticket)
 
 
-def test_stepping_down_forgets_what_is_under_way(stage, join):
+def test_stepping_down_loses_results_under_way(stage, join):
     ada, bob, cyd = join("ada"), join("bob"), join("cyd")
     waits = bob.command("never answered", results=True)
     owed = ada.command("to bob", to=1, results=True)
@@ -120,7 +120,7 @@ def test_stepping_down_forgets_what_is_under_way(stage, join):
 
 
 @pytest.mark.slow
-def test_what_runs_is_finished_and_nothing_else_is_begun(stage, join):
+def test_running_handlers_finish_and_no_other_begins(stage, join):
     ada, bob, _cyd = join("ada"), join("bob"), join("cyd")
     began, go_on, ran = threading.Event(), threading.Event(), []
 

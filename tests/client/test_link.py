@@ -70,7 +70,7 @@ def test_a_ping_is_answered_in_the_same_run(link, theirs):
     assert theirs.recv(1000) == Pong(b"a").encode()
 
 
-def test_nothing_to_read_is_nothing(link):
+def test_no_input_gives_no_event(link):
     link.run(True)
     assert link.events() == []
     assert not link.ended
@@ -104,7 +104,7 @@ def test_output_that_the_socket_does_not_take_is_kept(link, theirs):
     assert sizes[-3:] == [4 + 19] * 3
 
 
-def test_silence_is_asked_about_and_then_ends_it(link, theirs, clock):
+def test_silence_is_pinged_and_then_ends_it(link, theirs, clock):
     clock.now += 4
     assert link.patience_s() == pytest.approx(6)
     link.run(False)
@@ -135,7 +135,7 @@ def test_any_byte_is_a_sign_of_life(link, theirs, clock):
     assert not link.ended
 
 
-def test_who_was_away_reads_before_it_judges(link, theirs, clock):
+def test_after_a_pause_it_reads_before_it_judges_silence(link, theirs, clock):
     """A program that computed for an hour, or a laptop that slept (G4): input that has arrived meanwhile counts."""
     clock.now += 3600
     theirs.sendall(Ping(b"are you there").encode())
@@ -145,7 +145,7 @@ def test_who_was_away_reads_before_it_judges(link, theirs, clock):
     assert not link.ended
 
 
-def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, clock):
+def test_while_it_does_not_read_it_pings_and_judges_no_silence(link, theirs, clock):
     """It does not read the server's PINGs either; it sends one PING in each interval as a sign of life."""
     theirs.sendall(Ping(b"?").encode())
     for _ in range(20):
@@ -170,7 +170,7 @@ def test_who_reads_nothing_shows_that_it_lives_and_judges_nobody(link, theirs, c
     ("ping_ms", "interval_s"),
     [(400, 0.4), (10, 0.01), (1, 0.01), (3_600_000, 3600), (2**31, 3600), (2**32 - 1, 3600)],
 )
-def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, clock, ping_ms, interval_s):
+def test_its_silence_limit_is_that_of_the_server(pair, clock, ping_ms, interval_s):
     """Three intervals of silence end the connection, as on the server."""
     link = StreamLink(ClientSession(), Stream(pair[0]), clock)
     pair[1].sendall(WELCOME._replace(ping_ms=ping_ms).encode())
@@ -185,7 +185,7 @@ def test_its_patience_is_the_servers_within_what_a_server_can_be_set_to(pair, cl
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_copy_of_the_descriptor_keeps_the_connection_after_a_silence_only(link, clock, theirs, silent):
-    """A server that we do not hear may hear us; with a copy of the socket, the seat is held until our programs end."""
+    """A server may receive our bytes while we receive none; a copy of the socket holds the seat until programs end."""
     theirs.setblocking(False)
     with socket.socket(fileno=os.dup(link.fileno())):
         for _ in range(3):
@@ -210,7 +210,7 @@ def test_a_server_that_asks_for_no_pings_is_not_pinged(pair, clock):
     assert link.patience_s() is None
 
 
-def test_the_servers_last_word_counts_more_than_our_errno(link, theirs):
+def test_an_error_from_the_server_precedes_our_errno(link, theirs):
     """It sent ERROR and closed, with bytes of ours unread: our send fails, and the ERROR is still in the socket."""
     theirs.sendall(ErrorFrame(ErrorCode.SLOW, "too slow").encode())
     theirs.shutdown(socket.SHUT_RDWR)
@@ -222,7 +222,7 @@ def test_the_servers_last_word_counts_more_than_our_errno(link, theirs):
     assert error.code == ErrorCode.SLOW
 
 
-def test_a_reset_is_told_by_its_name(clock):
+def test_a_reset_is_reported_by_name(clock):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()

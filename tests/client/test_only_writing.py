@@ -86,7 +86,7 @@ def test_a_sender_that_never_waits_keeps_its_seat():
         assert len(client.who()) == 1
 
 
-def test_what_is_taken_in_a_call_is_bounded(monkeypatch):
+def test_input_read_in_a_call_is_bounded(monkeypatch):
     """A server that sends continuously does not keep a call from returning."""
 
     def script(connection: Connection) -> None:

@@ -25,14 +25,14 @@ def command(
     return ReceivedCommand(event, received_s, 4, driver), sent
 
 
-def test_what_it_tells():
+def test_attributes():
     one, _ = command()
     assert (one.seq, one.sender_rank, one.rank, one.wants_result) == (7, 0, 2, True)
     assert (one.payload, one.text) == (b"caf\xc3\xa9 \xff", "café \ufffd")
     assert repr(one).startswith("<ReceivedCommand 7 of rank 0: b'caf")
 
 
-def test_output_is_cut_to_what_a_frame_carries():
+def test_output_is_cut_into_frames_of_the_largest_size():
     one, sent = command()
     one.emit("12345678")
     one.emit("")
@@ -58,7 +58,7 @@ def test_there_is_one_end():
     assert sent == [(7, Status.OK, b"")]
 
 
-def test_an_output_that_is_none_changes_nothing():
+def test_an_invalid_output_changes_nothing():
     one, sent = command()
     with pytest.raises(ArgumentError):
         one.finish(Status.OK, 5)
@@ -66,7 +66,7 @@ def test_an_output_that_is_none_changes_nothing():
     assert sent == []
 
 
-def test_nothing_is_sent_where_nothing_is_wanted():
+def test_no_result_is_sent_unless_wanted():
     one, sent = command(wants_result=False)
     one.emit("x")
     one.finish(Status.OK, "y")

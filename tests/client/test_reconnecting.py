@@ -131,7 +131,7 @@ def test_a_result_for_the_connection_before_is_not_sent(at_once, caplog, connect
     assert "was not sent" in caplog.text
 
 
-def test_a_welcome_makes_good_for_a_wrong_token(at_once, connect):
+def test_a_welcome_resets_the_count_of_wrong_tokens(at_once, connect):
     def auth(connection: Connection) -> None:
         connection.read_until(0x01)
         connection.send(ErrorFrame(ErrorCode.AUTH, "no"))
@@ -167,7 +167,7 @@ def test_a_connection_that_comes_when_it_is_no_longer_wanted(connect):
         assert not thread.is_alive()
 
 
-def test_a_connection_lost_under_who(at_once, connect):
+def test_a_connection_lost_during_who(at_once, connect):
     """The loss is reported at once, and the next connection does not repeat the call."""
 
     def script(connection: Connection) -> None:

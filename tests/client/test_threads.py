@@ -64,7 +64,7 @@ def test_close_while_others_wait_and_send(stage, join):
     assert len(ended) == 5
 
 
-def test_closing_wakes_who_waits(connect):
+def test_closing_wakes_a_waiting_thread(connect):
     """The other thread sleeps in the selector, and this server will not wake it."""
 
     def script(connection: Connection) -> None:
@@ -80,7 +80,7 @@ def test_closing_wakes_who_waits(connect):
         assert not thread.is_alive()
 
 
-def test_sending_wakes_who_waits(connect):
+def test_sending_wakes_a_waiting_thread(connect):
     """Output that cannot be sent at once is sent by the thread already waiting, which must learn of it."""
     received: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Looking on: observers, which have no seat, and watchers, which are told of each change of the line."""
+"""Observers, which have no seat, and watchers, which receive each change of the line."""
 
 from __future__ import annotations
 

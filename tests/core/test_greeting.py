@@ -44,7 +44,7 @@ def test_it_is_whole_or_it_is_not_there(behind: bytes) -> None:
         (with_length(b"\x01\x01\x00\x00\x00\x09"), ErrorCode.PROTOCOL),
     ],
 )
-def test_a_violation_is_told_as_soon_as_it_can_be(octets: bytes, code: ErrorCode) -> None:
+def test_a_violation_is_reported_at_the_earliest_byte(octets: bytes, code: ErrorCode) -> None:
     """The bytes after it do not matter, and no later input is processed."""
     for stream in (octets, octets + HELLO):
         taken, frame = greet(stream, HELLO_MAX_BYTES)

@@ -69,7 +69,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), shared=FRAMES, peers=st.lists(PEERS, min_size=1, max_size=4, unique=True))
     def turn(self, data, shared, peers):
-        """Each of `peers` is behind with a prefix of `shared`, with private frames in between."""
+        """Each of `peers` has a backlog of a prefix of `shared`, with private frames in between."""
         self.now += 1
         executes = bytearray(b"".join(shared))
         ends = list(accumulate(map(len, shared), initial=0))
@@ -216,7 +216,7 @@ def test_a_range_cut_short_by_the_limit_is_the_last():
     assert taken(outbox, 1, 100) == with_length(bytes(200)) * 2 + with_length(b"own")
 
 
-def test_what_is_shared_is_held_once():
+def test_shared_bytes_are_held_once():
     """Rank 0 sends 64 KiB x 100 to 1,000 stalled members: one copy, not a thousand."""
     outbox = Outbox(1 << 30, 1 << 30)
     frame = with_length(bytes(65_536))
@@ -245,7 +245,7 @@ def grown(size: int) -> bytearray:
     return octets
 
 
-def test_what_is_for_one_alone_is_kept_as_it_is():
+def test_private_bytes_are_kept_without_a_copy():
     """No second copy, and its memory counts in full, including the spare capacity of a bytearray."""
     answers, frame = grown(100_000), with_length(bytes(50_000))
     outbox = Outbox(1 << 20, 1 << 20)
@@ -261,7 +261,7 @@ def test_what_is_for_one_alone_is_kept_as_it_is():
     assert outbox.held_bytes == 0
 
 
-def test_what_is_shared_counts_in_full():
+def test_shared_bytes_count_in_full():
     executes = grown(1_000_000)
     outbox = Outbox(1 << 20, 1 << 20)
     for peer in (1, 2):
@@ -305,7 +305,7 @@ def test_soft_and_hard_limits():
 
 
 @pytest.mark.parametrize("skip", range(31))
-def test_what_was_sent_already_is_skipped(skip):
+def test_sent_bytes_are_skipped(skip):
     outbox = Outbox(1000, 1000)
     executes = bytearray(with_length(b"0123456") + with_length(b"abcdefg"))
     position = outbox.share(executes)
@@ -332,7 +332,7 @@ def test_the_turns_buffer_may_be_used_again():
     assert taken(outbox, 1) == with_length(b"first")
 
 
-def test_what_lies_between_two_ranges_is_not_sent():
+def test_bytes_between_two_ranges_are_not_sent():
     """A peer with a prefix of one turn's frames that is also behind in the next does not get the rest of the first."""
     outbox = Outbox(1000, 1000)
     outbox.put(1, [(0, 3)], outbox.share(bytearray(b"oneREST")), 0, 0.0)

@@ -65,7 +65,7 @@ def test_a_frame_for_one_alone() -> None:
 
 
 def test_an_executor_that_answers_fills_a_sender_and_the_server_does_not() -> None:
-    """Ends that the server decides hold nobody: EXPIRED, LEFT and CANCELLED."""
+    """The statuses that the server decides pace no sender: EXPIRED, LEFT and CANCELLED."""
     scene = Scene(8)
     scene.over.add(1)
     deliveries = Deliveries()

@@ -38,7 +38,7 @@ async def _reset(complaints: list[object]) -> None:
         async def take(_: object) -> None: ...
 
         await connection.subscribe("subject", take)
-        await connection.check()  # the subscription has gone out
+        await connection.check()  # the subscription has been sent
         (peer,) = peers
         client = connection._client
         client._pending.append(b"PUB subject 0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Judgement of versions and streams: what is refused, and with which words."""
+"""Checks of versions and streams: the refused ones, and the error texts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_text_names_both_versions():
     assert too_old("2.9.10") == "NATS 2.9.10 is too old: 2.14 or newer is needed"
 
 
-def test_what_we_make_is_as_it_must_be():
+def test_our_own_stream_has_no_faults():
     config = stream_config(SETTINGS)
     assert stream_faults(config, SETTINGS, replicas=True) == ""
     assert (config["num_replicas"], config["max_bytes"], config["subjects"]) == (3, 1 << 30, ["rmx.main.log"])
@@ -56,7 +56,7 @@ def test_what_we_make_is_as_it_must_be():
         ("num_replicas", 1, "num_replicas is 1, expected 3"),
     ],
 )
-def test_each_difference_is_told_with_both_values(key, value, expected):
+def test_each_difference_is_reported_with_both_values(key, value, expected):
     text = stream_faults(stream_config(SETTINGS) | {key: value}, SETTINGS, replicas=True)
     assert expected in text
     assert "nats stream edit RM_main" in text

@@ -1,4 +1,4 @@
-"""Settings of the courier: the way to it and back, names, and what is not shown."""
+"""Settings of the courier: packing and unpacking, names, and secrets that are not shown."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_silence_is_judged_by_looks_that_come_in_time():
 
 
 def test_a_late_look_judges_nothing():
-    """The process was stopped: what was sent meanwhile lies there unread."""
+    """The process was stopped: what was sent meanwhile has not been read yet."""
     silence = Silence(1.0, 0.1, 0.0)
     assert not silence.look(60.0)
     assert not silence.look(60.1)

@@ -1,4 +1,4 @@
-"""Troubles: told once, again when they change, over when all are."""
+"""Troubles: logged once, again when they change, and at the end of all of them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def told() -> Told:
     return Told()
 
 
-def test_once_not_once_a_second(told):
+def test_logged_once_and_not_every_second(told):
     for told.now in range(100):
         told.troubles.has("dial", "refused")
     assert told.lines == ["refused"]
 
 
-def test_another_text_is_told_every_ten_seconds_at_most(told):
+def test_another_text_is_logged_every_ten_seconds_at_most(told):
     for told.now in range(25):
         told.troubles.has("dial", f"text {told.now}")
     assert told.lines == ["text 0", "text 10", "text 20"]
 
 
-def test_over_is_told_when_nothing_is_left(told):
+def test_over_is_logged_when_nothing_is_left(told):
     told.troubles.has("dial", "refused")
     told.troubles.has("append", "full")
     told.troubles.over("dial", text="a:1")

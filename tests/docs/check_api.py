@@ -42,14 +42,14 @@ def entries() -> dict[str, object]:
 def public_names() -> set[str]:
     """All names that the page is to show."""
     names = {f"{name}.{member}" for name, value in entries().items() for member in members(value)}
-    elsewhere = ("rankmux.errors.", "rankmux.ServerSettings.")  # told in the text, or on a page of their own
+    elsewhere = ("rankmux.errors.", "rankmux.ServerSettings.")  # described in the text, or on a separate page
     return {name for name in names if not name.startswith(elsewhere)} | entries().keys()
 
 
 def shown_names(page: str) -> set[str]:
     """All names that a built page shows."""
     shown = set(_HEADING.findall(page))
-    # Attributes of exceptions are told in the text.
+    # Attributes of exceptions are described in the text.
     return {name for name in shown if not re.match(r"rankmux\.errors\.\w+\.", name)}
 
 

@@ -1,7 +1,7 @@
 """The fenced blocks of a page of documentation, and a stand-in for the reader's machine.
 
-A block's title says where it belongs; it stands behind the language, ```sh title="Shows", or in a bold line above the
-block, where pages are read without the site, too. What a block shows is a pattern: `…` is any text.
+A block's title states its purpose; it follows the language, ```sh title="Shows", or in a bold line above the
+block, where pages are read without the site, too. The output shown in a block is a pattern: `…` is any text.
 """
 
 from __future__ import annotations

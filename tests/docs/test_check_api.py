@@ -1,4 +1,4 @@
-"""The Python page against the public names, as far as that shows without building the site."""
+"""The Python page against the public names, as far as possible without building the site."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_name_has_an_entry():
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_member_is_shown(name):
-    """What has no docstring is left out, unless the entry says otherwise."""
+    """Members without a docstring are left out, unless the entry says otherwise."""
     kinds = CLASSES[name].__mro__
     for member in members(CLASSES[name]):
         assert any(getattr(vars(kind).get(member), "__doc__", None) for kind in kinds), (

@@ -39,7 +39,7 @@ def test_a_good_site(site):
         ("a/picture.svg", "<style>@import '//fonts.example/x';</style>", "loads //fonts.example"),
     ],
 )
-def test_what_is_wrong_is_found(site, where, text, found):
+def test_faults_are_found(site, where, text, found):
     path = site / where
     path.write_text(path.read_text() + text)
     (line,) = problems(site)

@@ -68,7 +68,7 @@ def test_there_are_examples():
 def test_guides(scene, tmp_path, page):
     """All shell blocks of a page, one after the other in one shell; what it "Shows" must come in that order.
 
-    Those that start no server find one at the usual port.
+    For those that start no server, one listens on the default port.
     """
     script, shown, files = "", [], {}
     for block in blocks(page):
@@ -91,7 +91,7 @@ def test_guides(scene, tmp_path, page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_program_in_the_background_writes_to_a_file_of_another(page):
-    """Its shell empties the file a moment after `&`: who waits for a line in it may still find that of the other."""
+    """Its shell empties the file a moment after `&`: a reader may still find a line of the other program."""
     script = "".join(block.text for block in blocks(page) if block.language == "sh").replace("\\\n", " ")
     commands = re.findall(r"^.*[^&]&$", script, re.MULTILINE)
     files = [file for command in commands for file in re.findall(r"[^>]> *([\w.-][\w./-]*)", command)]

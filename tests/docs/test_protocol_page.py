@@ -126,14 +126,16 @@ def test_the_client_in_c_obeys_and_commands(minimal):
         bob.poll(DEADLINE_S)
         cee.says("rank 1 answers, status 0: hello")
         cee.says("done, 1 ok")
-        assert not bob.wait_for_rank(0, 1.5)  # a member that does not answer its PINGs is gone by then
+        assert not bob.wait_for_rank(
+            0, 1.5
+        )  # a member that does not answer its PINGs has been evicted by then
 
         cee.process.stdin.close()
         assert cee.process.wait(DEADLINE_S) == 0
         assert bob.wait_for_rank(0, DEADLINE_S)
 
 
-def test_the_client_in_c_rejects_what_comes_from_below(minimal):
+def test_the_client_in_c_rejects_commands_from_below(minimal):
     """The client checks again, in case a server lets a junior's command through."""
     welcome = next(octets for name, octets in VECTORS if name == "WELCOME")  # rank 2
     execute = "0000001782000000000000002a0000000201000013887072696e74"

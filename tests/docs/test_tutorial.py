@@ -43,7 +43,7 @@ class Terminal:
         self._keyboard, end = os.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
         quiet = termios.tcgetattr(end)
-        quiet[3] &= ~termios.ECHO  # what is typed is not taken for output
+        quiet[3] &= ~termios.ECHO  # typed text does not count as output
         termios.tcsetattr(end, termios.TCSANOW, quiet)
         self.shell = subprocess.Popen(
             [sys.executable, "-c", _SHELL],

@@ -63,7 +63,7 @@ def test_each_is_short_and_says_what_it_shows(program: Path) -> None:
     assert "--port" in said
 
 
-def test_the_standby_goes_on_where_the_leader_was_killed(stack: ExitStack) -> None:
+def test_the_standby_continues_where_the_leader_was_killed(stack: ExitStack) -> None:
     stage = Stage(stack)
     flags = ("--pace", 0.05)
     leader, second, third = (
@@ -123,7 +123,7 @@ def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str
     asker.until(r" 1  EXPIRED +\n +2  EXPIRED +\n +3  OK .*\n1 of 3 answered")
     asked = stage.server.log().count(": 3 executors")
     until(lambda: stage.server.log().count(": 3 executors") > asked)
-    killed.end(signal.SIGKILL)  # while an answer of it is waited for
+    killed.end(signal.SIGKILL)  # while its answer is awaited
     asker.until(r" 1  EXPIRED +\n +2  LEFT +\n +3  OK .*\n1 of 3 answered")
     asker.until(r" 1  EXPIRED +\n +2  OK .*\n1 of 2 answered")
     asker.end(signal.SIGKILL)
@@ -133,7 +133,7 @@ def test_answers_are_gathered_as_far_as_they_come(stack: ExitStack, example: str
 
 
 @pytest.mark.parametrize("example", ["fan_out", "fan_out_aio"])
-def test_a_fan_out_whose_handler_fails_says_so(stack: ExitStack, example: str) -> None:
+def test_a_fan_out_reports_a_handler_that_fails(stack: ExitStack, example: str) -> None:
     stage = Stage(stack)
     asker = stage.start(example, "ada", "--every", 0.1)
     asked = []

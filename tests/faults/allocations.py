@@ -1,4 +1,4 @@
-"""A server that says how much memory it has in use: `python -m tests.faults.allocations server ...`.
+"""A server that reports its memory in use: `python -m tests.faults.allocations server ...`.
 
 It is `python -m rankmux` with a handler for SIGUSR2, which writes a line to standard output: the blocks of Python's
 allocator and the bytes of the C library's, after a garbage collection, without what the interpreter caches. Resident
@@ -51,7 +51,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def in_use() -> InUse:
-    """What this process has in use."""
+    """The memory that this process has in use."""
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = _Mallinfo2
     ctypes.pythonapi.PyType_ClearCache()  # up to 4,096 names of attributes

@@ -20,8 +20,9 @@ __all__ = ["History"]
 class History(Logs):
     """Read logs with `read`, then `check`.
 
-    With `servers` > 1 the room is shared: between a command and its place in the order, its target may move up, who
-    leaves may be closed before its commands have got their places, and a server may be killed in the middle of a frame.
+    With `servers` > 1 the room is shared: between a command and its place in the order, its target may move up, a
+    member that leaves may be closed before its commands have got their places, and a server may be killed in the
+    middle of a frame.
     """
 
     def __init__(self, servers: int = 1) -> None:
@@ -170,7 +171,7 @@ class History(Logs):
                 self.violate(f"{life.ident}: command {number}: {dict(ends)} ended, DONE counts {counts}")
         if life.settled:
             wants = {number for number, sent in life.sent.items() if sent.flags & 1}
-            since = life.stints[-1].joined  # a YIELD discards what it waited for
+            since = life.stints[-1].joined  # a YIELD discards its pending commands
             missing = {
                 number
                 for number in (wants & life.accepted.keys()) - life.done.keys()

@@ -132,7 +132,7 @@ class Member:
         self.interest = interest
 
     def believe(self) -> None:
-        """Note from when to when it believes in rank 0, as far as it hears what there is to hear."""
+        """Log the times in which it believes that it has rank 0; a time in which it does not read does not count."""
         now = self.crew.now
         hears = now > max(self.crew.awake_since, self.deaf_until, self.trickle_until) + RESYNC_S
         if self.ticket and not self.rank and self.yielding is None and not self.leaving and hears:
@@ -148,13 +148,13 @@ class Member:
             self.log("K", 0, int(since * 1000))
 
     def fall_behind(self, since: float, until: float) -> None:
-        """It reads late from then to then: what ends meanwhile ended before it knows."""
+        """It reads late between these times: an end meanwhile comes before it can know of it."""
         if self.crew.now >= self.behind_until:
             self.behind_since = since
         self.behind_until = max(self.behind_until, until + RESYNC_S)
 
     def expect_life(self) -> None:
-        """Ask a server that says nothing, and go to another one if that does not help."""
+        """Ping a silent server, and connect to another one if there is no answer."""
         now = self.crew.now
         if now < max(self.deaf_until, self.trickle_until):
             self.heard = now
@@ -321,7 +321,7 @@ class Member:
         if frame.flags and not self.leaving:
             draw = self.crew.random.random()
             if draw < 0.05:
-                return  # it will expire
+                return  # its keep will expire
             if self.kept is not None and draw > 0.85:
                 self.kept.owed.append(frame.seq)  # unless it returns, this one expires too
                 return

@@ -136,8 +136,8 @@ def slope(samples: list[tuple[int, int]]) -> float:
 def rise(samples: list[tuple[int, int]]) -> float:
     """By how much the least y of each third exceeds that of the third before, for each x: the smaller of the two.
 
-    A dict is larger at times, by what its latest batches were, and a table that a crowd has filled stays larger once
-    for all; a leak is never returned, and goes on.
+    A dict is larger at times, depending on the latest batches, and a table that a crowd has filled stays
+    larger; a leak is never returned, and grows.
     """
     third = len(samples) // 3
     parts = [samples[:third], samples[third : 2 * third], samples[2 * third :]]
@@ -190,8 +190,8 @@ class Crowd:
     def alike(self, count: int) -> None:
         """`count` connections that end alike, one after the other.
 
-        The server's last closes are then as large in each sample: what is kept of a close depends on its reason, and
-        on the turn that it shares with others.
+        The server's list of last closes then has the same size in each sample: the size of an entry depends on its
+        reason, and on the turn that it shares with others.
         """
         for _ in range(count):
             with socket.create_connection((self._server.host, self._server.port), 20) as sock:
@@ -289,7 +289,7 @@ def check(
 ) -> Figures:
     """Run the check. Raises AssertionError on a leak, or when U1, U2, U4, U5 or U6 does not hold.
 
-    The `long` one tells how it goes, and judges the slope of resident bytes; the short one their growth.
+    The `long` one prints its progress, and judges the slope of resident bytes; the short one their growth.
     """
     server = Rig(
         SEATS,

@@ -1,4 +1,4 @@
-"""The line as watchers were told of it, replayed seq by seq, and all logs held against it.
+"""The line as reported to watchers, replayed seq by seq, and all logs compared with it.
 
 Only commands, joins, departures, absences, returns and batons take seqs, in the order in which a turn applies them: so
 the line at a seq is the one by which the command with that seq was judged.
@@ -75,14 +75,14 @@ class Replay:
         return any(begin <= first and last <= end for begin, end in self.spans)
 
     def departure(self, ticket: int) -> tuple[int, int]:
-        """The seq and kind of the end of a seat; 0, 0 if no watcher was told of any."""
+        """The seq and kind of the end of a seat; 0, 0 if no watcher received one."""
         return self._departures.get(ticket, (0, 0))
 
     def _check_watcher(self, life: Life, seqs: list[int]) -> None:
-        """It was told of everything behind its WELCOME, except its own join and return."""
+        """It received every event after its WELCOME, except its own join and return."""
         first = life.observed_from or (life.stints[0].joined if life.stints else 0)
         told = sorted(life.events)
-        lists = life.lists if life.said is None else []  # in the turn of its departure it is told of nothing
+        lists = life.lists if life.said is None else []  # it receives nothing in the turn of its departure
         last = max([first, *told, *lists])
         due = seqs[bisect_right(seqs, first) : bisect_right(seqs, last)]
         if due != told:
@@ -92,7 +92,7 @@ class Replay:
             )
 
     def _steps(self) -> dict[int, list[Callable[[int], None]]]:
-        """What is to be done at each seq: first the event, then what is judged by it."""
+        """The steps at each seq: first the event, then the checks that depend on it."""
         steps: dict[int, list[Callable[[int], None]]] = defaultdict(list)
         self._departures = {
             event.ticket: (seq, event.what)
@@ -159,7 +159,7 @@ class Replay:
             self._logs.violate(f"{event} at {seq}, in a line of {len(self._line)}")
 
     def _came(self, seq: int, ticket: int, rank: int, returned: bool, ident: str) -> None:
-        """A WELCOME or YIELDED: the watchers know of it, and of the same place."""
+        """A WELCOME or YIELDED: watchers received the same event with the same place."""
         event = self.events.get(seq)
         wanted = BACK if returned else JOINED
         if event is None or (event.what, event.ticket) != (wanted, ticket):

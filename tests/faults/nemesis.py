@@ -145,7 +145,7 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it goes on though its time is over."""
+        """Whether it continues although its time is over."""
         return False
 
     def _crew(self, mood: str, before: str = "-") -> CrewProcess:

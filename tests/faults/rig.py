@@ -71,7 +71,7 @@ class Rig(Server):
         token: bytes = b"",
         module: str = "rankmux",
     ) -> None:
-        """`module` is run as `python -m MODULE server ...`; `allocations` is one that `in_use` can ask."""
+        """`module` is run as `python -m MODULE server ...`; `allocations` is required by `in_use`."""
         self.seats = seats
         self.ground = ground
         self.certificates = certificates
@@ -152,7 +152,7 @@ class Rig(Server):
     def _warm_up(self) -> None:
         """Warm up buffers, caches and TLS before memory is measured."""
         self.descriptors_before = self.descriptors()
-        time.sleep(0.05)  # it closes what it announced itself with
+        time.sleep(0.05)  # it closes the descriptor of its startup message
         self.descriptors_before = min(self.descriptors_before, self.descriptors())
         pair = self.line(2)
         pair[0].command(1, payload=bytes(1000))
@@ -220,7 +220,7 @@ class Rig(Server):
         return int(found[1]) * 1024
 
     def in_use(self) -> InUse:
-        """Allocated memory; only a server that is run as the module `allocations` tells."""
+        """Allocated memory, of a server that is run as the module `allocations`."""
         assert self._process.stdout is not None
         os.kill(self.pid, ASKED)
         assert readable(self._process.stdout, DEADLINE_S), "the server does not say what it has in use"

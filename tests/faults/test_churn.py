@@ -27,7 +27,7 @@ def executed(peer: Peer) -> list[int]:
 
 @anywhere
 def test_c1_targets_reset_inside_the_dispatch(rig: Rigging) -> None:
-    """Commands of a turn meet connections that are already reset: the other members receive all of them."""
+    """Commands of a turn go to connections that are already reset: the other members receive all of them."""
     server = rig(24)
     for round_ in range(5):
         sender, *targets = server.line(12)
@@ -208,7 +208,7 @@ def test_resets_at_every_moment(rig: Rigging) -> None:
             with suppress(SilenceError, ClosedError):
                 peer.recv(0.005)
         peer.reset() if number % 3 else peer.close()
-    with socket.socket() as sock:  # a connection that is gone before it is accepted
+    with socket.socket() as sock:  # a connection that is reset before it is accepted
         sock.connect((server.host, server.port))
     witness.finish()
     assert witness.keeps(0.2), witness.ms()

@@ -1,4 +1,4 @@
-"""What the rules for a history of several servers notice."""
+"""Violations that the rules for a history of several servers detect."""
 
 from __future__ import annotations
 

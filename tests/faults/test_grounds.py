@@ -20,7 +20,7 @@ from ..protocol.frames import (
     encode,
 )
 from .conftest import ALL, Rigging
-from .test_slow_peers import BIG, flood, last_words, numbers
+from .test_slow_peers import BIG, flood, numbers, rest_of_stream
 from .witness import expect_end
 
 
@@ -85,7 +85,7 @@ def test_the_core_of_the_rows(rig: Rigging) -> None:
     assert numbers(third, 30) == list(range(30))
     sending.join(10)
     first.wait_for_total(3)
-    before, error = last_words(slow)
+    before, error = rest_of_stream(slow)
     assert before == list(range(len(before)))
     assert error is not None
     assert error.code == Code.SLOW

@@ -16,8 +16,8 @@ TOKEN = b"a token for tests"
 
 
 @everywhere
-def test_h1_h2_nothing_said_or_dripped(rig: Rigging) -> None:
-    """It is closed after the handshake timeout, however it sends; no seat, no rank, no RANK for others."""
+def test_h1_h2_no_bytes_or_single_bytes(rig: Rigging) -> None:
+    """It is closed after the handshake timeout, whether it sends or not; no seat, no rank, no RANK for others."""
     server = rig(4, "--handshake-timeout-s", "1", "--tls-handshake-timeout-s", "1")
     witness = Witness(server.join(), [server.join()])
     silent = [server.connect() for _ in range(10)]
@@ -68,7 +68,7 @@ def test_h3_wrong_tokens(rig: Rigging, tmp_path) -> None:
 
 
 @everywhere
-def test_h4_before_hello_and_behind_it(rig: Rigging) -> None:
+def test_h4_before_hello_and_after_it(rig: Rigging) -> None:
     server = rig(4)
     member = server.join()
     early = server.connect()

@@ -15,7 +15,7 @@ TRANSPORTS = ("plain", "tls", "mtls") if FULL else ("plain",)
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # 60,000 TLS handshakes take long
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_nothing_stays_of_connections_that_are_gone(transport: str, certificates: Certificates) -> None:
+def test_closed_connections_leave_nothing_behind(transport: str, certificates: Certificates) -> None:
     """Connections end in every way: no descriptor leaks, and no memory, not even an object for each 1,000 of them."""
     figures = leaks.check(60_000, seed=4, transport=transport, certificates=certificates, warm_up=10_000)
     assert figures.went.keys() >= leaks.WAYS.keys()

@@ -62,7 +62,7 @@ def _virtual_bytes(pid: int) -> int:
 
 
 def _fill(sender: Peer, stalled: int, total: int) -> None:
-    """Send big commands to each of the last `stalled` ranks in turn; those to a vacant rank are refused."""
+    """Send big commands to each of the last `stalled` ranks in turn; commands to a vacant rank are refused."""
     sender.sock.settimeout(120)
     for number in range(total):
         rank = 4 + number % stalled

@@ -51,7 +51,9 @@ def folder(path: Path) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("what", ["token_file", "tls_cert", "tls_client_ca"])
-def test_what_replaces_a_file(rig: Rigging, certificates: Certificates, tmp_path: Path, what: str) -> None:
+def test_paths_that_replace_a_file(
+    rig: Rigging, certificates: Certificates, tmp_path: Path, what: str
+) -> None:
     path = tmp_path / "file"
     original = {"tls_cert": certificates.server, "tls_client_ca": certificates.ca}.get(what)
     if original is None:

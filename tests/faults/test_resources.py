@@ -89,7 +89,7 @@ def test_r2_a_thousand_silent_connections(rig: Rigging, many_files: None) -> Non
     )
 
 
-def test_r2_the_same_address_is_served_by_whom_is_prompt(rig: Rigging) -> None:
+def test_r2_prompt_clients_of_the_same_address_are_served(rig: Rigging) -> None:
     """The limit counts waiting connections only: those that send HELLO at once are never affected."""
     server = rig(300)
     silent = [server.plain() for _ in range(64)]

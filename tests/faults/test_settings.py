@@ -76,7 +76,7 @@ def test_the_settings_as_they_are_shown_can_be_read_again(tmp_path: Path) -> Non
     ]
 
 
-def test_who_reads_the_settings_may_stop_early() -> None:
+def test_a_reader_of_the_settings_may_stop_early() -> None:
     """Output to a closed pipe, as with `rankmux-server --print-config | head`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rankmux.cli.server", "--print-config"],
@@ -100,7 +100,7 @@ def test_who_reads_the_settings_may_stop_early() -> None:
     ],
 )
 @pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
-def test_an_error_names_key_value_and_what_is_allowed(
+def test_an_error_names_the_key_its_value_and_the_allowed_ones(
     flags: tuple[str, ...], variables: dict[str, str], words: str, check: tuple[str, ...]
 ) -> None:
     """One line, exit code 2, before the server listens; --check-config reports the same."""
@@ -138,7 +138,7 @@ def test_an_error_names_key_value_and_what_is_allowed(
     ],
 )
 @pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
-def test_what_cannot_be_listened_on(
+def test_addresses_that_cannot_be_listened_on(
     tmp_path: Path, flags: tuple[str, ...], words: str, check: tuple[str, ...]
 ) -> None:
     """The server refuses to start, and so does --check-config, which leaves no socket behind."""
@@ -295,7 +295,7 @@ def test_it_refuses_to_stand_in_the_open(tmp_path: Path, certificates: Certifica
             Auth(Config()).check_address(address)
 
 
-def test_it_stands_in_the_open_when_told_to(rig: Rigging) -> None:
+def test_it_listens_unprotected_with_insecure(rig: Rigging) -> None:
     server = rig(4, "--host", "127.0.0.2", "--insecure")
     assert server.host == "127.0.0.2"
     assert isinstance(server, Rig)

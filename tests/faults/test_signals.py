@@ -19,7 +19,7 @@ from ..support.patience import until
 from .certificates import Certificates
 from .conftest import Rigging, everywhere
 from .rig import STOPPED, Ground, Rig, start_s
-from .test_slow_peers import last_words
+from .test_slow_peers import rest_of_stream
 from .tried_peers import TlsPeer
 
 BIG = 65_536
@@ -48,7 +48,7 @@ def test_g1_sigterm_under_load(rig: Rigging) -> None:
         socket.create_connection((server.host, server.port))
     sender.expect_error(Code.SHUTDOWN)
     sender.close()
-    seen, error = last_words(behind)
+    seen, error = rest_of_stream(behind)
     assert seen == list(range(15))
     assert error is not None
     assert error.code == Code.SHUTDOWN
@@ -57,7 +57,7 @@ def test_g1_sigterm_under_load(rig: Rigging) -> None:
     assert undelivered(server) == (0, 0)
 
 
-def test_g1_what_was_not_delivered_is_counted(rig: Rigging) -> None:
+def test_g1_undelivered_output_is_counted(rig: Rigging) -> None:
     server = rig(6, "--shutdown-drain-s", "0.5")
     sender, stalled = server.join(), server.join(receive_buffer=4096)
     for number in range(12):
@@ -74,7 +74,7 @@ def test_g1_what_was_not_delivered_is_counted(rig: Rigging) -> None:
     stalled.close()
 
 
-def test_g1_it_does_not_wait_for_who_does_not_close(rig: Rigging) -> None:
+def test_g1_it_does_not_wait_for_clients_that_do_not_close(rig: Rigging) -> None:
     """All frames are delivered; a client that never closes its side delays the shutdown only briefly."""
     server = rig(4, "--drain-s", "0.3")
     members = server.line(3)

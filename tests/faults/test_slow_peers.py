@@ -47,7 +47,7 @@ def numbers(peer: Peer, count: int, timeout_s: float = 20.0) -> list[int]:
     return seen
 
 
-def last_words(peer: Peer) -> tuple[list[int], Error | None]:
+def rest_of_stream(peer: Peer) -> tuple[list[int], Error | None]:
     """The rest of a slow peer's stream: the numbers of whole commands, the ERROR, and a clean end."""
     seen: list[int] = []
     error = None
@@ -89,7 +89,7 @@ def test_s1_a_receiver_that_stops_is_evicted_with_whole_frames(rig: Rigging) -> 
     assert seen == list(range(100))
     assert ranks == [(1, 2, Cause.EVICTED)]
     figure("S1", f"write_timeout 1 s: evicted after ({server.ground})", f"{evicted:.2f} s")
-    before, error = last_words(slow)
+    before, error = rest_of_stream(slow)
     assert before == list(range(len(before)))
     assert error is not None
     assert error.code == Code.SLOW
@@ -103,7 +103,7 @@ def test_s1_it_may_read_on_long_after(rig: Rigging) -> None:
     fds = server.descriptors()
     sending = flood(sender, 100)
     until(lambda: server.descriptors() < fds, 5, "the slow peer's descriptor is still held")
-    before, error = last_words(slow)
+    before, error = rest_of_stream(slow)
     assert before == list(range(len(before)))
     assert error is not None
     assert error.code == Code.SLOW
@@ -181,7 +181,7 @@ def test_s3_several_stalled_hold_the_sender_for_one_write_timeout(rig: Rigging) 
     figure("S3", "8 stalled, write_timeout 1 s: the sender was held for, in all", f"{took:.2f} s")
     sending.join(10)
     for each in stalled:
-        _, error = last_words(each)
+        _, error = rest_of_stream(each)
         assert error is None or error.code == Code.SLOW
 
 
@@ -294,7 +294,7 @@ def test_slow_consumer_evict_does_not_pace(rig: Rigging) -> None:
         sender.sock.sendall(encode(Command(number, 0, 0, QUIET, 0, payload)))
         assert numbers(healthy, 1) == [number]
     assert time.monotonic() - began < 5.0  # pacing would have taken the 10 s of write_timeout_s
-    _, error = last_words(slow)
+    _, error = rest_of_stream(slow)
     assert error is not None
     assert error.code == Code.SLOW
 
@@ -317,7 +317,7 @@ def test_all_outboxes_together_have_a_limit(rig: Rigging) -> None:
         if not number % 10:
             sender.command(number, 1, 2, bytes(1000), quiet=True)
     until(lambda: "owe" in server.log() or "outboxes" in server.log(), 5, "nobody was evicted")
-    _, error = last_words(most)
+    _, error = rest_of_stream(most)
     assert error is not None
     assert error.code == Code.SLOW
     less.send(Leave())

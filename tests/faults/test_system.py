@@ -75,7 +75,7 @@ def test_o1_accept_has_no_resources(rig: Rigging, strace: str, name: str) -> Non
     assert server.log().count("accepting again") == 1
 
 
-def test_o1_really_no_descriptor_left(rig: Rigging) -> None:
+def test_o1_a_server_without_free_descriptors(rig: Rigging) -> None:
     """No spinning without descriptors; the backlog is served within a second after one becomes free."""
     limit = 140
 
@@ -220,7 +220,7 @@ def test_o7_the_port_is_in_use(rig: Rigging) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["full", "broken"])
-def test_o8_nobody_reads_the_log(broken: bool) -> None:
+def test_o8_a_log_without_a_reader(broken: bool) -> None:
     """Lines are dropped and counted; the server never waits for a reader of its log or standard output."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)

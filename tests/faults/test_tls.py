@@ -45,7 +45,7 @@ def ended_after(sock: socket.socket, seconds: float) -> float:
 
 
 @TLS
-def test_t1_says_nothing(rig: Rigging) -> None:
+def test_t1_a_silent_client(rig: Rigging) -> None:
     server = rig(4, "--tls-handshake-timeout-s", "0.5")
     silent = server.plain()
     assert 0.3 < ended_after(silent, 5) < 1.2
@@ -53,7 +53,7 @@ def test_t1_says_nothing(rig: Rigging) -> None:
 
 
 @TLS
-def test_t1_drips_its_client_hello(rig: Rigging) -> None:
+def test_t1_a_client_hello_in_single_bytes(rig: Rigging) -> None:
     server = rig(4, "--tls-handshake-timeout-s", "0.5")
     dripping = server.plain()
     began = time.monotonic()
@@ -237,7 +237,7 @@ def test_t8_handshakes_while_members_work(rig: Rigging) -> None:
 
 
 @TLS
-def test_a_crowd_that_says_hello_promptly_meets_no_limit(rig: Rigging) -> None:
+def test_a_crowd_that_sends_hello_promptly_is_not_limited(rig: Rigging) -> None:
     server = rig(100)
     threads = [threading.Thread(target=server.join) for _ in range(60)]
     for thread in threads:

@@ -60,7 +60,7 @@ class Crew:
                 self.now = time.monotonic()
                 member = key.data
                 if member is None:
-                    if not self.obey():
+                    if not self.read_input():
                         return
                 elif member in self.members:
                     if mask & selectors.EVENT_WRITE:
@@ -77,7 +77,7 @@ class Crew:
                 self.lines.clear()
 
     def wake(self, since: float) -> None:
-        """It has been stopped since then, or had no CPU: what its members believed is as old as that."""
+        """It has been stopped since then, or had no CPU: its members' beliefs date from then."""
         for member in self.members:
             member.stop_believing(since)
             member.fall_behind(since, self.now)
@@ -126,7 +126,7 @@ class Crew:
             return None
         if self.seats and draw.random() < 0.8:
             kept = self.seats.pop(draw.randrange(len(self.seats)))
-            if draw.random() < 0.3:  # as a program that was started anew: it knows the secret alone
+            if draw.random() < 0.3:  # as a restarted program, which knows only the secret
                 kept.last_seq = 0
                 kept.owed.clear()
             return kept
@@ -142,14 +142,14 @@ class Crew:
         member.log("L", member.number)
         member.leaving = True
 
-    def obey(self) -> bool:
-        """Take orders from the orchestrator; False when it is gone."""
+    def read_input(self) -> bool:
+        """Process the orchestrator's lines of input; False after the end of them."""
         told = os.read(0, 65_536).decode()
         for line in told.splitlines():
-            self.befall(*line.split())
+            self.apply_fault(*line.split())
         return bool(told)
 
-    def befall(self, what: str, seconds: str = "0") -> None:
+    def apply_fault(self, what: str, seconds: str = "0") -> None:
         if what == "quiet":
             self.quiet = True
             for member in self.members:

@@ -1,6 +1,6 @@
 """`python -m tests.fuzz [--seconds 60] [decoder] [session] [client]`: the time is for all targets together.
 
-With atheris where it is installed, guided by what the code does with the bytes; else with random bytes and mangled
+With atheris where it is installed, guided by coverage; else with random bytes and mangled
 frames. Exit code 0: nothing was found. The corpus is kept in `--corpus FOLDER`, if one is given.
 """
 
@@ -31,7 +31,7 @@ def main() -> int:
         _fuzz(targets[0], arguments.seconds, arguments.seed, arguments.corpus)
         return 0
     worst = 0
-    for target in targets:  # a process each: atheris does not come back
+    for target in targets:  # a process each: atheris does not return
         command = [sys.executable, "-m", "tests.fuzz", "--here", target, "--seed", str(arguments.seed)]
         command += ["--seconds", str(arguments.seconds / len(targets))]
         if arguments.corpus:

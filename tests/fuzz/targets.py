@@ -107,7 +107,7 @@ def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
             continue
         held += piece
         yielded = True
-        while yielded:  # what follows YIELD is for the next turn
+        while yielded:  # frames after YIELD are for the next turn
             taken, found = batch.feed(TICKET, held)
             assert 0 <= taken <= len(held)
             events += map(_plain, found)
@@ -119,7 +119,7 @@ def _feed(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
 
 
 def session(data: bytes) -> None:
-    """A connection of the server: in any pieces the same events, and never more held than one frame and what came."""
+    """A connection of the server: the same events in any chunks; it holds no more than a frame and the chunk."""
     if len(data) < 4:
         return
     max_payload, choice, stream = _take_apart(data[1:])
@@ -154,7 +154,7 @@ def _live(twin: Any, pieces: list[bytes], max_payload: int) -> tuple[Any, ...]:
         else:
             held = piece
         waits = True
-        while waits and not over:  # what follows YIELD is for the next turn
+        while waits and not over:  # frames after YIELD are for the next turn
             for event in twin.take_in(batch, tables, FD, held, 1.0):
                 events.append(_plain(event))
                 over = isinstance(event, ProtocolViolation | Leave)

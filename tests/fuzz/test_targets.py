@@ -40,7 +40,7 @@ def test_any_bytes(name, data):
 
 @each
 def test_a_target_would_notice(name, monkeypatch):
-    """A mistake in what is fuzzed is found within the seeds."""
+    """The seeds alone detect a mistake in the fuzzed code."""
 
     def mistake(*_: object) -> None:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Does the suite notice? Puts one mistake of mutants.txt at a time into a copy of the tree and runs the tests for it.
+"""A check of the tests: puts one mistake of mutants.txt at a time into a copy of the tree and runs its tests.
 
     python tests/mutation/mutants.py [WORD]
 

@@ -1,4 +1,4 @@
-"""The mistakes of mutants.txt fit the source: one that does not is tried nowhere."""
+"""The mistakes of mutants.txt fit the source: one that does not would never be tried."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Code(IntEnum):
 
 
 class What(IntEnum):
-    """What CHANGED tells of a member."""
+    """The event of a CHANGED."""
 
     JOINED = 1
     LEFT = 2

@@ -124,7 +124,7 @@ class Model:
         self._changed: list[Changed] = []
         self._ranks_before: dict[int, int] = {}
 
-    # What a test asks
+    # Queries of tests
 
     def member(self, connection: Hashable) -> Member | None:
         return next((member for member in self.line if member.connection == connection), None)
@@ -203,7 +203,7 @@ class Model:
             self._end(command, ticket, frame.status, frame.payload)
 
     def _end(self, command: Open, ticket: int, status: int, payload: bytes = b"") -> None:
-        """Route what an executor answered, or how it ended; DONE behind the last one."""
+        """Route what an executor answered, or how it ended; DONE after the last one."""
         sender = self._of(command.sender)
         rank = command.owing[ticket]
         if sender is not None and sender.connection is not None:
@@ -298,11 +298,11 @@ class Model:
             if member is None or member.connection is None:
                 continue
             out = self._out[member.connection]
-            if out.welcome is None:  # one that returned in this turn is not told
+            if out.welcome is None:  # not sent to a member that returned in this turn
                 out.stops.append(Stop(command.seq))
 
     def _forget(self, senders: Iterable[int]) -> None:
-        """The connections of these senders have ended: nobody waits any more, and what is tied is cancelled."""
+        """The connections of these senders have ended: their commands are forgotten, and tied ones cancelled."""
         for command in list(self._open.values()):
             if command.sender in senders:
                 del self._open[command.seq]

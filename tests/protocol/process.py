@@ -102,7 +102,7 @@ class Server:
         return peer
 
     def returning(self, secret: bytes, *, last_seq: int = 0, keep_ms: int = 60_000, name: str = "") -> Hello:
-        """The HELLO that asks for a keep or returns, for a test that sends it itself."""
+        """The HELLO that asks for a keep or returns, for tests that send it on their own."""
         self.promise(secret)
         return Hello(name=name, resume=resume(secret, keep_ms, last_seq))
 
@@ -112,7 +112,7 @@ class Server:
             self._secrets.append(secret)
 
     def observe(self) -> Peer:
-        """An observer: it has no seat, and hears only what it asks."""
+        """An observer: it has no seat, and receives only answers."""
         peer = self.connect()
         peer.hello(flags=OBSERVE)
         return peer

@@ -44,7 +44,7 @@ def write(peer: Peer, payload: bytes, ident: int = 1) -> int:
 
 @pytest.mark.parametrize("payload", [b"v1", b"\0", bytes(range(256)), bytes(MAX_PAYLOAD)], ids=len)
 def test_rank_0_writes_and_its_successor_reads(room: Server, payload: bytes) -> None:
-    """Section 10: ACCEPTED with the seq and three zeros; BATON right behind RANK; nobody else gets it."""
+    """Section 10: ACCEPTED with the seq and three zeros; BATON right after RANK, for that member only."""
     first, second, third = room.line(3)
     version = write(first, payload, 7)
     assert version == third.joined.seq + 1
@@ -158,11 +158,11 @@ def test_an_absent_rank_0_does_not_make_the_next_one_first(room: Server) -> None
     second.expect(Refused, id=1, code=Refusal.NOT_FIRST)
 
 
-# Who gets it
+# Its receivers
 
 
 def test_a_newcomer_to_an_empty_room(room: Server) -> None:
-    """Section 10: right behind WELCOME; a second one gets nothing."""
+    """Section 10: right after WELCOME; a second newcomer gets nothing."""
     first = room.join()
     version = write(first, b"note")
     first.leave()
@@ -233,7 +233,7 @@ def test_a_return_to_another_rank(room: Server) -> None:
 
 
 def test_one_that_got_rank_0_while_it_was_absent(room: Server) -> None:
-    """Section 10: with its return; meanwhile nobody gets it."""
+    """Section 10: with its return; meanwhile no member gets it."""
     first = room.join()
     kept = room.keep(SECRET)
     third = room.join()

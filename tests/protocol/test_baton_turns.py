@@ -110,7 +110,7 @@ def test_its_place_among_the_commands(room: Server) -> None:
     second.expect(Baton, seq=base + 4, payload=b"y")
 
 
-def test_where_baton_stands_among_the_frames_of_a_turn(room: Server) -> None:
+def test_the_place_of_baton_among_the_frames_of_a_turn(room: Server) -> None:
     """Section 4: EXECUTE, RANK, BATON, CHANGED, then the answers."""
     first = room.join()
     second = room.connect()
@@ -146,7 +146,7 @@ def test_a_newcomer_in_the_turn_in_which_the_room_empties(room: Server) -> None:
 
 
 def test_a_takeover_and_a_baton_in_one_turn(room: Server) -> None:
-    """Section 9: what the old one sent whole counts; the new one finds it behind WELCOME."""
+    """Section 9: whole frames of the old connection count; the new one gets the note after WELCOME."""
     old = room.keep(SECRET)
     witness = room.join()
     new = room.connect()
@@ -161,7 +161,7 @@ def test_a_takeover_and_a_baton_in_one_turn(room: Server) -> None:
     assert last.code == Code.TAKEN_OVER
 
 
-def test_a_broken_frame_behind_a_baton(room: Server) -> None:
+def test_a_broken_frame_after_a_baton(room: Server) -> None:
     first, second = room.line(2)
     first.raw(encode(Write(1, b"whole")) + bytes(4))
     second.expect(Rank, rank=0, cause=Cause.EVICTED)

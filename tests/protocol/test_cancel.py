@@ -58,7 +58,7 @@ def test_the_rank_in_routed_is_that_of_dispatch(room: Server) -> None:
 
 
 def test_only_those_that_have_not_ended(room: Server) -> None:
-    """Section 6: one that has answered is not asked to stop; one that sent PARTs is."""
+    """Section 6: an executor with a final result gets no CANCEL; one that sent only PARTs does."""
     sender, done, partly, silent = room.line(4)
     seq = ask(sender, [done, partly, silent])
     done.result(seq, Status.OK, b"mine")
@@ -75,7 +75,7 @@ def test_only_those_that_have_not_ended(room: Server) -> None:
 
 @pytest.mark.parametrize("target", ["ONE", "NEXT", "LEAST", "SET"])
 def test_a_command_to_some(room: Server, target: str) -> None:
-    """Section 6: whatever the target was; nobody else hears of it."""
+    """Section 6: whatever the target was; no other member is informed."""
     sender, junior, other = room.line(3)
     if target == "SET":
         sender.send(named(1, [junior.ticket], flags=RESULTS))
@@ -90,7 +90,7 @@ def test_a_command_to_some(room: Server, target: str) -> None:
     other.expect_quiet()
 
 
-def test_answers_behind_the_cancel_are_dropped(room: Server) -> None:
+def test_answers_after_the_cancel_are_dropped(room: Server) -> None:
     sender, junior = room.line(2)
     seq = ask(sender, [junior])
     sender.send(Cancel(1))
@@ -193,8 +193,8 @@ def test_the_same_id_of_two_senders(room: Server) -> None:
 # Absent executors
 
 
-def test_an_absent_executor_is_not_told(room: Server) -> None:
-    """Sections 6 and 9: it ends CANCELLED, and does not hear of it after its return."""
+def test_an_absent_executor_gets_no_cancel(room: Server) -> None:
+    """Sections 6 and 9: it ends CANCELLED, and gets no CANCEL after its return."""
     sender = room.join()
     lost = room.keep(SECRET)
     junior = room.join()

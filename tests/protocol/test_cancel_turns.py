@@ -85,7 +85,7 @@ def test_a_cancel_does_not_make_room_in_its_turn(serve: Serve) -> None:
 
 
 def test_a_result_of_the_same_turn_wins(room: Server) -> None:
-    """Section 4: results come before cancels, whoever sent first."""
+    """Section 4: results come before cancels, in any order of arrival."""
     sender, answers, silent = room.line(3)
     seq = ask(sender, [answers, silent])
     with room.one_turn():
@@ -119,7 +119,7 @@ def test_the_last_result_of_the_same_turn_ends_it(room: Server) -> None:
 
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["LEAVE", "reset"])
-def test_an_executor_that_goes_in_the_turn_of_the_cancel(room: Server, leaves: bool) -> None:
+def test_an_executor_that_departs_in_the_turn_of_the_cancel(room: Server, leaves: bool) -> None:
     """Section 4: cancels come before departures, so it ends CANCELLED and not LEFT."""
     sender, going, junior = room.line(3)
     seq = ask(sender, [going, junior])
@@ -138,7 +138,7 @@ def test_an_executor_that_goes_in_the_turn_of_the_cancel(room: Server, leaves: b
 
 
 def test_cancel_and_leave_in_one_segment(room: Server) -> None:
-    """Section 6: the sender gets what is owed to it before the end, and the executor stops."""
+    """Section 6: the sender gets its answers before the end, and the executor stops."""
     sender, junior = room.line(2)
     seq = ask(sender, [junior])
     sender.send(Cancel(1), Leave())
@@ -150,7 +150,7 @@ def test_cancel_and_leave_in_one_segment(room: Server) -> None:
 
 
 def test_cancels_of_many_commands(room: Server) -> None:
-    """Section 4: behind all EXECUTEs of the turn; DONEs in the order of dispatch."""
+    """Section 4: after all EXECUTEs of the turn; DONEs in the order of dispatch."""
     senior, sender, junior = room.line(3)
     with room.one_turn():
         sender.send(*(Command(n, Target.ALL, 0, RESULTS, 0, b"%d" % n) for n in range(20)))
@@ -172,7 +172,7 @@ def test_cancels_of_many_commands(room: Server) -> None:
     assert loads(senior) == [0, 0, 10]
 
 
-def test_where_a_cancel_stands_among_the_frames_of_a_turn(room: Server) -> None:
+def test_the_place_of_a_cancel_among_the_frames_of_a_turn(room: Server) -> None:
     """Section 4: EXECUTE, CANCEL, RANK, then the answers."""
     senior, sender, junior = room.line(3)
     seq = ask(sender, [junior])
@@ -206,7 +206,7 @@ def test_a_cancel_frees_the_least_loaded(room: Server) -> None:
     first.expect_execute(0, b"free")
 
 
-def test_a_broken_frame_behind_the_cancel(room: Server) -> None:
+def test_a_broken_frame_after_the_cancel(room: Server) -> None:
     """Section 3: whole frames before a broken one take effect."""
     sender, junior = room.line(2)
     seq = ask(sender, [junior])

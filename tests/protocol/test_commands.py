@@ -66,7 +66,7 @@ def test_next_after_a_departure(room: Server) -> None:
     junior.expect_execute(0, b"closer")
 
 
-def test_least_goes_round_while_nobody_answers(room: Server) -> None:
+def test_least_rotates_while_no_junior_answers(room: Server) -> None:
     """The junior with the smallest load, or the most senior of those with equal loads."""
     line = room.line(4)
     for number in range(7):
@@ -76,7 +76,7 @@ def test_least_goes_round_while_nobody_answers(room: Server) -> None:
     assert loads(line[0]) == [0, 3, 2, 2]
 
 
-def test_least_goes_round_within_one_turn(room: Server) -> None:
+def test_least_rotates_within_one_turn(room: Server) -> None:
     line = room.line(4)
     with room.one_turn():
         for number in range(7):
@@ -108,7 +108,7 @@ def test_least_looks_only_below_its_sender(room: Server) -> None:
     assert executors(line) == [1]
 
 
-def test_load_is_what_is_not_answered_for_good(room: Server) -> None:
+def test_load_counts_commands_without_a_final_result(room: Server) -> None:
     line = room.line(3)
     line[0].command(1, Target.ALL, results=True, quiet=True)
     line[0].command(2, Target.ONE, 1, results=True, quiet=True)
@@ -129,7 +129,7 @@ def test_load_is_what_is_not_answered_for_good(room: Server) -> None:
     line[1].expect(Execute)
 
 
-def test_nobody_is_told_who_is_not_an_executor(room: Server) -> None:
+def test_only_executors_get_execute(room: Server) -> None:
     line = room.line(4)
     line[1].command(1, Target.ONE, 2, quiet=True)
     assert executors(line) == [2]
@@ -180,7 +180,7 @@ def test_the_default_ttl_is_a_setting(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("ident", [0, 1, U32_MAX])
-def test_ids_are_the_sender_s_own(room: Server, ident: int) -> None:
+def test_ids_are_separate_for_each_sender(room: Server, ident: int) -> None:
     first, second, _ = room.line(3)
     first.command(ident, Target.ONE, 2, results=True)
     first.expect(Accepted, id=ident)

@@ -50,7 +50,7 @@ def test_a_command_goes_out_before_its_sender_does(room: Server, cause: Cause) -
     line[1].expect(Accepted, id=2, seq=base + 2, executors=1, rejected=1)
 
 
-def test_a_command_meets_the_ranks_before_the_departures(room: Server) -> None:
+def test_a_command_goes_by_the_ranks_before_the_departures(room: Server) -> None:
     line = room.line(4)
     with room.one_turn():
         line[0].leave()
@@ -70,7 +70,7 @@ def test_a_command_meets_the_ranks_before_the_departures(room: Server) -> None:
 
 
 @pytest.mark.parametrize("cause", ENDS)
-def test_a_command_reaches_an_executor_that_goes_in_the_same_turn(room: Server, cause: Cause) -> None:
+def test_a_command_reaches_an_executor_that_departs_in_the_same_turn(room: Server, cause: Cause) -> None:
     sender, going, junior = room.line(3)
     with room.one_turn():
         go(going, cause)
@@ -84,7 +84,7 @@ def test_a_command_reaches_an_executor_that_goes_in_the_same_turn(room: Server, 
     sender.expect(Done, id=1, ok=1, left=1)
 
 
-def test_one_who_leaves_gets_what_went_out_before(room: Server) -> None:
+def test_a_member_that_leaves_gets_the_commands_before(room: Server) -> None:
     senior, going, _ = room.line(3)
     with room.one_turn():
         going.leave()
@@ -144,7 +144,7 @@ def test_the_cause_is_the_last_senior_s(room: Server) -> None:
     line[6].expect(Rank, rank=3, cause=Cause.EVICTED, **told)
 
 
-def test_departures_of_two_turns_are_told_twice(room: Server) -> None:
+def test_departures_of_two_turns_give_two_rank_frames(room: Server) -> None:
     line = room.line(4)
     line[0].leave()
     line[0].expect_close()
@@ -155,7 +155,7 @@ def test_departures_of_two_turns_are_told_twice(room: Server) -> None:
     line[2].expect(Rank, rank=0, members=2, cause=Cause.LOST)
 
 
-def test_ranks_have_no_gaps_whoever_goes(room: Server) -> None:
+def test_ranks_have_no_gaps_after_any_departures(room: Server) -> None:
     """The model is a plain list: departures are removed, joins are appended."""
     model = room.line(8)
     for step in range(30):

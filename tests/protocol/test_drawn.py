@@ -65,7 +65,7 @@ class Drawn:
         self._number = 0
 
     def turn(self) -> None:
-        """Draw a turn, let it happen, and compare what everyone got."""
+        """Draw a turn, run it, and compare the frames of every connection."""
         turn = Turn()
         sent: list[tuple[Peer, bytes, str]] = []
         for peer in self._draw.sample(self._live, len(self._live)):
@@ -201,7 +201,7 @@ class Drawn:
         for frame in seen:
             by_kind[type(frame)].append(frame)
         assert by_kind[Execute] == out.executes
-        if not out.yielded:  # a yielder owes nothing any more, and may be told so for each command
+        if not out.yielded:  # a yielder owes no results any more, and may get a CANCEL for each command
             assert sorted(by_kind[Stop], key=repr) == sorted(out.stops, key=repr)
         assert by_kind[Rank] == out.rank
         assert by_kind[Baton] == out.baton
@@ -221,7 +221,7 @@ def _executor(frame: Routed) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_drawn_turns(serve: Serve, seed: int) -> None:
-    """Sections 4 to 10: what the server sends is what the page says, for whatever arrives together."""
+    """Sections 4 to 10: the server sends the frames that the page demands, for any input of a turn."""
     drawn = Drawn(serve(SEATS), seed)
     for _ in range(TURNS):
         drawn.turn()

@@ -94,7 +94,7 @@ BREACHES = [
 ]
 
 
-def expect_only_the_offender_goes(senior: Peer, junior: Peer) -> None:
+def expect_only_the_offender_departs(senior: Peer, junior: Peer) -> None:
     """The junior moves up because of an eviction, the senior receives nothing, and both keep working."""
     junior.expect(Rank, rank=1, members=2, cause=Cause.EVICTED)
     junior.expect_quiet()
@@ -110,7 +110,7 @@ def test_a_breach(room: Server, wire: bytes, code: Code) -> None:
     offender.raw(wire)
     error = offender.expect_error(code)
     assert error.text
-    expect_only_the_offender_goes(senior, junior)
+    expect_only_the_offender_departs(senior, junior)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_breach_between_frames(room: Server, wire: bytes, code: Code) -> None:
     assert frames[1].code == code
     offender.expect_close(reset_ok=True)
     junior.expect_execute(1, b"before")
-    expect_only_the_offender_goes(senior, junior)
+    expect_only_the_offender_departs(senior, junior)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_breach_between_frames(room: Server, wire: bytes, code: Code) -> None:
     ],
     ids=["flag", "target", "arg"],
 )
-def test_a_broken_command_reaches_nobody(room: Server, wire: bytes) -> None:
+def test_a_broken_command_reaches_no_member(room: Server, wire: bytes) -> None:
     senior, offender, junior = room.line(3)
     base = junior.joined.seq
     offender.raw(wire)
@@ -154,7 +154,7 @@ def test_a_broken_command_reaches_nobody(room: Server, wire: bytes) -> None:
     senior.expect_quiet()
 
 
-def test_a_broken_result_answers_nothing(room: Server) -> None:
+def test_a_broken_result_has_no_effect(room: Server) -> None:
     sender, offender = room.line(2)
     sender.command(1, results=True, quiet=True)
     seq = offender.expect(Execute).seq
@@ -188,7 +188,7 @@ def test_an_arg_of_zero_and_the_known_flags_are_no_breach(room: Server) -> None:
 
 
 def test_the_server_lives_through_noise(room: Server) -> None:
-    """Random bytes from many connections; the members see only departures."""
+    """Random bytes from many connections; members receive only departures."""
     seed = 20_240_229
     senior = room.join()
     state = seed

@@ -233,7 +233,7 @@ def test_the_bound_follows_max_payload(serve: Serve) -> None:
     ],
     ids=["http", "tls", "ones"],
 )
-def test_other_protocols_are_sent_away(room: Server, opening: bytes) -> None:
+def test_other_protocols_are_refused(room: Server, opening: bytes) -> None:
     """Their first four bytes are a length over the bound."""
     witness = room.join()
     peer = room.connect()
@@ -242,7 +242,7 @@ def test_other_protocols_are_sent_away(room: Server, opening: bytes) -> None:
     witness.expect_quiet()
 
 
-def test_what_follows_a_broken_frame_is_dropped(room: Server) -> None:
+def test_input_after_a_broken_frame_is_dropped(room: Server) -> None:
     sender, junior = room.line(2)
     sender.raw(bytes(4) + encode(Command(1, payload=b"late")))
     sender.expect_error(Code.PROTOCOL, reset_ok=True)

@@ -101,7 +101,7 @@ def test_another_start_is_another_instance(serve: Serve) -> None:
 # Before HELLO
 
 
-def test_a_silent_connection_holds_nothing(room: Server) -> None:
+def test_a_silent_connection_holds_no_seat(room: Server) -> None:
     silent = room.connect()
     witness = room.join()
     assert witness.joined.rank == 0
@@ -204,7 +204,7 @@ def test_frames_in_the_same_segment_are_read(room: Server) -> None:
     peer.expect(Pong, opaque=b"3")
 
 
-def test_frames_behind_a_hello_that_finds_no_seat_are_dropped(serve: Serve) -> None:
+def test_frames_after_a_hello_that_finds_no_seat_are_dropped(serve: Serve) -> None:
     server = serve(1)
     member = server.join()
     peer = server.connect()
@@ -247,7 +247,7 @@ def test_a_second_hello_in_the_same_segment(room: Server) -> None:
     peer.expect_error(Code.PROTOCOL)
 
 
-def test_a_hello_that_is_gone_again(room: Server) -> None:
+def test_a_hello_followed_by_a_reset(room: Server) -> None:
     """A connection that is reset right after its HELLO does no harm."""
     witness = room.join()
     for _ in range(20):

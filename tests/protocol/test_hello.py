@@ -194,7 +194,7 @@ def test_wrong_tokens(guarded: Server, token: bytes) -> None:
     assert TOKEN.decode() not in guarded.log()
 
 
-def test_frames_behind_a_hello_that_is_not_accepted_are_dropped(guarded: Server) -> None:
+def test_frames_after_a_hello_that_is_not_accepted_are_dropped(guarded: Server) -> None:
     witness = guarded.connect()
     witness.hello(token=TOKEN)
     peer = guarded.connect()

@@ -1,4 +1,4 @@
-"""Section 9: a seat that outlives its connection: how it is asked for, and how it is lost."""
+"""Section 9: a seat that outlives its connection: the request for it, and its loss."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_maximum_may_be_set(serve: Serve, keep_max_s: int) -> None:
     assert server.keep(OTHER, keep_ms=1500).joined.keep_ms == 1500
 
 
-def test_without_the_block_all_is_as_before(room: Server) -> None:
+def test_without_the_block_there_is_no_keep(room: Server) -> None:
     """Section 9: no block in WELCOME, and the seat ends with the connection."""
     peer, junior = room.line(2)
     assert peer.joined.resume == b""
@@ -76,7 +76,7 @@ def test_without_the_block_all_is_as_before(room: Server) -> None:
 
 
 def test_a_keep_of_zero_is_an_ordinary_join(room: Server) -> None:
-    """Section 9: how = 0, granted 0; the secret is not looked at, not even that of a held seat."""
+    """Section 9: how = 0, granted 0; the secret is ignored, even that of a held seat."""
     kept = room.keep(SECRET)
     plain = room.connect()
     welcome = plain.hello(resume=resume(SECRET, 0))
@@ -84,7 +84,7 @@ def test_a_keep_of_zero_is_an_ordinary_join(room: Server) -> None:
     kept.expect_quiet()
     third = room.connect()
     assert third.hello(resume=resume(OTHER, 0)).rank == 2
-    assert room.keep(OTHER).joined.how == How.NEW  # nothing is bound to it
+    assert room.keep(OTHER).joined.how == How.NEW  # no seat is bound to it
     plain.reset()
     third.expect(Rank, rank=1, members=3, cause=Cause.LOST)
 
@@ -137,7 +137,7 @@ CUTS = ["close", "half-close", "reset", "inside a frame"]
 
 @pytest.mark.parametrize("how", CUTS)
 def test_a_lost_member_is_absent(room: Server, how: str) -> None:
-    """Section 9: ticket, rank and name stay, it counts, nobody's rank changes, and no RANK is sent."""
+    """Section 9: ticket, rank and name stay, it counts, no rank changes, and no RANK is sent."""
     senior = room.join("s")
     kept = room.keep(SECRET, "k")
     junior = room.join("j")
@@ -175,8 +175,8 @@ def test_frames_that_arrived_before_the_loss_count(room: Server) -> None:
     junior.expect_quiet()
 
 
-def test_a_half_close_still_gets_what_is_owed(room: Server) -> None:
-    """Section 9: it is an end like any other, at once; what is due goes out for a second."""
+def test_a_half_closed_connection_still_gets_its_output(room: Server) -> None:
+    """Section 9: it ends the connection at once; pending output is sent for a second."""
     kept = room.keep(SECRET)
     junior = room.join()
     kept.send(Who(1), Ping(b"x"), Command(2, payload=b"last"))
@@ -201,7 +201,7 @@ def test_a_silent_member_is_absent(serve: Serve) -> None:
 
 
 def test_an_absent_member_takes_its_seat(serve: Serve) -> None:
-    """Section 9: a room of which all seats are taken by absent ones is full."""
+    """Section 9: a room whose seats are all held by absent members is full."""
     server = serve(2)
     eye = server.observe()
     kept = [server.keep(secret) for secret in (SECRET, OTHER)]
@@ -216,8 +216,8 @@ def test_an_absent_member_takes_its_seat(serve: Serve) -> None:
     assert eye.who().total == 2
 
 
-def test_nothing_is_sent_to_an_absent_one(room: Server) -> None:
-    """Section 9: nothing is replayed; it finds its new rank in WELCOME."""
+def test_nothing_is_sent_to_an_absent_member(room: Server) -> None:
+    """Section 9: no frames are replayed; WELCOME has its new rank."""
     first, second = room.line(2)
     kept = room.keep(SECRET)
     last = room.join()

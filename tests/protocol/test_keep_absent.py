@@ -36,7 +36,7 @@ OTHER = b"fedcba9876543210"
 THIRD = b"x" * 32
 
 
-# Commands and absent ones
+# Commands and absent members
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_nobody_present_below(room: Server, target: Target) -> None:
 
 
 def test_one_lost_in_the_turn_of_a_command_still_executes(room: Server) -> None:
-    """Section 4: absences come behind commands; what never reached it ends LEFT when it returns with last_seq."""
+    """Section 4: absences come after commands; a command that never arrived ends LEFT at its return with last_seq."""
     sender = room.join()
     kept = room.keep(SECRET)
     before = kept.joined.seq
@@ -136,7 +136,7 @@ def test_one_lost_in_the_turn_of_a_command_still_executes(room: Server) -> None:
 
 
 def test_one_that_returns_in_the_turn_of_a_command_does_not_execute(room: Server) -> None:
-    """Section 4: returns come behind commands."""
+    """Section 4: returns come after commands."""
     sender = room.join()
     kept = room.keep(SECRET)
     junior = room.join()
@@ -154,7 +154,7 @@ def test_one_that_returns_in_the_turn_of_a_command_does_not_execute(room: Server
     sender.expect(Refused, id=2, code=Refusal.ABSENT)
 
 
-# Rank 0, and departures around absent ones
+# Rank 0, and departures around absent members
 
 
 def test_there_is_no_acting_leader(room: Server) -> None:
@@ -170,7 +170,7 @@ def test_there_is_no_acting_leader(room: Server) -> None:
     second.expect(Rank, rank=0, members=2, cause=Cause.LOST)
 
 
-def test_a_kept_member_behind_the_end_of_an_instance_is_told_shutdown(serve: Serve) -> None:
+def test_a_kept_member_gets_shutdown_at_the_end_of_an_instance(serve: Serve) -> None:
     server = serve(3)
     kept = server.keep(SECRET)
     server.signal(signal.SIGTERM)
@@ -178,7 +178,7 @@ def test_a_kept_member_behind_the_end_of_an_instance_is_told_shutdown(serve: Ser
 
 
 def test_a_room_of_absent_ones_only(room: Server) -> None:
-    """Section 9: a newcomer stands behind all of them."""
+    """Section 9: a newcomer ranks below all of them."""
     eye = room.observe()
     kept = [room.keep(secret) for secret in (SECRET, OTHER, THIRD)]
     lose(eye, *kept)

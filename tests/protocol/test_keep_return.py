@@ -43,7 +43,7 @@ THIRD = b"x" * 32
 
 
 def test_the_seat_comes_back(room: Server) -> None:
-    """Section 9: the same ticket, the present rank, how = 1, a seq of its own; nobody is told."""
+    """Section 9: the same ticket, the present rank, how = 1, a separate seq; no other member is informed."""
     senior = room.join()
     kept = room.keep(SECRET, "old")
     junior = room.join()
@@ -132,7 +132,7 @@ def test_two_returns_in_one_turn(room: Server) -> None:
     doors[1].expect(Welcome, seq=base + 2, ticket=first.ticket, rank=1)
 
 
-def test_frames_behind_the_hello_of_a_return(room: Server) -> None:
+def test_frames_after_the_hello_of_a_return(room: Server) -> None:
     witness = room.join()
     kept = room.keep(SECRET)
     junior = room.join()
@@ -207,11 +207,11 @@ def test_a_hello_that_fails_changes_nothing(serve: Serve, tmp_path_factory: pyte
     assert back.hello(token=token, resume=resume(SECRET)).ticket == kept.ticket
 
 
-# What it owes
+# Results that it owes
 
 
 def test_an_answer_after_the_return_counts(room: Server) -> None:
-    """Section 9: what it was executing stays open; parts and end arrive over the new connection."""
+    """Section 9: the commands that it was executing stay open; parts and end arrive over the new connection."""
     sender = room.join()
     kept = room.keep(SECRET)
     sender.command(1, results=True, payload=b"x")
@@ -232,8 +232,8 @@ def test_an_answer_after_the_return_counts(room: Server) -> None:
     sender.expect_quiet()
 
 
-def test_last_seq_says_what_never_arrived(room: Server) -> None:
-    """Section 9: what it owes with a larger seq ends LEFT, what it has seen stays open."""
+def test_commands_above_last_seq_end_left(room: Server) -> None:
+    """Section 9: commands with a larger seq end LEFT, those that it has received stay open."""
     sender = room.join()
     kept = room.keep(SECRET)
     seqs = []
@@ -254,7 +254,7 @@ def test_last_seq_says_what_never_arrived(room: Server) -> None:
     sender.expect(Routed, id=0, status=Status.OK, payload=b"first")
 
 
-def test_a_program_that_was_restarted_owes_nothing(room: Server) -> None:
+def test_a_restarted_program_owes_no_results(room: Server) -> None:
     """Section 9: last_seq = 0, so that everything open ends LEFT."""
     sender = room.join()
     kept = room.keep(SECRET)
@@ -297,7 +297,7 @@ def test_a_command_expires_while_its_executor_is_absent(room: Server) -> None:
     sender.expect_quiet()
 
 
-def test_the_end_of_the_seat_ends_what_was_owed(room: Server) -> None:
+def test_the_end_of_the_seat_ends_its_outstanding_results(room: Server) -> None:
     """Section 9: LEFT, when the keep runs out."""
     sender = room.join()
     kept = room.keep(SECRET, keep_ms=300)
@@ -309,11 +309,11 @@ def test_the_end_of_the_seat_ends_what_was_owed(room: Server) -> None:
     sender.wait_for_total(1)
 
 
-# What it waits for
+# Its pending commands
 
 
-def test_what_it_waited_for_is_forgotten(room: Server) -> None:
-    """Section 9: the work goes on, the results go nowhere, and the ids are free."""
+def test_its_pending_commands_are_forgotten(room: Server) -> None:
+    """Section 9: the executors continue, their results are dropped, and the ids are free."""
     kept = room.keep(SECRET)
     junior = room.join()
     kept.command(7, results=True, payload=b"x")

@@ -59,7 +59,7 @@ def test_a_member_is_thrown_out(ruled: Server, where: str) -> None:
 
 
 def test_a_command_of_one_that_is_thrown_out(ruled: Server, where: str) -> None:
-    """Section 6: what it owed ends LEFT; what it sent before counts."""
+    """Section 6: its outstanding results end LEFT; the commands that it sent before count."""
     sender, member, junior = ruled.line(3)
     sender.command(1, results=True)
     seq = sender.expect(Accepted, executors=2).seq
@@ -116,7 +116,7 @@ def test_an_absent_leader_is_thrown_out(ruled: Server, where: str) -> None:
 
 @pytest.mark.parametrize("ticket", ["0", "99", "9007199254740993"])
 def test_a_ticket_without_a_seat(ruled: Server, where: str, ticket: str) -> None:
-    """Section 9: 404, and nobody is touched; ticket 0 is no observer's either."""
+    """Section 9: 404, and no member is affected; ticket 0 does not name an observer."""
     member = ruled.join()
     eye = ruled.observe()
     assert kick(where, ticket) == 404
@@ -153,7 +153,7 @@ def test_two_kicks(ruled: Server, where: str) -> None:
 
 
 def test_a_kick_over_tcp_is_refused(serve: Serve) -> None:
-    """Only the Unix socket, whose mode says who may, takes it."""
+    """Only the Unix socket accepts it, whose mode decides about access."""
     server = serve(3, "--admin", "0")
     member = server.join()
     assert request(server.admin_address(), "POST", f"/kick?ticket={member.ticket}") in {403, 405}

@@ -30,7 +30,7 @@ def test_a_silent_member_is_pinged(serve: Serve) -> None:
     assert 0.8 * PING_S < time.monotonic() - began < 5 * PING_S
 
 
-def test_one_who_answers_stays(serve: Serve) -> None:
+def test_a_member_that_answers_stays(serve: Serve) -> None:
     server = serve(2, "--ping-ms", str(PING_MS))
     peer = server.join(answers_pings=False)
     for _ in range(6):
@@ -49,7 +49,7 @@ def test_anything_is_an_answer(serve: Serve) -> None:
         peer.expect(Members, id=number)
 
 
-def test_one_who_is_not_silent_is_not_pinged(serve: Serve) -> None:
+def test_an_active_member_is_not_pinged(serve: Serve) -> None:
     server = serve(2, "--ping-ms", "600")
     peer = server.join(answers_pings=False)
     until = time.monotonic() + 1.5
@@ -144,7 +144,7 @@ def test_one_who_does_not_read(serve: Serve) -> None:
 # Shutdown
 
 
-def test_sigterm_says_shutdown_to_all(serve: Serve) -> None:
+def test_sigterm_sends_shutdown_to_all(serve: Serve) -> None:
     """Every member receives ERROR SHUTDOWN and the end of the stream; no promotions follow, and the exit code is 0."""
     server = serve(5)
     line = server.line(4)
@@ -159,13 +159,13 @@ def test_sigterm_says_shutdown_to_all(serve: Serve) -> None:
     assert server.wait() == 0
 
 
-def test_sigterm_with_nobody_there(serve: Serve) -> None:
+def test_sigterm_without_members(serve: Serve) -> None:
     server = serve(5)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
 
 
-def test_sigterm_does_not_wait_for_those_who_say_nothing(serve: Serve) -> None:
+def test_sigterm_does_not_wait_for_silent_connections(serve: Serve) -> None:
     server = serve(5)
     silent = server.connect()
     member = server.join()

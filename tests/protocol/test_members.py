@@ -36,7 +36,7 @@ def test_a_seat_s_entry(room: Server) -> None:
 
 
 @pytest.mark.parametrize("rank", range(4))
-def test_everyone_may_ask(room: Server, rank: int) -> None:
+def test_every_member_may_ask(room: Server, rank: int) -> None:
     line = room.line(4)
     members = line[rank].who()
     assert [seat.ticket for seat in members.seats] == [peer.ticket for peer in line]
@@ -143,7 +143,7 @@ def test_a_ping_is_answered_to_its_sender_only(room: Server) -> None:
     line[2].expect_quiet()
 
 
-def test_a_pong_that_nobody_asked_for_is_no_harm(room: Server) -> None:
+def test_an_unsolicited_pong_is_harmless(room: Server) -> None:
     peer = room.join()
     peer.send(Pong(), Pong(b"x" * 64))
     peer.expect_quiet()
@@ -168,7 +168,7 @@ def test_what_is_owed_comes_before_the_end(room: Server, half: bool) -> None:
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["LEAVE", "half-close"])
-def test_a_backlog_is_owed_too(room: Server, half: bool) -> None:
+def test_a_backlog_comes_before_the_end_too(room: Server, half: bool) -> None:
     """Frames that were dispatched to a slow reader before it left are still sent to it."""
     sender = room.join()
     leaver = room.join(receive_buffer=4096)
@@ -186,7 +186,7 @@ def test_a_backlog_is_owed_too(room: Server, half: bool) -> None:
     assert len(seen) == 14
 
 
-def test_one_who_does_not_read_what_is_owed_is_let_go(room: Server) -> None:
+def test_a_member_that_leaves_and_does_not_read_is_closed(room: Server) -> None:
     """Its seat is free at once, and the server waits for the connection for at most a second."""
     sender = room.join()
     before = room.descriptors()

@@ -71,7 +71,7 @@ def test_the_welcome_of_an_observer(serve: Serve, flags: int) -> None:
 
 
 def test_an_observer_is_in_no_count(room: Server) -> None:
-    """Section 8: it takes no seq, no ticket and no seat, and nobody hears of it."""
+    """Section 8: it takes no seq, no ticket and no seat, and no member is informed."""
     senior, junior = room.line(2)
     seq = junior.joined.seq
     eye = observe(room)
@@ -88,7 +88,7 @@ def test_an_observer_is_in_no_count(room: Server) -> None:
     senior.expect_quiet()
 
 
-def test_an_observer_hears_nothing_by_itself(room: Server) -> None:
+def test_an_observer_gets_nothing_unasked(room: Server) -> None:
     """Section 8: without WATCH."""
     eye = observe(room)
     first, second, third = room.line(3)
@@ -125,7 +125,7 @@ def test_a_full_room_admits_observers(serve: Serve) -> None:
 
 
 def test_an_observer_of_the_turn_of_a_join(room: Server) -> None:
-    """Section 4: observers come behind the joins, whatever the order of the connections."""
+    """Section 4: observers come after the joins, whatever the order of the connections."""
     member = room.join()
     base = member.joined.seq
     before, eye, behind = (room.connect() for _ in range(3))
@@ -139,7 +139,7 @@ def test_an_observer_of_the_turn_of_a_join(room: Server) -> None:
     behind.expect(Welcome, rank=2, seq=base + 2)
 
 
-def test_an_observer_comes_behind_the_departures_of_the_turn(room: Server) -> None:
+def test_an_observer_comes_after_the_departures_of_the_turn(room: Server) -> None:
     first, second = room.line(2)
     base = second.joined.seq
     eye = room.connect()
@@ -180,7 +180,7 @@ FORBIDDEN: dict[str, Frame] = {
 
 @pytest.mark.parametrize("frame", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_frames_that_an_observer_may_not_send(room: Server, frame: Frame) -> None:
-    """Section 8: PROTOCOL, and no member hears of it."""
+    """Section 8: PROTOCOL, and no member is informed."""
     senior, junior = room.line(2)
     seq = junior.joined.seq
     eye = observe(room)
@@ -215,7 +215,7 @@ def test_other_breaches_of_an_observer(room: Server, wire: bytes, code: Code) ->
     junior.expect_quiet()
 
 
-def test_frames_behind_an_observer_s_hello(room: Server) -> None:
+def test_frames_after_an_observer_s_hello(room: Server) -> None:
     member = room.join()
     eye = room.connect()
     eye.send(Hello(flags=OBSERVE), Who(1), Ping(b"x"))
@@ -329,8 +329,8 @@ def test_two_observers_for_one_place(serve: Serve) -> None:
 # Liveness
 
 
-def test_a_silent_observer_is_let_go(serve: Serve) -> None:
-    """Section 8: it has to show signs of life; one that does stays."""
+def test_a_silent_observer_is_closed(serve: Serve) -> None:
+    """Section 8: it must show signs of life; one that does stays."""
     server = serve(2, "--ping-ms", "200", "--observers-max", "2")
     member = server.join()
     alive = observe(server)
@@ -388,7 +388,7 @@ def test_an_observer_that_does_not_read(serve: Serve) -> None:
     line[0].expect(Refused, id=2, code=Refusal.NOT_LOWER)
 
 
-def test_a_command_meets_no_observer(room: Server) -> None:
+def test_a_command_reaches_no_observer(room: Server) -> None:
     """Section 8: it cannot be an executor."""
     sender = room.join()
     eye = observe(room)

@@ -43,7 +43,7 @@ def test_alone(room: Server) -> None:
 
 
 @pytest.mark.parametrize("target", [Target.ALL, Target.NEXT, Target.LEAST])
-def test_the_last_in_line_commands_nobody(room: Server, target: Target) -> None:
+def test_the_last_in_line_has_no_juniors(room: Server, target: Target) -> None:
     line = room.line(3)
     line[2].command(1, target)
     line[2].expect(Refused, id=1, code=Refusal.NO_TARGET)
@@ -181,7 +181,7 @@ def refused_commands(flags: int) -> list[tuple[Command, Refusal]]:
 
 
 @pytest.mark.parametrize("flags", [0, RESULTS, QUIET, RESULTS | QUIET])
-def test_what_is_refused_takes_no_seq_and_no_id(room: Server, flags: int) -> None:
+def test_a_refused_command_takes_no_seq_and_no_id(room: Server, flags: int) -> None:
     """A command is refused even with QUIET, changes nothing, and its id does not await results."""
     senior, sender, junior = room.line(3)
     sender.command(1, payload=b"waits", results=True)

@@ -1,4 +1,4 @@
-"""Section 9, restart: the room that a clean stop writes and the next start takes up."""
+"""Section 9, restart: the room that a clean stop stores and the next start loads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def stop(server: Server, *peers: Peer) -> None:
-    """Stop it cleanly; these peers are told SHUTDOWN."""
+    """Stop it cleanly; these peers get SHUTDOWN."""
     server.signal(signal.SIGTERM)
     for peer in peers:
         peer.expect_error(Code.SHUTDOWN)
@@ -58,7 +58,7 @@ def start(serve: Serve, path: Path, seats: int = 6, *flags: str) -> Server:
 
 
 def test_the_seats_come_back(serve: Serve, path: Path) -> None:
-    """Section 9: the same instance, tickets and ranks; what had no keep has departed."""
+    """Section 9: the same instance, tickets and ranks; members without a keep have departed."""
     server = start(serve, path)
     first = server.keep(SECRET, "one", keep_ms=30_000)
     plain = server.join("plain")
@@ -81,7 +81,7 @@ def test_the_seats_come_back(serve: Serve, path: Path) -> None:
 
 
 def test_departures_of_the_stop_take_their_seqs(serve: Serve, path: Path) -> None:
-    """Section 9: the sequence goes on, and so do the tickets."""
+    """Section 9: seqs and tickets continue."""
     server = start(serve, path)
     kept = server.keep(SECRET)
     plain = server.line(3)
@@ -106,7 +106,7 @@ def test_an_empty_room_goes_on_too(serve: Serve, path: Path) -> None:
 
 
 def test_absent_ones_and_present_ones(serve: Serve, path: Path) -> None:
-    """Section 9: all are absent, whatever they were."""
+    """Section 9: all are absent, also those that were present."""
     server = start(serve, path)
     lost, there = server.keep(SECRET), server.keep(OTHER)
     lost.close()
@@ -209,7 +209,7 @@ def test_the_secret_is_not_in_the_file(serve: Serve, path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_file(serve: Serve, path: Path) -> None:
-    """Section 9: cut short, a bit changed, something behind it, or nothing at all: a new instance."""
+    """Section 9: cut short, a bit changed, extra bytes at its end, or an empty file: a new instance."""
     server = start(serve, path)
     kept = server.keep(SECRET)
     stop(server, kept)
@@ -236,7 +236,7 @@ def test_a_damaged_file(serve: Serve, path: Path) -> None:
 
 
 def test_fewer_seats_than_before(serve: Serve, path: Path) -> None:
-    """Section 9: kept seats come back even so; newcomers wait until there is one to spare."""
+    """Section 9: kept seats are restored all the same; newcomers wait until one is free."""
     server = start(serve, path)
     kept = [server.keep(SECRET), server.keep(OTHER)]
     stop(server, *kept)

@@ -171,7 +171,7 @@ def test_a_result_that_is_too_big(room: Server, size: int) -> None:
     sender.expect(Done, ok=1, left=1)
 
 
-def test_a_result_that_is_too_big_for_nothing(room: Server) -> None:
+def test_a_result_that_is_too_big_and_unasked(room: Server) -> None:
     """The connection ends even if no command awaits the RESULT."""
     peer = room.join()
     peer.result(99, Status.OK, bytes(MAX_PAYLOAD + 1))
@@ -237,7 +237,7 @@ def test_the_default_time_runs_out(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("how", ["leave", "half_close", "reset"])
-def test_an_executor_that_goes(room: Server, how: str) -> None:
+def test_an_executor_that_departs(room: Server, how: str) -> None:
     sender, going, staying = room.line(3)
     seq = ask(sender, [going, staying])
     going.result(seq, Status.PART, b"so far")
@@ -262,7 +262,7 @@ def test_one_that_answered_before_it_left_has_one_end(room: Server) -> None:
     sender.expect(Done, ok=1, failed=1, left=0)
 
 
-def test_all_executors_go_in_one_turn(room: Server) -> None:
+def test_all_executors_depart_in_one_turn(room: Server) -> None:
     sender, *juniors = room.line(5)
     ask(sender, juniors, 1)
     ask(sender, juniors, 2)
@@ -318,7 +318,7 @@ def test_a_newcomer_at_an_old_rank_is_no_executor(room: Server) -> None:
     sender.expect_quiet()
 
 
-def test_nobody_answers_for_another(room: Server) -> None:
+def test_a_member_cannot_answer_for_another(room: Server) -> None:
     senior, sender, asked, bystander = room.line(4)
     sender.command(1, Target.NEXT, results=True, quiet=True)
     seq = asked.expect(Execute).seq
@@ -335,7 +335,7 @@ def test_nobody_answers_for_another(room: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.FAILED, Status.REJECTED, Status.PART])
-def test_answers_for_nothing_are_dropped(room: Server, status: Status) -> None:
+def test_unsolicited_results_are_dropped(room: Server, status: Status) -> None:
     sender, junior = room.line(2)
     sender.command(1, payload=b"no result wanted", quiet=True)
     unwanted = junior.expect(Execute).seq
@@ -365,7 +365,7 @@ def test_a_second_answer_is_dropped(room: Server) -> None:
 
 
 @pytest.mark.parametrize("how", ["leave", "half_close", "reset"])
-def test_what_a_sender_waited_for_is_forgotten(room: Server, how: str) -> None:
+def test_pending_commands_of_a_departed_sender_are_forgotten(room: Server, how: str) -> None:
     sender, heir, junior = room.line(3)
     seq = ask(sender, [heir, junior], ttl_ms=TTL_MS)
     getattr(sender, how)()
@@ -383,7 +383,7 @@ def test_what_a_sender_waited_for_is_forgotten(room: Server, how: str) -> None:
     assert ends[-1] == Done(1, expired=2)
 
 
-def test_a_sender_and_its_executor_go_in_one_turn(room: Server) -> None:
+def test_a_sender_and_its_executor_depart_in_one_turn(room: Server) -> None:
     witness, sender, junior, last = room.line(4)
     ask(sender, [junior, last])
     with room.one_turn():

@@ -87,7 +87,7 @@ class Crowd:
                 welcome = member.take_one()
                 assert isinstance(welcome, Welcome), welcome
                 member.rank = welcome.rank
-            # a HELLO that came after its connection was accepted may have met a later turn
+            # a HELLO that arrived after its connection was accepted may belong to a later turn
             self.line += sorted(batch, key=lambda member: member.rank)
         assert [member.rank for member in self.line] == list(range(len(self.line)))
 
@@ -179,12 +179,12 @@ def full(crowd: Crowd) -> Crowd:
     return crowd
 
 
-def test_everyone_has_a_rank(full: Crowd) -> None:
+def test_every_member_has_a_rank(full: Crowd) -> None:
     assert [member.rank for member in full.line] == list(range(SEATS))
     assert not any(full.settle(full.line)), "a join was told to someone"
 
 
-def test_one_more_is_one_too_many(full: Crowd) -> None:
+def test_one_more_member_finds_no_seat(full: Crowd) -> None:
     late = full.server.connect()
     late.send(Hello())
     late.expect_error(Code.FULL)
@@ -238,7 +238,7 @@ def test_who_walks_through_all(full: Crowd) -> None:
     assert seats[asker.rank].address == own
 
 
-def test_when_rank_0_goes_all_know_their_new_rank(full: Crowd) -> None:
+def test_when_rank_0_departs_all_get_their_new_rank(full: Crowd) -> None:
     head, *others = full.line
     began = time.monotonic()
     full.drop(head)
@@ -256,7 +256,7 @@ def test_when_rank_0_goes_all_know_their_new_rank(full: Crowd) -> None:
     assert not any(full.settle(others)), "more than one RANK"
 
 
-def test_when_half_vanish_the_rest_hear_of_it_once(full: Crowd) -> None:
+def test_when_half_vanish_the_rest_get_one_rank_frame(full: Crowd) -> None:
     """5,000 departures in one turn; the 100 most senior members stay and receive nothing."""
     gone = [member for member in full.line[100:] if member.rank * 7 % 99 < 50][:5000]
     going = set(gone)

@@ -61,7 +61,7 @@ def test_the_named_juniors_execute(room: Server) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(8), struct.pack(">QQ", 1, 2)], ids=len)
-def test_the_payload_begins_behind_the_tickets(room: Server, payload: bytes) -> None:
+def test_the_payload_begins_after_the_tickets(room: Server, payload: bytes) -> None:
     sender, first, second = room.line(3)
     sender.send(named(1, tickets(first, second), payload))
     for junior in (first, second):
@@ -76,7 +76,7 @@ def test_one_name(room: Server) -> None:
 
 
 def test_results_of_named_members(room: Server) -> None:
-    """Section 6: with the rank at dispatch; the load counts those named, and nobody else."""
+    """Section 6: with the rank at dispatch; the load counts for those named only."""
     sender, first, second, third = room.line(4)
     sender.send(named(1, tickets(first, third), b"ask", flags=RESULTS, ttl_ms=5000))
     seq = first.expect(Execute, flags=1, ttl_ms=5000).seq
@@ -188,7 +188,7 @@ def test_a_newcomer_of_the_turn_holds_no_seat_yet(room: Server) -> None:
 
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["LEAVE", "reset"])
-def test_one_that_goes_in_the_turn_still_executes(room: Server, leaves: bool) -> None:
+def test_a_member_that_departs_in_the_turn_still_executes(room: Server, leaves: bool) -> None:
     sender, going = room.line(2)
     with room.one_turn():
         sender.send(named(1, [going.ticket], flags=RESULTS))
@@ -231,7 +231,7 @@ def test_a_long_list_of_which_few_hold_seats(room: Server) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
 )
-def test_nobody_executes(room: Server, named_ones: list[str], code: Refusal) -> None:
+def test_no_executor(room: Server, named_ones: list[str], code: Refusal) -> None:
     """Section 5: NOT_LOWER, then ABSENT, then NO_TARGET; no seq is taken."""
     senior = room.join()
     senior_lost = room.keep(SECRETS[0])
@@ -348,7 +348,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("wire", BROKEN.values(), ids=BROKEN)
 def test_a_list_that_is_not_as_described(room: Server, wire: bytes) -> None:
-    """Section 3: PROTOCOL, and nobody executes."""
+    """Section 3: PROTOCOL, and no member executes."""
     senior, offender, junior = room.line(3)
     offender.raw(wire)
     assert offender.expect_error(Code.PROTOCOL).text

@@ -51,7 +51,7 @@ def door(room: Server, witness: Peer, count: int = 1) -> list[Peer]:
 
 
 def test_the_newcomer_wins(room: Server) -> None:
-    """Section 9: the same ticket, how = 1, one seq; the old one gets TAKEN_OVER, and nobody else is told."""
+    """Section 9: the same ticket, how = 1, one seq; the old one gets TAKEN_OVER, and no other member is informed."""
     senior = room.join()
     old = room.keep(SECRET, "old")
     junior = room.join()
@@ -86,8 +86,8 @@ def test_a_takeover_in_a_full_room(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("first", ["old", "new"])
-def test_what_the_old_one_sent_whole_counts(room: Server, first: str) -> None:
-    """Section 9: everything that arrived by the end of that turn, whoever sent first; partial frames are dropped."""
+def test_whole_frames_of_the_old_connection_count(room: Server, first: str) -> None:
+    """Section 9: everything that arrived by the end of that turn, in either order; partial frames are dropped."""
     senior = room.join()
     old = room.keep(SECRET)
     junior = room.join()
@@ -130,7 +130,7 @@ def test_commands_of_the_turn_reach_the_old_one(room: Server) -> None:
     new.expect_quiet()
 
 
-def test_what_was_owed_can_be_answered(room: Server) -> None:
+def test_outstanding_results_can_be_sent(room: Server) -> None:
     """Section 9: a takeover is a loss and a return."""
     sender = room.join()
     old = room.keep(SECRET)
@@ -147,7 +147,7 @@ def test_what_was_owed_can_be_answered(room: Server) -> None:
     assert loads(sender) == [0, 0]
 
 
-def test_what_was_waited_for_is_forgotten(room: Server) -> None:
+def test_pending_commands_are_forgotten(room: Server) -> None:
     old = room.keep(SECRET)
     junior = room.join()
     old.command(5, results=True)
@@ -281,7 +281,7 @@ def test_a_breach_and_the_hello_in_one_turn(room: Server) -> None:
 
 
 def test_a_takeover_and_departures_in_one_turn(room: Server) -> None:
-    """Section 4: WELCOME has the rank behind the departures."""
+    """Section 4: WELCOME has the rank after the departures."""
     first = room.join()
     old = room.keep(SECRET)
     last = room.join()
@@ -295,7 +295,7 @@ def test_a_takeover_and_departures_in_one_turn(room: Server) -> None:
 
 
 def test_the_old_and_the_new_one_command_in_order(room: Server) -> None:
-    """Section 9: frames behind the HELLO are read once it is accepted, in the next turn at the earliest."""
+    """Section 9: frames after the HELLO are read once it is accepted, in the next turn at the earliest."""
     old = room.keep(SECRET)
     junior = room.join()
     (new,) = door(room, junior)
@@ -357,7 +357,7 @@ def test_the_keep_is_that_of_the_new_one(room: Server) -> None:
 
 
 def test_a_refused_command_of_the_old_one(room: Server) -> None:
-    """Section 9: what is due to it in that turn comes before TAKEN_OVER."""
+    """Section 9: its answers of that turn come before TAKEN_OVER."""
     old = room.keep(SECRET)
     witness = room.join()
     (new,) = door(room, witness)

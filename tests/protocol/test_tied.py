@@ -49,7 +49,7 @@ def end(peer: Peer, how: str) -> None:
 
 @pytest.mark.parametrize("flags", [TIED, TIED | QUIET])
 def test_tied_needs_results(room: Server, flags: int) -> None:
-    """Section 3: otherwise PROTOCOL, and nobody executes."""
+    """Section 3: otherwise PROTOCOL, and no member executes."""
     offender, junior = room.line(2)
     offender.raw(encode(Command(1, flags=flags, payload=b"x")))
     offender.expect_error(Code.PROTOCOL)
@@ -81,7 +81,7 @@ def test_a_tied_command_is_like_any_other(room: Server) -> None:
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "free"])
 def test_the_end_of_the_sender(room: Server, how: str, tied: bool) -> None:
-    """Section 6: open executors stop if it was tied; without TIED the work goes on."""
+    """Section 6: open executors stop if it was tied; without TIED they continue."""
     witness = room.join()
     sender = room.join()
     done, silent = room.line(2)
@@ -98,7 +98,7 @@ def test_the_end_of_the_sender(room: Server, how: str, tied: bool) -> None:
     done.expect(Rank, rank=1, members=3)
     done.expect_quiet()
     silent.expect_quiet()
-    assert loads(witness) == [0, 0, 0]  # in both cases nobody waits any more
+    assert loads(witness) == [0, 0, 0]  # in both cases no command is pending any more
     silent.result(seq)
     witness.expect_quiet()
     if how in {"LEAVE", "half-close"}:
@@ -119,7 +119,7 @@ def test_a_tied_command_and_the_end_in_one_segment(room: Server) -> None:
 
 
 def test_a_result_in_the_turn_of_the_end(room: Server) -> None:
-    """Section 4: results come first, so that executor has ended, and is not asked to stop."""
+    """Section 4: results come first, so that executor has ended, and gets no CANCEL."""
     sender, answers, silent = room.line(3)
     sender.command(1, results=True, tied=True)
     sender.expect(Accepted, id=1)
@@ -154,7 +154,7 @@ def test_the_commands_of_one_sender_only(room: Server) -> None:
     second.expect(Routed, id=1, status=Status.OK)
 
 
-def test_sender_and_executor_go_in_one_turn(room: Server) -> None:
+def test_sender_and_executor_depart_in_one_turn(room: Server) -> None:
     witness, sender, going, staying = room.line(4)
     sender.command(1, results=True, tied=True)
     sender.expect(Accepted, id=1)
@@ -172,7 +172,7 @@ def test_sender_and_executor_go_in_one_turn(room: Server) -> None:
 
 
 def test_an_absence_ends_it(room: Server) -> None:
-    """Section 6: no RANK, for nobody departed; the sender is told nothing when it is back."""
+    """Section 6: no RANK, as no member departed; the sender gets no results after its return."""
     witness = room.join()
     sender = room.keep(SECRET)
     junior = room.join()

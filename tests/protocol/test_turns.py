@@ -96,7 +96,7 @@ def test_directed_commands_have_their_place_among_the_others(room: Server) -> No
         peer.expect_quiet()
 
 
-def test_an_execute_is_the_same_bytes_for_everyone(room: Server) -> None:
+def test_an_execute_has_the_same_bytes_for_each_receiver(room: Server) -> None:
     line = room.line(6)
     line[1].command(1, payload=b"same", results=True, ttl_ms=1234)
     wires = []
@@ -172,7 +172,7 @@ def test_a_newcomer_does_not_get_the_turn_s_commands(room: Server) -> None:
     sender.expect(Accepted, id=1, executors=1)
 
 
-def test_all_of_a_turn_counts_in_one_sequence(room: Server) -> None:
+def test_all_events_of_a_turn_share_one_sequence(room: Server) -> None:
     """Commands, then departures, then joins."""
     line = room.line(4)
     base = line[-1].joined.seq
@@ -213,7 +213,7 @@ def test_the_kinds_come_in_their_order(room: Server) -> None:
     member.expect_quiet()
 
 
-def test_each_kind_is_in_the_order_of_what_it_answers(room: Server) -> None:
+def test_answers_of_a_kind_are_in_the_order_of_their_requests(room: Server) -> None:
     member, junior = room.line(2)
     for number in range(3):
         member.command(number, results=True, quiet=True)
@@ -269,7 +269,7 @@ def test_whole_frames_before_a_broken_one_take_effect(room: Server) -> None:
     sender.expect_close()
 
 
-def test_frames_behind_leave_are_dropped(room: Server) -> None:
+def test_frames_after_leave_are_dropped(room: Server) -> None:
     sender, junior = room.line(2)
     with room.one_turn():
         sender.send(Command(1, payload=b"before"), Leave(), Command(2, payload=b"behind"))

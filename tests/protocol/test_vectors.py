@@ -157,12 +157,12 @@ def octets(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_vector_is_what_we_encode(name: str) -> None:
+def test_encoding_of_a_vector(name: str) -> None:
     assert encode(VECTORS[name][0]).hex() == VECTORS[name][1]
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_vector_is_what_we_decode(name: str) -> None:
+def test_decoding_of_a_vector(name: str) -> None:
     assert decode(octets(name)) == VECTORS[name][0]
 
 
@@ -182,7 +182,7 @@ def test_we_would_notice_a_vector_cut_short(name: str) -> None:
             decode((cut - 4).to_bytes(4, "big") + wire[4:cut])
 
 
-def test_the_vectors_tell_a_story(serve: Serve) -> None:
+def test_the_vectors_form_a_session(serve: Serve) -> None:
     """Every byte is as specified except the instance, the tickets, an address and the texts."""
     server = serve(10)
     ada = server.connect()

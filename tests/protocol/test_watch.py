@@ -27,7 +27,7 @@ SECRETS = [bytes([number]) * 32 for number in range(8)]
 
 
 def ahead(watcher: Peer) -> int:
-    """How many ranks the watcher itself takes."""
+    """The number of ranks that the watcher itself has."""
     return 0 if watcher.ticket == 0 else 1
 
 
@@ -89,7 +89,7 @@ def test_a_departure(room: Server, watcher: Peer, how: str) -> None:
 
 
 def test_departures_of_one_turn(room: Server) -> None:
-    """Section 8: ranks before any of them, members after all of them, behind the watcher's RANK."""
+    """Section 8: ranks before any of them, members after all of them; after the watcher's RANK."""
     line = room.line(3)
     watcher = room.join(flags=WATCH)
     line += room.line(2)
@@ -133,7 +133,7 @@ def test_departures_and_joins_of_one_turn(room: Server, watcher: Peer) -> None:
 
 
 def test_an_absence_and_a_return(room: Server, watcher: Peer) -> None:
-    """Sections 8 and 9: a seq each, nobody's rank or number changes; the name is the new one."""
+    """Sections 8 and 9: a seq each, no rank and no number changes; the name is the new one."""
     first = room.join()
     kept = room.keep(SECRET, "old")
     last = room.join()

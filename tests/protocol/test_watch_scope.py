@@ -1,4 +1,4 @@
-"""Section 8, WATCH: what a watcher is not told, where CHANGED stands, and the list that can be kept with it."""
+"""Section 8, WATCH: events that a watcher does not receive, the place of CHANGED, and the list kept with it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ SECRET = b"0123456789abcdef"
 SECRETS = [bytes([number]) * 32 for number in range(8)]
 
 
-# What a watcher is not told
+# Events that a watcher does not receive
 
 
-def test_commands_and_queries_are_not_told(room: Server, watcher: Peer) -> None:
+def test_commands_and_queries_send_no_changed(room: Server, watcher: Peer) -> None:
     first, second = room.line(2)
     watcher.settle()
     first.command(1)
@@ -55,8 +55,8 @@ def test_commands_and_queries_are_not_told(room: Server, watcher: Peer) -> None:
     watcher.expect_quiet()
 
 
-def test_its_own_join_is_not_told(room: Server) -> None:
-    """Section 8: WELCOME says it; a later one of the same turn is told."""
+def test_its_own_join_sends_no_changed(room: Server) -> None:
+    """Section 8: WELCOME reports it; a later join of the same turn is sent as CHANGED."""
     first = room.join()
     base = first.joined.seq
     peers = [room.connect() for _ in range(3)]
@@ -75,7 +75,7 @@ def test_its_own_join_is_not_told(room: Server) -> None:
     eye.expect_quiet()
 
 
-def test_departures_of_the_turn_in_which_it_joined_are_not_told(room: Server) -> None:
+def test_departures_of_the_turn_of_its_join_send_no_changed(room: Server) -> None:
     """Section 8: only events with a seq above that of WELCOME."""
     first, second = room.line(2)
     base = second.joined.seq
@@ -88,7 +88,7 @@ def test_departures_of_the_turn_in_which_it_joined_are_not_told(room: Server) ->
     late.expect_quiet()
 
 
-def test_its_own_return_is_not_told(room: Server) -> None:
+def test_its_own_return_sends_no_changed(room: Server) -> None:
     witness = room.join()
     kept = room.keep(SECRET, flags=WATCH)
     lose(witness, kept)
@@ -99,8 +99,8 @@ def test_its_own_return_is_not_told(room: Server) -> None:
     third.expect_quiet()
 
 
-def test_its_own_yield_is_told(room: Server) -> None:
-    """Section 8: CHANGED 7 and 1, behind RANK's place and before YIELDED."""
+def test_its_own_yield_sends_changed(room: Server) -> None:
+    """Section 8: CHANGED 7 and 1, after RANK's place and before YIELDED."""
     watcher = room.join(flags=WATCH)
     junior = room.join()
     watcher.settle()
@@ -125,7 +125,7 @@ def test_watch_is_of_the_connection(room: Server) -> None:
     again.expect(Changed, what=What.JOINED, ticket=late.ticket)
 
 
-def test_one_without_the_flag_is_not_told(room: Server) -> None:
+def test_a_member_without_the_flag_gets_no_changed(room: Server) -> None:
     plain, watcher = room.join(), room.join(flags=WATCH)
     late = room.join()
     watcher.expect(Changed, ticket=late.ticket)
@@ -136,7 +136,7 @@ def test_one_without_the_flag_is_not_told(room: Server) -> None:
 # The order of frames
 
 
-def test_where_changed_stands_among_the_frames_of_a_turn(room: Server) -> None:
+def test_the_place_of_changed_among_the_frames_of_a_turn(room: Server) -> None:
     """Section 4: EXECUTE, RANK, CHANGED, then the answers."""
     senior, watcher = room.join(), room.join(flags=WATCH)
     base = watcher.joined.seq

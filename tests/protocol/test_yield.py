@@ -145,8 +145,8 @@ def test_a_newcomer_of_the_turn_is_not_below_yet(room: Server) -> None:
     late.expect(Welcome, rank=1)
 
 
-def test_one_that_goes_in_the_turn_is_still_below(room: Server) -> None:
-    """Section 10: by the ranks before that turn's departures, so it yields to nobody."""
+def test_a_member_that_departs_in_the_turn_is_still_below(room: Server) -> None:
+    """Section 10: by the ranks before that turn's departures, so the yielder is alone afterwards."""
     first, second = room.line(2)
     base = second.joined.seq
     with room.one_turn():
@@ -187,7 +187,7 @@ def test_several_yield_in_the_order_of_their_ranks(room: Server, gone: Sequence[
 
 
 def test_all_of_a_line_but_the_last_refused(room: Server) -> None:
-    """Section 10: the last one has nobody below, although all others go behind it."""
+    """Section 10: the last one has no junior, although all others move below it."""
     line = room.line(3)
     with room.one_turn():
         for peer in reversed(line):

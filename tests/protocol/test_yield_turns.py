@@ -50,7 +50,7 @@ OTHER = b"fedcba9876543210"
 # Commands, results and other frames of the turn
 
 
-def test_commands_before_it_count_and_frames_behind_it_wait(room: Server) -> None:
+def test_commands_before_it_count_and_frames_after_it_wait(room: Server) -> None:
     """Section 10: the first with the old rank, the others in the next turn with the new one."""
     first, second = room.line(2)
     with room.one_turn():
@@ -66,7 +66,7 @@ def test_commands_before_it_count_and_frames_behind_it_wait(room: Server) -> Non
 
 
 def test_two_yields_in_one_segment(room: Server) -> None:
-    """Section 10: the second is judged in the next turn, where nobody is below any more."""
+    """Section 10: the second is judged in the next turn, in which it has no junior any more."""
     first, second = room.line(2)
     first.send(Yield(1), Yield(2))
     first.expect(Yielded, id=1, rank=1)
@@ -76,7 +76,7 @@ def test_two_yields_in_one_segment(room: Server) -> None:
 
 
 def test_a_command_of_the_turn_still_reaches_it(room: Server) -> None:
-    """Section 4: departures come behind commands; what it owes ends LEFT."""
+    """Section 4: departures come after commands; the results that it owes end LEFT."""
     first, second, third = room.line(3)
     with room.one_turn():
         second.send(Yield(1))
@@ -92,7 +92,7 @@ def test_a_command_of_the_turn_still_reaches_it(room: Server) -> None:
     first.expect(Done, id=1, ok=1, left=1)
 
 
-def test_what_it_owes_ends_left(room: Server) -> None:
+def test_results_that_it_owes_end_left(room: Server) -> None:
     first, second, _ = room.line(3)
     first.command(1, Target.NEXT, results=True)
     first.expect(Accepted)
@@ -118,8 +118,8 @@ def test_a_result_of_the_turn_counts(room: Server) -> None:
     second.expect(Yielded, id=1)
 
 
-def test_what_it_waits_for_is_forgotten(room: Server) -> None:
-    """Section 10: no ROUTED, no DONE; the executor goes on, and the id is free."""
+def test_its_pending_commands_are_forgotten(room: Server) -> None:
+    """Section 10: no ROUTED, no DONE; the executor continues, and the id is free."""
     first, second = room.line(2)
     first.command(7, results=True)
     first.expect(Accepted, id=7)
@@ -136,7 +136,7 @@ def test_what_it_waits_for_is_forgotten(room: Server) -> None:
     late.expect(Execute)
 
 
-def test_where_yielded_stands_among_the_answers(room: Server) -> None:
+def test_the_place_of_yielded_among_the_answers(room: Server) -> None:
     """Section 4: EXECUTE, then ACCEPTED, REFUSED, ROUTED, DONE, YIELDED."""
     senior, member, junior = room.line(3)
     member.command(1, results=True)
@@ -163,7 +163,7 @@ def test_where_yielded_stands_among_the_answers(room: Server) -> None:
 @pytest.mark.parametrize("how", ["close", "half-close", "reset"])
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
 def test_the_end_of_the_connection_in_that_turn(room: Server, how: str, kept: bool) -> None:
-    """Section 10: the YIELD is void, or the end comes after it; a kept seat stays in both cases, another one ends."""
+    """Section 10: the YIELD is void, or the end comes after it; a kept seat stays in both cases, any other ends."""
     peer = room.keep(SECRET) if kept else room.join()
     junior = room.join()
     base = junior.joined.seq
@@ -187,7 +187,7 @@ def test_the_end_of_the_connection_in_that_turn(room: Server, how: str, kept: bo
         assert [type(frame) for frame in peer.drain()] in ([], [Yielded])
 
 
-def test_leave_behind_it(room: Server) -> None:
+def test_leave_after_it(room: Server) -> None:
     """Section 10: in one turn the YIELD is void, in two a departure follows; the line ends up the same."""
     peer, junior = room.line(2)
     with room.one_turn():
@@ -214,8 +214,8 @@ def test_a_takeover_gets_the_old_ticket(room: Server) -> None:
     assert tickets(junior) == [old.ticket, junior.ticket]
 
 
-def test_a_breach_behind_it(room: Server) -> None:
-    """Section 3: the broken frame is read in the next turn; the member departs, and the others hear of both."""
+def test_a_breach_after_it(room: Server) -> None:
+    """Section 3: the broken frame is read in the next turn; the member departs, and the others receive both changes."""
     peer, junior = room.line(2)
     with room.one_turn():
         peer.send(Yield(1))
@@ -257,7 +257,7 @@ def test_a_keep_that_stays_runs_out(room: Server) -> None:
 
 
 def test_a_yield_and_a_return_in_one_turn(room: Server) -> None:
-    """Section 4: returns come before the coming half of a yield."""
+    """Section 4: returns come before the join of a yield."""
     first = room.join()
     lost = room.keep(SECRET)
     last = room.join()

@@ -1,4 +1,4 @@
-"""Draining: who is turned away, who may return, and when the server stops."""
+"""Draining: newcomers are refused, members may return, and the time of the stop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer_of(made: Embedded, hello: Hello) -> Welcome | ErrorFrame:
 
 
 def busy(made: Embedded) -> tuple[Member, Member, int]:
-    """A boss that waits for a worker, and what the worker owes."""
+    """A boss that waits for a worker, and the results that the worker owes."""
     boss = made.join("boss")
     worker = made.connect()
     worker.send(Hello("worker", keep=KEEP))
@@ -81,7 +81,7 @@ def test_a_member_returns_to_its_seat_to_finish() -> None:
         assert any(isinstance(frame, Done) and frame.ok == 1 for frame in boss.frames)
 
 
-def test_the_time_ends_it_and_a_second_call_only_shortens_it() -> None:
+def test_it_ends_at_its_deadline_which_a_second_call_only_shortens() -> None:
     now = 1000.0
     with embedded(clock=lambda: now) as made:
         busy(made)
@@ -102,15 +102,15 @@ def test_the_time_ends_it_and_a_second_call_only_shortens_it() -> None:
         assert made.server._shutdown.asked
 
 
-def test_where_nothing_is_owed_it_stops_at_once() -> None:
+def test_without_outstanding_results_it_stops_at_once() -> None:
     with embedded() as made:
         made.join("idle")
         assert made.server.drain(30.0) == 0
         made.until(lambda: made.server.stopped)
 
 
-def test_of_a_cluster_everybody_is_sent_to_another_server() -> None:
-    """Members come back there, and the ranks stay."""
+def test_in_a_cluster_all_members_move_to_another_server() -> None:
+    """Members return there, and keep their ranks."""
     with cluster(2) as made:
         boss, worker, steady = made.join(1, "boss"), made.join(0, "worker", KEEP), made.join(0, "steady")
         boss.send(TO_ALL)

@@ -104,7 +104,7 @@ def test_the_settings_of_another_server_made_from_the_same_config_stay() -> None
             server.close()
 
 
-def test_in_a_cluster_what_all_servers_share_stays() -> None:
+def test_in_a_cluster_shared_settings_stay() -> None:
     with cluster(2) as made:
         server = made.servers[0]
         for name in SHARED - FIXED.keys():
@@ -114,7 +114,7 @@ def test_in_a_cluster_what_all_servers_share_stays() -> None:
 
 
 def test_read_again(caplog: pytest.LogCaptureFixture) -> None:
-    """What has changed there is taken over; what was set by hand and has not changed there stays."""
+    """Settings changed there are adopted; those set by hand and unchanged there stay."""
     read = Config(port=0, seats=10)
     server = Server(read, source=lambda: read)
     caplog.set_level(logging.INFO, "rankmux.server")

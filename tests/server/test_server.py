@@ -86,7 +86,7 @@ def test_stopped_twice_and_after_the_end():
         server.stop()
 
 
-def test_what_breaks_in_the_background_comes_out(monkeypatch):
+def test_an_error_in_the_background_is_raised(monkeypatch):
     server = Server(port=0)
     monkeypatch.setattr(server, "step", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError), server:
@@ -127,7 +127,7 @@ def test_descriptors_in_any_order(monkeypatch):
 # Output for people.
 
 
-def test_everyone_that_leaves_is_logged_with_its_own_reason(caplog):
+def test_each_close_is_logged_with_its_reason(caplog):
     caplog.set_level(logging.INFO, "rankmux.server")
     with embedded(seats=4) as rig:
         members = rig.crowd(3)

@@ -196,7 +196,7 @@ class ServerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.members)
     @rule(index=INDEX, back=st.integers(0, 6))
     def cancel(self, index, back):
-        """A command of its own, most often, that waits or does not."""
+        """Usually one of its own commands, pending or not."""
         client = self.member(index)
         ids = [frame.id for frame in client.sent if isinstance(frame, Command)]
         client.send(Cancel(ids[-1 - back % len(ids)] if ids else back))
@@ -263,7 +263,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3))
     def pass_by(self, count):
-        """Connections that are gone before they are accepted, or send nothing."""
+        """Connections that are reset before they are accepted, or send nothing."""
         for number in range(count):
             client = self.rig.connect()
             client.reset() if number % 2 else client.close()
@@ -301,7 +301,7 @@ def test_at_random(transport: Transport) -> None:
 
 
 @pytest.mark.parametrize("how", ["leaves", "closes", "resets", "resets in mid-frame"])
-def test_who_comes_gets_the_descriptor_of_who_has_just_gone(transport: Transport, how: str) -> None:
+def test_a_newcomer_gets_a_descriptor_that_was_just_freed(transport: Transport, how: str) -> None:
     """Data in flight to and from the old connection is neither sent to the new one nor attributed to it."""
     with embedded(None, transport.context, seats=3, send_buffer_bytes=4096, **transport.server) as rig:
         sender = rig.join()
@@ -363,7 +363,7 @@ def test_many_on_one_descriptor_in_one_turn(transport: Transport) -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport, how: str) -> None:
+def test_input_counts_though_its_answers_meet_a_reset(transport: Transport, how: str) -> None:
     """Input larger than a turn reads: the answers to its first part meet a reset, and the rest is still read."""
     settings = {"seats": 4, "read_budget_bytes": 1024, **transport.server}
     with embedded(None, transport.context, **settings) as rig:
@@ -380,7 +380,7 @@ def test_what_arrived_counts_though_the_answers_find_nobody(transport: Transport
         assert rig.server.connections.closes.counts == {CloseReason.RESET: 1}
 
 
-def test_behind_a_leave_that_waits_nothing_counts(transport: Transport) -> None:
+def test_nothing_counts_after_a_leave_that_waits(transport: Transport) -> None:
     """LEAVE follows a WHO that has to wait; input that arrives separately after it is not read."""
     with embedded(None, transport.context, seats=4, outbox_soft_bytes=1024, **transport.server) as rig:
         leaving, junior = rig.join(), rig.join()

@@ -1,4 +1,4 @@
-"""CANCEL, TIED and SET over real sockets: the turn in which each takes effect, and the work that it may make."""
+"""CANCEL, TIED and SET over real sockets: the turn in which each takes effect, and the bound on its work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rig() -> Any:
 
 
 def test_command_and_cancel_in_one_segment(rig):
-    """The executors are told to stop behind the EXECUTEs of that turn."""
+    """The executors get CANCEL after the EXECUTEs of that turn."""
     sender, first, second = rig.crowd(3)
     turns = rig.room.turns
     sender.send(to_all(5, b"long", RESULTS), to_all(6, b"other"), Cancel(5))
@@ -96,7 +96,7 @@ def test_a_tied_command_ends_with_its_senders_connection(rig, how):
         rig.check(member)
 
 
-def test_cancels_of_much_are_spread_over_turns(rig):
+def test_expensive_cancels_are_spread_over_turns(rig):
     """Each ends four results here, and a turn ends no more than 8; each DONE comes in the turn of its cancel."""
     sender, *executors = rig.crowd(5)
     sender.send(*[to_all(id_, b"", RESULTS | CommandFlag.QUIET) for id_ in range(5)])
@@ -117,8 +117,8 @@ def test_cancels_of_much_are_spread_over_turns(rig):
         rig.check(member)
 
 
-def test_who_departs_behind_its_cancels(rig):
-    """LEAVE comes with cancels that have to wait: all executors are told to stop, and then of the departure."""
+def test_a_departure_after_pending_cancels(rig):
+    """LEAVE comes with cancels that have to wait: all executors get CANCEL, and then RANK for the departure."""
     sender, executor = rig.crowd(2)
     sender.send(*[to_all(id_, b"", RESULTS | CommandFlag.QUIET) for id_ in range(3)])
     rig.settle()
@@ -133,7 +133,7 @@ def test_who_departs_behind_its_cancels(rig):
 
 
 def test_a_set_is_as_much_work_as_it_names():
-    """Sets of a hundred names are put off as a hundred commands would be; nothing is lost."""
+    """Sets of a hundred names are deferred as a hundred commands would be; none is lost."""
     with embedded(seats=8, turn_budget_frames=1600) as rig:
         sender, executor = rig.crowd(2)
         per_turn = (1600 if TWIN == "extension" else 200) // 101 + 1

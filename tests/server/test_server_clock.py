@@ -40,8 +40,8 @@ def test_results_expire():
         rig.check(sender)
 
 
-def test_behind_an_error_comes_nothing():
-    """A member's frame takes too long while others command it: ERROR is its last, whatever the next turn brings."""
+def test_no_frame_follows_an_error():
+    """A member's frame times out while others command it: ERROR is the last frame that it gets."""
     context, now = ticking(seats=4, frame_timeout_s=1.0, send_buffer_bytes=4096)
     with context as rig:
         sender = rig.join()
@@ -60,8 +60,8 @@ def test_behind_an_error_comes_nothing():
         assert slow.own == rig.room.owed[slow.ticket][: len(slow.own)]
 
 
-def test_who_is_lost_by_the_clock_keeps_its_descriptor_until_the_room_knows():
-    """The turn between: a command still goes to its rank, and a newcomer joins, which must not receive it."""
+def test_a_member_that_times_out_keeps_its_descriptor_until_its_departure():
+    """In the turn between, a command still goes to its rank, and a newcomer joins that must not receive it."""
     context, now = ticking(seats=4, ping_ms=1000)
     with context as rig:
         sender, _silent = rig.crowd(2)
@@ -103,7 +103,7 @@ def test_at_shutdown_error_is_the_last_and_ranks_are_frozen():
         assert rig.server.connections.closes.counts == {CloseReason.SHUTDOWN: 3}
 
 
-def test_who_had_ended_before_does_not_hold_up_the_end():
+def test_connections_that_ended_before_do_not_delay_the_shutdown():
     """A refused connection that its peer never closes gets one second, not the whole drain period."""
     context, now = ticking(seats=1, shutdown_drain_s=10.0, drain_s=1.0)
     with context as rig:

@@ -1,4 +1,4 @@
-"""The log of a server whose members are lost, return, are taken over, yield and are thrown out."""
+"""The log of a server whose members are lost, return, are taken over, yield and are kicked."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def absent(server: Server) -> int:
     return server.room.line.kept.absent
 
 
-def test_each_move_is_told_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_text_of_each_event(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rankmux.server")
     with ExitStack() as opened, watched(seats=5) as server:
         told = Told(server, caplog)

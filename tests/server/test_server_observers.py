@@ -1,4 +1,4 @@
-"""Observers and watchers over real sockets: what they get, what they may send, and that they pace nobody."""
+"""Observers and watchers over real sockets: frames that they get and may send, and that they pace no sender."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_observer_is_in_no_count(rig):
     ],
     ids=lambda frame: type(frame).__name__,
 )
-def test_what_an_observer_may_not_send(rig, frame: Frame):
+def test_frames_that_an_observer_may_not_send(rig, frame: Frame):
     member = rig.join()
     eye = greeted(rig, OBSERVE)
     eye.send(Ping(b"first"), frame)
@@ -93,7 +93,7 @@ def test_what_an_observer_may_not_send(rig, frame: Frame):
 
 
 @pytest.mark.parametrize("most", [1, 16])
-def test_so_many_observers_at_a_time(most):
+def test_the_limit_of_observers(most):
     """In one turn and in several; the place of one that leaves is free again."""
     with embedded(seats=1, observers_max=most) as rig:
         eyes = [rig.connect() for _ in range(most + 2)]
@@ -110,13 +110,13 @@ def test_so_many_observers_at_a_time(most):
         assert late.frames[0].code == ErrorCode.FULL
 
 
-def test_sixteen_observers_unless_told_otherwise():
+def test_sixteen_observers_by_default():
     with embedded(seats=1) as rig:
         assert rig.server.config.observers_max == 16
 
 
-def test_a_watcher_is_told_of_each_event(rig):
-    """A member and an observer get the same CHANGEDs, each those behind its WELCOME; of its own join none."""
+def test_a_watcher_gets_each_event(rig):
+    """A member and an observer get the same CHANGEDs, each those after its WELCOME, without its own join."""
     first = greeted(rig, WATCH)
     eye = greeted(rig, OBSERVE | WATCH)
     second, third = rig.crowd(2)
@@ -143,7 +143,7 @@ def test_a_watcher_is_told_of_each_event(rig):
         rig.check(member)
 
 
-def test_newcomers_of_one_turn_are_told_of_those_behind_them(rig):
+def test_newcomers_of_one_turn_get_the_joins_after_theirs(rig):
     clients = [rig.connect() for _ in range(3)]
     rig.step()
     for client in clients:
@@ -156,7 +156,7 @@ def test_newcomers_of_one_turn_are_told_of_those_behind_them(rig):
     assert told == [[2, 3], [3], []]
 
 
-def test_an_observer_that_does_not_read_is_ended_and_paces_nobody():
+def test_an_observer_that_does_not_read_is_closed_and_paces_no_sender():
     """Over the soft limit it is ended with SLOW, and no sender has waited for it."""
     with embedded(
         seats=600, outbox_soft_bytes=20_000, outbox_hard_bytes=1 << 20, send_buffer_bytes=4096
@@ -182,7 +182,7 @@ def test_an_observer_that_does_not_read_is_ended_and_paces_nobody():
             rig.check(member)
 
 
-def test_an_end_of_an_observer_is_nobodys_departure(rig):
+def test_an_observer_that_ends_is_not_a_departure(rig):
     watcher = greeted(rig, WATCH)
     for how in ("close", "reset"):
         eye = greeted(rig, OBSERVE)
@@ -194,7 +194,7 @@ def test_an_end_of_an_observer_is_nobodys_departure(rig):
     assert Cause.LOST not in [frame.cause for frame in watcher.frames if isinstance(frame, Rank)]
 
 
-def test_commands_behind_hello_of_an_observer(rig):
+def test_commands_after_hello_of_an_observer(rig):
     """In one segment: they are judged once it is admitted."""
     eye = rig.connect()
     eye.send(Hello("eye", flags=OBSERVE), Ping(b"!"), Command(1, 0, 0, 0, 0, b"x"))

@@ -38,7 +38,7 @@ def test_a_slow_reader_catches_up_without_loss(directed):
         assert rig.server.connections.outbox.held_bytes == 0
 
 
-def test_a_slow_reader_that_leaves_gets_what_it_is_owed():
+def test_a_slow_reader_that_leaves_gets_its_backlog():
     with embedded(seats=4, send_buffer_bytes=4096, drain_s=30.0) as rig:
         sender = rig.join()
         slow = rig.join(receive_buffer=4096)
@@ -56,7 +56,7 @@ def test_a_slow_reader_that_leaves_gets_what_it_is_owed():
         assert len(executed(slow)) == 100
 
 
-def test_senders_wait_for_who_does_not_keep_up():
+def test_senders_wait_for_slow_readers():
     """Over the soft limit the sender is not read from; no member is evicted, and every frame arrives."""
     with embedded(
         seats=4, outbox_soft_bytes=50_000, outbox_hard_bytes=10_000_000, send_buffer_bytes=4096
@@ -75,7 +75,7 @@ def test_senders_wait_for_who_does_not_keep_up():
             rig.check(client)
 
 
-def test_who_is_let_go_inside_a_frame_is_reset():
+def test_a_peer_closed_inside_a_frame_is_reset():
     """All outboxes are full, and the member with the longest queue has left: its stream must not look complete."""
     with embedded(seats=5, outboxes_total_bytes=100_000, send_buffer_bytes=4096, drain_s=30.0) as rig:
         sender = rig.join()
@@ -97,7 +97,7 @@ def test_who_is_let_go_inside_a_frame_is_reset():
         assert rig.server.connections.undelivered_bytes > 0
 
 
-def test_half_way_to_the_limit_senders_wait_and_askers_do_not():
+def test_half_way_to_the_limit_commands_wait_and_queries_do_not():
     """No further command is taken, whatever its target; a PING is answered, and the loop does not spin meanwhile."""
     with embedded(
         seats=6, send_buffer_bytes=4096, outbox_soft_bytes=20_000, outbox_hard_bytes=400_000

@@ -1,6 +1,6 @@
-"""A server's file of kept seats: what a start, a check, a failure and a stop do to it.
+"""A server's file of kept seats: the effect of a start, a check, a failure and a stop on it.
 
-(What members see of such a restart: tests/protocol/test_restart_state.py.)
+(Such a restart as members see it: tests/protocol/test_restart_state.py.)
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run(*flags: str) -> tuple[int, str, str]:
 
 
 def stop(server: Server, *peers: Peer) -> int:
-    """Stop it; these peers hang up when they are told to."""
+    """Stop it; these peers close their ends after SHUTDOWN."""
     server.signal(signal.SIGTERM)
     for peer in peers:
         assert isinstance(peer.drain()[-1], Error)
@@ -100,7 +100,7 @@ def test_a_start_that_fails_costs_no_seats(start, path: Path) -> None:
     assert start().keep(SECRETS[0]).ticket == ticket
 
 
-def test_a_check_changes_nothing_and_tells_what_would_be_lost(start, path: Path) -> None:
+def test_a_check_changes_nothing_and_reports_what_would_be_lost(start, path: Path) -> None:
     store(start, *SECRETS[:3])
     stored = path.read_bytes()
     code, out, said = run("--check-config", "--state", str(path), "--port", "0")
@@ -114,8 +114,8 @@ def test_a_check_changes_nothing_and_tells_what_would_be_lost(start, path: Path)
 
 
 @pytest.mark.parametrize("check", [(), ("--check-config",)], ids=["start", "check"])
-def test_where_no_file_can_be_written_nothing_starts(tmp_path: Path, check: tuple[str, ...]) -> None:
-    """Else it would come out at the stop, when the seats are lost."""
+def test_a_server_that_cannot_write_its_file_does_not_start(tmp_path: Path, check: tuple[str, ...]) -> None:
+    """Otherwise the error would appear only at the stop, when the seats are lost."""
     file = tmp_path / "file"
     file.write_text("precious")
     (tmp_path / "folder").mkdir()
@@ -149,7 +149,7 @@ def test_two_servers_do_not_share_a_file(start, path: Path) -> None:
 
 
 def test_the_next_server_may_start_while_this_one_drains(path: Path) -> None:
-    """It takes up the seats; what the first still owes goes out meanwhile."""
+    """It restores the seats; the first one sends its remaining output meanwhile."""
     with socket.socket() as sock:
         first = InProcess(port=0, state=str(path), log_level="error")
         sock.connect(first.address)
@@ -164,7 +164,7 @@ def test_the_next_server_may_start_while_this_one_drains(path: Path) -> None:
         first.close()
 
 
-def test_what_lies_in_the_way_of_the_draft(start, path: Path, tmp_path: Path) -> None:
+def test_a_file_with_the_name_of_the_draft(start, path: Path, tmp_path: Path) -> None:
     """The rest of a server that was killed as it wrote, or a link to something precious."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
@@ -188,7 +188,7 @@ def test_another_format(start, path: Path) -> None:
 
 
 def test_more_members_than_seats(start, path: Path) -> None:
-    """None is lost; nobody new joins until there is room."""
+    """None is lost; no newcomer is admitted until there is room."""
     store(start, *SECRETS[:3])
     server = start(2)
     last = server.keep(SECRETS[2])
@@ -235,7 +235,7 @@ def test_a_second_signal_leaves_the_file_too(start) -> None:
 
 
 def test_a_kick_and_a_stop_in_one_turn(path: Path) -> None:
-    """The operator was told that two members are thrown out, one of them absent: their seats must not come back."""
+    """The answers said that two members are kicked, one of them absent: their seats must not be restored."""
     with ExitStack() as stack:
         server = InProcess(port=0, state=str(path), log_level="error", first_ticket=1)
         for secret in SECRETS[:3]:
@@ -258,8 +258,8 @@ def test_a_kick_and_a_stop_in_one_turn(path: Path) -> None:
         following.close()
 
 
-def test_a_file_that_cannot_be_written_is_told(start, path: Path, tmp_path: Path) -> None:
-    """The directory is gone: an error in the log, and a clean stop all the same."""
+def test_a_file_that_cannot_be_written_is_reported(start, path: Path, tmp_path: Path) -> None:
+    """The directory was deleted: an error in the log, and still a clean stop."""
     folder = tmp_path / "folder"
     folder.mkdir()
     server = start(3, "--state", str(folder / "state"), "--log-format", "json")
@@ -269,8 +269,8 @@ def test_a_file_that_cannot_be_written_is_told(start, path: Path, tmp_path: Path
     assert '"level": "error", "event": "state_lost"' in server.log()
 
 
-def test_what_is_written_lasts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file before its name, the name before the lock is given up; and that it is gone, before the first turn."""
+def test_the_file_is_synced_to_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file before its rename, the rename before the lock is released; its deletion before the first turn."""
     calls: list[str] = []
     real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink")}
 
@@ -280,7 +280,7 @@ def test_what_is_written_lasts(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     def named(name: str):
         def call(*arguments: str) -> None:
-            real[name](*arguments)  # one that fails does not count
+            real[name](*arguments)  # a failed call does not count
             calls.append(name)
 
         return call
@@ -302,7 +302,7 @@ def test_what_is_written_lasts(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_with_socket_activation(path: Path) -> None:
-    """The listener outlives the server: a client that comes in between finds its seat."""
+    """The listener outlives the server: a client that connects in between gets its seat."""
     become = (
         "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
         "os.execv(sys.executable, [sys.executable, '-m', 'rankmux', 'server', *sys.argv[2:]])"
@@ -349,7 +349,7 @@ def test_with_socket_activation(path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_order_is_the_same_after_each_of_twenty_restarts(start) -> None:
-    """However the clients come back; instance, tickets and the baton stay, and seqs go on."""
+    """In whatever order the clients return; instance, tickets and the baton stay, and seqs continue."""
     order = random.Random(12)
     server = start()
     peers = [server.keep(secret) for secret in SECRETS]

@@ -200,8 +200,8 @@ def test_a_seat_freed_in_a_turn(rig):
         rig.check(member)
 
 
-def test_who_sends_little_does_not_stand_behind_those_who_send_much():
-    """Twenty members have input for hundreds of turns waiting: a PING is answered in the turn in which it comes."""
+def test_light_senders_do_not_wait_for_heavy_ones():
+    """Twenty members have input for hundreds of turns waiting: a PING is answered in the turn in which it arrives."""
     with embedded(seats=24, turn_budget_frames=8 * 16) as rig:
         crowd = rig.crowd(21)
         innocent, flood = crowd[0], crowd[1:]
@@ -217,14 +217,14 @@ def test_who_sends_little_does_not_stand_behind_those_who_send_much():
         assert rig.server.connections.descriptors.backlog, "the flood is over: nothing was tried"
 
 
-def test_what_waits_is_taken_however_much_comes_in():
+def test_the_backlog_is_taken_whatever_else_comes_in():
     """Members that send something in every turn do not keep the backlog waiting."""
     with embedded(seats=24, turn_budget_frames=8) as rig:
         crowd = rig.crowd(21)
         slow, busy = crowd[0], crowd[1:]
         pings = [Ping(b"%d" % number) for number in range(10)]
         slow.send(*pings)
-        for _ in range(400):  # all who wait have had ten turns in so many
+        for _ in range(400):  # each member of the backlog has been served ten times by then
             for each in busy:
                 each.send(Ping(b"busy"))
             rig.step()

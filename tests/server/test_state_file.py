@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_taken_up_once(path: Path) -> None:
+def test_the_file_is_loaded_once(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     room = a_room()
     assert restore(str(path), room, 5000) == INSTANCE
@@ -62,7 +62,7 @@ def test_what_is_written_is_taken_up_once(path: Path) -> None:
     assert len(fresh) == 0
 
 
-def test_nothing_damaged_is_taken_up(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_not_loaded(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each byte changed, each length cut; the file is removed, and the log says so."""
     data = path.read_bytes()
     caplog.set_level(logging.INFO, "rankmux.server")
@@ -101,6 +101,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         restore(str(tmp_path), a_room(), 0)

@@ -57,7 +57,7 @@ def _each(event: object) -> list[object]:
 
 
 def taken(decoder: FrameDecoder, data: bytes) -> tuple[list[tuple[int, bytes]], ProtocolViolation | None]:
-    """The frames that are whole with `data`, and what broke the rules behind them."""
+    """The frames that are whole with `data`, and the violation after them."""
     frames = []
     decoder.feed(data)
     try:

@@ -110,7 +110,7 @@ def _as_frame(id_: int, target: int, arg: int, flags: int, ttl_ms: int, payload:
     )
 
 
-def out_of_the_way(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+def socket_with_high_descriptor(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
     """A new socket whose descriptor is outside the range used by the server."""
     with socket.socket(family) as low:
         return socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FIRST_OF_CLIENTS))
@@ -125,7 +125,7 @@ class Client:
     def __init__(
         self, address: tuple[str, int], receive_buffer: int = 0, context: ssl.SSLContext | None = None
     ) -> None:
-        self.sock = out_of_the_way(socket.AF_INET if address[1] else socket.AF_UNIX)
+        self.sock = socket_with_high_descriptor(socket.AF_INET if address[1] else socket.AF_UNIX)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if address[1]:

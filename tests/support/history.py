@@ -89,7 +89,7 @@ class History:
             self.open[frame.id] = {}
 
     def _routed(self, frame: Routed) -> None:
-        ended = self.open.setdefault(frame.id, {})  # with QUIET no ACCEPTED came before
+        ended = self.open.setdefault(frame.id, {})  # with QUIET there was no ACCEPTED before
         assert frame.ticket > self.ticket, "answered by a senior"
         assert frame.ticket not in ended, "something behind an executor's end"
         if frame.status != Status.PART:

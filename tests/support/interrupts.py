@@ -1,4 +1,4 @@
-"""Signal handlers run at each point of a client where CPython can run one, and a server that counts its input.
+"""Signal handlers run at each point of a client where CPython can run one, and a server that counts frames.
 
 CPython runs them when a Python function begins and when a C function has returned: `sys.setprofile` reports both.
 """

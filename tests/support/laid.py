@@ -15,7 +15,7 @@ from rankmux.core.room.deliveries import RANK_FRAME_BYTES, Deliveries
 class Laid:
     """`frames` are (sender's rank, receiver's rank or None for all juniors, bytes) in the order of the sequence.
 
-    `stops` are (receiver's rank, bytes) behind all of these, `changes` bytes for the ranks that are `watchers`.
+    `stops` are (receiver's rank, bytes) after all of these, `changes` bytes for the ranks that are `watchers`.
     """
 
     members: int

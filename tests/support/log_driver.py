@@ -1,4 +1,4 @@
-"""A server's loop around a `CourierLog`, for tests: waits on real descriptors, keeps what was read, sends again."""
+"""A server's loop around a `CourierLog`, for tests: waits on real descriptors, keeps the entries read, sends again."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Api:
-    """A NATS client of a few lines, for requests to JetStream's API: not what is tested, and blocking."""
+    """A NATS client of a few lines, for requests to JetStream's API: blocking, and not under test."""
 
     def __init__(self, port: int, login: str = "") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -58,7 +58,7 @@ class Api:
         self._socket.close()
 
     def request(self, subject: str, body: object = None) -> dict[str, Any]:
-        """The answer; {} when nobody is there to give one. Raises TimeoutError."""
+        """The answer; {} without a responder. Raises TimeoutError."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self._write(f"PUB {subject} _INBOX.api {len(data)}\r\n".encode() + data + b"\r\n")
         while line := self._file.readline():
@@ -110,7 +110,7 @@ class Node:
             self.process = None
 
     def stop(self) -> None:
-        """As Ctrl-Z: it keeps its connections, and says nothing."""
+        """As Ctrl-Z: it keeps its connections, and sends nothing."""
         self.signal(signal.SIGSTOP)
 
     def cont(self) -> None:

@@ -344,14 +344,14 @@ class RoomModel:
         self.owed[sender].append(Accepted(baton.id, self.seq, 0, 0, 0))
 
     def _stop(self, waiting: Waiting) -> list[int]:
-        """Tell those that still owe it a result; returns them."""
+        """Send CANCEL to the executors without a final result; returns them."""
         owing = [ticket for ticket in waiting.ranks if waiting.owes(ticket)]
         for ticket in owing:
             self.owed[ticket].append(Stop(waiting.seq))
         return owing
 
     def _cancel(self, sender: int, id_: int) -> bool:
-        """Whether anybody had to stop."""
+        """Whether an executor had to stop."""
         for waiting in self.waiting:
             if (waiting.sender, waiting.id) == (sender, id_):
                 owing = self._stop(waiting)
@@ -409,7 +409,7 @@ class RoomModel:
                 self._return(join)
         for member in self.departed:
             if member.ticket in yields:
-                place = replace(self._seat(replace(member)), keep_ms=0)  # YIELDED does not tell
+                place = replace(self._seat(replace(member)), keep_ms=0)  # YIELDED does not say so
                 self.yielded.append((member.ticket, place))
                 answer = Yielded(yields[member.ticket], place.seq, place.ticket, place.rank, place.members)
                 self.owed[member.ticket].append(answer)
@@ -447,7 +447,7 @@ class RoomModel:
         return yields
 
     def _disconnect(self, member: Member) -> None:
-        """Nothing waits for its connection any more."""
+        """Forget the pending commands of its connection."""
         for waiting in [waiting for waiting in self.waiting if waiting.sender == member.ticket]:
             if waiting.tied:
                 self._stop(waiting)

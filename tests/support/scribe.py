@@ -1,4 +1,4 @@
-"""A server of a cluster, as its entries show it: writes what it is told to, right or wrong."""
+"""A server of a cluster, reduced to its entries: writes those that a test asks for, valid or not."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def join(name: str, secret: bytes = b"", keep_ms: int = 0) -> Join:
 
 
 class Log:
-    """The entries, and the folds that read each as soon as it is there."""
+    """The entries, and the folds that read each at once."""
 
     def __init__(self, *folds: Fold) -> None:
         self.entries: list[bytes] = []
         self.folds = folds
 
     def add(self, data: bytes) -> tuple[Reading, Outcome | None]:
-        """Every fold reads it; returns what the first made of it."""
+        """Have every fold read it; returns the result of the first."""
         self.entries.append(data)
         found = [read(fold, len(self.entries), data) for fold in self.folds]
         return found[0]
@@ -58,7 +58,7 @@ def read(fold: Fold, seq: int, data: bytes) -> tuple[Reading, Outcome | None]:
 
 
 class Scribe:
-    """Writes for one incarnation, on what `fold` has read. `n` is that of its last entry."""
+    """Writes for one incarnation, after the entries that `fold` has read. `n` is that of its last entry."""
 
     def __init__(self, fold: Fold, incarnation: int) -> None:
         self.fold = fold

@@ -38,7 +38,7 @@ def test_a_line_is_one_object():
     }
 
 
-def test_what_is_not_tagged_is_a_message():
+def test_an_untagged_line_is_a_message():
     assert json.loads(JsonFormatter().format(record()))["event"] == "message"
 
 
@@ -59,7 +59,7 @@ def test_a_traceback_is_part_of_its_line():
     assert "ValueError: why" in json.loads(line)["traceback"]
 
 
-def test_dropped_lines_are_told_in_the_same_form():
+def test_dropped_lines_are_reported_in_the_same_form():
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     handler = PipeHandler(writer)
@@ -72,7 +72,7 @@ def test_dropped_lines_are_told_in_the_same_form():
     os.close(writer)
 
 
-def test_the_names_of_what_happens(caplog):
+def test_the_names_of_events(caplog):
     """Machines look for these names: changing one breaks an alarm."""
     caplog.set_level(logging.INFO, logger="rankmux")
     with watched(seats=2, log_excerpt_bytes=128) as server:

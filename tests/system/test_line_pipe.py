@@ -21,7 +21,7 @@ def pipe():
 
 
 @given(st.lists(st.binary(max_size=5000), max_size=12))
-def test_what_is_taken_comes_whole_and_in_order(lines):
+def test_accepted_lines_arrive_whole_and_in_order(lines):
     """No write blocks without a reader; a long line keeps both ends."""
     reader, writer = os.pipe()
     try:
@@ -45,7 +45,7 @@ def test_what_is_taken_comes_whole_and_in_order(lines):
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_full_pipe_takes_nothing_and_nobody_waits(pipe, blocking):
+def test_a_full_pipe_takes_nothing_and_does_not_block(pipe, blocking):
     reader, writer = pipe
     os.set_blocking(writer, blocking)
     lines = LinePipe(writer)
@@ -61,8 +61,8 @@ def test_a_full_pipe_takes_nothing_and_nobody_waits(pipe, blocking):
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_a_pipe_whose_reader_has_gone(pipe, full):
-    """This holds even for a full pipe, because a reader that is gone never makes room."""
+def test_a_pipe_whose_reader_was_closed(pipe, full):
+    """This holds even for a full pipe, because a closed reader never makes room."""
     reader, writer = pipe
     lines = LinePipe(writer)
     while full and lines.write(b"x" * 100):
@@ -72,7 +72,7 @@ def test_a_pipe_whose_reader_has_gone(pipe, full):
         lines.write(b"x")
 
 
-def test_a_terminal_that_has_gone():
+def test_a_terminal_that_was_closed():
     ours, theirs = pty.openpty()
     lines = LinePipe(theirs)
     assert lines.write(b"here")
@@ -94,8 +94,8 @@ def read_out(terminal):
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("size", [9, 80, 3000])
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "cooked"])
-def test_a_terminal_that_nobody_looks_at(raw, size):
-    """It takes the part that fits, nothing blocks, and the rest of a line begun comes before the next."""
+def test_a_terminal_that_is_not_read(raw, size):
+    """It takes the part that fits, no write blocks, and the rest of a partial line precedes the next line."""
     ours, theirs = pty.openpty()
     if raw:
         tty.setraw(theirs)

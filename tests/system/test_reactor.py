@@ -62,7 +62,7 @@ class Asked(selectors.SelectSelector):
 # Readiness.
 
 
-def test_what_is_watched_is_reported(reactor, pair):
+def test_watched_events_are_reported(reactor, pair):
     near, far = pair
     fd = near.fileno()
     reactor.watch(fd, READABLE)
@@ -79,7 +79,7 @@ def test_what_is_watched_is_reported(reactor, pair):
     assert reactor.poll(0) == []
 
 
-def test_to_watch_for_nothing_is_not_to_watch(reactor, pair):
+def test_watching_for_no_events_unregisters(reactor, pair):
     """Not even the end of the stream, which a selector asked for no events would report in every poll."""
     near, far = pair
     reactor.watch(near.fileno(), READABLE)
@@ -93,7 +93,7 @@ def test_to_watch_for_nothing_is_not_to_watch(reactor, pair):
 
 
 def test_a_descriptor_used_again(reactor):
-    """Unregistered, then closed: the next file with this number gets only events of its own."""
+    """Unregistered, then closed: the next file with this number gets only its own events."""
     first, other = socket.socketpair()
     fd = first.fileno()
     reactor.watch(fd, READABLE | WRITABLE)
@@ -110,7 +110,7 @@ def test_a_descriptor_used_again(reactor):
         reactor.watch(fd, 0)
 
 
-def test_what_could_not_be_watched_can_be_later(reactor):
+def test_a_watch_that_failed_can_be_repeated(reactor):
     with socket.socket() as sock:
         fd = sock.fileno()
     if not isinstance(reactor._selector, EpollSelector | getattr(selectors, "EpollSelector", EpollSelector)):
@@ -232,7 +232,7 @@ def test_a_poll_waits_no_longer_than_to_the_next_timer():
 
 
 class Stopped(EpollSelector):
-    """The process is stopped in the first wait, for longer than it takes; `ready` is what came meanwhile."""
+    """A selector of a process that is stopped during the first wait, beyond its timeout."""
 
     def __init__(self, stopped_s: float) -> None:
         super().__init__()
@@ -286,7 +286,7 @@ def test_the_default_is_the_fastest_there_is():
     reactor.close()
 
 
-# The selector of our own against the standard library's.
+# Our selector against the standard library's.
 
 linux_only = pytest.mark.skipif(not hasattr(select, "epoll"), reason="Linux only")
 
@@ -334,7 +334,7 @@ def test_the_selector_behaves_as_the_standard_one(steps):
 
         for step, index, events in steps:
             near, far = pairs[index]
-            with suppress(OSError):  # what has ended does no more
+            with suppress(OSError):  # steps on a closed socket fail
                 match step:
                     case "send":
                         far.send(b"x")
@@ -359,7 +359,7 @@ def test_a_timeout_below_zero_does_not_wait():
 
 @linux_only
 @pytest.mark.parametrize("events", [0, 4, READ | 8])
-def test_events_that_there_are_not(events):
+def test_unknown_events(events):
     near, far = socket.socketpair()
     with near, far, EpollSelector() as selector:
         with pytest.raises(ValueError, match="Invalid events"):

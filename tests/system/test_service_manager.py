@@ -88,7 +88,7 @@ def read(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-def test_a_restart_refuses_nobody(tmp_path):
+def test_no_connection_is_refused_during_a_restart(tmp_path):
     """A client that connects before, during or between two servers is connected at once and served in the end."""
     with manager(tmp_path) as (told, path), listening() as listener:
         address = listener.getsockname()
@@ -166,7 +166,7 @@ def test_a_unix_socket_is_left_where_it_is(tmp_path):
         assert path.exists()
 
 
-def test_a_handed_socket_in_the_open_is_judged_like_any(tmp_path):
+def test_a_handed_public_socket_is_judged_like_any(tmp_path):
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen()
@@ -182,7 +182,7 @@ def test_sockets_for_another_process_are_not_ours():
     assert handed_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}) == {}
 
 
-def test_what_is_no_listener_is_told_so():
+def test_a_descriptor_that_is_not_a_listener_is_reported():
     out = subprocess.run(
         [
             "/bin/sh",
@@ -204,7 +204,7 @@ def test_what_is_no_listener_is_told_so():
     assert "LISTEN_FDS" in out.stderr
 
 
-def test_nobody_wants_to_know():
+def test_without_a_service_manager():
     for environ in ({}, {"NOTIFY_SOCKET": "/no/such/socket"}, {"WATCHDOG_USEC": "5"}):
         notifier = Notifier(environ)
         notifier.ready("x")
@@ -270,7 +270,7 @@ def _has(program: str) -> bool:
 
 
 @pytest.mark.parametrize("wanted", ["²", "9" * 5000, "-1", "1.5", "x", ""])
-def test_numbers_that_are_none(wanted):
+def test_invalid_numbers(wanted):
     assert Notifier({"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": wanted}).interval_s is None
     environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": wanted}
     assert handed_sockets(environ) == {}
@@ -279,7 +279,7 @@ def test_numbers_that_are_none(wanted):
 
 @pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "60000000"}], ids=["plain", "watchdog"])
 def test_a_reload_is_reported_from_its_beginning_to_its_end(tmp_path, watchdog):
-    """As Type=notify-reload wants it: RELOADING with the time of the clock that systemd has, then READY."""
+    """As Type=notify-reload requires: RELOADING with the time of systemd's clock, then READY."""
     config = tmp_path / "rankmux.toml"
     config.write_text("seats = 4\n")
     with manager(tmp_path) as (told, path), listening() as listener:
@@ -314,7 +314,7 @@ def test_the_end_of_a_reload_is_reported_when_the_manager_reads_again(tmp_path):
         assert notifier.reloaded("listening")
 
 
-def test_an_address_that_is_set_and_not_used_is_warned_of(tmp_path):
+def test_an_address_that_is_not_used_causes_a_warning(tmp_path):
     with manager(tmp_path) as (told, path), listening() as listener:
         server = start(listener, "--port", "1", NOTIFY_SOCKET=path, RANKMUX_LISTEN_HOST="localhost")
         assert b"READY=1" in told.recv(4096)

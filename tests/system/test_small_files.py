@@ -54,7 +54,7 @@ def unix_socket(path):
         (lambda _path: None, "No such file"),
     ],
 )
-def test_what_stands_in_the_place_of_a_file(look, make, words, tmp_path):
+def test_paths_that_are_not_regular_files(look, make, words, tmp_path):
     """None of these files makes the reader wait."""
     path = tmp_path / "file"
     make(path)
@@ -87,7 +87,7 @@ def test_a_pipe_handed_over_by_number():
     os.close(reader)
 
 
-def test_a_pipe_that_nobody_writes_to(monkeypatch):
+def test_a_pipe_without_a_writer(monkeypatch):
     monkeypatch.setattr(small_files, "_PIPE_S", 0.05)
     reader, writer = os.pipe()
     with pytest.raises(OSError, match=re.escape("nothing was written to the pipe")):

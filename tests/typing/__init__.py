@@ -1,1 +1,1 @@
-"""What a type checker says about programs that use the library."""
+"""The verdicts of a type checker on programs that use the library."""

@@ -1,6 +1,6 @@
 """Mistakes that a type checker finds.
 
-`mypy --strict` reads this module, and nothing runs it: a line whose mistake is not found has an ignore too many.
+`mypy --strict` reads this module, and nothing runs it: an ignore comment on a line without an error is itself an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`rankmux-client send --batch`: so many members at a time, until too many have failed."""
+"""`rankmux-client send --batch`: a number of members at a time, until too many have failed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_too_many_failures(most, tried):
     assert len(batches.rest) == 5 - tried
 
 
-def test_a_batch_of_which_nothing_is_heard_has_failed():
+def test_a_batch_without_any_result_has_failed():
     batches = Batches(MEMBERS, 2, 1)
     assert batches.begin()
     assert not batches.begin()
@@ -63,8 +63,8 @@ def test_the_rest_is_not_tried(scene, seat, tmp_path):
     assert "web-3" not in (tmp_path / "log").read_text()
 
 
-def test_a_member_that_goes_fails_in_its_batch(scene, seat):
-    """And one that joins meanwhile is in no batch."""
+def test_a_member_that_departs_fails_in_its_batch(scene, seat):
+    """A member that joins meanwhile is in no batch."""
     slow = scene.work("sleep 100", "--name", "web-4", "--grace", "0.1")
     script = scene.start("send", "--seat", seat, "--batch", 3, "--max-failures", 1, "restart")
     slow.until("Command")

@@ -42,7 +42,7 @@ def test_wrong_use(scene):
     assert scene.run("baton", "--seat", seat.parent / "none")[0] == 5
 
 
-def test_it_is_handed_on(scene):
+def test_the_next_leader_reads_it(scene):
     show = 'echo "got <$(cat "$RANKMUX_BATON_FILE")> in $RANKMUX_BATON_FILE"'
     write = f'{BATON} "from $RANKMUX_TICKET" && echo written'
     program = f"{show}; {write}; exec sleep 100"
@@ -57,7 +57,7 @@ def test_it_is_handed_on(scene):
     assert second.end(signal.SIGTERM) == 0
 
 
-def test_another_rank_has_none(scene):
+def test_other_ranks_get_no_file(scene):
     scene.client()
     code, out, _ = scene.run("wait", "--rank", 1, "--", "sh", "-c", "echo ${RANKMUX_BATON_FILE-none}")
     assert (code, out) == (0, "none\n")

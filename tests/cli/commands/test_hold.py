@@ -84,7 +84,7 @@ def test_the_control_protocol(scene):
         b"[" * 4000 + b"\n",
     ],
 )
-def test_nonsense_ends_that_sender_alone(scene, octets):
+def test_an_invalid_request_ends_only_that_sender(scene, octets):
     path = scene.hold()
     with closing(Sender(path)) as other, closing(Sender(path)) as sender:
         other.hear()
@@ -134,7 +134,7 @@ def test_a_socket_in_use_is_left_alone(scene, tmp_path):
     assert scene.run("who", "--seat", path)[0] == 0
 
 
-def test_something_else_is_left_alone(scene, tmp_path):
+def test_a_file_that_is_not_a_socket_is_left_alone(scene, tmp_path):
     path = tmp_path / "notes"
     path.write_text("precious")
     code, _, err = scene.run("hold", "--seat", path)
@@ -162,7 +162,7 @@ def test_several_senders_at_once(scene):
         assert list(pool.map(send, range(8))) == [(0, f"command {number}") for number in range(8)]
 
 
-def test_a_sender_that_dies_waits_for_nothing_and_harms_nobody(scene, tmp_path):
+def test_a_sender_that_is_killed_does_not_affect_others(scene, tmp_path):
     path = scene.hold()
     gate = tmp_path / "gate"
     worker = scene.work(f"while [ ! -e {gate} ]; do sleep 0.01; done; cat", "--parallel", "2")
@@ -177,7 +177,7 @@ def test_a_sender_that_dies_waits_for_nothing_and_harms_nobody(scene, tmp_path):
     assert other.out == "two"
 
 
-def test_a_sender_that_does_not_read_is_let_go(scene):
+def test_a_sender_that_does_not_read_is_disconnected(scene):
     path = scene.hold()
     scene.work("yes | head -c 8000000", "--parallel", "4")
     with closing(Sender(path)) as sender:

@@ -214,7 +214,7 @@ def test_wait_goes_on_when_it_is_back_in_time(scene, relay, stack, tmp_path):
 @pytest.mark.parametrize("how", ["cut", "freeze"])
 @pytest.mark.parametrize("program", ["exec sleep 100", "trap '' TERM; sleep 100; sleep 100"])
 def test_wait_ends_its_program_before_another_can_lead(scene, relay, stack, how, program):
-    """Cut off, and behind a network that swallows everything: the program is gone before the next one begins."""
+    """Cut off, or without any packet getting through: the program has ended before the next one begins."""
     first = stack.enter_context(
         Script("wait", "--port", relay.port, "--keep", 2, "--", "sh", "-c", f"echo pid $$; {program}")
     )

@@ -44,7 +44,7 @@ def test_several_ends_at_once_give_the_largest(scene):
     assert "1 ok, 1 failed: print" in err
 
 
-def test_nobody_below_is_explained_to_who_joins_for_itself(scene):
+def test_nobody_below_a_sender_without_a_held_seat(scene):
     scene.work("exit 0")
     code, out, err = scene.run("send", "print")
     assert (code, out) == (4, "")
@@ -59,7 +59,7 @@ def test_nobody_below_a_held_seat(scene):
     assert "RANKMUX_SEAT" not in err
 
 
-def test_rejected_by_who_executes_nothing(scene):
+def test_rejected_by_a_member_that_executes_nothing(scene):
     seat = scene.hold()
     scene.joined("hold")
     code, out, err = scene.run("send", "--seat", seat, "--wait", "print")
@@ -67,7 +67,7 @@ def test_rejected_by_who_executes_nothing(scene):
     assert "rank 1 rejected it: this seat executes nothing" in err
 
 
-def test_full_and_not_let_in(tmp_path):
+def test_a_full_room_and_a_missing_token(tmp_path):
     with Server(port=0, seats=1) as server, Client(*server.address):
         code, _, err = run("send", "--port", server.address[1], "print")
     assert code == 5
@@ -99,7 +99,7 @@ def test_without_wait_it_returns_when_dispatched(scene):
     worker.until("Command 3 of rank 0: print this")
 
 
-def test_output_of_several_is_told_apart(scene):
+def test_output_of_several_is_prefixed_with_the_rank(scene):
     seat = scene.hold()
     scene.work("printf 'a\\nb'")
     scene.work("printf 'c\\n\\n'")
@@ -108,7 +108,7 @@ def test_output_of_several_is_told_apart(scene):
     assert sorted(out.splitlines()) == ["1: a", "1: b", "2: ", "2: c"]
 
 
-def test_output_of_one_is_passed_on_as_it_is(scene):
+def test_output_of_one_is_passed_on_unchanged(scene):
     seat = scene.hold()
     scene.work("cat")
     scene.work("exit 1")
@@ -130,7 +130,7 @@ def test_json_keeps_a_character_whole_whose_bytes_come_in_two_parts(scene):
     assert (end["status"], end["exit_code"], end["error"]) == ("failed", 3, "exit code 3")
 
 
-def test_results_come_as_they_come(scene, tmp_path):
+def test_results_are_shown_as_they_arrive(scene, tmp_path):
     seat = scene.hold()
     gate = tmp_path / "gate"
     scene.work(f"echo first; while [ ! -e {gate} ]; do sleep 0.01; done; echo second")
@@ -153,7 +153,7 @@ def test_commands_from_standard_input(scene):
     assert out.splitlines() == lines
 
 
-def test_lines_behind_one_that_is_too_long_are_sent(scene):
+def test_lines_after_an_overlong_one_are_sent(scene):
     seat = scene.hold()
     scene.work("cat; echo")
     text = b"a" * 70_000 + b"\n" + b"b" * 300_000 + b"\nshort\n" + b"c" * 300_000
@@ -184,7 +184,7 @@ def test_the_worst_of_many_commands_counts(scene):
     assert err.count("1 ok: good") == 2
 
 
-def test_what_is_too_large_is_not_sent(scene):
+def test_an_oversized_command_is_not_sent(scene):
     seat = scene.hold()
     scene.work("cat >/dev/null")
     text = b"x" * 70_000 + b"\n" + b"short\n"
@@ -222,7 +222,7 @@ def test_help_has_examples():
     assert "exit codes:" in out
 
 
-def test_a_seat_that_goes_under_a_command(scene, tmp_path):
+def test_a_held_seat_lost_during_a_command(scene, tmp_path):
     path = tmp_path / "seat"
     holder = scene.joined("hold", "--seat", path)
     worker = scene.work("exec sleep 100", "--grace", "0.1")
@@ -233,7 +233,7 @@ def test_a_seat_that_goes_under_a_command(scene, tmp_path):
     assert "the outcome is not known: print" in script.err
 
 
-def test_a_reader_that_goes_away(scene):
+def test_a_reader_that_closes_its_pipe(scene):
     seat = scene.hold()
     scene.work("yes | head -c 4000000")
     script = scene.start("send", "--seat", seat, "--wait", "--to", "next", "print")
@@ -256,7 +256,7 @@ def test_lines_of_commands_under_way_together_are_not_mixed(scene, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("flags", [(), ("--json",), ("--to", "next")])
-def test_an_output_that_takes_nothing_is_said_in_a_line(scene, flags):
+def test_a_full_output_device_is_reported_in_one_line(scene, flags):
     seat = scene.hold()
     scene.work("echo done")
     with (
@@ -267,7 +267,7 @@ def test_an_output_that_takes_nothing_is_said_in_a_line(scene, flags):
     assert script.err == "rankmux-client: cannot write to standard output: No space left on device\n"
 
 
-def test_errors_that_nobody_takes_change_nothing(scene):
+def test_a_standard_error_without_a_reader_changes_nothing(scene):
     seat = scene.hold()
     scene.work("echo done")
     reader, writer = os.pipe()

@@ -19,7 +19,7 @@ SLEEP = "echo pid $$ >&2; echo begun; sleep 100 & wait"
 
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("flags", [(), ("--to", "next"), ("--json",), ("--fold",)])
-def test_the_first_cancels_and_shows_what_came(scene, number, flags):
+def test_the_first_cancels_and_shows_the_results_so_far(scene, number, flags):
     seat = scene.hold()
     worker = scene.work(SLEEP, "--local-errors")
     script = scene.start("send", "--seat", seat, "--wait", *flags, "print")
@@ -37,7 +37,7 @@ def test_the_first_cancels_and_shows_what_came(scene, number, flags):
     eventually(lambda: not alive(pid))
 
 
-def test_what_has_not_begun_never_begins(scene):
+def test_a_queued_command_never_starts(scene):
     seat = scene.hold()
     worker = scene.work(
         "read c; echo pid $$ >&2; echo $c begun >&2; [ $c = next ] || sleep 100", "--local-errors"
@@ -87,7 +87,7 @@ def test_the_second_ends_at_once(scene, tmp_path):
         holder.process.send_signal(signal.SIGCONT)
 
 
-def test_one_that_does_not_wait_ends_as_ever(scene):
+def test_without_wait_it_ends_at_once(scene):
     script = scene.start("send", "-")
     client = scene.client()
     while len(client.who()) < 2:

@@ -46,7 +46,7 @@ def test_the_end_of_a_program_in_json(scene, program, status, code, error):
     assert (end["status"], end["exit_code"], end["error"]) == (status, code, error)
 
 
-def test_json_of_what_nobody_got(scene):
+def test_json_of_a_refused_command(scene):
     seat = scene.hold()
     code, out, _ = scene.run("send", "--seat", seat, "--json", "print")
     [row] = json_lines(out)
@@ -100,7 +100,7 @@ def test_folding(scene):
     assert scene.run("send", "--fold", "--json", "print")[0] == 2
 
 
-def test_members_above_are_told_and_strictly_an_error(scene):
+def test_members_above_are_reported_and_with_strict_an_error(scene):
     scene.joined("hold", "--name", "web-0")
     seat = scene.hold()
     scene.work("true", "--name", "web-1")
@@ -113,7 +113,7 @@ def test_members_above_are_told_and_strictly_an_error(scene):
         assert (got, "nobody is '9'" in err) == (code, True)
 
 
-def test_absent_members_are_told_and_strictly_an_error(scene, tmp_path):
+def test_absent_members_are_reported_and_with_strict_an_error(scene, tmp_path):
     seat = scene.hold()
     scene.work("true", "--name", "here")
     away = Client(*scene.server.address, name="away", keep_s=60)

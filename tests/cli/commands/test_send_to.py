@@ -23,7 +23,7 @@ def ran(out: str) -> list[str]:
     return sorted(line.split()[-1] for line in out.splitlines())
 
 
-def test_those_that_are_named_execute_it(scene, seat):
+def test_the_named_members_execute_it(scene, seat):
     for to, names in {
         "2": ["web-1"],
         "2-3": ["web-1", "web-2"],
@@ -44,7 +44,7 @@ def test_a_ticket(scene, seat):
     assert scene.run("send", "--seat", seat, "--wait", "--to", to, "print")[:2] == (0, "web-2\n")
 
 
-def test_nobody_below_is_meant(scene, seat):
+def test_a_target_that_matches_no_junior(scene, seat):
     for to, flag in {
         "mail-*": "--wait",
         "web-0": "--wait",
@@ -57,7 +57,7 @@ def test_nobody_below_is_meant(scene, seat):
         assert f"nobody below you is {to!r}" in err
 
 
-def test_one_of_several_that_is_not_there_is_told(scene, seat):
+def test_a_target_that_does_not_exist_is_reported(scene, seat):
     code, out, err = scene.run("send", "--seat", seat, "--wait", "--to", "web-1,web-9", "print")
     assert (code, ran(out)) == (0, ["web-1"])
     assert "nobody is 'web-9'" in err

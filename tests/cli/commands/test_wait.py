@@ -69,7 +69,7 @@ def test_the_program_has_our_standard_input_and_output(scene):
     assert (code, out) == (0, "through")
 
 
-def test_the_program_is_told_where_it_stands(scene):
+def test_the_program_gets_its_rank_in_the_environment(scene):
     script = 'echo $RANKMUX_RANK $RANKMUX_TICKET $RANKMUX_MEMBER_COUNT; [ -S "$RANKMUX_SEAT" ] && echo "$RANKMUX_SEAT"'
     code, out, _ = scene.run("wait", "--", "sh", "-c", script)
     assert code == 0
@@ -110,7 +110,7 @@ def test_a_holder_that_is_killed_takes_its_programs_group_along(scene, at_sigter
     eventually(lambda: not any(alive(pid) for pid in pids), within_s=5)
 
 
-def test_what_the_program_leaves_running_ends_before_the_seat_is_left(scene):
+def test_background_processes_of_the_program_end_before_the_seat_is_left(scene):
     holder = scene.start("wait", "--", "sh", "-c", "sleep 100 & echo pid $!; exit 7")
     pid = int(holder.until(r"pid (\d+)\n")[1])
     assert holder.end() == 7
@@ -171,7 +171,7 @@ def test_a_signal_stops_the_program_then_leaves(scene, number):
     assert "(a member above you left)" in second.err
 
 
-def test_what_does_not_end_at_sigterm_is_killed_with_its_group(scene):
+def test_a_program_that_ignores_sigterm_is_killed_with_its_group(scene):
     script = scene.start(
         "wait",
         "--grace",

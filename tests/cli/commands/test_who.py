@@ -96,8 +96,8 @@ def test_watching_until_the_server_ends(tmp_path, held):
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_watching_ends_when_nobody_reads_it(scene, held):
-    """It ends without new output; otherwise it would look on until the next change."""
+def test_watching_ends_when_its_reader_does(scene, held):
+    """It ends without new output; otherwise it would wait for the next change."""
     seat = scene.hold()
     script = scene.start("who", "--watch", *(("--seat", seat) if held else ()))
     script.until(r"NAME\n.*\n", "out")
@@ -106,7 +106,7 @@ def test_watching_ends_when_nobody_reads_it(scene, held):
     assert script.err == ""
 
 
-def test_the_holder_looks_on_only_as_long_as_somebody_watches(tmp_path):
+def test_the_holder_watches_only_while_a_client_does(tmp_path):
     path = tmp_path / "seat"
     with (
         Server(port=0, seats=2, observers_max=1) as server,
@@ -133,7 +133,7 @@ def test_more_than_fit_into_a_frame(scene):
                 script.end(ENDING[0])
 
 
-def test_nobody_to_ask(tmp_path):
+def test_no_held_seat_to_ask(tmp_path):
     assert run("who", "--seat", tmp_path / "none")[0] == 5
     assert run("who", "--interval", "1")[0] == 2
 
@@ -146,7 +146,7 @@ def test_an_encoding_that_lacks_a_letter(scene):
 
 
 @pytest.mark.parametrize("members", [b"[1", b"[1]", b"[{}]", b"7", b"null"])
-def test_a_holder_that_talks_nonsense(tmp_path, members):
+def test_an_invalid_answer_of_the_holder(tmp_path, members):
     path = tmp_path / "seat"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -166,7 +166,7 @@ def test_a_holder_that_talks_nonsense(tmp_path, members):
     assert (code, out, err) == (5, "", "rankmux-client: the list of members makes no sense\n")
 
 
-def test_no_name_takes_the_room_of_all_others():
+def test_a_long_address_does_not_widen_the_whole_column():
     rows = [
         {"rank": rank, "ticket": rank, "load": 0, "name": "", "address": "a" * rank} for rank in (1, 10_000)
     ]

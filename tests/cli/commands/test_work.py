@@ -78,7 +78,7 @@ def test_output_comes_while_it_runs(scene, tmp_path):
     ]
 
 
-def test_errors_go_back_unless_they_are_to_stay(scene):
+def test_standard_error_is_part_of_the_result_unless_local(scene):
     client = scene.client()
     scene.work("echo oops >&2")
     worker = scene.work("echo oops >&2", "--local-errors")
@@ -106,7 +106,7 @@ def test_a_program_that_reads_nothing(scene):
     assert [(result.status, result.text) for result in results] == [(Status.OK, ""), (Status.OK, "done\n")]
 
 
-def test_what_it_leaves_running_does_not_hold_up_its_result(scene):
+def test_background_processes_do_not_delay_the_result(scene):
     client = scene.client()
     scene.work("sleep 100 & echo $!")
     [result] = client.command("print", results=True, timeout=20).gather()
@@ -288,7 +288,7 @@ def vanishing(tmp_path) -> Path:
     return path
 
 
-def test_a_program_that_is_gone_when_it_is_needed(scene, vanishing):
+def test_a_program_that_was_deleted_after_the_start(scene, vanishing):
     client = scene.client()
     scene.joined("work", "--", vanishing)
     vanishing.unlink()
@@ -310,12 +310,12 @@ def test_a_program_that_is_gone_when_it_is_needed(scene, vanishing):
         (os.fsdecode(b"/none\xff"), 127, r"cannot run /none\udcff: there is no such file"),
     ],
 )
-def test_a_program_that_cannot_be_run_is_told_at_the_start(subcommand, program, code, words):
-    """Before it joins: nobody listens at that port."""
+def test_a_program_that_cannot_be_run_is_reported_at_the_start(subcommand, program, code, words):
+    """Before it joins: no server listens on that port."""
     assert run(subcommand, "--port", "1", "--", program) == (code, "", f"rankmux-client: {words}\n")
 
 
-def test_a_hook_that_cannot_be_run_is_told_at_the_start():
+def test_a_hook_that_cannot_be_run_is_reported_at_the_start():
     code, _, err = run("work", "--port", "1", "--hook-lost", "/none -x", "--", "true")
     assert (code, err) == (
         2,
@@ -323,8 +323,8 @@ def test_a_hook_that_cannot_be_run_is_told_at_the_start():
     )
 
 
-def test_a_hook_that_is_gone_when_it_is_needed(scene, vanishing):
-    """The worker says so, and goes on working."""
+def test_a_hook_that_was_deleted_after_the_start(scene, vanishing):
+    """The worker reports it, and continues."""
     client = scene.client()
     worker = scene.work("cat", "--hook-promoted", vanishing)
     vanishing.unlink()
@@ -336,7 +336,7 @@ def test_a_hook_that_is_gone_when_it_is_needed(scene, vanishing):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is fixed")
-def test_nobody_has_to_read_what_it_says(scene):
+def test_its_messages_need_not_be_read(scene):
     """It keeps working, keeps its seat, and reports dropped lines later; the program's errors do not matter here."""
     client = scene.client()
     worker = scene.work("cat 2>/dev/null")
@@ -350,7 +350,7 @@ def test_nobody_has_to_read_what_it_says(scene):
     worker.until(r"\d\d+ lines were dropped because nobody read them\n", "err")
 
 
-def test_when_nobody_can_read_it_any_more_it_ends(scene):
+def test_it_ends_when_its_output_has_no_reader(scene):
     client = scene.client()
     worker = scene.work("cat")
     worker.stop_reading("err")
@@ -397,7 +397,7 @@ def test_usage(arguments):
     assert run("work", *arguments)[0] == 2
 
 
-def test_what_a_server_says_is_fit_for_an_environment(tmp_path):
+def test_texts_of_a_server_are_made_fit_for_the_environment(tmp_path):
     """NUL bytes and excessive lengths are not."""
     reason = tmp_path / "reason"
 

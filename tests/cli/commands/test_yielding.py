@@ -22,7 +22,7 @@ def test_a_held_seat_steps_back(scene, tmp_path):
     assert scene.run("yield", env={"RANKMUX_SEAT": path})[0] == 4, "nobody is below now"
 
 
-def test_nobody_is_below(scene):
+def test_no_member_is_below(scene):
     seat = scene.hold()
     code, out, err = scene.run("yield", "--seat", seat)
     assert (code, out, err) == (4, "", "rankmux-client: refused, nobody is below you\n")

@@ -92,7 +92,7 @@ def test_bash(scripts, line):
 
 
 @needs("bash")
-def test_bash_behind_the_dashes_completes_programs(scripts):
+def test_bash_after_the_dashes_completes_programs(scripts):
     assert set(bash_says(scripts, "work", "--", "printen")) == {"printenv"}
     assert bash_says(scripts, "work", "--", "printenv", "/etc/hostn") == ["/etc/hostname"]
 

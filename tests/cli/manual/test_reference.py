@@ -24,7 +24,7 @@ def test_every_setting_has_its_place_once():
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
-def test_a_setting_is_told_with_all_its_names(setting):
+def test_a_setting_is_listed_with_all_its_names(setting):
     page = "\n".join(PAGES["settings.md"]())
     section = page.partition(f"### {setting.name}\n")[2].partition("\n#")[0]
     for fact in (setting.flag, setting.variable, setting.help[1:]):

@@ -74,7 +74,7 @@ def test_a_stopped_group_ends_where_its_orphans_come_to_us(scene):
 
 
 @linux
-def test_zombies_that_nobody_reaps_hold_up_no_end(scene):
+def test_unreaped_zombies_do_not_delay_the_end(scene):
     """The parent of a zombie is in another group, and never waits for it."""
     holder = scene.start("wait", "--", sys.executable, "-c", _CARELESS)
     careless, zombie = (int(pid) for pid in holder.until(r"pids (\d+) (\d+)\n").groups())

@@ -52,7 +52,7 @@ class Program(subprocess.Popen):
         self.guardian.remove(self.pid)
 
 
-def test_what_is_left_ends_with_the_pipe(guardian):
+def test_guarded_groups_end_with_the_pipe(guardian):
     with Program(guardian, "sleep 100 & echo $!; wait") as polite, Program(guardian, STUBBORN) as stubborn:
         guardian.close()
         assert polite.wait(10) == -signal.SIGTERM
@@ -79,7 +79,7 @@ def test_a_stopped_program_gets_to_clean_up(guardian):
         assert program.wait(10) == 9
 
 
-def test_what_was_removed_is_left_alone(guardian):
+def test_removed_groups_are_left_alone(guardian):
     with Program(guardian, "echo ready; exec sleep 100") as kept, Program(guardian, STUBBORN) as ended:
         guardian.remove(kept.pid)
         pid = guardian.pid

@@ -1,4 +1,4 @@
-"""The start and end of the prompt: signals, servers that go away, reconnecting, its seat, input without a prompt."""
+"""The start and end of the prompt: signals, lost servers, reconnecting, its seat, input without a prompt."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on(at):
     assert ada.finish() == 0
 
 
-def test_the_terminal_goes_away(at, stack, senior, server):
+def test_the_terminal_is_closed(at, stack, senior, server):
     bob = Terminal("--port", server.address[1])
     with bob:
         bob.prompts("rank 1 of 2 > ")
@@ -125,7 +125,7 @@ def test_a_server_that_lets_juniors_command(stack):
     assert "From rank" not in ada.text
 
 
-def test_nobody_listens(stack):
+def test_no_server_listens(stack):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     ada = stack.enter_context(Terminal("--port", port))

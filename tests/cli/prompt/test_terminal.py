@@ -36,7 +36,7 @@ def read(controller: int) -> bytes:
         return b""
 
 
-def test_what_is_not_taken_waits(pair):
+def test_output_that_the_terminal_does_not_take_is_queued(pair):
     controller, end = pair
     seen = bytearray()
 
@@ -108,7 +108,7 @@ def test_a_terminal_without_a_name(pair, monkeypatch):
     assert read(pair[0]) == b"here"
 
 
-def test_a_terminal_that_has_gone():
+def test_a_terminal_that_was_closed():
     controller, end = os.openpty()
 
     async def run() -> None:

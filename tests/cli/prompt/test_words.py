@@ -64,7 +64,7 @@ def test_results(group, lines):
 
 
 @given(st.text(st.sampled_from("ab日本é̈ "), max_size=60), st.integers(0, 50))
-def test_what_is_fitted_fits(words, columns):
+def test_fitted_text_fits(words, columns):
     short = fitted(words, columns)
     assert get_cwidth(short) <= columns
     assert short == words or (short[-1:] in {"…", ""} and words.startswith(short[:-1]))
@@ -72,7 +72,7 @@ def test_what_is_fitted_fits(words, columns):
         assert short == words
 
 
-def test_where_one_stands():
+def test_lines_about_the_rank():
     assert place(0, 7) == "nobody is above you"
     assert place(6, 7) == "nobody is below you"
     assert place(3, 7) == ""

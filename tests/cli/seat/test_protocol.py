@@ -14,7 +14,7 @@ HEADERS = st.dictionaries(
 
 
 @given(st.lists(st.tuples(HEADERS, st.binary(max_size=50)), max_size=5), st.lists(st.integers(1, 40)))
-def test_whatever_is_sent_arrives_however_it_is_cut(frames, sizes):
+def test_any_messages_in_any_chunks(frames, sizes):
     stream = b"".join(encoded(header, payload) for header, payload in frames)
     reader, got = FrameReader(50), []
     while stream:

@@ -34,7 +34,7 @@ def folder(path):
     ("make", "words"), [(pipe, "it is a pipe"), (without_end, "larger than"), (folder, "directory")]
 )
 @pytest.mark.parametrize("flag", ["--tls-ca", "--tls-cert", "--tls-key", "--token-file"])
-def test_what_stands_in_the_place_of_a_file(flag, make, words, tmp_path, certificate):
+def test_paths_that_are_not_regular_files(flag, make, words, tmp_path, certificate):
     """It is reported as an error of that flag, without blocking on the file."""
     path = tmp_path / "file"
     make(path)

@@ -52,7 +52,7 @@ def gathering(executors: int) -> Gathering:
 
 
 @given(st.lists(st.tuples(st.sampled_from(ENDS), st.binary(max_size=3)), min_size=1, max_size=20))
-def test_who_gave_the_same_is_told_of_once(ends):
+def test_equal_outputs_are_shown_once(ends):
     results = gathering(len(ends))
     for rank, (status, payload) in enumerate(ends):
         results.add(routed(rank, payload, status))
@@ -102,7 +102,7 @@ def test_parts_come_in_whole_lines_and_nothing_is_lost(steps):
     assert shown == given_
 
 
-def test_what_has_not_ended_can_be_taken_too():
+def test_unfinished_results_can_be_taken_too():
     results = gathering(2)
     results.add(routed(1, b"half a line", Status.PART))
     assert results.take() == []

@@ -106,7 +106,7 @@ def test_closed_streams(scene, tmp_path, closed, command):
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody listens at the Unix socket: it exists a moment earlier."""
+    """Whether a process listens on the Unix socket, which exists a moment earlier."""
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(path)) == 0
 
@@ -128,7 +128,7 @@ def test_a_server_with_closed_streams(closed, tmp_path):
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_the_working_directory_is_gone(scene, tmp_path):
+def test_a_deleted_working_directory(scene, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     line = 'cd "$1"; rmdir "$1"; shift; exec "$@"'

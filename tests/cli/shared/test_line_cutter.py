@@ -23,7 +23,7 @@ def cut(text: bytes, sizes: list[int], limit: int = 100) -> list[bytes]:
     st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=9),
     st.lists(st.integers(1, 9)),
 )
-def test_lines_are_the_same_however_they_come(lines, sizes):
+def test_lines_are_the_same_in_any_chunks(lines, sizes):
     assert cut(b"".join(line + b"\n" for line in lines), sizes) == lines
 
 
@@ -32,7 +32,7 @@ def test_the_last_line_may_lack_its_line_break():
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_of_a_line_that_is_far_too_long_the_beginning_is_kept(monkeypatch, end):
+def test_the_beginning_of_an_overlong_line_is_kept(monkeypatch, end):
     monkeypatch.setattr(line_cutter, "_MARGIN_BYTES", 4)
     lines = cut(b"short\n" + b"x" * 100 + b"\nnext\n" + b"y" * 50 + end, [3] * 60, limit=10)
     assert [line[:1] for line in lines] == [b"s", b"x", b"n", b"y"]

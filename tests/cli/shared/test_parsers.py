@@ -1,4 +1,4 @@
-"""The form of help and complaints: words stay whole at any width, what stands first, what is proposed."""
+"""The form of help and error texts: words stay whole at any width, the order, the suggestions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_no_word_of_the_help_is_broken(name, columns, monkeypatch):
     wide = shown(PARSERS[name], 9_999, monkeypatch).partition("\n\n")[2].split()
     text = shown(PARSERS[name], columns, monkeypatch)
     usage, _, rest = text.partition("\n\n")
-    signs = [word for word in rest.split() if word != "#"]  # a comment that goes on has another one
+    signs = [word for word in rest.split() if word != "#"]  # a comment of several lines
     assert signs == [word for word in wide if word != "#"]
     for line in rest.splitlines():
         assert len(line) <= columns or len(re.sub(r"^ *(# )?", "", line).split()) == 1, line
@@ -53,7 +53,7 @@ def test_subcommands_come_first(name, subcommands, monkeypatch):
 
 
 def test_the_flags_of_the_server_are_in_groups(monkeypatch):
-    """Those of the page about settings, in its order; a choice shows what there is to choose from."""
+    """Those of the page about settings, in its order; a choice lists its values."""
     text = shown(serving.parser, 9_999, monkeypatch)
     sections = re.split(r"^(\S.*):\n", text, flags=re.MULTILINE)
     groups = dict(zip(sections[1::2], sections[2::2], strict=True))

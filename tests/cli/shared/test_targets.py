@@ -1,4 +1,4 @@
-"""Targets as people write them, looked up in a list of members."""
+"""Targets as users write them, looked up in a list of members."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ME = 101
         ("web-*,2,db-1", [2, 3, 4], 3),
     ],
 )
-def test_members_that_are_meant(text, ranks, below):
+def test_lookup_of_several_members(text, ranks, below):
     found = target_of(text).find(MEMBERS, ME)
     assert (found.tickets, found.below) == (tuple(100 + rank for rank in ranks), below)
 
@@ -58,7 +58,7 @@ def test_members_that_are_meant(text, ranks, below):
         ("!99", [], False),
     ],
 )
-def test_one_member_that_is_asked_for(text, unknown, single):
+def test_lookup_of_one_member(text, unknown, single):
     found = target_of(text).find(MEMBERS, ME)
     assert (found.unknown, found.single) == (unknown, single)
 
@@ -68,7 +68,7 @@ def test_two_of_one_name_are_not_one_member():
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,", "!", "1,!", "5-1", "4294967296", "ticket:", "ticket:x"])
-def test_what_is_no_target(text):
+def test_invalid_targets(text):
     with pytest.raises(ArgumentError):
         target_of(text)
 

@@ -1,4 +1,4 @@
-"""Complaints, and the display of text from other members."""
+"""Error texts, and the display of text from other members."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ServerError
         st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode(errors="surrogatepass"))
     )
 )
-def test_nobody_writes_on_our_terminal(payload):
+def test_shown_text_is_printable(payload):
     assert shown(payload).isprintable()
 
 
-def test_what_is_shown():
+def test_shown_text_escapes_what_is_not_printable():
     assert shown("é → ok".encode()) == "é → ok"
     assert shown(b"a\nb\x1b[31m\xff\\") == "a\\nb\\x1b[31m\\xff\\"
 

@@ -53,13 +53,13 @@ def test_a_wrong_token_twice_in_a_row():
         ArgumentError("token", 1, "text"),
     ],
 )
-def test_what_would_go_the_same_way_again(error):
+def test_errors_that_are_not_retried(error):
     with pytest.raises(type(error)):
         Backoff().delay_s(error)
 
 
 @pytest.mark.parametrize("code", [ErrorCode.FULL, ErrorCode.SHUTDOWN, ErrorCode.SLOW, ErrorCode.TIMEOUT, 99])
-def test_what_may_go_better_next_time(code):
+def test_errors_that_are_retried(code):
     backoff = Backoff()
     for _ in range(20):
         backoff.delay_s(ServerError(code, ""))

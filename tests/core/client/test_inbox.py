@@ -113,13 +113,13 @@ def test_commands_that_come_are_cancelled_and_are_taken(steps):
 
 @pytest.mark.parametrize("taken_at", range(12))
 def test_a_command_is_cancelled_while_another_thread_takes_quiet_ones(taken_at):
-    """Wherever the taking comes between the steps of the cancelling, it is that command and no other."""
+    """At whatever step of the cancellation the other thread takes commands, no other command is cancelled."""
     inbox = Inbox(ClientSession())
     inbox.apply(arrived(*(ExecuteReceived(n, 0, 1, n == 8, 0, b"") for n in range(1, 16))), 0.0)
     steps, ran = count(), []
 
     class Waiting(deque):
-        """Commands of which another thread takes two, somewhere between two looks at them."""
+        """Commands of which another thread takes two between two of our accesses."""
 
         def __getitem__(self, index: int) -> object:
             if next(steps) == taken_at:
@@ -133,7 +133,7 @@ def test_a_command_is_cancelled_while_another_thread_takes_quiet_ones(taken_at):
     assert ran == [n for n in range(1, 16) if n != 8]
 
 
-def test_a_command_that_runs_is_told_that_it_is_cancelled():
+def test_a_running_command_is_marked_as_cancelled():
     inbox = Inbox(ClientSession())
     calls: list[int] = []
     command = ExecutedCommand(ExecuteReceived(7, 0, 1, True, 0, b"x"), 0.0, 100, lambda: 0.0)

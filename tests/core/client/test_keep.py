@@ -48,7 +48,7 @@ class Scene:
         return self.session.data_to_send()
 
 
-def test_what_hello_says():
+def test_the_resume_block_of_hello():
     scene = Scene()
     assert scene.hello.endswith(Keep(60_000, 0, SECRET).encode())
     scene.feed(Execute(12, 0, 1, 0, b"x"), Execute(15, 0, 1, 0, b"x"))
@@ -97,7 +97,7 @@ def test_it_pings_every_third_of_the_keep_even_while_bytes_come():
     assert scene.kept.state is SeatState.ABSENT, "none was answered"
 
 
-def test_no_rank_behind_the_deadline_while_the_connection_looks_open():
+def test_no_rank_after_the_deadline_while_the_connection_looks_open():
     scene = Scene()
     scene.now_s = 159.9
     scene.session.send_ping(b"late")
@@ -253,7 +253,7 @@ def test_a_server_that_grants_next_to_nothing_does_not_keep_us_busy():
     assert 50 <= pings <= 101
 
 
-def test_an_interrupted_connection_tells_of_its_end_alone():
+def test_an_interrupted_connection_reports_only_its_end():
     scene = Scene()
     scene.session.receive_data(Execute(12, 0, 1, 0, b"perhaps half taken").encode())
     error = ConnectionLost("interrupted")

@@ -1,4 +1,4 @@
-"""The exact line of members: a listing in pages, and the changes that come while it grows and afterwards."""
+"""The exact line of members: a listing in pages, and the changes that arrive during and after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rankmux.wire import MemberInfo
 
 
 class Room:
-    """The server's side: the line, its seq, and what it tells a watcher."""
+    """The server's side: the line, its seq, and the frames for a watcher."""
 
     def __init__(self, members: int) -> None:
         self.seq = self.last_ticket = members
@@ -75,7 +75,7 @@ def test_the_line_is_exact_whatever_happens_meanwhile(members, size, data):
             break
         happen(data.draw(CHANGES))  # before the next WHO
     else:
-        while not line.receive(room.page(line.request()[0], size)):  # calm at last
+        while not line.receive(room.page(line.request()[0], size)):  # no changes from here on
             pass
     assert seen(line) == room.line
     happen(data.draw(CHANGES))
@@ -106,7 +106,7 @@ def test_a_return_has_the_new_name():
     assert seen(line) == [(1, "renamed", False)]
 
 
-def test_changes_that_nobody_takes_are_bounded(monkeypatch):
+def test_unread_changes_are_bounded(monkeypatch):
     monkeypatch.setattr(rankmux.core.client.line, "_CHANGES_MAX", 3)
     line = Line()
     for seq in range(1, 10):
@@ -116,7 +116,7 @@ def test_changes_that_nobody_takes_are_bounded(monkeypatch):
         line.take()
 
 
-def test_a_loss_comes_behind_the_changes():
+def test_a_loss_comes_after_the_changes():
     room, line = Room(1), Line()
     line.receive(room.page(0, 9))
     line.feed(room.happen(Change.JOINED))

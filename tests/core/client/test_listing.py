@@ -20,7 +20,7 @@ def page(room: list[int], first: int, size: int) -> MembersPage:
     st.integers(2, 10),
     st.lists(st.tuples(st.sets(st.integers(0, 60), max_size=3), st.integers(0, 3)), max_size=6),
 )
-def test_a_listing_misses_nobody_who_was_there_all_the_time(members, size, changes):
+def test_a_listing_has_every_member_that_was_there_throughout(members, size, changes):
     room = list(range(100, 100 + members))
     newest = room[-1]
     stayed = set(room)

@@ -68,7 +68,7 @@ def expected_results(frames: list[object]) -> list[Routed]:
     ahead=st.integers(0, 3),
 )
 def test_executes(framing, frames, cut, rank, seq, ahead):
-    """`ahead` bytes lie in front of the cursor, and the last frame has lost `cut` bytes."""
+    """There are `ahead` bytes before the cursor, and the last frame lacks `cut` bytes."""
     stream = b"".join(frame.encode() for frame in frames)
     stream = stream[: len(stream) - cut] if cut <= len(stream) else stream
     whole = []
@@ -113,7 +113,7 @@ def test_a_run_in_one_event_and_its_seq():
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
-def test_results_that_are_too_many_end_it_behind_those_in_order(pieces):
+def test_results_that_are_too_many_end_it_after_those_in_order(pieces):
     session = joined()
     id_ = session.send_command(b"x", results=True)
     frames = [Routed(id_, 5 + number, 3 + number, Status.OK, b"r") for number in range(3)]

@@ -61,7 +61,7 @@ def test_the_rank_that_counts_is_that_of_the_moment():
         "a reserved flag",
     ],
 )
-def test_what_a_server_never_says(frames):
+def test_frames_that_no_server_sends(frames):
     session = joined(rank=2)
     session.receive_data(b"".join(frame.encode() for frame in frames))
     assert violation(session).code == ErrorCode.PROTOCOL

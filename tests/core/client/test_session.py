@@ -39,7 +39,7 @@ def test_hello_is_that_of_the_protocol_page():
     assert ClientSession("ada", b"secret").data_to_send() == Hello("ada", b"secret").encode()
 
 
-def test_welcome_tells_everything():
+def test_the_fields_of_welcome():
     session = ClientSession("ada")
     assert (session.seat.rank, session.seat.ticket, session.seat.member_count) == (None, None, None)
     assert feed(session, WELCOME) == [Welcomed(9, 3, 11, 2, 3, 10, 65536, 10_000)]
@@ -84,7 +84,7 @@ def test_error_instead_of_welcome(code):
 @pytest.mark.parametrize(
     "frame", [Execute(1, 0, 0, 0, b"x"), Ping(b""), Rank(1, 0, 1, 1), Accepted(1, 1, 1, 1)]
 )
-def test_nothing_comes_before_welcome(frame):
+def test_no_frame_is_accepted_before_welcome(frame):
     session = ClientSession()
     session.receive_data(frame.encode() + WELCOME.encode())
     assert violation(session).code == ErrorCode.PROTOCOL
@@ -157,7 +157,7 @@ def test_an_argument_that_is_wrong_changes_nothing(kind, send):
     assert snapshot(session) == before
 
 
-def test_what_fits_is_what_the_server_said():
+def test_limits_are_those_of_welcome():
     session = joined(max_payload=10)
     session.send_command(bytes(10))
     with pytest.raises(PayloadTooBig) as caught:
@@ -194,7 +194,7 @@ def test_data_to_send_in_pieces_is_the_same(sizes):
     assert session.data_to_send() == b""
 
 
-def test_no_sign_of_life_is_sent_where_it_says_nothing():
+def test_no_ping_is_sent_where_it_is_of_no_use():
     """Pending output is already a sign of life; and no peer listens before WELCOME, after LEAVE or after the end."""
     session = joined()
     session.send_command(b"x")

@@ -191,7 +191,7 @@ def test_frames_in_front_of_a_broken_one_count():
     assert isinstance(last, Ended)
 
 
-def test_a_cancel_for_what_does_not_run_is_ignored():
+def test_a_cancel_for_an_unknown_command_is_ignored():
     session = joined()
     assert feed(session, Stop(0), Stop(999), Stop(2**64 - 1)) == [
         ExecutionCancelled(0),
@@ -217,8 +217,8 @@ def test_changes_grow_in_seq_and_only_watchers_get_them():
     violation(session)
 
 
-def test_changes_come_behind_the_rank_of_their_turn():
-    """Their seqs grow by themselves: RANK has that of the last departure."""
+def test_changes_come_after_the_rank_of_their_turn():
+    """Their seqs increase independently of RANK, which has that of the last departure."""
     session = joined(watch=True)
     first, last = Changed(12, 2, 1, 0, 2, "x"), Changed(13, 3, 2, 1, 1, "y")
     assert len(feed(session, Rank(13, 0, 1, 1), first, last)) == 3
@@ -233,7 +233,7 @@ def test_changes_come_behind_the_rank_of_their_turn():
         [Rank(12, 0, 1, 1), Ping(b""), Baton(5, 1, b"note")],
     ],
 )
-def test_a_baton_comes_right_behind_rank_0(frames):
+def test_a_baton_comes_right_after_rank_0(frames):
     session = joined()
     session.receive_data(b"".join(frame.encode() for frame in frames))
     violation(session)
@@ -338,7 +338,7 @@ def test_an_observer_has_neither_rank_nor_ticket():
     [Execute(12, 0, 0, 0, b""), Rank(12, 0, 1, 1), Stop(5), Baton(5, 1, b""), Accepted(1, 12, 0, 0)],
     ids=lambda frame: type(frame).__name__,
 )
-def test_what_an_observer_must_not_get(frame):
+def test_frames_that_an_observer_must_not_get(frame):
     session = observing()
     session.receive_data(frame.encode())
     violation(session)

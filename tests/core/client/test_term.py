@@ -1,4 +1,4 @@
-"""A term of leadership: over once, over for ever."""
+"""A term of leadership, which ends once and for all."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def expected_feed(data: bytes, max_payload: int, ticket: int = TICKET) -> Taken:
 
 
 def turn_by_turn(batch: Any, ticket: int, data: bytes) -> tuple[int, list[Any]]:
-    """Feed all of `data`: what is behind a YIELD is taken in the next turn."""
+    """Feed all of `data`: the frames after a YIELD are taken in the next turn."""
     total, events = 0, []
     while True:
         taken, found = batch.feed(ticket, data[total:])
@@ -246,13 +246,13 @@ def test_payloads_at_their_bound(framing, max_payload):
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_what_may_be_fed(framing, kind):
+def test_types_of_input_that_may_be_fed(framing, kind):
     batch = framing.Batch(100)
     assert batch.feed(1, kind(SMALL + b"\0"))[0] == len(SMALL)
     assert batch.feed(1, kind(b"")) == (0, [])
 
 
-def test_nothing_points_into_what_was_fed(framing):
+def test_the_batch_keeps_no_reference_to_its_input(framing):
     """The buffer is used again for the next peer."""
     batch = framing.Batch(100)
     buffer = bytearray(SMALL)
@@ -355,7 +355,7 @@ def test_decoder_in_any_chunks(data):
         assert decoder.pending == len(stream) - taken
 
 
-def test_decoder_holds_what_came_not_what_was_announced():
+def test_decoder_holds_the_bytes_received_not_the_length_announced():
     decoder = FrameDecoder(65_600)
     for octets in single(with_length(bytes(3000))[:-1]):
         assert frames_of(decoder, octets) == ([], None)
@@ -438,7 +438,7 @@ def test_a_query_waits_for_a_turn_that_may_list_so_many(framing):
     assert batch.listed_left == 1 - 1 - 5, "of 50 members 5 are listed"
 
 
-def test_a_set_costs_what_it_names(framing):
+def test_a_set_costs_one_for_each_name(framing):
     """One of a thousand names costs a thousand; its bytes count by the part of the room that is sent them."""
     batch = framing.Batch(65_536)
     to_all, some = Command(1, Target.ALL, 0, 0, 0, b"x").encode(), to_set(2, range(1, 1001)).encode()
@@ -463,14 +463,14 @@ def test_behind_a_yield_begins_another_turn(framing, behind):
     assert not batch
 
 
-def test_a_leave_right_behind_a_yield_is_of_the_same_turn(framing):
+def test_a_leave_right_after_a_yield_is_of_the_same_turn(framing):
     batch = framing.Batch(100)
     stream = Yield(7).encode() + Leave().encode() + Ping(b"").encode()
     assert batch.feed(1, stream) == (len(stream), [Yield(7), Leave()])
     assert batch.feed(2, stream[:-6]) == (9, [Yield(7)]), "it is not whole yet"
 
 
-def test_a_baton_stands_among_the_commands(framing):
+def test_a_baton_keeps_its_place_among_the_commands(framing):
     """It counts as any frame that is no command, and is one of the batch; encoded and decoded it stays in its place."""
     batch = framing.Batch(100)
     commands = [

@@ -31,13 +31,13 @@ def test_every_rank_gets_its_frames_in_their_order(laid):
 
 
 @given(laid_turns())
-def test_what_is_for_all_lies_there_once(laid):
+def test_shared_frames_are_stored_once(laid):
     everything = b"".join(octets for _, receiver, octets in laid.frames if receiver is None)
     assert laid.deliveries().executes == everything + b"".join(laid.changes)
 
 
-def test_a_stop_lies_behind_all_commands():
-    """Not in front of the EXECUTE that it stops, whichever of the turn's commands that is."""
+def test_a_stop_comes_after_all_commands():
+    """Never before the EXECUTE that it stops, whichever of the turn's commands that is."""
     deliveries = Laid(
         3, [(0, 2, b"one"), (0, None, b"all"), (1, 2, b"two")], [], {}, [(2, b"stop")]
     ).deliveries()
@@ -89,7 +89,7 @@ def test_the_size_of_a_rank_frame():
     assert len(Rank(1, 2, 3, 1).encode()) == RANK_FRAME_BYTES
 
 
-def test_who_departed_has_no_rank_frame():
+def test_a_departed_member_has_no_rank_frame():
     deliveries = Laid(5, [], [1, 3], {}).deliveries()
     assert [bool(deliveries.rank_frame(rank)) for rank in range(5)] == [False, False, True, False, True]
 

@@ -117,7 +117,7 @@ def test_dispatch_against_the_model(framing, data):
     for rank, ticket in enumerate(tickets):
         kinds = (Execute, Accepted, Refused)
         expected = sorted(model.owed[ticket], key=lambda frame: kinds.index(type(frame)))
-        if rank not in away:  # nothing is sent to them: what is shared is theirs too
+        if rank not in away:  # nothing is sent to absent members, although `owed` includes the shared frames
             assert found.owed(rank, ticket) == expected
     assert list(found.loads) == [model.load(ticket) for ticket in tickets]
     assert found.seq == model.seq
@@ -139,7 +139,7 @@ def test_dispatch_against_the_model(framing, data):
     assert [frame.seq for frame in shared] == sorted(frame.seq for frame in shared)
 
 
-def test_a_dispatch_tells_who_watches(framing):
+def test_a_dispatch_has_the_watchers(framing):
     commands = [(20, Command(1, Target.ALL, 0, 0, 0, b"all")), (10, Command(2, Target.ONE, 2, 1, 0, b"one"))]
     found = Dispatched(framing, [10, 20, 30], [0, 0, 0], commands)
     assert found.told == [(0, Target.ONE, 2, 1001, 1, 0, b"one"), (1, Target.ALL, 0, 1002, 1, 1, b"all")]
@@ -148,7 +148,7 @@ def test_a_dispatch_tells_who_watches(framing):
 
 
 def test_a_set_goes_to_those_named_that_are_present_and_below(framing):
-    """Rank 1 of five names everybody, and two tickets that hold no seat; rank 3 is absent."""
+    """Rank 1 of five names all members, and two tickets that hold no seat; rank 3 is absent."""
     command = to_set(7, [5, 10, 20, 30, 40, 50, 60], 5, 0, b"all")
     tickets = [10, 20, 30, 40, 50]
     found = Dispatched(framing, tickets, [0] * 5, [(20, command)], max_payload=100, away=[3])
@@ -177,7 +177,7 @@ def test_a_set_goes_to_those_named_that_are_present_and_below(framing):
         (range(1, 14), RefusedCode.TOO_BIG, "104 bytes"),
     ],
 )
-def test_a_set_that_nobody_executes(framing, named, code, words):
+def test_a_set_without_executors(framing, named, code, words):
     """Rank 0 is absent too: it counts as rejected, for it is not below."""
     found = Dispatched(
         framing, [10, 20, 30, 40], [0] * 4, [(20, to_set(7, named))], max_payload=100, away=[0, 3]
@@ -237,7 +237,7 @@ def test_the_least_of_loads(framing):
         assert list(found.loads) == loads, "no result is wanted, so it is no load"
 
 
-def test_a_refusal_says_why(framing):
+def test_reasons_of_refusals(framing):
     members = [1, 2, 3]
     for command, code, words in [
         (Command(9, Target.ALL, 0, 0, 0, b"abcd"), RefusedCode.TOO_BIG, "4 bytes, at most 3"),

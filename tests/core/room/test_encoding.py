@@ -25,7 +25,7 @@ results = st.builds(Result, st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2,
 
 
 @given(st.lists(st.tuples(tickets, commands | results), max_size=12))
-def test_there_and_back(entries: list[tuple[int, Command | Result]]) -> None:
+def test_round_trip(entries: list[tuple[int, Command | Result]]) -> None:
     encoded = []
     for twin in TWINS:
         batch = twin.Batch(9)
@@ -40,7 +40,7 @@ def test_there_and_back(entries: list[tuple[int, Command | Result]]) -> None:
     assert all(one == encoded[0] for one in encoded)
 
 
-def test_nothing_is_no_bytes(framing):
+def test_an_empty_batch_is_no_bytes(framing):
     batch = framing.Batch(9)
     assert batch.encode() == b""
     batch.decode(b"")

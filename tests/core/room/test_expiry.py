@@ -63,7 +63,7 @@ def test_a_call_drops_a_bounded_number_of_those_that_ended() -> None:
     assert pop(expiries) == 4500
 
 
-def test_what_is_due_is_the_queue_of_one_moment() -> None:
+def test_due_returns_the_queue_of_one_moment() -> None:
     waiting = {1, 2, 3, 4}
     expiries = Expiries(waiting, ((5, 1), (5, 2), (5, 3), (9, 4)))
     assert expiries.due(4) is None
@@ -81,7 +81,7 @@ def test_what_is_due_is_the_queue_of_one_moment() -> None:
 
 
 def test_a_sweep_looks_at_a_bounded_number_in_a_call() -> None:
-    """It goes on where it was, whatever expires meanwhile, and keeps the order."""
+    """The next call continues where it stopped, whatever expires meanwhile, and keeps the order."""
     waiting = dict.fromkeys(range(100_000))
     looked = 0
 

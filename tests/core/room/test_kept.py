@@ -1,4 +1,4 @@
-"""Kept seats: who is absent until when, found by secret; keeps that run out in their order."""
+"""Kept seats: absent members and their deadlines, lookup by secret, keeps that expire in order."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(backs=st.lists(st.integers(0, 5), unique=True), most=st.integers(0, 6))
     def expire(self, backs, most):
-        """In the order given, until as many have expired; a command that owes nothing counts as one."""
+        """In the order given, until as many have expired; a command without outstanding results counts as one."""
         seqs = deque(self.seq - back for back in backs)
         expected, count = deque(seqs), 0
         while expected and count < most:
@@ -163,7 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(member=st.integers(0, 9), id_=st.integers(0, 3))
     def cancel(self, member, id_):
-        """Those that owe a result stop: their present ranks."""
+        """The present ranks of the executors without a final result, which must stop."""
         sender = self.members[member % len(self.members)] if self.members else 1
         waiting = next((w for w in self.waiting if (w.sender, w.id) == (sender, id_)), None)
         owing = waiting.owing() if waiting else []
@@ -207,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def depart(self, indexes):
         """As in the room: a departing sender's pending commands are dropped, then the results that it owes are LEFT.
 
-        Those that work on its tied commands have to stop.
+        Executors of its tied commands must stop.
         """
         gone = [ticket for index, ticket in enumerate(self.members) if index in indexes]
         for ticket in gone:
@@ -307,7 +307,7 @@ def test_double_unasked_and_late_answers_are_dropped(framing, opened):
 
 
 def test_a_cancel_ends_what_is_still_owed(framing, opened):
-    """Loads fall at once; a late answer is dropped; the sender is told of each that was cancelled, and then DONE."""
+    """Loads fall at once; a late answer is dropped; the sender gets CANCELLED for each, and then DONE."""
     ledger, tickets, loads = opened
     routed: dict[int, bytearray] = {}
     ledger.settle(answer(framing, (30, Result(7, Status.OK, b""))), tickets, loads, routed)
@@ -330,7 +330,7 @@ def test_a_cancel_ends_what_is_still_owed(framing, opened):
     assert ledger.cancel(10, 5, tickets, loads) == (0, array("I")), "nothing waits any more"
 
 
-def test_a_tied_command_goes_with_its_sender(framing):
+def test_a_tied_command_ends_with_its_sender(framing):
     """Ranks are those of the departure. A command that is not tied is forgotten, and its executors go on."""
     tickets, loads = array("Q", [10, 20, 30, 40]), array("I", [0, 1, 2, 2])
     ledger = framing.Ledger()
@@ -343,7 +343,7 @@ def test_a_tied_command_goes_with_its_sender(framing):
     assert ledger.forget(10, tickets, loads) == []
 
 
-def test_parts_count_as_nothing(framing, opened):
+def test_parts_are_not_final_results(framing, opened):
     ledger, tickets, loads = opened
     routed: dict[int, bytearray] = {}
     parts = [(20, Result(7, Status.PART, b"%d" % i)) for i in range(3)]
@@ -408,8 +408,8 @@ def test_a_departure_looks_only_at_the_commands_of_the_member(framing):
     assert costs[1] < 0.05 + 5 * costs[0]
 
 
-def test_a_command_of_many_expires_by_what_is_owed_alone(framing):
-    """Of 100,000 executors one owes its result: settling it does not iterate over all of them in Python."""
+def test_expiry_costs_only_the_outstanding_results(framing):
+    """Of 100,000 executors one has a result outstanding: settling it does not iterate over all of them in Python."""
     ledger, tickets = framing.Ledger(), array("Q", range(1, 100_002))
     loads = array("I", [0]) + array("I", [1]) * 100_000
     ledger.open(1, 1, 1, False, tickets, 1, 100_001)

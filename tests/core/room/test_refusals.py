@@ -40,7 +40,7 @@ def test_refusals_say_why(code, words):
         (RefusedCode.ABSENT, Target.LEAST, "everybody below you is absent"),
     ],
 )
-def test_refusals_say_whom_they_mean(code, target, words):
+def test_refusals_name_their_target(code, target, words):
     frame = Refused.decode(refusal(7, code, target, 41, 43, 2000, 1024)[5:])
     assert (frame.id, frame.code) == (7, code)
     assert words in frame.text

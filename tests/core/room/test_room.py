@@ -223,7 +223,7 @@ def test_the_clock_of_an_entry_never_goes_back(room):
     assert room.next_deadline_ms() == 20_500
 
 
-def test_what_is_due_waits_for_an_entry_that_judges(room):
+def test_due_commands_wait_for_an_entry_that_judges(room):
     command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
     play(room, (4, command), now=10.0)
     assert play(room, now=11.0, judge=False) == {}
@@ -234,7 +234,7 @@ def test_what_is_due_waits_for_an_entry_that_judges(room):
     ]
 
 
-def test_nobody_yields_to_absent_members_only():
+def test_a_yield_to_absent_members_only_is_refused():
     """Judged as a command is; with one present junior among them it is granted."""
     room = Room(4, 100, 2, 1000)
     keeps = [(), (b"b" * 32, 5000), (), (b"d" * 32, 5000)]

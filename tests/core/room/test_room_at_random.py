@@ -198,7 +198,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule()
     def dump_and_load(self):
-        """Another room goes on with the dump of this one, all members connected elsewhere."""
+        """Another room continues from the dump of this one, all members connected elsewhere."""
         other = Room(*self.limits)
         other.load(self.room.dump())
         assert other.dump() == self.room.dump()
@@ -223,7 +223,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.elsewhere()
 
     def elsewhere(self) -> None:
-        """No member is connected here; of commands that no executor owes anything to, none is left to expire."""
+        """No member is connected here; commands without outstanding results do not expire."""
         for member in self.model.members:
             member.handle = -1
         for waiting in self.model.waiting:
@@ -249,12 +249,12 @@ class RoomMachine(RuleBasedStateMachine):
         model = self.model
         # the output for each member, byte by byte
         got = owed(outcome, turn.watchers)
-        for ticket in absent:  # nothing is sent to them: what is shared is theirs too
+        for ticket in absent:  # nothing is sent to absent members, although `owed` includes the shared frames
             del got[ticket], model.owed[ticket]
         assert got == model.owed
         observed = outcome.deliveries.observed
         assert {key: parse(bytes(frames)) for key, frames in observed.items()} == model.observed
-        # newcomers that watch are told of later joins only
+        # newcomers that watch get CHANGED for later joins only
         if real_turn.watched:
             for joined in outcome.joined:
                 start, end = outcome.deliveries.changes_after(joined.seq)

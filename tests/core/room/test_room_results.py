@@ -43,7 +43,7 @@ def test_results_to_their_end(room):
     assert room.waiting == 0
 
 
-def test_what_is_not_answered_in_time_expires(room):
+def test_results_expire(room):
     command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
     play(room, (3, command), now=10.0)
     assert room.next_deadline_ms() == 10_500
@@ -133,7 +133,7 @@ def test_answered_commands_do_not_stay_till_they_expire():
 
 
 @pytest.mark.parametrize("end", ["leave", "expire"])
-def test_a_sender_is_told_no_more_than_it_can_take(end):
+def test_a_sender_gets_a_bounded_number_of_results_in_a_turn(end):
     """LEFT and EXPIRED are sent when the sender is not slow, a bounded number in each turn; DONE follows."""
     room = Room(10, 100, 4, 60_000, told_max_bytes=2 * 22)
     play(room, joins=[Join(100 + i, "", "") for i in range(7)])

@@ -35,6 +35,6 @@ def test_a_scene(path, request):
         assert came == written
 
 
-def test_what_is_not_understood_is_not_left_out():
+def test_lines_that_are_not_understood_are_errors():
     with pytest.raises(ValueError, match="not understood: dances"):
         scenes.played("room\n\nturn\nada joins\n\nturn\nada dances")

@@ -84,7 +84,7 @@ def run(twin: Any, room: Room, seed: int, first: int, turns: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_loaded_room_goes_on_as_the_other_would(twin: Any, seed: int) -> None:
+def test_a_loaded_room_continues_like_the_original(twin: Any, seed: int) -> None:
     room, copy = a_room(), a_room()
     room.apply(Turn(Entry(0, twin.Batch(100), joins=[Join(i, f"m{i}", "a:1") for i in range(5)])))
     run(twin, room, seed, 1, 10 + seed)
@@ -144,7 +144,7 @@ def sealed(data: bytes) -> bytes:
     return data + crc32(data).to_bytes(4)
 
 
-def test_what_no_room_can_be() -> None:
+def test_an_impossible_room_is_refused() -> None:
     """With a valid checksum, each changed byte gives a working room or is refused; no other exception is raised."""
     data = waiting_room().dump()[:-4]
     for at in range(len(data)):
@@ -163,7 +163,7 @@ def test_what_no_room_can_be() -> None:
 
 
 def test_more_members_than_seats() -> None:
-    """As in a room whose seats have become fewer: nobody goes."""
+    """As in a room whose number of seats was lowered: no member is removed."""
     small = Room(4, 100, 4, 60_000)
     small.load(room_of_five().dump())
     assert (len(small), small.seats) == (5, 4)

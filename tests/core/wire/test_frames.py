@@ -125,7 +125,7 @@ def test_vectors(frame, octets):
 
 
 @given(FRAMES)
-def test_what_is_encoded_is_decoded(frame):
+def test_round_trip(frame):
     whole = frame.encode()
     assert int.from_bytes(whole[:4]) == len(whole) - 4
     decoded = decode(whole[4], whole[5:], ANY)

@@ -17,12 +17,12 @@ def test_whole_frames(name):
     assert getattr(layouts, f"{name}_LENGTH") == whole.size - layouts.LENGTH_BYTES
 
 
-def test_what_clients_send():
+def test_frames_of_clients():
     assert (layouts.HELLO.size, layouts.COMMAND.size, layouts.RESULT.size, layouts.WHO.size) == (3, 14, 9, 12)
     assert (layouts.U32.size, layouts.TICKET.size, layouts.KEEP.size) == (4, 8, 12)
 
 
-def test_what_is_never_written_by_a_hot_loop():
+def test_frames_that_no_hot_loop_writes():
     sizes = {
         "MEMBERS": 18,
         "MEMBER": 18,

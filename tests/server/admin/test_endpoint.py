@@ -21,7 +21,7 @@ from ...support.admin_client import dial, get, get_json, join, receive, turns_un
 ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_health_and_what_there_is():
+def test_health_and_the_index():
     with watched() as server:
         assert get(server, "/healthz") == (200, "ok\n")
         assert get(server, "/readyz") == (200, "ready\n")
@@ -77,14 +77,14 @@ def test_members_and_closes():
 @pytest.mark.parametrize(
     "query", ["first=-1", "first=x", "count=1e9", "sort=name", "first=" + "9" * 21, "count=²"]
 )
-def test_a_wrong_query_is_told_so(query):
+def test_an_invalid_query_gets_an_error(query):
     with watched() as server:
         status, text = get(server, f"/room.json?{query.replace('²', '%C2%B2')}")
         assert status == 400
         assert "expected" in text
 
 
-def test_a_page_that_lets_nothing_in():
+def test_the_page_has_a_strict_content_security_policy():
     with watched() as server, dial(server) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         response = receive(server, sock)
@@ -98,7 +98,7 @@ def test_a_page_that_lets_nothing_in():
         assert "insertAdjacent" not in page
 
 
-def test_the_loop_goes_on_while_nobody_takes_the_answer():
+def test_an_unread_answer_does_not_hold_up_the_loop():
     with watched(seats=2000) as server:
         for _ in range(1200):  # rows without connections: only their number matters here
             server.room.ranks.append(len(server.room.ranks) + 1, 0, "x" * 64, "y" * 64)
@@ -129,7 +129,7 @@ def test_many_requests_at_once_are_answered_in_order():
         turns_until(server, all_there)
 
 
-def test_so_many_connections_and_no_more():
+def test_the_limit_of_connections():
     with watched() as server:
         socks = [dial(server) for _ in range(CONNECTIONS_MAX)]
         for sock in socks:  # none of them idle: each has begun a request
@@ -148,7 +148,7 @@ def test_so_many_connections_and_no_more():
             sock.close()
 
 
-def test_who_takes_too_long_is_let_go():
+def test_connections_are_closed_at_their_timeouts():
     clock = _Clock()
     with watched(clock=clock) as server:
         silent, begun, idle = dial(server), dial(server), dial(server)
@@ -198,20 +198,20 @@ def test_a_unix_socket(tmp_path):
 @pytest.mark.parametrize(
     "admin", ["nonsense", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "no.such.host.invalid:1"]
 )
-def test_an_address_that_is_none(admin):
+def test_an_invalid_address(admin):
     with pytest.raises(ConfigError) as caught:
         Server(port=0, admin=admin)
     assert caught.value.key == "admin"
 
 
-def test_not_in_the_open():
+def test_only_on_loopback_unless_insecure():
     with pytest.raises(ConfigError, match="loopback"):
         Server(port=0, admin="0.0.0.0:0")
     with watched(admin="0.0.0.0:0", insecure=True) as server:
         assert get(server, "/healthz")[0] == 200
 
 
-def test_a_port_that_is_taken_takes_nothing_along():
+def test_a_port_in_use_leaves_the_other_one_free():
     with watched() as server:
         port = server.admin_where[0].rstrip("/").rpartition(":")[2]
         with socket.socket() as probe:
@@ -225,7 +225,7 @@ def test_a_port_that_is_taken_takes_nothing_along():
 @pytest.mark.parametrize("key", ["admin", "metrics"])
 @pytest.mark.parametrize("where", ["{}", "127.0.0.1:{}", "localhost:{}"])
 def test_a_port_that_this_server_has_itself(key, where):
-    """Members, the page and the figures each need a port of their own; whose it is is said."""
+    """Members, the page and the figures each need a separate port; the error names the one that has it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -238,7 +238,7 @@ def test_a_port_that_this_server_has_itself(key, where):
     Server(port=port, admin="0", metrics="0").close()
 
 
-def test_what_is_missing_is_named(monkeypatch):
+def test_missing_settings_are_named(monkeypatch):
     for module in [
         name for name in sys.modules if name.startswith("rankmux.server.admin.") and "opening" not in name
     ]:

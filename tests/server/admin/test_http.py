@@ -7,7 +7,7 @@ from rankmux.server.admin.http import REQUEST_MAX_BYTES, Answer, Exchange, Reque
 GET = b"GET /room.json?first=3&sort=load HTTP/1.1\r\nHost: 127.0.0.1:7118\r\n\r\n"
 
 
-def test_a_request_is_given_out_once_it_is_whole():
+def test_a_request_is_returned_once_it_is_complete():
     exchange = Exchange(True)
     said = [exchange.receive_data(GET[i : i + 1]) for i in range(len(GET))]
     assert said[:-1] == [None] * (len(GET) - 1)
@@ -24,7 +24,7 @@ def test_the_connection_goes_on_after_an_answer():
         assert not exchange.closing
 
 
-def test_what_came_behind_a_request_is_given_out_after_its_answer():
+def test_a_pipelined_request_is_returned_after_the_answer_before():
     exchange = Exchange(True)
     assert isinstance(exchange.receive_data(GET + GET.replace(b"room", b"live")), Request)
     exchange.send(text_answer(200, "ok"))
@@ -50,7 +50,7 @@ def test_what_came_behind_a_request_is_given_out_after_its_answer():
         (b"GET / HTTP/1.1\r\nHost: rooms.example\r\n\r\n", 421),
     ],
 )
-def test_what_is_no_request_is_told_so_and_ends_the_connection(data, status):
+def test_an_invalid_request_is_refused_and_ends_the_connection(data, status):
     exchange = Exchange(True)
     said = exchange.receive_data(data)
     assert isinstance(said, Answer)
@@ -75,14 +75,14 @@ def test_any_name_where_that_was_asked_for():
 @pytest.mark.parametrize(
     "head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
 )
-def test_who_wants_no_more_gets_no_more(head):
+def test_connection_close_is_respected(head):
     exchange = Exchange(False)
     assert isinstance(exchange.receive_data(head), Request)
     exchange.send(text_answer(200, "ok"))
     assert exchange.closing
 
 
-def test_who_may_act_may_post():
+def test_post_where_it_is_allowed():
     exchange = Exchange(True, may_act=True)
     post = b"POST /kick?ticket=3 HTTP/1.1\r\nHost: localhost\r\n"
     assert exchange.receive_data(post + b"Content-Length: 0\r\n\r\n") == Request(

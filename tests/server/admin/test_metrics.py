@@ -30,7 +30,7 @@ def samples(text):
     return found
 
 
-def test_they_say_what_happened():
+def test_counts_of_events():
     with watched(seats=3) as server:
         ada, bob, cyd = (join(server, name) for name in ("ada", "bob", "cyd"))
         for command in (
@@ -78,7 +78,7 @@ def test_they_say_what_happened():
             sock.close()
 
 
-def test_they_say_who_is_absent_who_looks_on_and_who_came_back():
+def test_absent_members_observers_and_returns():
     with watched(seats=3) as server:
         keep, opened = Keep(60_000, 0, b"s" * 16), []
 
@@ -125,19 +125,19 @@ def promtool(*arguments: str, text: str = "") -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_promtool_finds_nothing_to_say_of_the_metrics():
+def test_promtool_accepts_the_metrics():
     with watched() as server:
         _, text = get(server, "/metrics")
     assert promtool("metrics", text=text) == (0, "")
 
 
-def test_promtool_finds_nothing_to_say_of_the_rules():
+def test_promtool_accepts_the_rules():
     code, said = promtool("rules", str(RULES))
     assert code == 0, said
     assert re.search(r"SUCCESS: \d+ rules found", said)
 
 
-def test_promtool_finds_nothing_to_say_of_the_configuration():
+def test_promtool_accepts_the_configuration():
     code, said = promtool("config", str(RULES.parent / "prometheus.yml"))
     assert code == 0, said
     assert "alerts.yml" in said

@@ -133,7 +133,7 @@ def test_the_room_live(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1400])
-def test_nothing_sticks_out(page, width, dark):
+def test_no_element_overflows(page, width, dark):
     opened, server, _ = page
     opened.resize(width, 760, dark)
     opened.open(server.admin_where[0])
@@ -158,7 +158,7 @@ def test_nothing_sticks_out(page, width, dark):
 
 
 @pytest.mark.slow
-def test_it_says_when_nobody_answers():
+def test_it_shows_when_the_server_does_not_answer():
     with browser() as opened:
         with Server(port=0, admin="0", log_level="error") as server:
             opened.open(server.admin_where[0])
@@ -174,7 +174,7 @@ def test_it_says_when_nobody_answers():
 
 
 @pytest.mark.slow
-def test_who_is_absent_comes_back_and_steps_back():
+def test_absences_returns_and_yields():
     with ExitStack() as stack:
         opened = stack.enter_context(browser())
         server = stack.enter_context(Server(port=0, seats=4, admin="0", log_level="error"))

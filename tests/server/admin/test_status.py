@@ -24,7 +24,7 @@ def crowd(server, count):
     return ranks
 
 
-def test_each_order_has_everybody_once():
+def test_each_order_has_every_member_once():
     with watched(seats=4000) as server:
         ranks = crowd(server, 2500)
         for sort in SORTS:
@@ -40,7 +40,7 @@ def test_each_order_has_everybody_once():
         ranks.remove(range(2500))
 
 
-def test_a_list_is_of_one_moment_however_long_it_takes():
+def test_a_list_is_consistent_over_many_steps():
     with watched(seats=4000) as server:
         ranks = crowd(server, 3 * SLICE)
         slices = iter(server._status.members(Wish(0, 3 * SLICE)))
@@ -51,7 +51,7 @@ def test_a_list_is_of_one_moment_however_long_it_takes():
         ranks.remove(range(len(ranks)))
 
 
-def test_what_happens_is_numbered_without_gaps():
+def test_events_are_numbered_without_gaps():
     with watched(seats=8) as server:
         socks = [join(server, name) for name in ("ada", "bob", "cyd")]
         socks[0].sendall(Leave().encode())
@@ -67,7 +67,7 @@ def test_what_happens_is_numbered_without_gaps():
             sock.close()
 
 
-def test_of_a_crowd_that_leaves_the_last_are_remembered():
+def test_the_last_of_many_departures_are_kept():
     with watched(seats=EVENTS_MAX + 60) as server:
         socks = [join(server, "") for _ in range(EVENTS_MAX + 40)]
         for sock in socks:
@@ -78,7 +78,7 @@ def test_of_a_crowd_that_leaves_the_last_are_remembered():
         assert len(server.stats.since(server.stats.happened - 10)) == 10
 
 
-def test_queues_show():
+def test_queues_are_shown():
     with watched(seats=3, outbox_soft_bytes=1 << 25, outbox_hard_bytes=1 << 26) as server:
         ada, bob = join(server, "ada"), join(server, "bob")
         for id_ in range(250):
@@ -103,7 +103,7 @@ def test_a_bucket_holds_what_is_up_to_its_bound(seconds, bucket):
     assert histogram.sum == seconds
 
 
-def test_nothing_is_kept_for_nobody():
+def test_no_events_are_kept_without_an_endpoint():
     with watched(admin="") as server:
         sock = join(server, "ada")
         assert server.stats.joins == 1
@@ -111,7 +111,7 @@ def test_nothing_is_kept_for_nobody():
         sock.close()
 
 
-def test_who_is_absent_shows():
+def test_absences_are_shown():
     """Since when, and until when its seat is kept, by the server's clock."""
     now = [100.0]
     with watched(seats=4, clock=lambda: now[0]) as server:
@@ -135,7 +135,7 @@ def test_who_is_absent_shows():
 def test_members_are_found_by_name_address_rank_and_ticket():
     with watched(seats=9000) as server:
         ranks = server.room.ranks
-        for number in range(1, 5001):  # more than are looked at in one step
+        for number in range(1, 5001):  # more than are examined in one step
             ranks.append(1000 + number, 0, f"Worker-{number}", f"10.0.0.{number % 7}:{number}")
         found = {
             text: [row["rank"] for row in listed(server, 0, 1000, "rank", text)]
@@ -155,7 +155,7 @@ def test_members_are_found_by_name_address_rank_and_ticket():
         ranks.remove(range(5000))
 
 
-def test_a_search_is_of_one_moment_however_long_it_takes():
+def test_a_search_is_consistent_over_many_steps():
     with watched(seats=9000) as server:
         ranks = crowd(server, 5000)
         steps = iter(server._status.members(Wish(0, 5, "rank", "m499")))

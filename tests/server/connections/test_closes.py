@@ -13,20 +13,20 @@ LOST = {CloseReason.CUT, CloseReason.RESET, CloseReason.SILENT}
 
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
-def test_the_cause_that_juniors_are_told(reason):
+def test_the_cause_sent_to_juniors(reason):
     assert reason.cause == (Cause.LEFT if reason in LEFT else Cause.LOST if reason in LOST else Cause.EVICTED)
 
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
-def test_what_a_kept_seat_outlives(reason):
+def test_ends_that_a_kept_seat_outlives(reason):
     """No LEAVE, and no ERROR."""
     assert reason.keeps == (reason.name in KEEPING)
     assert not (reason.keeps and reason.code)
 
 
 @pytest.mark.parametrize("reason", CloseReason, ids=lambda reason: reason.name)
-def test_the_error_that_goes_out(reason):
-    """A peer that left by itself, or is already gone, receives no ERROR."""
+def test_the_error_that_is_sent(reason):
+    """A peer that left, or whose connection is lost, receives no ERROR."""
     silent = LEFT | LOST | {CloseReason.__members__.get("TLS")}
     assert (reason.code is None) == (reason in silent)
     if reason in (CloseReason.HANDSHAKE_TIMEOUT, CloseReason.FRAME_TIMEOUT):

@@ -11,7 +11,7 @@ from ...support.embedded import embedded
 STOPPED_S = 30.0
 
 
-def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
+def test_a_peer_that_falls_silent_after_a_pause_is_pinged_in_time() -> None:
     """Input that arrived during the pause does not extend a peer's deadline beyond those of others."""
     now = [1000.0]
     with embedded(clock=lambda: now[0], ping_ms=1000) as rig:
@@ -36,7 +36,7 @@ def test_whoever_falls_silent_after_a_stop_is_pinged_in_time() -> None:
 
 @pytest.mark.parametrize(("worked_s", "closed"), [(0.0, False), (3.5, False), (4.5, True), (5.0, True)])
 def test_time_in_which_the_process_worked_counts(worked_s: float, closed: bool) -> None:
-    """A sweep comes five seconds late. No peer is charged for a long interval in which the server did not run."""
+    """A sweep is five seconds late. No peer is charged for a long interval in which the server did not run."""
     now, cpu = [1000.0], [7.0]
     with embedded(clock=lambda: now[0], handshake_timeout_s=2.0) as rig:
         deadlines = rig.server._turns._deadlines

@@ -1,4 +1,4 @@
-"""The two halves of a turn's room: neither starves, and both together stay within it, but for one frame."""
+"""The two halves of a turn's room: neither starves, and both together exceed it by at most one frame."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def batch() -> Batch:
     return Batch(MAX_PAYLOAD)
 
 
-def test_all_of_it_when_nothing_waits(batch):
+def test_all_of_the_room_without_a_backlog(batch):
     Halves(batch).begin(**ROOM, members=5, waits=False)
     left = (batch.work_left, batch.bytes_left, batch.shared_left, batch.listed_left, batch.members)
     assert left == (64, 300, 300, 64, 5)
 
 
-def test_half_of_it_and_what_is_left_of_that_when_something_waits(batch):
+def test_half_of_the_room_and_what_the_backlog_leaves(batch):
     halves = Halves(batch)
     halves.begin(**ROOM, members=5, waits=True)
     assert (batch.work_left, batch.bytes_left, batch.listed_left, batch.members) == (32, 150, 32, 5)
@@ -61,7 +61,7 @@ def test_work_over_a_half_costs_the_other_nothing(batch):
     )
 )
 def test_any_turns(turns):
-    """A turn takes no more bytes than its room and one frame; what waits gets something in two turns at the latest."""
+    """A turn takes no more bytes than its room and one frame; the backlog gets a share in two turns at the latest."""
     batch = Batch(MAX_PAYLOAD)
     halves = Halves(batch)
     starved = 0

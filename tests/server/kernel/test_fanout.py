@@ -46,7 +46,7 @@ def flushers(sender: Sender, count: int, **buffers: int) -> Iterator[Members]:
 
 
 @given(laid=laid_turns(6))
-def test_everybody_gets_what_is_theirs(sender, laid):
+def test_each_member_gets_its_frames(sender, laid):
     with flushers(sender, laid.members) as m:
         assert m.flush(laid) == []
         for rank, far in enumerate(m.far):
@@ -56,7 +56,7 @@ def test_everybody_gets_what_is_theirs(sender, laid):
 
 
 @given(laid=laid_turns(6), queued=st.sets(st.integers(0, 5)))
-def test_who_has_a_queue_is_passed_over(sender, laid, queued):
+def test_a_peer_with_a_queue_is_skipped(sender, laid, queued):
     with flushers(sender, laid.members) as m:
         for rank in queued:
             if rank < laid.members:
@@ -80,7 +80,7 @@ BIG_TURNS = {
 
 
 @pytest.mark.parametrize("name", BIG_TURNS)
-def test_a_short_write_tells_how_much_went_out(sender, name):
+def test_a_short_write_returns_the_bytes_sent(sender, name):
     laid = BIG_TURNS[name]
     with flushers(sender, 4, send_buffer=8192, receive_buffer=8192) as m:
         behind = m.flush(laid)
@@ -116,7 +116,7 @@ def test_no_room_at_all(sender):
     ],
     ids=["shared", "directed", "everything", "watched", "watched by some"],
 )
-def test_a_reset_in_mid_fan_out_is_that_ones_alone(sender, laid):
+def test_a_reset_in_mid_fan_out_affects_only_that_peer(sender, laid):
     with flushers(sender, 4) as m:
         reset(m.far[2])
         wait_for(m.near[2], select.POLLERR | select.POLLHUP)
@@ -128,7 +128,7 @@ def test_a_reset_in_mid_fan_out_is_that_ones_alone(sender, laid):
             assert nothing_to_read(m.far[rank])
 
 
-def test_who_departed_still_gets_its_commands(sender):
+def test_a_departed_member_still_gets_its_commands(sender):
     laid = Laid(3, [(0, None, b"last"), (1, None, b"words")], [0, 2], {2: b"answer"})
     with flushers(sender, 3) as m:
         assert m.flush(laid) == []
@@ -137,7 +137,7 @@ def test_who_departed_still_gets_its_commands(sender):
         assert read(m.far[2], 15) == b"lastwordsanswer"
 
 
-def test_members_elsewhere_are_passed_over(sender):
+def test_members_on_other_servers_are_skipped(sender):
     """A handle of -1 is not a descriptor, nor the last entry of a table."""
     laid = Laid(4, [(0, None, b"all"), (0, 2, b"one"), (0, 3, b"two")], [], {2: b"answer"})
     with flushers(sender, 4) as m:
@@ -150,8 +150,8 @@ def test_members_elsewhere_are_passed_over(sender):
         assert nothing_to_read(m.far[2])
 
 
-def test_who_watches_is_told_behind_its_rank(sender):
-    """Those that do not watch get nothing of it; nor does the last sender's prefix reach it."""
+def test_a_watcher_gets_changed_after_its_rank(sender):
+    """Other members get no CHANGED; the prefix of the last sender ends before it."""
     laid = Laid(
         4, [(0, None, b"first"), (2, None, b"last")], [1], {3: b"answer"}, [], [b"changed", b"again"], [0, 3]
     )
@@ -188,7 +188,7 @@ def rings() -> list[int]:
     return found
 
 
-def rings_are_to_be_had() -> bool:
+def has_io_uring() -> bool:
     """Whether the kernel provides a ring: io_uring_setup with SINGLE_ISSUER and DEFER_TASKRUN."""
     libc = ctypes.CDLL(None, use_errno=True)
     parameters = (ctypes.c_uint32 * 30)()
@@ -203,7 +203,7 @@ ALL = Laid(4, [(0, None, b"for all")], [], {})
 
 
 def test_a_ring_is_opened_where_there_is_one(framing):
-    expected = framing is not PURE and sys.platform == "linux" and rings_are_to_be_had()
+    expected = framing is not PURE and sys.platform == "linux" and has_io_uring()
     with flushers((framing, True), 4) as m:
         assert not m.ring.open
         assert m.flush(ALL) == []
@@ -216,7 +216,7 @@ def test_a_ring_is_opened_where_there_is_one(framing):
         assert [read(far, 14) for far in m.far[1:]] == [b"for all" * 2] * 3
 
 
-def test_who_does_not_want_a_ring_has_none(framing):
+def test_no_ring_where_it_is_turned_off(framing):
     with flushers((framing, False), 4) as m:
         m.flush(ALL)
         assert not m.ring.open

@@ -69,7 +69,7 @@ def test_more_pieces_than_one_call_takes_to_a_socket_that_takes_part(framing, ri
 
 
 def test_a_socket_that_is_full_after_some_calls(framing):
-    """The last call sends nothing, all calls before it everything: a Unix socket takes a small message whole or not."""
+    """The last call sends nothing, all others everything: a Unix socket takes a small message whole or not at all."""
     laid = interleaved(16 * IOV_MAX, 2)
     near, far = socket.socketpair()
     with near, far:

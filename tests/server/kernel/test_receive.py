@@ -36,7 +36,7 @@ def command(id_: int, payload: bytes = b"") -> bytes:
     return Command(id_, 0, 0, 0, 0, payload).encode()
 
 
-def test_each_ones_bytes_go_under_its_ticket(framing):
+def test_frames_are_entered_under_the_senders_ticket(framing):
     with members(framing, 4) as m:
         m.send(0, command(1, b"a") + Ping(b"p").encode())
         m.send(2, command(2, b"b") + Result(7, 0, b"r").encode())
@@ -49,7 +49,7 @@ def test_each_ones_bytes_go_under_its_ticket(framing):
         assert [m.links.heard[fd] for fd in m.fds] == [5.0, 1.0, 5.0, 5.0]
 
 
-def test_who_is_not_direct_is_left_to_others(framing):
+def test_connections_that_are_not_direct_are_skipped(framing):
     with members(framing, 3) as m:
         for i in range(3):
             m.send(i, command(i))
@@ -81,7 +81,7 @@ def test_a_partial_frame_is_kept_until_it_is_whole(framing):
         assert commands == [(10, 1), (11, 1), (10, 2), (10, 1), (10, 2)]
 
 
-def test_a_breach_takes_all_that_came(framing):
+def test_a_breach_consumes_all_input(framing):
     with members(framing, 2) as m:
         m.send(0, command(1) + bytes(4) + command(2))
         m.send(1, command(3))
@@ -90,7 +90,7 @@ def test_a_breach_takes_all_that_came(framing):
         assert [entry[1] for entry in m.batch.entries()[0]] == [1, 3]
 
 
-def test_the_budget_of_one(framing):
+def test_the_budget_of_a_connection(framing):
     with members(framing, 2) as m:
         octets = b"".join(command(i) for i in range(10))
         m.send(0, octets)
@@ -101,7 +101,7 @@ def test_the_budget_of_one(framing):
         assert [entry[1] for entry in m.batch.entries()[0]] == [0, 1, 99]
 
 
-def test_the_budget_holds_for_who_hung_up_too(framing):
+def test_the_budget_holds_after_a_hang_up_too(framing):
     with members(framing, 1) as m:
         octets = b"".join(command(i) for i in range(10))
         m.send(0, octets)
@@ -156,14 +156,14 @@ def test_bytes_before_a_reset_count(framing):
         assert [entry[1] for entry in m.batch.entries()[0]] == [1, 2, 3]
 
 
-def test_nothing_there_is_nothing(framing):
+def test_no_input(framing):
     with members(framing, 1) as m:
         assert m.receive(READABLE) == ([], [], 1)
         assert m.receive() == ([], [], 0)
         assert m.links.heard[m.fds[0]] == 1.0
 
 
-def test_behind_leave_nothing_is_read(framing):
+def test_nothing_is_read_after_leave(framing):
     with members(framing, 1) as m:
         m.send(0, Leave().encode())
         m.far[0].close()
@@ -189,7 +189,7 @@ def test_any_turn_of_any_streams(framing, data):
                 partials[i] = stream[taken:]
         found, others, dealt = m.receive(*[READABLE] * len(sent))
         assert (others, dealt) == ([], len(sent))
-        while m.links.backlog:  # what is behind a YIELD
+        while m.links.backlog:  # the frames after a YIELD
             for fd in list(m.links.backlog):
                 behind = framing.take_in(m.batch, m.links, fd, b"", 5.0)
                 found += [(m.fds.index(fd), comparable(event)) for event in behind]
@@ -210,7 +210,7 @@ def take_in(framing: ModuleType, chunks: list[bytes], max_payload: int) -> tuple
     events: list[Any] = []
     for now, chunk in enumerate(chunks):
         found = framing.take_in(batch, tables, FD, chunk, float(now))
-        while FD in tables.backlog:  # what is behind a YIELD
+        while FD in tables.backlog:  # the frames after a YIELD
             found += framing.take_in(batch, tables, FD, b"", float(now))
         events += map(comparable, found)
         if found and isinstance(found[-1], Leave | ProtocolViolation):
@@ -317,7 +317,7 @@ def test_frames_over_the_share_wait_and_nothing_more_is_read(framing):
 
 
 def test_a_turn_without_room_keeps_the_order_of_the_backlog(framing):
-    """The member that was served moves to the end of the queue, the one that was not keeps its place."""
+    """The member that was served moves to the end of the queue, the other one keeps its place."""
     with members(framing, 3) as m:
         for i in range(3):
             m.send(i, b"".join(command(id_) for id_ in range(4)))
@@ -330,7 +330,7 @@ def test_a_turn_without_room_keeps_the_order_of_the_backlog(framing):
         assert list(m.links.backlog) == [m.fds[1], m.fds[2], m.fds[0]]
 
 
-def test_the_end_of_a_stream_waits_behind_its_frames(framing):
+def test_the_end_of_a_stream_waits_for_its_frames(framing):
     with members(framing, 3) as m:
         for i in range(3):
             m.send(i, command(1) + command(2) + command(3)[:4])
@@ -363,7 +363,7 @@ def test_a_frame_that_drips_in_counts_whole(framing):
         assert list(m.links.backlog) == [m.fds[1]]
 
 
-def test_a_breach_behind_the_share_waits_its_turn(framing):
+def test_a_breach_beyond_the_share_waits_for_its_turn(framing):
     with members(framing, 1) as m:
         m.send(0, command(1) + b"\xff\xff\xff\xff")
         assert m.receive(READABLE, share=1) == ([], [], 1)

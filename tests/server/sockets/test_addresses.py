@@ -126,7 +126,7 @@ def test_all_addresses_are_checked_before_one_is_opened():
         ("a\0b", "not a valid name$|name not known$"),
     ],
 )
-def test_what_cannot_be_listened_on(host, words):
+def test_addresses_that_cannot_be_listened_on(host, words):
     with pytest.raises(CannotListen, match=words):
         opened(host, 7117)
 

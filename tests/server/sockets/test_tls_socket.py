@@ -226,7 +226,7 @@ def test_a_send_that_was_not_taken_is_repeated(contexts):
         assert found == sent
 
 
-def test_the_end_comes_behind_the_data(contexts):
+def test_the_end_comes_after_the_data(contexts):
     with pair(contexts) as (tls, peer):
         with suppress(ssl.SSLWantReadError):
             octets = peer.records(b"last")
@@ -247,7 +247,7 @@ def test_a_stream_that_just_stops_is_an_end(contexts):
         assert tls.read(100, 10)[0] == b""
 
 
-def test_an_error_comes_behind_the_data(contexts):
+def test_an_error_comes_after_the_data(contexts):
     with pair(contexts) as (tls, peer):
         octets = peer.records(b"good", b"bad")
         peer.sock.sendall(octets[:-1] + bytes([octets[-1] ^ 1]))
