@@ -183,7 +183,7 @@ def test_only_the_kernel_folder_includes_c_headers(path):
     assert not declared or path.is_relative_to(PACKAGE / "server" / "kernel")
 
 
-def test_few_files_lie_at_the_top():
+def test_few_files_are_at_the_top():
     assert len(list(PACKAGE.glob("*.py*"))) <= 12
 
 

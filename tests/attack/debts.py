@@ -116,7 +116,7 @@ class Departure(Debts):
 
 
 def departing(host: str, port: int, executors: int, commands: int) -> Crowd:
-    """A member with commands to all, and the executors that owe it all the results and vanish."""
+    """A member with commands to all, and the executors of all its pending results, which vanish."""
     sock = join(host, port)
     others = [Stream(join(host, port), lambda: b"") for _ in range(executors)]
     for number in range(commands):

@@ -131,7 +131,7 @@ def test_no_connection(where: str) -> None:
     ids=["nothing", "noise", "another program"],
 )
 def test_a_server_of_another_program(where: str, answer: bytes) -> None:
-    """A 404 of some other program does not say that no seat has the ticket."""
+    """A 404 of another program does not mean that no seat has the ticket."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(where)
         listener.listen()

@@ -156,5 +156,5 @@ def test_nothing_is_said_to_be_on_an_index():
         assert re.findall(installs, text) == [], place
 
 
-def test_the_site_says_the_version():
+def test_the_site_has_the_version():
     assert f'copyright = "rankmux {rankmux.__version__}"' in (ROOT / "zensical.toml").read_text()

@@ -63,7 +63,7 @@ class History(Logs):
         SeatRules(self, seats, replay).check()
 
     def _check_sequence(self, joined: list[Stint]) -> None:
-        """Each seq stands for one event."""
+        """Each seq belongs to one event."""
         joins = {stint.joined for stint in joined}
         for what, one, other in (
             ("a join and a command", joins, self.commands.keys()),

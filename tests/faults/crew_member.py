@@ -178,7 +178,7 @@ class Member:
                 del self.outgoing[: self.sock.send(self.outgoing[: 1 << 16])]
         except BlockingIOError:
             pass
-        except OSError:  # the reading end would say "end of stream" from now on
+        except OSError:  # the read end would report "end of stream" from now on
             self.broken = True
             self.outgoing.clear()
         self.watch()

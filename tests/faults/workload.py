@@ -199,7 +199,7 @@ class Crew:
                 member.log("L", member.number)
             except TimeoutError:
                 pass
-            except OSError:  # the reading end would say "end of stream" from now on
+            except OSError:  # the read end would report "end of stream" from now on
                 member.broken = True
             member.outgoing.clear()
             member.leaving = True

@@ -86,7 +86,7 @@ class What(IntEnum):
 
 
 class How(IntEnum):
-    """How WELCOME's resume block says that the seat was taken."""
+    """The origin of the seat, as in WELCOME's resume block."""
 
     NEW = 0
     RETURNED = 1

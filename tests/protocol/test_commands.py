@@ -147,7 +147,7 @@ def test_quiet_spares_the_accepted(room: Server) -> None:
 
 
 @pytest.mark.parametrize("flags", [0, RESULTS, QUIET, RESULTS | QUIET])
-def test_execute_says_whether_a_result_is_wanted(room: Server, flags: int) -> None:
+def test_execute_has_the_flag_for_results(room: Server, flags: int) -> None:
     sender, junior = room.line(2)
     sender.send(Command(1, flags=flags, ttl_ms=5))
     junior.expect(Execute, flags=WANTED if flags & RESULTS else 0, ttl_ms=5)

@@ -199,7 +199,7 @@ def test_a_refused_command_takes_no_seq_and_no_id(room: Server, flags: int) -> N
     senior.expect_quiet()
 
 
-def test_a_refusal_says_why(room: Server) -> None:
+def test_the_text_of_a_refusal(room: Server) -> None:
     sender, _, junior = room.line(3)
     texts = []
     for target, arg in ((Target.ONE, 0), (Target.ONE, 9)):

@@ -36,7 +36,7 @@ def other_value(config: Config, name: str) -> str:
     return str(now - 1 if name == "seats" else max(1, now // 2))
 
 
-def test_every_setting_changes_or_says_why_not() -> None:
+def test_every_setting_changes_or_gives_the_reason_why_not() -> None:
     server = Server(port=0)
     try:
         for setting in settings():

@@ -126,7 +126,7 @@ def test_a_breach(rig):
     assert second.news()[:2] == [Execute(3, 0, 0, 0, b"whole"), Rank(4, 0, 1, Cause.EVICTED)]
 
 
-def test_behind_hello_in_one_segment(rig):
+def test_frames_after_hello_in_one_segment(rig):
     rig.crowd(1)
     client = rig.connect()
     client.send(Hello("x"), to_all(1, b"nobody"), Who(7, 0, 10), Ping(b"1"))

@@ -60,7 +60,7 @@ cdef size_t ARENA_KEPT = 4 << 20  # bytes; some turns' worth with the default bu
 
 
 cdef class Batch:
-    """As `batch.Batch`. All bytes of a turn lie in one arena; entries hold the offsets of their payloads."""
+    """As `batch.Batch`. All bytes of a turn are in one arena; entries hold the offsets of their payloads."""
 
     cdef readonly uint32_t max_payload
     cdef uint8_t *arena

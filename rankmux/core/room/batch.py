@@ -202,7 +202,7 @@ class Batch:
             if isinstance(frame, Leave):
                 return end, events
             if isinstance(frame, Yield) and data[cursor : cursor + len(_LEAVE)] != _LEAVE:
-                break  # what is behind it comes from another place in the line
+                break  # the frames after it are sent from another rank
         return cursor, events
 
     def _enter(

@@ -44,7 +44,7 @@ def _take_in(
                 tables.backlog.pop(fd, None)
                 if fd not in tables.partial_since:
                     tables.partial_since[fd] = now
-                return []  # a long frame that drips in costs no more than its bytes
+                return []  # the work on a frame in many small parts stays linear in its bytes
         data = partial
     taken, events = batch.feed(tables.tickets[fd], data, share)
     rest = len(data) - taken

@@ -64,7 +64,7 @@ def test_json_without_waiting(scene):
     assert (code, row["status"], row["executors"], row["rejected"], row["absent"]) == (0, "sent", 1, 0, 0)
 
 
-def test_names_in_front_of_lines(scene):
+def test_lines_are_prefixed_with_names(scene):
     seat = scene.hold()
     scene.work("echo a", "--name", "web-1")
     scene.work("echo b; exit 3", "--name", "web-2")

@@ -81,7 +81,7 @@ def bash_says(scripts: Path, *words: str) -> list[str]:
 
 
 def whole(line: str) -> str:
-    """A line with its program in front."""
+    """A line that begins with the program."""
     return line if line.startswith("rankmux-") else f"rankmux-client {line}"
 
 

@@ -183,7 +183,7 @@ def test_a_server_of_another_kind(data):
     violation(session)
 
 
-def test_frames_in_front_of_a_broken_one_count():
+def test_frames_before_a_broken_one_count():
     session = joined()
     session.receive_data(Execute(12, 0, 0, 0, b"x").encode() + bytes(4) + Execute(13, 0, 0, 0, b"y").encode())
     first, last = flat(session.events())

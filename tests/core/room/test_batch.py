@@ -455,7 +455,7 @@ def test_a_set_costs_one_for_each_name(framing):
 
 
 @pytest.mark.parametrize("behind", [Ping(b"x"), Command(1, Target.ALL, 0, 0, 0, b""), Cancel(1)])
-def test_behind_a_yield_begins_another_turn(framing, behind):
+def test_frames_after_a_yield_belong_to_the_next_turn(framing, behind):
     batch = framing.Batch(100)
     stream = Ping(b"").encode() + Yield(7).encode() + behind.encode()
     taken, events = batch.feed(1, stream)
@@ -508,7 +508,7 @@ def test_a_turn_without_room_takes_nothing(framing):
 
 @given(streams=st.data())
 def test_the_frames_of_a_batch_are_those_that_were_fed(framing, streams):
-    """Results first; a COMMAND to ONE says which rank it names."""
+    """Results first; a COMMAND to ONE has the rank that it names."""
     frames = st.one_of(
         st.builds(
             Command,

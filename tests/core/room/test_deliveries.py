@@ -102,7 +102,7 @@ KINDS = ["accepted", "refused", "routed", "done", "members", "pongs"]
         st.tuples(st.sampled_from(KINDS), st.integers(1, 3), st.binary(min_size=1, max_size=3)), max_size=12
     )
 )
-def test_answers_stand_by_kind_then_in_the_order_given(answers):
+def test_answers_are_ordered_by_kind_then_as_given(answers):
     deliveries = Deliveries()
     expected: dict[int, bytes] = {}
     for kind, ticket, octets in answers:

@@ -306,7 +306,7 @@ def test_double_unasked_and_late_answers_are_dropped(framing, opened):
     assert list(loads) == [0, 0, 1, 1]
 
 
-def test_a_cancel_ends_what_is_still_owed(framing, opened):
+def test_a_cancel_ends_the_outstanding_results(framing, opened):
     """Loads fall at once; a late answer is dropped; the sender gets CANCELLED for each, and then DONE."""
     ledger, tickets, loads = opened
     routed: dict[int, bytearray] = {}

@@ -20,7 +20,7 @@ from rankmux.wire import Refused
         (RefusedCode.TOO_BIG, "at most 1024"),
     ],
 )
-def test_refusals_say_why(code, words):
+def test_reasons_of_refusals(code, words):
     whole = refusal(7, code, Target.ONE, 41, 43, 2000, 1024)
     assert whole[4] == FrameType.REFUSED
     frame = Refused.decode(whole[5:])

@@ -42,7 +42,7 @@ def test_the_most_senior_sender_comes_first(room):
     assert got == {2: frames[:2], 3: frames[:3], 4: frames, 5: frames}
 
 
-def test_a_directed_frame_stands_at_its_place(room):
+def test_a_directed_frame_keeps_its_place(room):
     got = play(
         room,
         (1, to_all(1, b"first", 0)),

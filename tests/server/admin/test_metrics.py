@@ -143,7 +143,7 @@ def test_promtool_accepts_the_configuration():
     assert "alerts.yml" in said
 
 
-def test_each_alert_says_how_urgent_it_is_and_is_explained():
+def test_each_alert_has_a_severity_and_an_explanation():
     """Alertmanager routes by severity; docs/howto-monitoring.md lists the actions."""
     rules = RULES.read_text().split("- alert: ")[1:]
     assert [len(re.findall("severity: (?:critical|warning)$", rule, re.MULTILINE)) for rule in rules] == [

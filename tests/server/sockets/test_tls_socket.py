@@ -266,7 +266,7 @@ def test_a_reset_is_a_reset(contexts):
                 pass
 
 
-def test_behind_our_end_bytes_are_discarded(contexts):
+def test_bytes_after_our_end_are_discarded(contexts):
     with pair(contexts) as (tls, peer):
         tls.shutdown(socket.SHUT_WR)
         peer.take()
