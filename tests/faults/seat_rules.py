@@ -150,8 +150,16 @@ class SeatRules:
         self, life: Life, number: int, seq: int, expires_ms: float, stints: list[Stint], status: int
     ) -> None:
         ticket = stints[0].ticket
-        back = next((stint for stint in stints if stint.joined > seq), None)
-        unreceived = back is not None and back.life.hello is not None and back.life.hello.last_seq < seq
+        # A program that was started anew may have forgotten what its last connection had received.
+        back = next(
+            (
+                stint
+                for stint in stints
+                if stint.joined > seq and stint.life.hello is not None and stint.life.hello.last_seq < seq
+            ),
+            None,
+        )
+        unreceived = back is not None
         # It may have returned in between, by a connection that was lost before its WELCOME.
         secrets = {stint.life.hello.secret for stint in stints if stint.life.hello is not None}
         lost = any(hello.secret in secrets and hello.last_seq < seq for hello in self._never_seated)
