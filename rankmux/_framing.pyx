@@ -33,14 +33,16 @@ objects, and whatever is odd or rare is handed to the Python code that has the w
 cimport cython
 from cpython.array cimport array, resize
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
 from cpython.type cimport PyType_GenericAlloc
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memcpy, memset, strlen
 
 from .core.room.encoding import check_run, encode, runs
 from .core.room.refusals import overload, refusal
@@ -50,12 +52,15 @@ from .core.wire.codes import CommandFlag, FrameType, RefusedCode, Status, Target
 from .core.wire.frames import Leave, Pong, SetBaton, Who, Yield
 from .core.wire.violations import bad_length, member_frame, observer_frame
 from .errors import ProtocolViolation
+from .server.connections.states import GREETING, HANDSHAKE, JOINING, MEMBER
 from .server.sockets import descriptors
+from .server.sockets.transport import NON_BLOCKING_STREAM as NON_BLOCKING, PlainSocket
 from .system import reactor
 
 # The numbers of the wire and of the tables, taken from where they are defined, as C integers.
 cdef uint32_t FRAME_OVERHEAD = codes.FRAME_OVERHEAD
-cdef uint8_t COMMAND = FrameType.COMMAND, RESULT = FrameType.RESULT
+cdef uint8_t VERSION = codes.VERSION, NAME_MAX = codes.NAME_MAX_BYTES
+cdef uint8_t HELLO = FrameType.HELLO, COMMAND = FrameType.COMMAND, RESULT = FrameType.RESULT
 cdef uint8_t EXECUTE = FrameType.EXECUTE, RANK = FrameType.RANK, ACCEPTED = FrameType.ACCEPTED
 cdef uint8_t ROUTED = FrameType.ROUTED, DONE = FrameType.DONE, LEAVE_TYPE = FrameType.LEAVE
 cdef uint8_t ALL = Target.ALL, ONE = Target.ONE, NEXT = Target.NEXT, LEAST = Target.LEAST, SET = Target.SET
@@ -71,6 +76,7 @@ cdef int DUPLICATE = RefusedCode.DUPLICATE, REFUSED_TOO_BIG = RefusedCode.TOO_BI
 cdef int HUNG_UP = reactor.HUNG_UP, READABLE = reactor.READABLE, WRITABLE = reactor.WRITABLE
 cdef uint8_t READ_DIRECT = descriptors.READ_DIRECT, WRITE_DIRECT = descriptors.WRITE_DIRECT
 cdef uint8_t WATCHES = descriptors.WATCHES
+cdef int NON_BLOCKING_STREAM = NON_BLOCKING
 
 cdef enum:
     OTHER_WORK = 8  # of frames, as in batch.py
@@ -81,11 +87,15 @@ cdef uint64_t OBSERVERS = <uint64_t> 1 << 63  # as in batch.py
 
 include "core/wire/layout.pxi"
 include "core/client/runs.pxi"
+include "core/greeting.pxi"
 include "core/room/ranks.pxi"
 include "core/room/batch.pxi"
 include "core/room/ledger.pxi"
 include "core/room/dispatch.pxi"
+include "server/connections/connection.pxi"
 include "server/kernel/receive.pxi"
+include "server/kernel/accept.pxi"
 include "server/kernel/uring.pxi"
 include "server/kernel/sends.pxi"
 include "server/kernel/fanout.pxi"
+include "server/kernel/crowd.pxi"

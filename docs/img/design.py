@@ -2,7 +2,7 @@
 
     python docs/img/design.py
 
-The second is drawn from the table of states in `rankmux.server.connections.connection`; a test says when it is old.
+The second is drawn from the table of states in `rankmux.server.connections.states`; a test says when it is old.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from rankmux.server.connections.connection import STEPS, State, Step
+from rankmux.server.connections.states import STEPS, State, Step
 
 HERE = Path(__file__).parent
 STYLE = """<style>

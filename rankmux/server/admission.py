@@ -13,8 +13,11 @@ from ..core.room.turn import Joined, Outcome, Turn
 from ..core.wire.codes import NO_RANK
 from ..core.wire.frames import Welcome
 from .connections.closes import CloseReason
-from .connections.connection import JOINING, Connection
+from .connections.connection import Connection
 from .connections.registry import Connections
+from .connections.states import JOINING
+from .kernel.crowd import seat_crowd
+from .kernel.fanout import Ring
 from .sequencer import Sequencer
 
 __all__ = ["Admission"]
@@ -23,8 +26,11 @@ __all__ = ["Admission"]
 class Admission:
     """Carries out on `connections` what the outcomes of `room` say of places."""
 
-    def __init__(self, config: Config, sequencer: Sequencer, room: Room, connections: Connections) -> None:
+    def __init__(
+        self, config: Config, sequencer: Sequencer, room: Room, connections: Connections, ring: Ring
+    ) -> None:
         self._config = config
+        self._ring = ring
         self._sequencer = sequencer
         self._room = room
         self._connections = connections
@@ -48,7 +54,7 @@ class Admission:
                 connections.detach(lost)
             elif server := self._sequencer.server_of(ticket):
                 reasons[ticket] = f"lost at server {server}"
-        for joined in outcome.joined:
+        for joined in self._seat_crowd(outcome.joined, now):
             if joined.returned and (old := connections.seats.get(joined.ticket)) is not None:
                 taken[joined.handle] = old.address
                 self._take_over(old, now)
@@ -78,6 +84,22 @@ class Admission:
             connections.detach(conn)
             text = "another connection has returned to your seat"
             connections.end(conn, CloseReason.TAKEN_OVER, text, now)
+
+    def _seat_crowd(self, joined: list[Joined], now: float) -> list[Joined]:
+        """Seat and welcome those that want no more than that; returns the others."""
+        if not joined:
+            return joined
+        connections = self._connections
+        welcome = self._welcome(0, 0, 0, 0).encode()
+        others, behind = seat_crowd(
+            joined, connections.by_fd, connections.seats, connections.descriptors, self._ring, welcome
+        )
+        for one, sent, error in behind:
+            conn = connections.seats[one.ticket]
+            with connections.guard(conn, now):
+                welcome = self._welcome(one.ticket, one.seq, one.rank, one.members).encode()
+                connections.deliver(conn, (welcome,), 0, sent, error, now)
+        return others
 
     def _seat(self, joined: Joined, deliveries: Deliveries, now: float) -> None:
         connections = self._connections

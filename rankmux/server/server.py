@@ -42,6 +42,7 @@ from .draining import Draining
 from .event_log import EventLog
 from .intake.auth import Auth
 from .intake.reading import Intake
+from .kernel.accept import accept
 from .kernel.fanout import Ring
 from .live_settings import LiveSettings, Source
 from .sequencer import LocalSequencer, Sequencer
@@ -129,7 +130,7 @@ class Server:
         self._reaper = Reaper(config, self._reactor, self.connections)
         self._ring = Ring(config.io_uring == "auto")
         try:
-            self._listener = Listener(config, self._reactor, self._auth.check_address, listener)
+            self._listener = Listener(config, self._reactor, self._auth.check_address, accept, listener)
         except BaseException:
             self._reactor.close()
             raise

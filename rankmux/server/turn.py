@@ -26,10 +26,11 @@ from ..core.wire.codes import Cause
 from .admin.stats import Stats
 from .admission import Admission
 from .connections.closes import CloseReason
-from .connections.connection import JOINING, Connection
+from .connections.connection import Connection
 from .connections.deadlines import Deadlines
 from .connections.reaper import Reaper
 from .connections.registry import Connections
+from .connections.states import JOINING
 from .event_log import EventLog
 from .intake.reading import Intake
 from .kernel.fanout import Ring, flush
@@ -59,7 +60,7 @@ class Turns:
         ring: Ring,
     ) -> None:
         self._config = config
-        self._admission = Admission(config, sequencer, room, connections)
+        self._admission = Admission(config, sequencer, room, connections, ring)
         self._room = room
         self._batch = batch
         self._intake = intake

@@ -43,7 +43,8 @@ class EpollSelector(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._keys: dict[int, selectors.SelectorKey | int] = {}  # events only: a bare descriptor without data
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._watched = 0  # descriptors that `watch` has registered: thousands, so nothing is kept for each
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """As of BaseSelector."""
@@ -71,23 +72,26 @@ class EpollSelector(selectors.BaseSelector):
         return socket.socketpair()
 
     def watch(self, fd: int, before: int, interest: int) -> None:
-        """Change the interest (READABLE, WRITABLE, 0 for none) of a bare descriptor without data."""
+        """Change the interest (READABLE, WRITABLE, 0 for none) of a descriptor that only `ready` tells of.
+
+        The caller knows what it was `before`.
+        """
         if not interest:
             self._epoll.unregister(fd)
-            del self._keys[fd]
+            self._watched -= 1
             return
         mask = interest | select.EPOLLRDHUP if interest & READABLE else interest
         if before:
             self._epoll.modify(fd, mask)
         else:
             self._epoll.register(fd, mask)
-        self._keys[fd] = _EVENTS[interest]
+            self._watched += 1
 
     def ready(self, timeout: float | None) -> list[tuple[int, int]]:
         """The ready descriptors with their masks (READABLE, WRITABLE, HUNG_UP)."""
         if timeout is not None and timeout < 0:
             timeout = 0  # epoll takes a negative timeout as infinite
-        return self._epoll.poll(timeout, max(len(self._keys), 1))
+        return self._epoll.poll(timeout, max(len(self._keys) + self._watched, 1))
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As of BaseSelector."""
@@ -104,14 +108,13 @@ class EpollSelector(selectors.BaseSelector):
         """As of BaseSelector."""
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         try:
-            key = self._keys[fd]
+            return self._keys[fd]
         except KeyError:
             raise KeyError(f"{fileobj!r} is not registered") from None
-        return selectors.SelectorKey(fd, fd, key, None) if isinstance(key, int) else key
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """As of BaseSelector."""
-        return {fd: self.get_key(fd) for fd in self._keys}
+        return dict(self._keys)
 
     def close(self) -> None:
         """As of BaseSelector."""
@@ -119,8 +122,7 @@ class EpollSelector(selectors.BaseSelector):
         self._keys.clear()
 
     def _enter(self, fileobj: Any, fd: int, events: int, data: Any) -> selectors.SelectorKey:
-        key = selectors.SelectorKey(fileobj, fd, events, data)
-        self._keys[fd] = events if fileobj is fd and data is None else key
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         return key
 
 
@@ -159,9 +161,10 @@ class Reactor:
         self._selector = selector or (
             EpollSelector() if hasattr(select, "epoll") else selectors.DefaultSelector()
         )
+        self._epoll = self._selector if isinstance(self._selector, EpollSelector) else None
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
-        pair = self._selector.pair if isinstance(self._selector, EpollSelector) else socket.socketpair
+        pair = socket.socketpair if self._epoll is None else self._epoll.pair
         self._wake_reader, self._wake_writer = pair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -174,9 +177,13 @@ class Reactor:
         if fd >= len(interests):
             interests.extend(bytes(fd + 1))
         before = interests[fd]
-        if interest != before:
+        if interest == before:
+            return
+        if self._epoll is not None:
+            self._epoll.watch(fd, before, interest)
+        else:
             self._change(fd, before, interest)
-            interests[fd] = interest
+        interests[fd] = interest
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait until a descriptor is ready, a timer is due or `timeout` seconds have passed; the ready (fd, mask)."""
@@ -191,15 +198,13 @@ class Reactor:
         return ready
 
     def _ready(self, timeout: float | None) -> list[tuple[int, int]]:
-        if isinstance(self._selector, EpollSelector):
-            return self._selector.ready(timeout)
+        if self._epoll is not None:
+            return self._epoll.ready(timeout)
         return [(key.fd, _to_mask(events)) for key, events in self._selector.select(timeout)]
 
     def _change(self, fd: int, before: int, interest: int) -> None:
         selector = self._selector
-        if isinstance(selector, EpollSelector):
-            selector.watch(fd, before, interest)
-        elif not interest:
+        if not interest:
             selector.unregister(fd)
         elif before:
             selector.modify(fd, _EVENTS[interest])

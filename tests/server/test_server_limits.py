@@ -17,6 +17,7 @@ import pytest
 
 from rankmux.codes import ErrorCode
 from rankmux.config import settings
+from rankmux.server.sockets.transport import PlainSocket
 from rankmux.wire import ErrorFrame, Hello
 
 from ..faults.certificates import Certificates
@@ -212,7 +213,7 @@ def test_the_kernel_is_told_how_long_bytes_may_stay_unacknowledged(seconds: floa
     with embedded(user_timeout_s=seconds) as rig:
         rig.join()
         (peer,) = rig.server.connections
-        assert isinstance(peer.transport, socket.socket)
+        assert isinstance(peer.transport, PlainSocket)
         told = peer.transport.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         assert told == seconds * 1000
 

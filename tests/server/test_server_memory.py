@@ -14,7 +14,7 @@ import pytest
 
 from rankmux.codes import CommandFlag, Status, Target
 from rankmux.server.connections.closes import CloseReason
-from rankmux.server.connections.connection import State
+from rankmux.server.connections.states import State
 from rankmux.server.server import Server
 from rankmux.wire import Command, Execute, Hello, Leave, Members, Ping, Pong, Result, Who
 

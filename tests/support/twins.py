@@ -14,8 +14,11 @@ MODULES = (
     "core.room.batch",
     "core.room.ledger",
     "core.room.dispatch",
+    "server.connections.connection",
+    "server.kernel.accept",
     "server.kernel.receive",
     "server.kernel.fanout",
+    "server.kernel.crowd",
 )
 for _name in MODULES:
     importlib.import_module(f"rankmux.{_name}")

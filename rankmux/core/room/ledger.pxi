@@ -210,6 +210,7 @@ cdef class Ledger:
         cdef size_t i
         cdef ResultEntry *entry
         cdef Waiting waiting = None
+        cdef bytearray buffer = None  # what the sender of `waiting` gets of results
         cdef uint64_t asked = 0  # the seq that `waiting` was looked up for; most results of a turn answer the same
         cdef uint64_t *now = <uint64_t *> tickets.data.as_ulonglongs
         cdef Py_ssize_t members = len(tickets)
@@ -218,11 +219,14 @@ cdef class Ledger:
             if entry.seq != asked:
                 waiting = self.waiting.get(entry.seq)
                 asked = entry.seq
+                buffer = None
             at = -1 if waiting is None else waiting.owing(entry.ticket)
             if at < 0:
                 dropped += 1
                 continue
-            route(waiting, at, entry.status, batch.arena + entry.payload, entry.size, routed)
+            if buffer is None:
+                buffer = answers_of(routed, waiting.sender)
+            route(waiting, at, entry.status, batch.arena + entry.payload, entry.size, buffer)
             if entry.status != PART:
                 loads.data.as_uints[find(now, 0, members, entry.ticket)] -= 1
                 end(self, waiting, at, entry.status)
@@ -308,7 +312,7 @@ cdef class Ledger:
                     if not waiting.answered[at] & UNTOLD:
                         continue
                     status = waiting.answered[at] & ~UNTOLD
-                    route(waiting, at, status, NULL, 0, routed)
+                    route(waiting, at, status, NULL, 0, answers_of(routed, waiting.sender))
                     waiting.untold -= 1
                     left -= 1
                     told += 1
@@ -384,10 +388,10 @@ cdef int note(Ledger ledger, Waiting waiting, Py_ssize_t at, uint8_t status) exc
 
 
 cdef int route(
-    Waiting waiting, Py_ssize_t at, uint8_t status, const uint8_t *payload, uint32_t size, dict routed
+    Waiting waiting, Py_ssize_t at, uint8_t status, const uint8_t *payload, uint32_t size, bytearray buffer
 ) except -1:
-    """Lay ROUTED for the executor at that place among those asked."""
-    cdef uint8_t *to = answer(routed, waiting.sender, HEAD + ROUTED_BODY + size)
+    """Lay ROUTED for the executor at that place among those asked, behind what is in `buffer`."""
+    cdef uint8_t *to = extend(buffer, HEAD + ROUTED_BODY + size)
     to = put_head(to, ROUTED_BODY + size, ROUTED)
     to = put_u32(to, waiting.id)
     to = put_u64(to, waiting.tickets[at])

@@ -37,8 +37,7 @@ class Moves:
     `barred`    connections that may not return to the seat that they name
     `full`      connections for which no seat was free
     `refused`   (ticket, RefusedCode) of each YIELD that was not granted
-    `events`    all of it, seqs rising
-    `came`      how many tickets are new
+    `events`    all of it but who joined or came back behind a yield, seqs rising
     """
 
     departed: list[Departed] = field(default_factory=list)
@@ -49,7 +48,15 @@ class Moves:
     full: list[Join] = field(default_factory=list)
     refused: list[tuple[int, int]] = field(default_factory=list)
     events: list[LineEvent] = field(default_factory=list)
-    came: int = 0
+
+    def newcomers(self) -> list[LineEvent]:
+        """The events of the tickets that are new."""
+        places = [*(place for _, place in self.yielded), *self.places]
+        return [
+            LineEvent(place.seq, Change.JOINED, place.ticket, place.rank, place.name)
+            for place in places
+            if not place.returned
+        ]
 
 
 class Line:
@@ -111,11 +118,14 @@ class Line:
         for gone in moves.departed if yields else ():
             if gone.ticket in yields:
                 self._come_back(gone, yields[gone.ticket], deliveries, moves)
-        for join in newcomers:
-            if join.secret and kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
-                self._return(join, before, ledger, deliveries, moves)
-            else:
-                self._join(join, moves)
+        if any(join.secret for join in newcomers):
+            for join in newcomers:
+                if join.secret and kept.ticket_of(join.secret):  # another HELLO of this turn had the same one
+                    self._return(join, before, ledger, deliveries, moves)
+                else:
+                    self._join([join], moves)
+        elif newcomers:
+            self._join(newcomers, moves)
         if self.baton is not None and ranks.tickets and ranks.tickets[0] != first:
             self._hand_over(before, deliveries, moves)
         return moves
@@ -251,33 +261,41 @@ class Line:
 
     def _come_back(self, gone: Departed, id_: int, deliveries: Deliveries, moves: Moves) -> None:
         """The coming half of a yield (section 10)."""
-        place = self._seat(gone.handle, gone.name, gone.address, moves)
+        (place,) = self._seat([Join(gone.handle, gone.name, gone.address)])
         self.kept.move(gone.ticket, place.ticket)
         answer = Yielded(id_, place.seq, place.ticket, place.rank, place.members)
         deliveries.answer(deliveries.yielded, gone.ticket, answer.encode() + place.baton)
         moves.yielded.append((gone.ticket, place))
 
-    def _join(self, join: Join, moves: Moves) -> None:
-        if len(self.ranks) >= self.seats:
-            moves.full.append(join)
-            return
-        place = self._seat(join.handle, join.name, join.address, moves)
-        if join.secret and join.keep_ms:
-            place.keep_ms = join.keep_ms
-            self.kept.add(place.ticket, Keep(join.secret, join.keep_ms, join.identity))
-        moves.places.append(place)
+    def _join(self, joins: list[Join], moves: Moves) -> None:
+        """Give newcomers their places, as far as there are seats."""
+        free = max(0, self.seats - len(self.ranks))
+        if len(joins) > free:
+            moves.full += joins[free:]
+            joins = joins[:free]
+        places = self._seat(joins)
+        for join, place in zip(joins, places, strict=True):
+            if join.secret and join.keep_ms:
+                place.keep_ms = join.keep_ms
+                self.kept.add(place.ticket, Keep(join.secret, join.keep_ms, join.identity))
+        moves.places += places
 
-    def _seat(self, handle: int, name: str, address: str, moves: Moves) -> Joined:
-        """Give the last place to a new ticket."""
-        ticket, self.next_ticket = self.next_ticket, self.next_ticket + 1
-        self.seq += 1
-        rank = self.ranks.append(ticket, handle, name, address)
-        moves.events.append(LineEvent(self.seq, Change.JOINED, ticket, rank, name))
-        moves.came += 1
-        place = Joined(handle, ticket, rank, self.seq, name, rank + 1)
+    def _seat(self, joins: list[Join]) -> list[Joined]:
+        """Give the last places to new tickets."""
+        if not joins:
+            return []
+        ticket, seq = self.next_ticket, self.seq + 1
+        handles, names = [join.handle for join in joins], [join.name for join in joins]
+        rank = self.ranks.extend(ticket, handles, names, [join.address for join in joins])
+        self.next_ticket += len(joins)
+        self.seq += len(joins)
+        places = [
+            Joined(join.handle, ticket + i, rank + i, seq + i, join.name, rank + i + 1)
+            for i, join in enumerate(joins)
+        ]
         if not rank:
-            place.baton = self._baton_for(rank)
-        return place
+            places[0].baton = self._baton_for(rank)
+        return places
 
     def _baton_for(self, rank: int) -> bytes:
         """The BATON frame, for the member that gets rank 0 (section 10)."""

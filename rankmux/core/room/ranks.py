@@ -43,14 +43,22 @@ class Ranks:
 
     def append(self, ticket: int, handle: int, name: str, address: str) -> int:
         """Give `ticket` the last rank and return it. Raises StateError when the ticket is not the largest so far."""
+        return self.extend(ticket, [handle], [name], [address])
+
+    def extend(self, ticket: int, handles: list[int], names: list[str], addresses: list[str]) -> int:
+        """Give the last ranks to members with `ticket` and the tickets behind it; returns the first of the ranks.
+
+        Raises StateError when the ticket is not the largest so far.
+        """
         if self.tickets and ticket <= self.tickets[-1]:
             raise StateError(f"joining with ticket {ticket}", f"ticket {self.tickets[-1]} holds a rank")
-        self.tickets.append(ticket)
-        self.handles.append(handle)
-        self.loads.append(0)
-        self.names.append(name)
-        self.addresses.append(address)
-        return len(self.tickets) - 1
+        first, count = len(self.tickets), len(handles)
+        self.tickets.extend(range(ticket, ticket + count))
+        self.handles.extend(handles)
+        self.loads.frombytes(bytes(count * self.loads.itemsize))
+        self.names += names
+        self.addresses += addresses
+        return first
 
     def rank_of(self, ticket: int) -> int:
         """The rank of `ticket`; KeyError when it holds none."""

@@ -173,8 +173,9 @@ class Room:
         if moves.departed or moves.places:
             ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
-        if turn.watched and moves.events:
-            tell_changes(moves.events, len(ranks) - moves.came, deliveries)
+        if turn.watched and (moves.events or moves.places):
+            came = moves.newcomers()
+            tell_changes(sorted(moves.events + came), len(ranks) - len(came), deliveries)
         self._answer(turn, tickets, deliveries)
         return Outcome(
             deliveries,

@@ -73,9 +73,14 @@ cdef inline uint8_t *extend(bytearray buffer, Py_ssize_t size) except NULL:
     return <uint8_t *> PyByteArray_AS_STRING(buffer) + before
 
 
-cdef inline uint8_t *answer(dict kind, uint64_t ticket, Py_ssize_t size) except NULL:
-    """Make what `ticket` gets of that kind longer by `size` bytes; returns where they begin."""
+cdef inline bytearray answers_of(dict kind, uint64_t ticket):
+    """What `ticket` gets of that kind."""
     cdef bytearray buffer = kind.get(ticket)
     if buffer is None:
         buffer = kind[ticket] = bytearray()
-    return extend(buffer, size)
+    return buffer
+
+
+cdef inline uint8_t *answer(dict kind, uint64_t ticket, Py_ssize_t size) except NULL:
+    """Make what `ticket` gets of that kind longer by `size` bytes; returns where they begin."""
+    return extend(answers_of(kind, ticket), size)

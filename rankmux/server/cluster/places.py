@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from ...core.cluster.fold import Fold, Reading
 from ...core.room.turn import Turn
 from ..connections.closes import CloseReason
-from ..connections.connection import JOINING, Connection
+from ..connections.connection import Connection
 from ..connections.registry import Connections
+from ..connections.states import JOINING
 from ..connections.watching import YIELDS
 
 __all__ = ["Places"]

@@ -1,109 +1,25 @@
-"""The life of one connection: its states, the steps between them, and the facts that depend on them.
+"""One connection: the facts of its life, and what follows from them.
 
-Everything that decides what may happen to a connection is in `STEPS`: a step that the table does not have raises
-StateError and changes nothing. The picture in docs/design.md is drawn from the table. No I/O, no clock.
+Everything that decides what may happen to a connection is in the table of `states`: a step that the table does not have
+raises StateError and changes nothing. No I/O, no clock. `Facts` has a compiled twin in `connection.pxi`.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-
+from ..._twin import twin
 from ...core.room.batch import OBSERVERS
 from ...core.wire.frames import Keep
 from ...errors import StateError
 from ..sockets.transport import Transport
 from .closes import CloseReason
+from .states import DEAD, GREETING, HANDSHAKE, LIVE, STEPS, Step
 
-__all__ = [
-    "BROKEN",
-    "DEAD",
-    "ENDED",
-    "ENDING",
-    "GREETING",
-    "HANDSHAKE",
-    "JOINING",
-    "LINGERING",
-    "MEMBER",
-    "OBSERVER",
-    "STEPS",
-    "Connection",
-    "State",
-    "Step",
-]
+__all__ = ["Connection", "Facts"]
 
 
-class State(Enum):
-    """Where a connection is in its life."""
-
-    HANDSHAKE = "shaking hands (TLS)"
-    GREETING = "waiting for HELLO"
-    JOINING = "waiting for a seat"
-    MEMBER = "a member"
-    OBSERVER = "looking on"
-    BROKEN = "not taking bytes"
-    ENDED = "ended, before its ERROR"
-    ENDING = "ended, with bytes to send"
-    LINGERING = "ended, all sent"
-    DEAD = "to be closed"
-
-    __hash__ = object.__hash__  # as members are equal only to themselves; that of Enum is Python code
-
-
-# On Python 3.11, `State.MEMBER` takes ten times as long as a name of the module.
-HANDSHAKE, GREETING, JOINING, MEMBER = State.HANDSHAKE, State.GREETING, State.JOINING, State.MEMBER
-BROKEN, ENDED, ENDING, LINGERING, DEAD = State.BROKEN, State.ENDED, State.ENDING, State.LINGERING, State.DEAD
-OBSERVER = State.OBSERVER
-
-
-class Step(Enum):
-    """An event in the life of a connection."""
-
-    SECURE = "finishing the TLS handshake"
-    HELLO = "accepting HELLO"
-    SEAT = "taking a seat"
-    OBSERVE = "looking on"
-    BREAK = "failing to take bytes"
-    END = "ending"
-    FAREWELL = "sending the ERROR"
-    FLUSH = "sending the last byte"
-    DROP = "giving up"
-
-    __hash__ = object.__hash__
-
-
-STEPS: dict[Step, tuple[tuple[State, ...], State]] = {
-    Step.SECURE: ((State.HANDSHAKE,), State.GREETING),
-    Step.HELLO: ((State.GREETING,), State.JOINING),
-    Step.SEAT: ((State.JOINING,), State.MEMBER),
-    Step.OBSERVE: ((State.JOINING,), State.OBSERVER),
-    # Frames that the member had sent before still count, so it is read to the end.
-    Step.BREAK: ((State.MEMBER,), State.BROKEN),
-    # The reason is known; frames of this turn still go out.
-    Step.END: (
-        (
-            State.HANDSHAKE,
-            State.GREETING,
-            State.JOINING,
-            State.MEMBER,
-            State.OBSERVER,
-            State.BROKEN,
-        ),
-        State.ENDED,
-    ),
-    # At the end of the turn: the ERROR, if there is one, is queued behind everything else.
-    Step.FAREWELL: ((State.ENDED,), State.ENDING),
-    # Our end of the stream is out; the peer's is awaited, since closing with unread input would send a reset.
-    Step.FLUSH: ((State.ENDING,), State.LINGERING),
-    # The reaper closes it at the end of the turn, once the room has given up its seat.
-    Step.DROP: ((State.ENDED, State.ENDING, State.LINGERING), State.DEAD),
-}
-"""For each step, the states in which it is legal and the state that follows."""
-
-_LIVE = frozenset((HANDSHAKE, GREETING, JOINING, MEMBER, OBSERVER, BROKEN))
-
-
-class Connection:
-    """One connection, the `serial`th that was accepted.
+@twin
+class Facts:
+    """The facts of the `serial`th connection that was accepted; there are thousands, so each byte counts.
 
     `ticket`          its seat's, 0 before it has one; it keeps the number after the end. An observer's is a number from
                       OBSERVERS on
@@ -162,6 +78,12 @@ class Connection:
         self.pings = 0
         self.pinged_at = 0.0
 
+
+class Connection(Facts):
+    """One connection."""
+
+    __slots__ = ()
+
     def step(self, step: Step) -> None:
         """Take `step`. Raises StateError, and changes nothing, when it is not legal in this state."""
         legal, following = STEPS[step]
@@ -172,7 +94,7 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Whether it has not ended yet."""
-        return self.state in _LIVE
+        return self.state in LIVE
 
     @property
     def dead(self) -> bool:

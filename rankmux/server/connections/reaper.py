@@ -11,8 +11,9 @@ from ...core.wire.frames import ErrorFrame
 from ...system.memory import give_back
 from ...system.reactor import Reactor
 from .closes import Close, CloseReason
-from .connection import ENDING, Connection, Step
+from .connection import Connection
 from .registry import Connections
+from .states import ENDING, Step
 
 __all__ = ["Reaper"]
 

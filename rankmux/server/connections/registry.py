@@ -12,7 +12,7 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from ...config import Config
@@ -23,10 +23,14 @@ from ...core.room.deliveries import Piece
 from ...system.json_lines import tagged
 from ...system.reactor import READABLE, Reactor
 from ..sockets.descriptors import Descriptors
+from ..sockets.listener import Newcomer
 from ..sockets.tls_socket import TlsSocket
 from ..sockets.transport import PlainSocket, Transport
 from .closes import Close, CloseReason, Closes
-from .connection import (
+from .connection import Connection
+from .guard import Guard
+from .host_counts import HostCounts
+from .states import (
     BROKEN,
     DEAD,
     ENDED,
@@ -37,10 +41,8 @@ from .connection import (
     MEMBER,
     OBSERVER,
     STEPS,
-    Connection,
     Step,
 )
-from .host_counts import HostCounts
 from .verdicts import Broken, End, Failed, Verdict
 from .watching import Watching
 from .writing import Writing
@@ -49,6 +51,8 @@ __all__ = ["Connections"]
 
 _WITHOUT_FAREWELL = (CloseReason.RESET, CloseReason.TLS, CloseReason.SILENT)
 
+_GreetCrowd = Callable[..., list[tuple[int, Newcomer]]]
+
 log = logging.getLogger("rankmux.server")
 
 
@@ -56,6 +60,7 @@ class Connections:
     """The connections, and what follows from their states.
 
     `descriptors`  the tables of the hot loops
+    `by_fd`        the connections by descriptor, None where there is none
     `outbox`       the queues, by `Connection.key`
     `watching`     readiness, pauses, input that no selector tells of
     `pacing`       senders that wait for receivers, by ticket
@@ -91,7 +96,7 @@ class Connections:
         self.writing = Writing(config, self.outbox, self.watching)
         self._config = config
         self._reactor = reactor
-        self._by_fd: list[Connection | None] = []
+        self.by_fd: list[Connection | None] = []
         self._hosts = HostCounts()  # of the greeting ones whose HELLO did not come at once
         self.ended: dict[int, Connection] = {}
         self.dead: dict[int, Connection] = {}
@@ -110,11 +115,11 @@ class Connections:
         return self._open
 
     def __iter__(self) -> Iterator[Connection]:
-        return (conn for conn in self._by_fd if conn is not None)
+        return (conn for conn in self.by_fd if conn is not None)
 
     def at(self, fd: int) -> Connection | None:
         """The connection with that descriptor, if there is one."""
-        return self._by_fd[fd] if 0 <= fd < len(self._by_fd) else None
+        return self.by_fd[fd] if 0 <= fd < len(self.by_fd) else None
 
     def owner(self, key: int) -> Connection | None:
         """The connection with that `key`, if its seat or its queue is still there."""
@@ -122,20 +127,45 @@ class Connections:
 
     # The life of a connection.
 
+    def open_crowd(
+        self,
+        greet: _GreetCrowd,
+        newcomers: list[Newcomer],
+        joining: list[Connection],
+        serial: int,
+        now: float,
+    ) -> list[tuple[int, Newcomer]]:
+        """Enter those that `greet` (`kernel.crowd`) knows to say a plain HELLO; returns the others with their serials.
+
+        Serials begin at `serial`.
+        """
+        before = len(joining)
+        watch, tables = self._reactor.watch, self.descriptors
+        if newcomers:
+            with suppress(MemoryError):  # the general way has the words for it
+                self._reserve(newcomers[-1][0].fileno())
+        try:
+            return greet(newcomers, joining, self.by_fd, tables, watch, Connection, serial, now)
+        finally:
+            self.accepted += len(joining) - before
+            self._open += len(joining) - before
+
     def open(
-        self, sock: PlainSocket, address: str, context: ssl.SSLContext | None, now: float
+        self, sock: PlainSocket, serial: int, address: str, context: ssl.SSLContext | None, now: float
     ) -> Connection | None:
-        """Enter an accepted connection, over TLS if there is a `context`. None when the system or TLS refuses it."""
+        """Enter the `serial`th accepted connection, over TLS if there is a `context`.
+
+        None when the system or TLS refuses it.
+        """
         transport: Transport = sock
         self.accepted += 1
         fd = sock.fileno()
         try:
             if context is not None:
                 transport = TlsSocket(sock, context)
-            conn = Connection(transport, self.accepted, address, now)
+            conn = Connection(transport, serial, address, now)
+            self._reserve(fd)
             self.descriptors.open(fd, sock, now)
-            if fd >= len(self._by_fd):
-                self._by_fd.extend([None] * (len(self.descriptors.modes) - len(self._by_fd)))
             self._reactor.watch(fd, READABLE)
         except (OSError, MemoryError) as error:
             code = error.errno or 0 if isinstance(error, OSError) else errno.ENOMEM
@@ -150,10 +180,16 @@ class Connections:
             detail = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
             self.closes.add(Close(now, reasons.get(code, CloseReason.RESOURCE), detail, "", address, 0))
             return None
-        self._by_fd[fd] = conn
+        self.by_fd[fd] = conn
         self._open += 1
         self.greeting[conn.key] = conn
         return conn
+
+    def _reserve(self, fd: int) -> None:
+        """Make the tables long enough for `fd`."""
+        if fd >= len(self.by_fd):
+            self.descriptors.reserve(fd)
+            self.by_fd.extend([None] * (len(self.descriptors.modes) - len(self.by_fd)))
 
     def limit_greeting(self, conn: Connection, now: float) -> None:
         """The HELLO of `conn` did not come at once: when too many wait for theirs, it ends."""
@@ -252,9 +288,9 @@ class Connections:
 
     # Verdicts.
 
-    def guard(self, conn: Connection, now: float) -> _Guard:
+    def guard(self, conn: Connection, now: float) -> Guard:
         """A block of work for `conn`: an exception in it ends `conn`, and nothing else."""
-        return _Guard(self, conn, now)
+        return Guard(self, conn, now)
 
     def act(self, conn: Connection, verdict: Verdict, now: float) -> None:
         """Do what `verdict` says."""
@@ -325,9 +361,7 @@ class Connections:
         self.pacing.forget(conn.key)
         if at_once:
             if conn.seated and reason is not CloseReason.RESET:
-                with suppress(
-                    OSError
-                ):  # before others can learn of it: who leads must know that it does no more
+                with suppress(OSError):  # before others learn of it: who leads must know that it does no more
                     conn.transport.shutdown(socket.SHUT_WR)
             self.drop(conn)
             return
@@ -403,36 +437,13 @@ class Connections:
 
     def remove(self, conn: Connection) -> None:
         """`conn` is closed: its descriptor may come back as another connection."""
-        self._by_fd[conn.fd] = None
+        self.by_fd[conn.fd] = None
         self._open -= 1
 
     def forget_all(self) -> None:
         """Leave all collections; the connections stay known by their descriptors."""
-        for collection in (self.seats, self.observers, self.watchers, self.greeting):
-            collection.clear()
-        for collection in (self.ended, self.ending, self.dead):
+        members = (self.seats, self.observers, self.watchers, self.departing, self.under_way)
+        for collection in (*members, self.greeting, self.ended, self.ending, self.dead):
             collection.clear()
         self._hosts.clear()
-        self.departing.clear()
-        self.under_way.clear()
         self.watching.clear()
-
-
-class _Guard:
-    """See `Connections.guard`."""
-
-    __slots__ = ("_conn", "_connections", "_now")
-
-    def __init__(self, connections: Connections, conn: Connection, now: float) -> None:
-        self._connections = connections
-        self._conn = conn
-        self._now = now
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self._connections.blame(self._conn, error, self._now)
-        return True

@@ -9,7 +9,8 @@ from ...core.outbox import Outbox
 from ...system.reactor import Reactor
 from ..sockets.descriptors import READ_DIRECT, WATCHES, WRITE_DIRECT, Descriptors
 from .closes import CloseReason
-from .connection import BROKEN, DEAD, ENDED, MEMBER, OBSERVER, Connection
+from .connection import Connection
+from .states import BROKEN, DEAD, ENDED, MEMBER, OBSERVER
 
 __all__ = ["PACED", "WINDOW", "YIELDS", "Watching"]
 

@@ -14,7 +14,8 @@ from ...core.outbox import Outbox
 from ...core.room.deliveries import Piece
 from ...system.memory import available
 from .closes import CloseReason
-from .connection import BROKEN, ENDED, MEMBER, Connection
+from .connection import Connection
+from .states import BROKEN, ENDED, MEMBER
 from .verdicts import Broken, End, Verdict
 from .watching import Watching
 

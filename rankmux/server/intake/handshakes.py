@@ -8,8 +8,9 @@ from __future__ import annotations
 from errno import EPROTO
 
 from ..connections.closes import CloseReason
-from ..connections.connection import HANDSHAKE, Connection, Step
+from ..connections.connection import Connection
 from ..connections.registry import Connections
+from ..connections.states import HANDSHAKE, Step
 from ..connections.verdicts import End, Failed
 
 __all__ = ["Handshakes"]

@@ -20,12 +20,14 @@ from ...errors import ProtocolViolation
 from ...system.open_files import RESERVED_FILES, open_files_max
 from ...system.reactor import HUNG_UP, READABLE, WRITABLE
 from ..connections.closes import CloseReason
-from ..connections.connection import BROKEN, GREETING, HANDSHAKE, JOINING, MEMBER, OBSERVER, Connection, Step
+from ..connections.connection import Connection
 from ..connections.registry import Connections
+from ..connections.states import BROKEN, GREETING, HANDSHAKE, JOINING, MEMBER, OBSERVER, Step
 from ..connections.verdicts import End, Failed, Verdict
 from ..connections.watching import WINDOW
+from ..kernel.crowd import greet_crowd
 from ..kernel.receive import receive, take_in
-from ..sockets.listener import Listener
+from ..sockets.listener import Listener, Newcomer
 from .auth import Auth
 from .halves import Halves
 from .handshakes import Handshakes
@@ -68,6 +70,7 @@ class Intake:
         self._handshakes = Handshakes(connections, config.tls_handshake_budget)
         self.take_settings()
         self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
+        self._newcomers: list[Newcomer] = []  # accepted, and not opened yet
         self._paused: list[Connection] = []  # for want of room in the log
         # A server alone has a descriptor for each seat; one of a cluster may be asked for more than it has.
         self._most = open_files_max() - RESERVED_FILES if config.cluster else 0
@@ -100,6 +103,10 @@ class Intake:
         self.cancels.clear()
         self.unread.clear()
         self._handshakes.clear()
+        for sock, _, _ in self._newcomers:
+            if self._connections.at(sock.fileno()) is None:
+                sock.close()
+        self._newcomers.clear()
 
     def gather(
         self, ready: list[tuple[int, int]], turn: Turn, members: int, now: float, takes: bool = True
@@ -230,12 +237,20 @@ class Intake:
         return foreign
 
     def _accept(self, turn: Turn, now: float) -> None:
-        context, budget = self._auth.context, self._config.accept_budget
+        context, config = self._auth.context, self._config
+        budget, size = config.accept_budget, config.greeting_in_bytes
         if context is not None:
             # A connection whose handshake cannot begin yet is better off in the kernel's queue.
-            budget = self._config.tls_handshake_budget - len(self._handshakes)
-        for sock, address in self._listener.accept(budget, now):
-            conn = self._connections.open(sock, address, context, now)
+            budget, size = config.tls_handshake_budget - len(self._handshakes), 0
+        newcomers = self._newcomers
+        self._listener.accept(newcomers, budget, size, now)
+        serial = self._connections.accepted + 1
+        if context is None and not self._most and self._auth.admits(b""):
+            others = self._connections.open_crowd(greet_crowd, newcomers, self.joining, serial, now)
+        else:
+            others = list(enumerate(newcomers, serial))
+        for number, (sock, address, first) in others:
+            conn = self._connections.open(sock, number, address, context, now)
             if conn is None:
                 continue
             try:
@@ -245,12 +260,18 @@ class Intake:
                     continue
                 if conn.state is HANDSHAKE:
                     self._handshakes.ready(conn)
-                else:
-                    self._receive(conn, turn, now)
+                elif isinstance(first, int):
+                    self._connections.act(conn, Failed(first), now)
+                elif first:
+                    self._left -= len(first)
+                    self._greet(conn, first, now)
+                elif first is not None:
+                    self._on_event(conn, 0, turn, now)
                 if conn.state in _BEFORE_HELLO:
                     self._connections.limit_greeting(conn, now)
             except Exception as error:  # noqa: BLE001 - as `guard`, at half its cost: a crowd may come
                 self._connections.blame(conn, error, now)
+        newcomers.clear()
 
     def _look(self, conn: Connection, mask: int, turn: Turn, now: float) -> None:
         """`conn` is ready and not for the hot loop, or holds bytes that no selector tells of."""

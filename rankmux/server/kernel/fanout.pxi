@@ -126,7 +126,7 @@ cdef int add_piece(Fanout *fanout, const void *start, size_t size) except -1:
 
 
 cdef int add_own(
-    Fanout *fanout, Py_ssize_t rank, ticket, size_t prefix, Py_ssize_t *before, list splices, list answers
+    Fanout *fanout, Py_ssize_t rank, uint64_t ticket, size_t prefix, Py_ssize_t *before, list splices, list answers
 ) except -1:
     """Find the pieces of `rank`: the prefix with its splices at their places, RANK, its answers."""
     cdef Message *message = &fanout.own[fanout.own_count]
@@ -198,7 +198,7 @@ def flush(deliveries, array tickets, array handles, tables, Ring ring):
         fanout.baton = baton
         fanout.baton_size = len(baton)
         with_answers.add(fanout.baton_rank)
-    ranks = sorted(with_answers.union(directed))
+    ranks = sorted(with_answers.union(directed) if with_answers else directed)
     fanout.members = len(tickets)
     fanout.step_count = len(steps)
     fanout.departed_count = len(departed)
@@ -225,7 +225,7 @@ def flush(deliveries, array tickets, array handles, tables, Ring ring):
             while step < fanout.step_count and fanout.steps[step].rank < rank:
                 prefix = fanout.steps[step].end
                 step += 1
-            add_own(&fanout, rank, tickets[rank], prefix, &before, directed.get(rank), answers)
+            add_own(&fanout, rank, tickets.data.as_ulonglongs[rank], prefix, &before, directed.get(rank), answers)
         place_own(&fanout)
         with nogil:
             send_all(&fanout)

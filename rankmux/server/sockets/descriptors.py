@@ -92,11 +92,13 @@ class Descriptors:
         """Make the tables long enough for `fd`, which may be among the ready ones."""
         more = fd + 1 - len(self.modes)
         if more > 0:
-            more = max(more, len(self.modes), 64)
-            self.modes.extend(bytes(more))
+            more = max(more, len(self.modes) // 8, 64)
             self.tickets.frombytes(bytes(more * self.tickets.itemsize))
             self.heard.frombytes(bytes(more * self.heard.itemsize))
             self.sockets.extend([_CLOSED] * more)
+            self.modes.extend(
+                bytes(more)
+            )  # the last one, by which all are judged: there may be no memory for one
 
     def open(self, fd: int, sock: DirectSocket, now: float) -> None:
         """Enter a connection that is not a member yet."""

@@ -24,7 +24,7 @@ from ...system.reasons import unix_reason
 from .addresses import listen_on, text_address
 from .transport import PlainSocket
 
-__all__ = ["Listener", "ListeningSocket", "clear_path", "unix_error"]
+__all__ = ["Listener", "ListeningSocket", "Newcomer", "clear_path", "unix_error"]
 
 # Errors of the one connection being accepted; any other error would recur at once.
 _PASSING = frozenset(
@@ -39,6 +39,9 @@ _BACKLOG = 4096
 _PAUSE_FIRST_S = 0.1
 _PAUSE_LAST_S = 1.0
 _CREDENTIALS = struct.Struct("iII")  # of SO_PEERCRED: process, user, group
+
+Newcomer = tuple[PlainSocket, str, bytes | int | None]
+"""A connection, its address and what has come with it, as `kernel.accept` gives them."""
 
 log = logging.getLogger("rankmux.listener")
 
@@ -61,16 +64,20 @@ class ListeningSocket(socket.socket):
         """As `accept`, for a listener that does not block."""
         fd, address = self._accept()  # type: ignore[attr-defined]
         try:
-            sock = PlainSocket(*self._kind, fileno=fd)
+            sock = PlainSocket(*self._kind, fd)
         except MemoryError:
             os.close(fd)
             raise
         return sock, address
 
 
+_Accept = Callable[[ListeningSocket, list[Newcomer], int, int], int]
+
+
 class Listener:
     """Listens on the addresses in `config` after `check` has accepted them, or on the socket passed as `handed`.
 
+    `accept` takes connections off one of its sockets (`kernel.accept`).
     `address` is the first of them, host and port, or the path of a Unix socket and 0; `where` is all of them as text.
     `fds` are the descriptors. A `handed` socket stays with the service manager afterwards. Raises ConfigError when it
     cannot listen.
@@ -81,9 +88,11 @@ class Listener:
         config: Config,
         reactor: Reactor,
         check: Callable[[str], None],
+        accept: _Accept,
         handed: socket.socket | None = None,
     ) -> None:
         self._reactor = reactor
+        self._accept = accept
         self._pause_s = 0.0
         self._next = 0  # the socket that is accepted from first
         self.pauses = 0  # how often accepting was paused
@@ -103,43 +112,33 @@ class Listener:
             self.where = ", ".join(text_address(sock.getsockname()) for sock in self._socks)
         self._watch(READABLE)
 
-    def accept(self, budget: int, now: float) -> Iterator[tuple[PlainSocket, str]]:
-        """At most `budget` new connections, non-blocking, with their addresses as texts.
+    def accept(self, newcomers: list[Newcomer], budget: int, size: int, now: float) -> None:
+        """Take at most `budget` new connections into `newcomers`, with up to `size` bytes of each.
 
         A connection that its peer has already broken is skipped; a lack of descriptors or memory pauses accepting.
         """
         count = len(self._socks)
         self._next = (self._next + 1) % count  # else a crowd at one address would use up every budget
-        empty = 0
-        for _ in range(budget):
+        before = empty = 0
+        while empty < count and len(newcomers) < budget:
             try:
-                sock, address = self._socks[self._next].accept_plainly()
-            except BlockingIOError:
-                empty += 1
-                if empty == count:
-                    return
-                self._next = (self._next + 1) % count
-                continue
-            except (MemoryError, SystemError):  # SystemError: accept failed without setting an exception
-                self._pause(os.strerror(errno.ENOMEM), now)
-                return
-            except OSError as error:
-                if error.errno in _PASSING:
-                    continue
-                self._pause(error.strerror or str(error), now)
-                return
-            if self._pause_s:
+                error = self._accept(self._socks[self._next], newcomers, budget, size)
+            except MemoryError:
+                error = errno.ENOMEM
+            if len(newcomers) > before and self._pause_s:
                 log.warning("accepting again", extra=tagged("accept_resumed"))
                 self._pause_s = 0.0
-            try:
-                sock.setblocking(False)
-                text = _credentials(sock) if self._local else text_address(address)
-            except OSError as error:
-                facts = tagged("accept_failed", error=error.strerror)
-                log.warning("closed a new connection: %s", error.strerror, extra=facts)
-                sock.close()
-                continue
-            yield sock, text
+            before = len(newcomers)
+            if error == errno.EAGAIN:
+                empty += 1
+                self._next = (self._next + 1) % count
+            elif error in _PASSING:
+                budget -= 1
+            elif error:
+                self._pause(os.strerror(error), now)
+                break
+        if self._local:
+            newcomers[:] = _with_credentials(newcomers)
 
     def close(self) -> None:
         """Stop listening."""
@@ -174,11 +173,18 @@ class Listener:
         self._watch(READABLE)
 
 
-def _credentials(sock: socket.socket) -> str:
-    process, user, _ = _CREDENTIALS.unpack(
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    )
-    return f"unix:user={user}:process={process}"
+def _with_credentials(newcomers: list[Newcomer]) -> Iterator[Newcomer]:
+    """Those of a Unix socket, with the peer's process and user for an address."""
+    for sock, _, first in newcomers:
+        try:
+            octets = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError as error:
+            facts = tagged("accept_failed", error=error.strerror)
+            log.warning("closed a new connection: %s", error.strerror, extra=facts)
+            sock.close()
+            continue
+        process, user, _group = _CREDENTIALS.unpack(octets)
+        yield sock, f"unix:user={user}:process={process}", first
 
 
 def _tune(sock: socket.socket, config: Config) -> None:

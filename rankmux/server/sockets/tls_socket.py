@@ -58,7 +58,7 @@ class TlsSocket:
     must_repeat = True
     offer_bytes = 16_384  # one record: what is offered again after it was not taken stays small
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, sock: socket.SocketType, context: ssl.SSLContext) -> None:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -298,7 +298,7 @@ def plain_text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _receive(sock: socket.socket, size: int) -> bytes | None:
+def _receive(sock: socket.SocketType, size: int) -> bytes | None:
     """Bytes from the plain socket; None when there are none yet."""
     try:
         return sock.recv(size)

@@ -15,8 +15,10 @@ from typing import Protocol
 
 from ...system.reactor import READABLE, WRITABLE
 
-__all__ = ["PlainSocket", "Transport", "reset_on_close"]
+__all__ = ["NON_BLOCKING_STREAM", "PlainSocket", "Transport", "reset_on_close"]
 
+NON_BLOCKING_STREAM = int(socket.SOCK_STREAM) | getattr(socket, "SOCK_NONBLOCK", 0)
+"""The type of a socket whose descriptor does not block already: no call is made for it."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -87,8 +89,11 @@ class Transport(Protocol):
         """Close the descriptor."""
 
 
-class PlainSocket(socket.socket):
-    """A socket without TLS: it has most of the face already."""
+class PlainSocket(socket.SocketType):
+    """A socket without TLS: it has most of the face already.
+
+    It is the socket type of the interpreter: what `socket.socket` adds costs memory and time for each connection.
+    """
 
     __slots__ = ()
 
@@ -134,7 +139,7 @@ class PlainSocket(socket.socket):
         reset_on_close(self)
 
 
-def reset_on_close(sock: socket.socket) -> None:
+def reset_on_close(sock: socket.SocketType) -> None:
     """Have the close of `sock` send a reset; nothing to do when the connection is broken already."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import socket
+from contextlib import closing
 
 import pytest
 
 from rankmux.errors import StateError
-from rankmux.server.connections.connection import STEPS, Connection, State, Step
+from rankmux.server.connections.connection import Connection
+from rankmux.server.connections.states import STEPS, State, Step
 from rankmux.server.sockets.transport import PlainSocket
 
 ROADS: dict[State, tuple[Step, ...]] = {
@@ -43,7 +45,7 @@ class Secured(PlainSocket):
 
 
 def connection(state: State) -> Connection:
-    with Secured(socket.AF_INET) as transport:
+    with closing(Secured(socket.AF_INET)) as transport:
         made = Connection(transport, 7, "127.0.0.1:5000", 1.0)
     for step in ROADS[state]:
         made.step(step)

@@ -1,0 +1,127 @@
+# Crowds of newcomers: those that ask for nothing but a seat, without a call into Python for each step of the way.
+
+cdef enum:  # where in WELCOME
+    WELCOME_TICKET = HEAD + 9
+    WELCOME_SEQ = HEAD + 17
+    WELCOME_RANK = HEAD + 25
+    WELCOME_MEMBERS = HEAD + 29
+
+
+def greet_crowd(list newcomers, list joining, list found, tables, watch, made, uint64_t serial, double now):
+    """As `crowd.greet_crowd`."""
+    cdef bytearray modes = tables.modes
+    cdef array tickets = tables.tickets, heard = tables.heard
+    cdef list sockets = tables.sockets, others = []
+    cdef Facts conn
+    cdef str name
+    cdef Py_ssize_t before
+    cdef int fd
+    for newcomer in newcomers:
+        sock, address, first = newcomer
+        conn = None
+        before = PyList_GET_SIZE(joining)
+        try:
+            name = plain_hello(first)
+            if name is not None:
+                fd = sock.fileno()
+                if fd < PyByteArray_GET_SIZE(modes) and fd < PyList_GET_SIZE(found):
+                    conn = made(sock, serial, address, now)
+                    joining.append(conn)
+                    watch(fd, READABLE)  # as the last one: then nothing has to be undone in the kernel
+        except (OSError, MemoryError):  # the general way has the words
+            conn = None
+            if PyList_GET_SIZE(joining) > before:
+                joining.pop()
+        if conn is None:
+            others.append((serial, newcomer))
+        else:
+            conn.state = JOINING
+            conn.name = name
+            PyByteArray_AS_STRING(modes)[fd] = 0
+            tickets.data.as_ulonglongs[fd] = 0
+            heard.data.as_doubles[fd] = now
+            sockets[fd] = sock
+            found[fd] = conn
+        serial += 1
+    return others
+
+
+def seat_crowd(list joined, list found, dict seats, tables, Ring ring, bytes welcome):
+    """As `crowd.seat_crowd`."""
+    cdef bytearray modes = tables.modes
+    cdef array tickets = tables.tickets
+    cdef dict partials = tables.partials
+    cdef Sends sends
+    cdef Message message
+    cdef iovec piece
+    cdef list others = [], seated = [], behind = []
+    cdef Py_ssize_t count = len(joined), size = len(welcome), i
+    cdef Facts conn
+    cdef int fd
+    cdef uint8_t *frames = NULL
+    cdef uint8_t *at
+    cdef int *handles = NULL
+    memset(&sends, 0, sizeof(sends))
+    try:
+        frames = <uint8_t *> allot(count, size)
+        handles = <int *> allot(count, sizeof(int))
+        sends.behind = <Behind *> allot(count, sizeof(Behind))
+        # 1. Who is seated here; the frames.
+        for place in joined:
+            fd = place.handle
+            if fd < 0:
+                continue  # connected elsewhere
+            conn = found[fd]
+            if (
+                conn is None
+                or conn.state is not JOINING
+                or conn.keep is not None
+                or conn.watches
+                or conn.paused
+                or place.returned
+                or place.baton
+                or (partials and fd in partials)
+                or not conn.transport.direct
+            ):
+                others.append(place)
+                continue
+            ticket = place.ticket
+            i = PyList_GET_SIZE(seated)
+            at = frames + i * size
+            memcpy(at, <const char *> welcome, size)
+            put_u64(at + WELCOME_TICKET, ticket)
+            put_u64(at + WELCOME_SEQ, place.seq)
+            put_u32(at + WELCOME_RANK, place.rank)
+            put_u32(at + WELCOME_MEMBERS, place.members)
+            handles[i] = fd
+            seated.append(place)
+            seats[ticket] = conn
+            conn.ticket = tickets.data.as_ulonglongs[fd] = ticket
+            conn.state = MEMBER
+            PyByteArray_AS_STRING(modes)[fd] = READ_DIRECT | WRITE_DIRECT
+        # 2. Send them, with what serves the fan-out: places among the seated stand for ranks.
+        count = PyList_GET_SIZE(seated)
+        if count >= ring.members_min:
+            sends.ring = ring.get()
+            sends.pending = ring.pending
+        sends.handles = handles
+        sends.modes = PyByteArray_AS_STRING(modes)
+        message.pieces = &piece
+        message.count = 1
+        message.size = piece.iov_len = size
+        with nogil:
+            for i in range(count):
+                message.rank = i
+                piece.iov_base = frames + i * size
+                send_message(&sends, &message)
+            if sends.ring != NULL:
+                run_ring(&sends)
+        if sends.broken:
+            ring.close()
+        for i in range(sends.behind_count):
+            behind.append((seated[sends.behind[i].rank], sends.behind[i].sent, sends.behind[i].error))
+        return others, behind
+    finally:
+        free(frames)
+        free(handles)
+        free(sends.behind)

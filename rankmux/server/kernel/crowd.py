@@ -1,0 +1,54 @@
+"""Two short ways for crowds of newcomers, in the extension alone: most ask for nothing but a seat.
+
+Whoever is not, or not entirely, dealt with here goes the general way (`registry`, `admission`), which has the same
+outcome. Sockets are handed in; nothing here closes or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..._twin import twin
+from ...core.room.turn import Joined
+from ..connections.connection import Connection
+from ..sockets.descriptors import Descriptors
+from ..sockets.listener import Newcomer
+from .fanout import Ring
+
+__all__ = ["greet_crowd", "seat_crowd"]
+
+
+@twin
+def greet_crowd(
+    newcomers: list[Newcomer],
+    joining: list[Connection],  # noqa: ARG001 - for the extension, as most here
+    found: list[Connection | None],  # noqa: ARG001
+    tables: Descriptors,  # noqa: ARG001
+    watch: Callable[[int, int], None],  # noqa: ARG001
+    made: Callable[..., Connection],  # noqa: ARG001
+    serial: int,
+    now: float,  # noqa: ARG001
+) -> list[tuple[int, Newcomer]]:
+    """Open the connections of those that have said a plain HELLO, and nothing behind it; returns the others.
+
+    A plain HELLO has no token and asks for nothing. Their connections, made as `made(socket, serial, address, now)`, go
+    into `joining` and, by descriptor, into `found`. The serials begin at `serial`; the others come with theirs.
+    """
+    return list(enumerate(newcomers, serial))
+
+
+@twin
+def seat_crowd(
+    joined: list[Joined],
+    found: list[Connection | None],  # noqa: ARG001
+    seats: dict[int, Connection],  # noqa: ARG001
+    tables: Descriptors,  # noqa: ARG001
+    ring: Ring,  # noqa: ARG001
+    welcome: bytes,  # noqa: ARG001
+) -> tuple[list[Joined], list[tuple[Joined, int, int]]]:
+    """Seat and welcome those that asked for nothing but a seat; returns the others.
+
+    `found` has their connections by descriptor; `welcome` is the WELCOME of any of them. Comes with those that could
+    not be sent all of theirs, as (joined, bytes sent, errno or 0).
+    """
+    return joined, []
