@@ -209,7 +209,7 @@ SCENARIOS = (
         complete_only=True,
     ),
     Scenario("promote", "rank 0 leaves", "promotion", (10000,), _promote, target=1.15),
-    Scenario("join", "clients join", "join", (10000,), _join, target=2.5, for_all=True),
+    Scenario("join", "clients join", "join", (10000,), _join, target=1.75, for_all=True),
     Scenario("churned", "fan-out after 10 N departures", "delivery", (1000,), _churned, target=1.10),
     Scenario(
         "memory",
@@ -218,7 +218,7 @@ SCENARIOS = (
         (1000, 10000, 19000),
         _memory,
         kind="bytes",
-        limit=1000.0,
+        limit=600.0,
         for_all=True,
     ),
     Scenario("idle", "an idle server", "core", (10000,), _idle, kind="%", limit=0.5, for_all=True),

@@ -32,6 +32,7 @@ _EVENTS = {
 }
 
 _LATE_S = 0.01
+_RDHUP = getattr(select, "EPOLLRDHUP", 0)
 
 
 class EpollSelector(selectors.BaseSelector):
@@ -80,7 +81,7 @@ class EpollSelector(selectors.BaseSelector):
             self._epoll.unregister(fd)
             self._watched -= 1
             return
-        mask = interest | select.EPOLLRDHUP if interest & READABLE else interest
+        mask = interest | _RDHUP if interest & READABLE else interest
         if before:
             self._epoll.modify(fd, mask)
         else:

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define URING_ENTRIES 1024
+#define URING_ENTRIES 256
 #define URING_NOT_SENT INT_MIN /* the result of a send that the kernel did not take */
 
 #if defined(__linux__) && defined(__has_include)
