@@ -69,9 +69,7 @@ def seat_crowd(list joined, list found, dict seats, tables, Ring ring, bytes wel
         # 1. Who is seated here; the frames.
         for place in joined:
             fd = place.handle
-            if fd < 0:
-                continue  # connected elsewhere
-            conn = found[fd]
+            conn = found[fd] if fd >= 0 else None  # -1: connected elsewhere, and perhaps away from here
             if (
                 conn is None
                 or conn.state is not JOINING
