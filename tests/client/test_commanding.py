@@ -83,8 +83,12 @@ def test_a_request_and_its_result(stage, join):
     assert ada.request(b"parts", name="bob").text == "one two parts at 1"
     failed = ada.request("fail")
     assert (failed.status, failed.text) == (Status.FAILED, "ValueError: wrong")
-    for whom in ({"to": "all"}, {"name": "c*"}, {"to": ada.who()[1:]}):
-        with pytest.raises(ArgumentError, match="one member"):
+    for whom, text in (
+        ({"to": "all"}, r"to is 'all': expected one member"),
+        ({"to": ada.who()[1:]}, r"to is \[MemberInfo.*: expected one member"),
+        ({"name": "c*"}, r"name is 'c\*': expected no wildcard"),
+    ):
+        with pytest.raises(ArgumentError, match=text):
             ada.request("x", **whom)
     with pytest.raises(ArgumentError, match="beside tickets or names"):
         ada.request("x", to="least", name="cyd")
@@ -99,7 +103,7 @@ def test_a_request_and_its_result(stage, join):
     with pytest.raises(CommandRefused):
         cyd.request("x")
     dan, eve = join("dan"), join("dan")
-    with pytest.raises(ArgumentError, match="one member"):
+    with pytest.raises(ArgumentError, match="name is 'dan': several members have it"):
         ada.request("x", name="dan")
     eve.close()
     assert ada.request("x", to=dan.rank, timeout=0.05).status is Status.EXPIRED
