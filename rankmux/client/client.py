@@ -164,6 +164,7 @@ class Client(Membership):
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
+        Without, a command that has waited at its executor for so long is not run (None: it waits for ever).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log.
 
