@@ -160,9 +160,10 @@ class Screen:
                 "age": "-" if absent or elsewhere else _span(row["age_s"]),
                 "activity": _span(row["absent_s"]) if absent else "-" if elsewhere else _span(row["idle_s"]),
             }
-            name = Text(row["name"] or "(no name)", "dim" if absent else "", overflow="ellipsis")
-            if absent:
-                name.append(f"  absent, kept for {_span(row['kept_s'])}", "yellow")
+            name = Text(overflow="ellipsis")
+            if absent:  # in front: a long name is cut at its end
+                name.append(f"absent, kept for {_span(row['kept_s'])}  ", "yellow")
+            name.append(row["name"] or "(no name)", "dim" if absent else "")
             table.add_row(
                 Text(str(row["rank"]), "bold"),
                 name,

@@ -82,7 +82,7 @@ def test_absent_members_and_observers(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 0, "idle_s": 0, "paced": False}
     row |= {"name": "ada", "address": "127.0.0.1:1"}
-    rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
+    rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48, "name": "ada" + "n" * 61}]
     rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
     assert (
         shown_of(
