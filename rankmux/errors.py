@@ -52,6 +52,10 @@ __all__ = [
 ]
 
 
+_SHOWN_MAX = 100
+"""The characters of an argument's value that an error shows: it may be a payload of megabytes."""
+
+
 class RankmuxError(Exception):
     """The base class of every exception of rankmux."""
 
@@ -127,7 +131,7 @@ class AddressInUse(CannotListen):
 
 
 class ArgumentError(LocalError, ValueError):
-    """An argument of a public call has a wrong value."""
+    """The argument `name` of a public call has a wrong `value`, of which the text shows the beginning."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(name, value, expected)
@@ -136,7 +140,10 @@ class ArgumentError(LocalError, ValueError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.value!r}: {self.expected}"
+        shown = repr(self.value)
+        if len(shown) > _SHOWN_MAX:
+            shown = f"{shown[:_SHOWN_MAX]}… ({len(shown)} characters)"
+        return f"{self.name} is {shown}: {self.expected}"
 
 
 class PayloadTooBig(LocalError):
@@ -215,6 +222,13 @@ class ServerError(RemoteError):
 class AuthError(ServerError):
     """The server did not accept the token, or the names in the client's certificate; `text` says which."""
 
+    def __str__(self) -> str:
+        if "certificate" in self.text:
+            cure = "load one with a name that the server's tls_client_names allow into ssl_context"
+        else:
+            cure = "pass one of the server's as token, without the line break of its file"
+        return f"{super().__str__()}; {cure}"
+
 
 class FullError(ServerError):
     """The server has no free seat, or takes no more observers; `text` has the number. Trying later may help."""
@@ -271,6 +285,7 @@ _CURES = {
     "authority": "load the certificate of its authority into ssl_context",
     "certificate": "load one into ssl_context with load_cert_chain",
     "name": "connect to one of these names, or pass it as server_hostname",
+    "names": "the server needs one with this subjectAltName, or pass one that it has as server_hostname",
     "plain": "leave ssl_context out",
     "tls": "pass an ssl_context",
     "tls?": "is it a rankmux server? If it speaks TLS, pass an ssl_context",

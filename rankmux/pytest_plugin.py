@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Protocol
 
 import pytest
 
 # A type checker takes it for true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol, Self, Unpack
+    from typing import Any, Self, Unpack
 
     from .client.client import Client
     from .server.server import Server
     from .server.settings import ServerSettings
 
-    class StartServer(Protocol):
-        """Starts a server with `settings`, those of `rankmux.Server`."""
-
-        def __call__(self, **settings: Unpack[ServerSettings]) -> RunningServer: ...
-
-
-__all__ = ["RunningServer", "pytest_configure", "rankmux_server", "rankmux_server_factory"]
+__all__ = ["RunningServer", "StartServer", "pytest_configure", "rankmux_server", "rankmux_server_factory"]
 
 _MARKER = "rankmux_server"
 
@@ -64,6 +59,12 @@ class RunningServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+
+class StartServer(Protocol):
+    """Starts a server with `settings`, those of `rankmux.Server`."""
+
+    def __call__(self, **settings: Unpack[ServerSettings]) -> RunningServer: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:

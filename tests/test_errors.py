@@ -36,6 +36,9 @@ TEXTS = {
     errors.ArgumentError("to", "up", "expected all, next, least or a rank"): (
         "to is 'up': expected all, next, least or a rank"
     ),
+    errors.ArgumentError("name", "x" * 1000, "expected less"): (
+        f"name is '{'x' * 99}… (1002 characters): expected less"
+    ),
     errors.PayloadTooBig(70_000, 65_536): (
         "the payload has 70000 bytes, the server allows 65536; send less, or raise the server's --max-payload"
     ),
@@ -47,7 +50,14 @@ TEXTS = {
     errors.StateError("taking a seat", "ended"): "taking a seat is not possible while ended",
     errors.ProtocolViolation(1, "a frame's length is 0"): "a frame's length is 0",
     errors.ServerError(5, "no seat is free"): "the server ended the connection: no seat is free (code 5)",
-    errors.AuthError(4, "wrong token"): "the server ended the connection: wrong token (code 4)",
+    errors.AuthError(4, "wrong token"): (
+        "the server ended the connection: wrong token (code 4); "
+        "pass one of the server's as token, without the line break of its file"
+    ),
+    errors.AuthError(4, "this name in the client certificate may not join: x"): (
+        "the server ended the connection: this name in the client certificate may not join: x (code 4); "
+        "load one with a name that the server's tls_client_names allow into ssl_context"
+    ),
     errors.FullError(5, "no seat"): "the server ended the connection: no seat (code 5)",
     errors.CommandRefused(7, 2, "rank 0 is not below you"): (
         "the command was refused: rank 0 is not below you (code 2)"

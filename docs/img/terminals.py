@@ -37,10 +37,12 @@ def tmux(*arguments: str) -> str:
 class Terminal:
     def __init__(self, name: str, columns: int, rows: int, port: int) -> None:
         self.name = name
-        settings = f"RANKMUX_PORT={port} RANKMUX_FIRST_TICKET=1"  # short tickets: those of a clock are 16 digits long
+        settings = f"RANKMUX_PORT={port}"
+        if name == "server":  # short tickets: those of a clock are 16 digits long
+            settings = f"RANKMUX_LISTEN_PORT={port} RANKMUX_FIRST_TICKET=1"
         shell = f"env PS1='$ ' PATH={PROGRAMS}:$PATH {settings} sh"
         tmux("new-session", "-d", "-s", name, "-x", str(columns), "-y", str(rows), shell)
-        self.until("$")
+        self.until(r"^\$")
 
     def text(self, *flags: str) -> str:
         return tmux("capture-pane", "-p", "-t", self.name, *flags)
@@ -112,7 +114,10 @@ def stop() -> None:
     deadline = time.monotonic() + PATIENCE_S
     with suppress(subprocess.CalledProcessError):
         tmux("send-keys", "-t", "server", "C-c")
-        while "stopped:" not in tmux("capture-pane", "-p", "-t", "server") and time.monotonic() < deadline:
+        while (
+            "stopped cleanly" not in tmux("capture-pane", "-p", "-t", "server")
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
     subprocess.run([*TMUX, "kill-server"], check=False, capture_output=True)
 

@@ -26,6 +26,8 @@ from ..core.client.arguments import (
     To,
     Token,
     batches_of,
+    check_drain,
+    check_functions,
     check_options,
     command_arguments,
     payload_of,
@@ -121,10 +123,9 @@ class Client(Membership):
         on_back: Callable[[int], Awaitable[object] | object] | None = None,
         on_seat_lost: Callable[[int], Awaitable[object] | object] | None = None,
     ) -> None:
-        check_options(
-            host,
-            port,
-            timeout,
+        check_options(host, port, token, timeout)
+        check_functions(
+            awaited=True,
             handler=handler,
             on_promoted=on_promoted,
             on_joined=on_joined,
@@ -165,7 +166,8 @@ class Client(Membership):
         """Join the room; `async with` does it. May be tried again after it has raised.
 
         Raises CannotConnect (a ConnectionLost) when no server can be reached, ServerError when it refuses, with
-        AuthError and FullError for the usual reasons, StateError when the client is connected or closed.
+        AuthError and FullError for the usual reasons, ProtocolViolation when it is a server of something else,
+        StateError when the client is connected or closed.
         """
         events: Events[Incident] = Events(
             self._connection,
@@ -212,6 +214,7 @@ class Client(Membership):
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
+        Without, a command that has waited at its executor for so long is not run (None: it waits for ever).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log. Waits while the server has not read earlier output.
 
@@ -284,10 +287,10 @@ class Client(Membership):
         """
         whom: To = "all" if name is not None and to == "next" else to
         arguments = command_arguments(payload, whom, True, timeout, True, names=name)
-        arguments.check_one()
+        arguments.check_one(to, name)
         if arguments.to.names is not None:
             arguments = arguments.looked_up(await self.who(), self.ticket)
-            arguments.check_one()
+            arguments.check_one(to, name)
         link = await self._connection.ready()
         progress = link.send(lambda: link.inbox.send_command(arguments))
         await self._connection.until(progress.id, lambda: progress.over)
@@ -335,6 +338,7 @@ class Client(Membership):
         handlers that still run are cancelled, and their commands answered FAILED. Raises the reason when the connection
         is lost for good, and StateError when another call of `serve` runs.
         """
+        check_functions(awaited=True, handler=handler)
         await self._handlers.serve(self._connection, handler, parallel)
 
     # events
@@ -403,6 +407,7 @@ class Client(Membership):
         CommandRefused (NO_TARGET) when nobody is below, ConnectionLost, TimeoutError.
         """
         self._check_seat("stepping down")
+        check_drain(drain_s)
         try:
             await self._handlers.drain(self._connection, drain_s)
             link = await self._connection.ready()

@@ -86,7 +86,9 @@ class ClientConnection:
         self._executor = executor
         self.incidents = Incidents()
         self._clock = clock
-        self._failure: RankmuxError = ConnectionLost("it has never been made")
+        self._failure: RankmuxError = ConnectionLost(
+            "it has never been made: enter `async with client`, or await client.connect()"
+        )
         self._connecting = False
         self._loop: asyncio.AbstractEventLoop | None = None  # the one it was connected in
         self._restoring: asyncio.Task[None] | None = None

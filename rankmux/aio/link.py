@@ -18,7 +18,7 @@ from ..client.failures import interrupted, used_after_fork
 from ..client.guards import Guard
 from ..client.limits import LULL_FROM_BYTES, LULL_MAX_BYTES, LULL_S, UNSENT_MAX_BYTES
 from ..client.link import StreamLink
-from ..client.reports import report_refusal, report_turned_away
+from ..client.reports import report_refusals, report_turned_away
 from ..client.stream import Stream
 from ..core.client.events import ClientEvent
 from ..core.client.inbox import Inbox
@@ -217,8 +217,9 @@ class LoopLink:
             self.inbox.apply(event, now_s)
         if self.inbox.turned_away:
             report_turned_away(self.inbox.take_turned_away())
-        while self.inbox.refusals:
-            report_refusal(self.inbox.refusals.popleft())
+        if self.inbox.refusals:
+            report_refusals(self.inbox.refusals)
+            self.inbox.refusals.clear()
         if self.session.output_size and self._link is not None:
             self._link.flush()  # the inbox may have answered
         self._watch()

@@ -166,6 +166,7 @@ def _play(stage: ExitStack) -> None:
 
     _say("There is no fourth seat.")
     client("dan").rest()
+    server.until("rejected")
 
     _say("A command goes to everyone below, who execute it.")
     ada.type("print")

@@ -47,17 +47,24 @@ exit codes:
 def main(argv: list[str]) -> int:
     """Drain the server, and wait for its end; the exit code."""
     arguments = parser().parse_args(argv)
+    target = f"/drain?wait_s={arguments.wait}"
+    begun_s = time.monotonic()
     try:
         path = socket_of(_PROGRAM, arguments)
-        status, text = ask(_PROGRAM, arguments, "POST", f"/drain?wait_s={arguments.wait}")
+        status, text = ask(_PROGRAM, arguments, "POST", target)
     except Gone as gone:
         return gone.code
     if status != _DRAINING:
         return unexpected(_PROGRAM, arguments, status, text)
     say(_PROGRAM, text)
-    while _is_up(path):
+    last = text
+    while (now := _answer(path, target)) is not None:  # once more does not make the wait longer
+        last = now or last
         time.sleep(_POLL_S)
-    say(_PROGRAM, "stopped")
+    if last.endswith(" 0") or time.monotonic() - begun_s < arguments.wait:
+        say(_PROGRAM, "stopped")
+    else:
+        say(_PROGRAM, f"stopped, as the time was up; {last.partition('; ')[2]}")
     return Exit.OK
 
 
@@ -81,12 +88,13 @@ def _seconds(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a whole number of seconds up to {_WAIT_MAX_S}, got {text!r}")
 
 
-def _is_up(path: str) -> bool:
+def _answer(path: str, target: str) -> str | None:
+    """The server's answer, empty for another one; None once it is down."""
     try:
         with closing(UnixConnection(path)) as connection:
-            request(connection, "GET", "/healthz")
+            status, text = request(connection, "POST", target)
     except TimeoutError:
-        return True
+        return ""
     except (OSError, http.client.HTTPException):
-        return False
-    return True
+        return None
+    return text if status == _DRAINING else ""

@@ -59,7 +59,10 @@ def main(argv: list[str]) -> int:
     try:
         entries = asyncio.run(reset(_settings(config), silent_s))
     except StillUp as error:
-        text = f"servers of the room have written {error.age_s:.1f} s ago: stop them first, or give --force"
+        text = (
+            f"servers of the room have written {error.age_s:.1f} s ago: stop them first, and try again "
+            f"when they have been silent for {silent_s:g} s, or give --force"
+        )
         return _complain(Exit.REFUSED, text)
     except (Unreachable, ApiError) as error:
         return _complain(Exit.NOT_CONNECTED, f"NATS cannot be used: {error}")

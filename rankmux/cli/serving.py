@@ -135,7 +135,8 @@ def _complain(*texts: str) -> None:
 
 
 def _what(server: Server) -> str:
-    return f"listening on {server.where} for {server.config.seats} clients"
+    seats = server.config.seats
+    return f"listening on {server.where} for {seats} {'client' if seats == 1 else 'clients'}"
 
 
 def _run(server: Server, notifier: Notifier, reload: _Reload) -> None:

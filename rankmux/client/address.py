@@ -64,6 +64,7 @@ def addresses_of(
 
     Raises ArgumentError.
     """
+    _check_tls(ssl_context, server_hostname)
     if unix is not None:
         return Addresses([Address("127.0.0.1", port, unix, ssl_context, server_hostname)])
     texts = host.split(",") if isinstance(host, str) else list(host)
@@ -71,6 +72,19 @@ def addresses_of(
     if not places:
         raise ArgumentError("host", host, "expected at least one address")
     return Addresses([Address(*place, None, ssl_context, server_hostname) for place in places])
+
+
+def _check_tls(ssl_context: ssl.SSLContext | None, server_hostname: str | None) -> None:
+    if ssl_context is None:
+        if server_hostname is not None:  # to send in the clear is not what it was given for
+            raise ArgumentError("server_hostname", server_hostname, "expected it only with ssl_context")
+    elif not isinstance(ssl_context, ssl.SSLContext):
+        expected = "expected an ssl.SSLContext, such as ssl.create_default_context()"
+        raise ArgumentError("ssl_context", ssl_context, expected)
+    elif ssl_context.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise ArgumentError(
+            "ssl_context", ssl_context, "expected a context for clients, this one is for servers"
+        )
 
 
 def _place(text: str, port: int) -> tuple[str, int]:
@@ -81,9 +95,11 @@ def _place(text: str, port: int) -> tuple[str, int]:
     elif text.count(":") == 1:  # more of them are an IPv6 address
         host, _, rest = text.partition(":")
         rest = ":" + rest
-    if not rest:
+    if host and not rest:
         return host, port
     digits = rest[1:]
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536):
+    if not (
+        host and digits.isascii() and digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536
+    ):
         raise ArgumentError("host", text, "expected HOST or HOST:PORT, with a port from 1 to 65535")
     return host, int(digits)

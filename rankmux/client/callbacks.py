@@ -25,7 +25,7 @@ from .reports import (
     report_expired,
     report_failure,
     report_lateness,
-    report_refusal,
+    report_refusals,
     report_turned_away,
     report_unsent,
 )
@@ -178,8 +178,9 @@ class CallQueue:
             assert call is not None
             return call
         if inbox.refusals:
-            refusal = inbox.refusals.popleft()
-            return lambda: report_refusal(refusal)
+            refusals = tuple(inbox.refusals)
+            inbox.refusals.clear()
+            return lambda: report_refusals(refusals)
         if count := inbox.take_turned_away():
             return lambda: report_turned_away(count)
         if inbox.promotions and on_promoted is not None:

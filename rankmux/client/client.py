@@ -25,6 +25,8 @@ from ..core.client.arguments import (
     To,
     Token,
     batches_of,
+    check_drain,
+    check_functions,
     check_options,
     command_arguments,
     payload_of,
@@ -81,7 +83,7 @@ class Client(Membership):
     `watch` has each change of the line told, for `watch()`.
 
     Raises CannotConnect (a ConnectionLost) when no server can be reached, ServerError when it refuses, with AuthError
-    and FullError for the usual reasons, ArgumentError.
+    and FullError for the usual reasons, ProtocolViolation when it is a server of something else, ArgumentError.
     """
 
     _kind = "rankmux.Client"
@@ -111,7 +113,8 @@ class Client(Membership):
         on_seat_lost: Callable[[int], object] | None = None,
     ) -> None:
         callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
-        check_options(host, port, timeout, handler=handler, **callbacks._asdict())
+        check_options(host, port, token, timeout)
+        check_functions(awaited=False, handler=handler, **callbacks._asdict())
         addresses = addresses_of(host, port, unix, ssl_context, server_hostname)
         super().__init__(join_options(addresses, name, token, timeout, observe, watch, keep_s, keep_file))
         runner = Runner(handler)
@@ -161,6 +164,7 @@ class Client(Membership):
 
         Returns when the server has dispatched it (section 5). With `results` the receipt gives the executors' results;
         executors that have not answered after `timeout` seconds count as expired (None: the server's default, 60 s).
+        Without, a command that has waited at its executor for so long is not run (None: it waits for ever).
         `quiet` does not wait for the server's answer: the receipt has no seq, and a refusal shows with the results,
         or, where none are wanted, in the log.
 
@@ -222,10 +226,10 @@ class Client(Membership):
         """
         whom: To = "all" if name is not None and to == "next" else to
         arguments = command_arguments(payload, whom, True, timeout, True, names=name)
-        arguments.check_one()
+        arguments.check_one(to, name)
         if arguments.to.names is not None:
             arguments = arguments.looked_up(self.who(), self.ticket)
-            arguments.check_one()
+            arguments.check_one(to, name)
         _, progress = self._engine.send(lambda inbox: inbox.send_command(arguments))
         self._calls.wait(lambda: progress.over, None)
         self._engine.taken()
@@ -270,6 +274,7 @@ class Client(Membership):
         and then: whether the sender has cancelled the command. Raises the reason when the connection is lost for good,
         and StateError when another call of `serve` runs.
         """
+        check_functions(awaited=False, handler=handler)
         self._calls.serve(handler)
 
     def poll(self, timeout: float = 0.0) -> None:
@@ -367,6 +372,7 @@ class Client(Membership):
         CommandRefused (NO_TARGET) when nobody is below, ConnectionLost, TimeoutError.
         """
         self._check_seat("stepping down")
+        check_drain(drain_s)
         self._answered(self._calls.step_back(drain_s, self._options.timeout_s))
         return self.rank
 

@@ -99,8 +99,10 @@ def tls_failed(address: Address, error: Exception, names: Sequence[str] = ()) ->
         return CannotConnect(f"{address} did not answer the TLS handshake in time; does it speak TLS?")
     if has_another_name(error):
         wanted = address.server_hostname or address.host
-        others = f", it is for {', '.join(names)}" if names else ""
-        return CannotConnect(f"the certificate of {address} is not for {wanted}{others}", "name")
+        text = f"the certificate of {address} is not for {wanted}"
+        if names:
+            return CannotConnect(f"{text}, it is for {', '.join(names)}", "name")
+        return CannotConnect(text, "names")
     if isinstance(error, ssl.SSLCertVerificationError):
         untrusted = _UNTRUSTED.get(error.verify_code)
         reason = untrusted or _NOT_NOW.get(error.verify_code) or error.verify_message or "it is not valid"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 
 from ..core.client.events import ExecuteReceived
 from ..core.client.received import Rejected
@@ -14,7 +16,7 @@ __all__ = [
     "report_failure",
     "report_lateness",
     "report_no_more_events",
-    "report_refusal",
+    "report_refusals",
     "report_turned_away",
     "report_unsent",
 ]
@@ -52,9 +54,10 @@ def report_unsent(command: ExecuteReceived, error: Exception) -> None:
     log.warning("the result of command %d was not sent: %s", command.seq, error)
 
 
-def report_refusal(refusal: CommandRefused) -> None:
-    """The server refused a quiet command that nobody waits for."""
-    log.warning("a quiet command: %s", refusal)
+def report_refusals(refusals: Iterable[CommandRefused]) -> None:
+    """The server refused quiet commands that nobody waits for; a line for all that were refused alike."""
+    for text, count in Counter(map(str, refusals)).items():
+        log.warning("%s: %s", "a quiet command" if count == 1 else f"{count} quiet commands", text)
 
 
 def report_turned_away(count: int) -> None:

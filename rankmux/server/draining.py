@@ -29,13 +29,27 @@ class Draining:
             self.begun = True
             members, owed = len(self._connections.seats), self.owed()
             facts = tagged("draining", members=members, owed=owed)
-            log.info("draining: %d members here, which owe %d results", members, owed, extra=facts)
+            log.info("draining: %d members here, which owe %s", members, _results(owed), extra=facts)
 
     def is_over(self, now: float) -> bool:
         """Whether no member that is connected here owes a result, or the time is up."""
         return self.begun and (now >= self._until or not self.owed())
 
+    def end(self) -> None:
+        """Note in the log that the server stops now, and what members owe even so."""
+        owed = self.owed()
+        facts = tagged("drained", owed=owed)
+        if owed:
+            text = "drained: the time is up, and members here still owe %s"
+            log.warning(text, _results(owed), extra=facts)
+        else:
+            log.info("drained: members here owe no results", extra=facts)
+
     def owed(self) -> int:
         """How many results the members that are connected here owe."""
         ranks = self._room.ranks
         return sum(load for load, handle in zip(ranks.loads, ranks.handles, strict=True) if handle >= 0)
+
+
+def _results(count: int) -> str:
+    return f"{count} result{'' if count == 1 else 's'}"

@@ -190,12 +190,15 @@ class EventLog:
             )
 
     def refused(self, refused: list[tuple[int, int]]) -> None:
-        """Log refused commands as (ticket, code)."""
+        """Log refused commands as (ticket, code), with the senders' names as far as they are still here."""
+        ranks = self._ranks
         for ticket, code in refused:
             if self._may("refused"):
-                name = RefusedCode(code).name
-                facts = tagged("refused", ticket=ticket, code=name.lower())
-                log.info("refused: ticket %d: %s", ticket, name, extra=facts)
+                here = has_seat(ranks.tickets, ticket)
+                name, why = ranks.names[ranks.rank_of(ticket)] if here else "", RefusedCode(code).name
+                sender = f"{_who(name)}, ticket {ticket}" if here else f"ticket {ticket}, which has left"
+                facts = tagged("refused", name=excerpt(name), ticket=ticket, code=why.lower())
+                log.info("refused: a command of %s: %s", sender, why, extra=facts)
 
     def closed(self, close: Close) -> None:
         """Log the end of a connection that was not a member."""

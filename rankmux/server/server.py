@@ -322,6 +322,7 @@ class Server:
                 self._reload_asked = False
                 self._reload()
             if not self._shutdown.asked and self._draining.is_over(now):
+                self._draining.end()
                 self.stop()
             if self._shutdown.asked:
                 self._shut_down(now)

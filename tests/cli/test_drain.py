@@ -41,6 +41,7 @@ def test_members_finish_and_then_the_server_stops(where: str) -> None:
         assert drain.returncode == 0
         assert server.wait() == 0
         assert server.log().splitlines()[-1].endswith(" INFO stopped cleanly")
+        assert " INFO drained: members here owe no results" in server.log()
 
 
 def test_the_wait_is_bounded(where: str) -> None:
@@ -49,8 +50,10 @@ def test_the_wait_is_bounded(where: str) -> None:
         boss.command(1, results=True)
         worker.expect(Execute)
         code, out, _ = operate("drain", "--wait", "0", "--admin-unix", where)
-        assert (code, out.splitlines()[-1]) == (0, "stopped")
+        end = "stopped, as the time was up; results that members owe: 1"
+        assert (code, out.splitlines()[-1]) == (0, end)
         assert server.wait() == 0
+        assert "WARNING drained: the time is up, and members here still owe 1 result" in server.log()
 
 
 def test_no_server(where: str) -> None:

@@ -248,5 +248,5 @@ def test_times_that_no_selector_takes(connect):
 
     with FakeServer(script) as fake, connect(fake.host, fake.port, timeout=4_294_967) as client:
         threading.Timer(0.1, client.close).start()
-        with pytest.raises(ConnectionLost, match="it ended before the members were listed"):
+        with pytest.raises(ConnectionLost, match="before the members were listed: this client left"):
             client.who()

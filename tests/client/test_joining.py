@@ -7,8 +7,19 @@ import ssl
 
 import pytest
 
+import rankmux
+import rankmux.aio
+from rankmux.client.address import Address
+from rankmux.client.failures import tls_failed
 from rankmux.codes import ErrorCode
-from rankmux.errors import ArgumentError, AuthError, CannotConnect, ConnectionLost, FullError
+from rankmux.errors import (
+    ArgumentError,
+    AuthError,
+    CannotConnect,
+    ConnectionLost,
+    FullError,
+    ProtocolViolation,
+)
 from rankmux.server.server import Server
 
 from ..faults.certificates import Certificates
@@ -73,6 +84,15 @@ def test_a_server_that_speaks_tls_or_does_not(stage, connect, tmp_path):
         assert client.rank == 0
 
 
+def test_a_certificate_without_a_name_that_is_known():
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code = 62
+    assert str(tls_failed(Address("one.example"), error)) == (
+        "the certificate of one.example:7117 is not for one.example: "
+        "the server needs one with this subjectAltName, or pass one that it has as server_hostname"
+    )
+
+
 def test_the_names_of_a_certificate_that_is_not_trusted_are_not_told(stage, connect, tmp_path):
     """Anybody could make one with any name."""
     made = Certificates(tmp_path)
@@ -120,10 +140,16 @@ def test_a_server_that_never_answers(connect):
         {"timeout": None},
         {"timeout": float("nan")},
         {"timeout": "5"},
+        {"host": ""},
+        {"host": ["127.0.0.1", ""]},
+        {"host": "127.0.0.1,:7117"},
         {"handler": "shout"},
         {"on_promoted": 5},
         {"on_joined": 5},
         {"on_lost": 5},
+        {"ssl_context": True},
+        pytest.param({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, id="for servers"),
+        {"server_hostname": "localhost"},  # without ssl_context: what is sent would be in the clear
     ],
     ids=repr,
 )
@@ -135,6 +161,47 @@ def test_arguments_that_are_wrong(server, options, connect):
     error: BaseException | None = caught.value
     assert "secret" not in f"{error} {error!r}"
     assert error.__context__ is None
+
+
+def test_a_wrong_token_is_found_before_connecting():
+    with pytest.raises(ArgumentError, match=r"^token is <class 'int'>: expected bytes or text$"):
+        rankmux.aio.Client(token=5)
+
+
+@pytest.mark.parametrize("option", ["handler", "on_promoted", "on_joined", "on_lost"])
+def test_the_blocking_client_awaits_nothing(server, option):
+    async def function(_: object) -> None:
+        pass
+
+    host, port = server.address
+    with pytest.raises(
+        ArgumentError, match=rf"^{option} is .*: expected a plain function, as only rankmux.aio"
+    ):
+        rankmux.Client(host, port, **{option: function})
+    with rankmux.Client(host, port) as client:
+        for wrong, text in (
+            (function, "as only rankmux.aio awaits"),
+            (5, "handler is 5: expected a function"),
+        ):
+            with pytest.raises(ArgumentError, match=text):
+                client.serve(wrong)
+
+
+@pytest.mark.parametrize(
+    ("begin", "shown"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "(it reads 'HTTP', perhaps of another protocol)"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "(it reads 'SSH-', perhaps of another protocol)"),
+    ],
+)
+def test_a_server_of_something_else(connect, begin, shown):
+    def script(connection: Connection) -> None:
+        connection.send(begin)
+        connection.until_gone()
+
+    with FakeServer(script) as fake, pytest.raises(ProtocolViolation) as caught:
+        connect(fake.host, fake.port)
+    assert shown in str(caught.value)
 
 
 @pytest.mark.parametrize("payload", [5, None, ["print"], "\ud800"])

@@ -66,6 +66,14 @@ def test_the_servers_last_word_is_what_is_raised(stage, connect):
     assert client.rank is None
 
 
+def test_a_listing_that_the_servers_last_word_has_met(stage, connect):
+    with Server(port=0, seats=10) as server:
+        client = stage.enter_context(connect(*server.address))
+    text = r"before the members were listed: .*the server is going away|^the server ended .* is going away"
+    with pytest.raises((ConnectionLost, ServerError), match=text):
+        client.who()
+
+
 def test_a_server_that_falls_silent(connect):
     """Only silence tells a client that its server's machine is gone."""
 

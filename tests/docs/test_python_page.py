@@ -59,6 +59,16 @@ def one_answer_and_many_commands(run: Run, boss: Client, scene: Stage, stack: Ex
     assert ran == ["status", *(f"frame {number}" for number in range(1000)), "last"]
 
 
+def a_job_for_each(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
+    ran: list[str] = []
+    for name in ("web-1", "web-2"):
+        web = stack.enter_context(Client(port=scene.port, name=name))
+        stack.enter_context(serving(web, lambda command: ran.append(command.text)))
+    receipts = run(boss)["receipts"]
+    assert [receipt.counts.ok for receipt in receipts] == [1, 1, 1]
+    assert sorted(ran) == ["docs", "site", "tests"]
+
+
 def ending_a_command_early(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
     answers = {"search": "found", "go on": ""}
     web = stack.enter_context(Client(port=scene.port, name="web-1"))
@@ -100,6 +110,7 @@ def leading(run: Run, boss: Client, scene: Stage, stack: ExitStack) -> None:
 SCENES = {
     "Naming the executors: Fragment": naming_the_executors,
     "One answer, and many commands: Fragment": one_answer_and_many_commands,
+    "One answer, and many commands: Fragment: a job for each": a_job_for_each,
     "Ending a command early: Fragment": ending_a_command_early,
     "Ending a command early: Fragment of a handler": a_handler_that_is_cancelled,
     "Leading: Fragment": leading,

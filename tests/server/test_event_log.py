@@ -123,9 +123,12 @@ def test_commands(event_log, caplog):
 
 
 def test_refusals_and_who_was_no_member(event_log, caplog):
-    event_log.refused([(21, RefusedCode.NOT_LOWER), (22, RefusedCode.BUSY)])
-    first, second = lines(caplog)
-    assert ("21" in first, "NOT_LOWER" in first, "22" in second, "BUSY" in second) == (True,) * 4
+    event_log.refused([(1, RefusedCode.NOT_LOWER), (2, RefusedCode.BUSY), (22, RefusedCode.NO_TARGET)])
+    assert lines(caplog) == [
+        "refused: a command of ada, ticket 1: NOT_LOWER",
+        "refused: a command of (no name), ticket 2: BUSY",
+        "refused: a command of ticket 22, which has left: NO_TARGET",
+    ]
     event_log.closed(Close(1.0, CloseReason.AUTH, "the token\n", "", "127.0.0.1:5", 0))
     (line,) = lines(caplog)
     assert ("127.0.0.1:5" in line, "auth" in line, r"the token\n" in line) == (True,) * 3

@@ -37,7 +37,7 @@ def test_none_for_what_is_no_certificate(tmp_path):
     assert expires_at(str(tmp_path / "absent"), "") is None
 
 
-@pytest.mark.parametrize(("expired", "said"), [(False, "expires at"), (True, "has expired at")])
+@pytest.mark.parametrize(("expired", "said"), [(False, "expires at"), (True, "expired at")])
 def test_the_server_says_so_at_the_start_and_at_a_reload(authority, caplog, expired, said):
     path = authority.issue("localhost", expired=expired)
     with caplog.at_level(logging.WARNING, "rankmux.access"):

@@ -15,6 +15,8 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from ...core.wire.frames import MemberInfo
+from ...errors import ArgumentError
+from ..shared.targets import target_of
 from ..shared.wording import escaped
 
 __all__ = ["HISTORY_VARIABLE", "SLASH", "Completing", "history"]
@@ -123,7 +125,23 @@ def _targets(begun: str, below: list[MemberInfo]) -> Iterator[Completion]:
     for word, about in _TARGETS.items():
         if word.startswith(begun):
             yield _offer(begun, word + " ", about)
-    for member in below:
-        name = escaped(member.name)
-        if f"@{member.rank}".startswith(begun) or f"@{name}".casefold().startswith(begun.casefold()):
-            yield _offer(begun, f"@{member.rank} ", name or "no name")
+    rows = [(member.rank, member.ticket, member.name) for member in below]
+    for rank, ticket, name in rows:
+        if f"@{rank}".startswith(begun) and begun != "@":
+            yield _offer(begun, f"@{rank} ", escaped(name) or "no name")
+        elif f"@{name}".casefold().startswith(begun.casefold()):
+            if _means_only(name, ticket, rows):
+                yield _offer(begun, f"@{name} ", f"rank {rank}")
+            else:
+                yield _offer(begun, f"@{rank} ", escaped(name) or "no name")
+
+
+def _means_only(name: str, ticket: int, rows: list[tuple[int, int, str]]) -> bool:
+    """Whether `@NAME` reaches that member alone: unlike its rank, it still does when somebody above has left."""
+    if name != escaped(name) or name.startswith("@") or any(map(str.isspace, name)):
+        return False
+    try:
+        found = target_of(name).find(rows, None)
+    except ArgumentError:
+        return False
+    return found.single and found.tickets == (ticket,)

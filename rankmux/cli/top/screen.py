@@ -115,12 +115,11 @@ class Screen:
         ok = results.get("ok", 0)
         head.append(f"\n{now['members']} of {now['seats']} seats", "bold")
         head.append(f"   commands/s {rate('commands')}   deliveries/s {rate('deliveries')}   busy {busy}")
+        head.append(f"   refused {_count(now['refused'])}")
         head.append(f"\nqueued {_bytes(now['queued_bytes'])} (longest {_bytes(now['queued_bytes_max'])})")
         head.append(f"   held back {now['paced']}", "yellow" if now["paced"] else "")
         closed = "  ".join(f"{reason} {_count(count)}" for reason, count in now["closed"].items()) or "none"
-        head.append(
-            f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}   refused {_count(now['refused'])}"
-        )
+        head.append(f"   joined {_count(now['joins'])}   waiting {_count(now['waiting'])}")
         head.append(f"\nresults {_count(ok)} ok, {_count(sum(results.values()) - ok)} failed or ended early")
         if now["absent"]:
             head.append(f"   absent {_count(now['absent'])}", "yellow")
@@ -161,9 +160,10 @@ class Screen:
                 "age": "-" if absent or elsewhere else _span(row["age_s"]),
                 "activity": _span(row["absent_s"]) if absent else "-" if elsewhere else _span(row["idle_s"]),
             }
-            name = Text(row["name"] or "(no name)", "dim" if absent else "", overflow="ellipsis")
-            if absent:
-                name.append(f"  absent, kept for {_span(row['kept_s'])}", "yellow")
+            name = Text(overflow="ellipsis")
+            if absent:  # in front: a long name is cut at its end
+                name.append(f"absent, kept for {_span(row['kept_s'])}  ", "yellow")
+            name.append(row["name"] or "(no name)", "dim" if absent else "")
             table.add_row(
                 Text(str(row["rank"]), "bold"),
                 name,

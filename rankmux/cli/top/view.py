@@ -52,7 +52,8 @@ class View:
             self.reverse, self.first = not self.reverse, 0
         elif key in _STEPS:
             lines, pages = _STEPS[key]
-            self.first += lines + pages * rows
+            at = self.first + lines + pages * rows
+            self.first = min(at, max(self.first, found - rows)) if at > self.first else at  # down to the end
         elif key in _BEGINNING:
             self.first = 0
         elif key in _END:

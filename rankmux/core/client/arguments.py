@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import iscoroutinefunction
 from typing import NamedTuple
 
 from ...errors import ArgumentError
@@ -21,6 +22,8 @@ __all__ = [
     "To",
     "Token",
     "batches_of",
+    "check_drain",
+    "check_functions",
     "check_keep",
     "check_options",
     "command_arguments",
@@ -55,12 +58,14 @@ class CommandArguments(NamedTuple):
         """Whether it may go to nobody."""
         return self.to.broadcast and not self.required
 
-    def check_one(self) -> None:
-        """Raise ArgumentError unless it goes to one member."""
-        to = self.to
-        if to.broadcast or to.target is Target.ALL or (to.names is None and len(to.tickets) > 1):
-            what = "to" if to.names is None else "name"
-            raise ArgumentError(what, to.names or "several", "expected one member: a request has one answer")
+    def check_one(self, to: To, name: str | None) -> None:
+        """Raise ArgumentError, about the arguments `to` and `name` of a request, unless it goes to one member."""
+        chosen = self.to
+        if chosen.broadcast or chosen.target is Target.ALL or (not chosen.names and len(chosen.tickets) > 1):
+            if name is None:
+                raise ArgumentError("to", to, "expected one member: a request has one answer")
+            several = "several members have it" if chosen.names is None else "expected no wildcard"
+            raise ArgumentError("name", name, f"{several}: a request has one answer")
 
     def looked_up(self, members: Iterable[MemberInfo], own_ticket: int | None) -> CommandArguments:
         """The same with the tickets of the members whose names match."""
@@ -89,7 +94,9 @@ def command_arguments(
 
 
 def batches_of(payloads: Iterable[Payload]) -> Iterator[list[bytes]]:
-    """The bytes of payloads, in lists of some 64 KiB, which are sent at once."""
+    """The bytes of payloads, in lists of some 64 KiB, which are sent at once. Raises ArgumentError."""
+    if isinstance(payloads, Payload):  # its characters or numbers are no payloads
+        raise ArgumentError("payloads", payloads, "expected several; command sends one")
     batch: list[bytes] = []
     size = 0
     for payload in payloads:
@@ -111,7 +118,7 @@ def payload_of(payload: Payload) -> bytes:
         return _encoded("payload", payload)
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
-    raise ArgumentError("payload", type(payload).__name__, "expected bytes or text")
+    raise ArgumentError("payload", payload, "expected bytes or text")
 
 
 def ttl_ms_of(timeout_s: float | None) -> int:
@@ -129,22 +136,41 @@ def token_of(token: Token) -> bytes:
     if token is None:
         return b""
     if not isinstance(token, str | bytes):
-        raise ArgumentError("token", type(token).__name__, "expected bytes or text")
+        raise ArgumentError("token", type(token), "expected bytes or text")  # the value is nobody's business
     return _encoded("token", token) if isinstance(token, str) else token
 
 
-def check_options(host: str | Sequence[str], port: int, timeout_s: float, **functions: object) -> None:
-    """Check the arguments of a client's constructor; `functions` may be None. Raises ArgumentError."""
+def check_options(host: str | Sequence[str], port: int, token: Token, timeout_s: float) -> None:
+    """Check arguments of a client's constructor; a token that is callable is not called. Raises ArgumentError."""
     if not isinstance(host, str) and not (
         isinstance(host, Sequence) and all(isinstance(one, str) for one in host)
     ):
         raise ArgumentError("host", host, "expected a name or an address, or several")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise ArgumentError("port", port, "expected a number from 1 to 65535")
+    if not callable(token):
+        token_of(token)
     _check_seconds(timeout_s)
+
+
+def check_functions(*, awaited: bool, **functions: object) -> None:
+    """Check functions, each of which may be None; only where they are `awaited` may they be coroutine functions.
+
+    Raises ArgumentError.
+    """
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise ArgumentError(name, function, "expected a function")
+        if not awaited and iscoroutinefunction(function):
+            raise ArgumentError(
+                name, function, "expected a plain function, as only rankmux.aio awaits coroutines"
+            )
+
+
+def check_drain(drain_s: float) -> None:
+    """Check the time that handlers may take before a member steps down. Raises ArgumentError."""
+    if not isinstance(drain_s, int | float) or not drain_s >= 0:
+        raise ArgumentError("drain_s", drain_s, "expected a number of seconds, at least 0")
 
 
 def check_keep(keep_s: float | None, observe: bool, keep_file: object) -> None:

@@ -300,7 +300,7 @@ class Inbox:
             progress.error = (ResultsLost if progress.wants_results else ConnectionLost)(reason)
             progress.error.__cause__ = error
         for request in filter(None, map(_alive, self._pages.values())):
-            request.error = ConnectionLost("it ended before the members were listed")
+            request.error = ConnectionLost(f"it ended before the members were listed: {reason}")
             request.error.__cause__ = error
         self._by_id.clear()
         for line in filter(None, map(_alive, self._lines)):

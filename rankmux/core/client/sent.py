@@ -166,7 +166,8 @@ class SentCommand:
         self._progress = progress
 
     def __repr__(self) -> str:
-        return f"<Receipt {self.id}: seq {self.seq}, {self.executors} executors, {self.counts or 'not done'}>"
+        end = self.counts or ("not done" if self._progress.wants_results else "no results wanted")
+        return f"<Receipt {self.id}: seq {self.seq}, {self.executors} executors, {end}>"
 
     @property
     def id(self) -> int:

@@ -104,6 +104,8 @@ def _named(names: Names) -> Destination:
 
 def checked_tickets(tickets: Iterable[int]) -> tuple[int, ...]:
     """The tickets, each once and rising, as SET has them. Raises ArgumentError."""
+    if not isinstance(tickets, Iterable):
+        raise ArgumentError("tickets", tickets, "expected the tickets of members, in a list")
     found: Sequence[int] = list(tickets)
     for ticket in found:
         if not isinstance(ticket, int) or isinstance(ticket, bool) or not 0 <= ticket <= _TICKET_MAX:

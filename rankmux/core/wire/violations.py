@@ -11,6 +11,8 @@ from .frames import Frame, Result, decode
 
 __all__ = ["bad_length", "member_frame", "observer_frame"]
 
+_TLS_RECORDS = range(0x14, 0x18)
+_TLS_MAJOR = 3
 _OBSERVERS_MAY = (FrameType.WHO, FrameType.PING, FrameType.PONG, FrameType.LEAVE)
 
 
@@ -18,9 +20,18 @@ def bad_length(length: int, max_length: int) -> ProtocolViolation:
     """The breach of a frame that announces `length` (section 3.3)."""
     if not length:
         return ProtocolViolation(ErrorCode.PROTOCOL, "a frame's length is 0, expected at least 1")
-    return ProtocolViolation(
-        ErrorCode.TOO_BIG, f"a frame's length is {length}, at most {max_length} is allowed"
-    )
+    text = f"a frame's length is {length}{_guess(length)}, at most {max_length} is allowed"
+    return ProtocolViolation(ErrorCode.TOO_BIG, text)
+
+
+def _guess(length: int) -> str:
+    """The protocol that the four bytes of a length may be the beginning of."""
+    begin = length.to_bytes(4)
+    if begin[0] in _TLS_RECORDS and begin[1] == _TLS_MAJOR:
+        return " (perhaps it is TLS)"
+    if begin.isascii() and (text := begin.decode()).isprintable():
+        return f" (it reads {text!r}, perhaps of another protocol)"
+    return ""
 
 
 def member_frame(type_: int, body: bytes, max_payload: int) -> Frame:

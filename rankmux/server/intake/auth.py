@@ -101,7 +101,7 @@ class Auth:
         text = "the certificate in %s %s at %s%s: replace the file, and send SIGHUP"
         refused = ", and clients refuse it" if over else ""
         facts = tagged("certificate_expires", path=config.tls_cert, expires=day)
-        log.warning(text, config.tls_cert, "has expired" if over else "expires", day, refused, extra=facts)
+        log.warning(text, config.tls_cert, "expired" if over else "expires", day, refused, extra=facts)
 
     def _read(self, *, pipes: bool) -> tuple[tuple[bytes, ...], ssl.SSLContext | None]:
         """The digests and the context. A pipe has to be waited for, so it is read at the start only."""

@@ -236,7 +236,7 @@ def test_completion(senior, at, below):
     below(lambda _: b"", name="sue")
     bob.prompts("rank 1 of 4 > ")
     bob.type("@s\t")
-    bob.prompts("rank 1 of 4 > @3")
+    bob.prompts("rank 1 of 4 > @sue")
     bob.type("restart all\r")
     bob.shows("1 ok: restart all")
     bob.type("@ne\t")
@@ -246,7 +246,7 @@ def test_completion(senior, at, below):
     bob.type(KEYS["C-c"] + "re\t")
     bob.prompts("rank 1 of 4 > restart all")
     bob.type(KEYS["C-c"] + "@\t")
-    bob.shows(r" *@2 +cyd *")
+    bob.shows(r" *@cyd +rank 2 *")
     bob.shows(r" *@least +least loaded *")
     assert "senior" not in bob.text
     bob.type(KEYS["C-c"] + KEYS["C-c"])
@@ -255,6 +255,20 @@ def test_completion(senior, at, below):
     bob.prompts("rank 1 of 4 > /quit")
     bob.type("\r")
     assert bob.finish() == 0
+
+
+def test_completion_of_names_that_are_no_target(at, below):
+    """A rank may be another member's when the line is sent, a name stays; but it has to mean that member alone."""
+    bob = at()
+    for name in ("twin", "twin", "two words", "web-*", "dan"):
+        below(lambda _: b"", name=name)
+    bob.prompts("rank 0 of 6 > ")
+    bob.type("@t\t")
+    for offered in ("@1 +twin", "@2 +twin", "@3 +two words"):
+        bob.shows(rf" *{offered} *")
+    for typed, completed in (("@w", "@4"), ("@d", "@dan"), ("@5", "@5")):
+        bob.type(KEYS["C-c"] + KEYS["C-c"] + typed + "\t")
+        bob.prompts(f"rank 0 of 6 > {completed}")
 
 
 def test_history(at, tmp_path):

@@ -19,6 +19,7 @@ import pytest
 
 from rankmux.cli.top.endpoint import Endpoint
 from rankmux.cli.top.program import main
+from rankmux.cli.top.view import View
 from rankmux.server.server import Server
 from rankmux.server.thread import ServerThread
 from rankmux.wire import Command
@@ -81,7 +82,7 @@ def test_absent_members_and_observers(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     row = {"rank": 0, "ticket": 1, "load": 0, "queued_bytes": 0, "age_s": 0, "idle_s": 0, "paced": False}
     row |= {"name": "ada", "address": "127.0.0.1:1"}
-    rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48}]
+    rows = [row | {"state": "absent", "absent_s": 12, "kept_s": 48, "name": "ada" + "n" * 61}]
     rows.append(row | {"rank": 1, "state": "present", "absent_s": 0, "kept_s": 0})
     assert (
         shown_of(
@@ -322,6 +323,26 @@ def test_nobody_is_thrown_out_over_tcp(where):
         top.until("4 of 4 seats")
         top.type(b"q")
         assert top.process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [("j", 1), (" ", 8), ("jk", 0), ("  ", 12), ("  j", 12), ("G ", 12), ("Gb", 4), ("b", 0)],
+)
+def test_scrolling_ends_where_the_last_is_in_sight(keys, first):
+    view = View("rank")
+    for key in keys:
+        view.type(key, 8, 20)
+    assert view.first == first
+    view.first = 15  # the terminal was smaller
+    view.type("j", 8, 20)
+    assert view.first == 15
+
+
+def test_nothing_scrolls_where_all_are_in_sight():
+    view = View("rank")
+    assert view.type("j", 8, 3)
+    assert view.first == 0
 
 
 def test_several_keys_at_once(where):

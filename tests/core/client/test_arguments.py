@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from rankmux.codes import Target
-from rankmux.core.client.arguments import command_arguments, payload_of, token_of, ttl_ms_of
+from rankmux.core.client.arguments import (
+    batches_of,
+    check_drain,
+    command_arguments,
+    payload_of,
+    token_of,
+    ttl_ms_of,
+)
 from rankmux.core.client.targets import Destination
 from rankmux.errors import ArgumentError
 
@@ -18,6 +25,20 @@ def test_arguments():
     assert (token_of(None), token_of("é"), token_of(lambda: b"x")) == (b"", "é".encode(), b"x")
     with pytest.raises(ArgumentError):
         token_of(lambda: 5)
+
+
+@pytest.mark.parametrize("payloads", ["abc", b"abc", bytearray(3), memoryview(b"abc")])
+def test_one_payload_where_several_are_expected(payloads):
+    """Each of its characters would be a command."""
+    with pytest.raises(ArgumentError, match=r"^payloads is .*: expected several; command sends one$"):
+        next(batches_of(payloads))
+
+
+@pytest.mark.parametrize("drain_s", [-1, float("nan"), "5", None])
+def test_times_to_drain_that_are_none(drain_s):
+    with pytest.raises(ArgumentError, match=r"^drain_s is .*: expected a number of seconds, at least 0$"):
+        check_drain(drain_s)
+    check_drain(0)
 
 
 def test_the_arguments_of_a_command():

@@ -7,7 +7,7 @@ import pytest
 from rankmux.codes import Status
 from rankmux.core.client.events import CommandAccepted, CommandDone, MembersPage
 from rankmux.core.client.results import Counts, RoutedResult, gathered
-from rankmux.core.client.sent import PageRequest, Progress
+from rankmux.core.client.sent import PageRequest, Progress, SentCommand
 from rankmux.errors import CommandRefused, ConnectionLost
 
 
@@ -41,6 +41,13 @@ def test_a_loss_after_the_dispatch_raises_only_at_the_end():
     progress.check_dispatched()
     with pytest.raises(ConnectionLost):
         progress.final_counts()
+
+
+@pytest.mark.parametrize(("results", "end"), [(True, "not done"), (False, "no results wanted")])
+def test_a_receipt_shows_how_far_it_is(results, end):
+    progress = Progress(7, results)
+    progress.accept(CommandAccepted(7, 12, 2, 0))
+    assert repr(SentCommand(progress)) == f"<Receipt 7: seq 12, 2 executors, {end}>"
 
 
 def test_a_page_request_has_its_page_or_raises():

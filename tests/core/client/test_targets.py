@@ -70,6 +70,11 @@ def test_tickets_that_are_none(ticket):
         destination_of("all", [ticket])
 
 
+def test_a_ticket_that_is_in_no_list():
+    with pytest.raises(ArgumentError, match="tickets is 3: expected the tickets of members, in a list"):
+        destination_of("all", 3)
+
+
 @pytest.mark.parametrize("names", ["", [""], [3], 3, b"web", ["web-*", None]])
 def test_names_that_are_none(names):
     with pytest.raises(ArgumentError, match="the name of members, a pattern"):

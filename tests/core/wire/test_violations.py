@@ -22,6 +22,24 @@ def test_bad_lengths(length, code):
 
 
 @pytest.mark.parametrize(
+    ("begin", "guess"),
+    [
+        (b"\x16\x03\x01\x02", " (perhaps it is TLS)"),
+        (b"\x15\x03\x03\x00", " (perhaps it is TLS)"),
+        (b"GET ", " (it reads 'GET ', perhaps of another protocol)"),
+        (b"\x00\x01\x00\x01", ""),
+        (b"GE\r\n", ""),
+        (b"GET\xff", ""),
+        (b"\xff\xff\xff\xff", ""),
+    ],
+)
+def test_a_length_that_is_the_beginning_of_something_else(begin, guess):
+    length = int.from_bytes(begin)
+    expected = f"a frame's length is {length}{guess}, at most 164 is allowed"
+    assert str(bad_length(length, 164)) == expected
+
+
+@pytest.mark.parametrize(
     "frame",
     [
         Command(1, Target.ALL, 0, 0, 0, bytes(MAX_PAYLOAD + 1)),  # REFUSED, but no breach
