@@ -182,7 +182,7 @@ def test_all_errors_at_once(tmp_path):
     lines = err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("rankmux-server: ") for line in lines)
-    assert lines[0] == 'rankmux-server: unknown setting "seat"; did you mean "seats"?'
+    assert lines[0] == f'rankmux-server: unknown setting "seat" in {path}; did you mean "seats"?'
 
 
 def test_the_health_check_of_the_image_uses_no_proxy():

@@ -68,7 +68,7 @@ def files(tmp_path_factory) -> Path:
         ("--config FILE:binary", "--config is 'FILE': not a valid TOML file: expected UTF-8 text"),
         (
             "--config FILE:section.toml",
-            'unknown setting "server"; settings stand at the top of the file, not in a section',
+            'unknown setting "server" in DIR/section.toml; settings stand at the top of the file, not in a section',
         ),
         ("--host ::zz", "cannot listen on [::zz]:0: name not known"),
         ("--host 1.2.3.999", "cannot listen on 1.2.3.999:0: name not known"),
@@ -158,7 +158,7 @@ def test_all_errors_are_reported_at_once(tmp_path):
     assert err.splitlines() == [
         "rankmux-server: unknown variable RANKMUX_SEATZ; did you mean RANKMUX_SEATS?",
         'rankmux-server: unknown flag "--prot"; did you mean "--port"?',
-        'rankmux-server: unknown setting "seat"; did you mean "seats"?',
+        f'rankmux-server: unknown setting "seat" in {path}; did you mean "seats"?',
         f"rankmux-server: host in {path} is 5: expected a string",
         "rankmux-server: RANKMUX_PING_MS is 'often': expected a whole number from 10 to 3600000",
         "rankmux-server: --drain-s is -1.0: expected a number from 0.01 to 60",
