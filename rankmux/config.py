@@ -1,9 +1,8 @@
 """The server's settings: one frozen dataclass, read from flags, `RANKMUX_…` variables and a TOML file, in that order.
 
 A setting is a field with its purpose, range and type beside it; a unit is part of its name. The rest is derived: the
-flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S` (and `RANKMUX_LISTEN_HOST`, as clients have
-`RANKMUX_HOST`), the key `write_timeout_s`. Every error names the key
-as the user wrote it, the value, and the values allowed.
+flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S` (`RANKMUX_LISTEN_HOST`: clients have `RANKMUX_HOST`),
+the key `write_timeout_s`. Every error names the key as the user wrote it, the value, and the values allowed.
 """
 
 from __future__ import annotations
@@ -377,7 +376,7 @@ def load(
         errors.append(error)
         table = {}
     known = {setting.name: setting for setting in settings()}
-    errors += [_unknown(key, value, f" in {path}") for key, value in table.items() if key not in known]
+    errors += [_unknown(key, table[key], f" in {path}") for key in table if key not in known]
     for name, setting in known.items():
         variable = value_of(environ, setting.variable)
         if name in flags:
@@ -397,7 +396,8 @@ def load(
         raise all_of(errors)
     try:
         config = Config(**values)
-        idle = [name for name in values if name in ("room", "server_name") or name.startswith("cluster_")]
+        of_clusters = {name for name in known if name.startswith("cluster_")} | {"room", "server_name"}
+        idle = [name for name in values if name in of_clusters and values[name] != known[name].default]
         if idle and not config.cluster:
             raise all_of([ConfigError(name, values[name], "requires cluster") for name in idle])
     except ConfigError as error:

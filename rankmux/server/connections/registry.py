@@ -360,7 +360,7 @@ class Connections:
         self.watchers.pop(conn.ticket, None)
         self.pacing.forget(conn.key)
         if at_once:
-            if conn.seated and reason is not CloseReason.RESET:
+            if conn.seated and reason is CloseReason.SILENT and conn.key not in self.outbox.queues:
                 with suppress(OSError):  # before others learn of it: who leads must know that it does no more
                     conn.transport.shutdown(socket.SHUT_WR)
             self.drop(conn)
