@@ -102,7 +102,7 @@ def test_nothing_is_sent_twice_or_torn_wherever_an_exception_comes(scene, driver
 
 
 def _use(loop: asyncio.AbstractEventLoop, client: Client) -> str | None:
-    with suppress(RuntimeError):  # a run that was interrupted at its end may still stop the loop, some turns later
+    with suppress(RuntimeError):  # an interrupted run may still stop the loop, some turns later
         loop.run_until_complete(asyncio.sleep(0.01))
     try:
         loop.run_until_complete(client.command(b"again"))
