@@ -294,8 +294,10 @@ class Client(Membership):
         link = await self._connection.ready()
         progress = link.send(lambda: link.inbox.send_command(arguments))
         await self._connection.until(progress.id, lambda: progress.over)
-        self._connection.regulate()
-        return progress.only_result()
+        try:
+            return progress.only_result()
+        finally:
+            self._connection.regulate()
 
     async def who(self) -> list[MemberInfo]:
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""

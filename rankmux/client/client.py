@@ -232,8 +232,10 @@ class Client(Membership):
             arguments.check_one(to, name)
         _, progress = self._engine.send(lambda inbox: inbox.send_command(arguments))
         self._calls.wait(lambda: progress.over, None)
-        self._engine.taken()
-        return progress.only_result()
+        try:
+            return progress.only_result()
+        finally:
+            self._engine.taken()
 
     def who(self) -> list[MemberInfo]:
         """All members in rank order (section 2). Raises ConnectionLost, TimeoutError."""

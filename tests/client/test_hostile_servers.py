@@ -113,6 +113,32 @@ def test_results_that_nobody_reads_are_bounded(monkeypatch, connect):
         assert receipt.counts is not None
 
 
+def test_reading_goes_on_once_a_request_has_taken_its_large_result(monkeypatch, connect):
+    monkeypatch.setattr(rankmux.core.client.inbox, "_UNREAD_RESULTS_MAX_BYTES", 10_000)
+    taken, answered = threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.welcome(ping_ms=60_000)
+        id_ = int.from_bytes(connection.read_until(0x02)[:4])
+        connection.send(Routed(id_, 5, 3, Status.OK, bytes(60_000)), Done(id_, 1, 0, 0, 0, 0))
+        assert taken.wait(PATIENCE_S)
+        connection.send(Ping(b""))
+        connection.read_until(0x07)
+        answered.set()
+        connection.until_gone()
+
+    with FakeServer(script) as fake, connect(fake.host, fake.port) as client:
+        reader = threading.Thread(target=client.keep_reading)
+        reader.start()
+        try:
+            assert len(client.request("x").payload) == 60_000
+            taken.set()
+            assert answered.wait(PATIENCE_S)
+        finally:
+            client.close()
+            reader.join(PATIENCE_S)
+
+
 def test_a_receipt_that_is_dropped_takes_its_results_with_it(connect):
     def script(connection: Connection) -> None:
         connection.welcome()
