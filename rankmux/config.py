@@ -1,4 +1,4 @@
-"""The server's settings: one frozen dataclass, read from flags, `RANKMUX_…` variables and a TOML file, in that order.
+"""The server's settings: one frozen dataclass, and a description of each.
 
 A setting is a field with its purpose, range and type beside it; a unit is part of its name. The rest is derived: the
 flag `--write-timeout-s`, the variable `RANKMUX_WRITE_TIMEOUT_S` (`RANKMUX_LISTEN_HOST`: clients have `RANKMUX_HOST`),
@@ -8,7 +8,7 @@ the key `write_timeout_s`. Every error names the key as the user wrote it, the v
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from math import isnan
@@ -17,16 +17,12 @@ from typing import Any
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError, ConfigErrors, UnknownSetting
 from .hosts import bare_host
-from .system.reasons import file_reason
-from .system.small_files import read_small
-from .variables import value_of
 
-__all__ = ["Config", "Setting", "Sources", "all_of", "configured", "load", "settings"]
+__all__ = ["Config", "Setting", "all_of", "configured", "settings", "unknown_setting"]
 
 
 _OUTBOX_HARD_BYTES = 8 << 20
 _PING_MS = 10_000
-_FILE_MAX_BYTES = 1 << 20
 _ALSO_OF_CLIENTS = frozenset({"host", "port", "unix"})
 """RANKMUX_HOST and these tell clients where the server is: to listen there would often be impossible, or wrong."""
 
@@ -46,12 +42,12 @@ class Setting:
     @property
     def flag(self) -> str:
         """Its spelling on the command line."""
-        return _flag(self.name)
+        return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
         """Its spelling in the environment."""
-        return _variable(self.name)
+        return f"RANKMUX_{'LISTEN_' * (self.name in _ALSO_OF_CLIENTS)}{self.name.upper()}"
 
     @property
     def allowed(self) -> str:
@@ -95,14 +91,6 @@ class Setting:
             return self.kind(text)
         except (KeyError, ValueError):
             raise ConfigError(key, text, self.allowed) from None
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _variable(name: str) -> str:
-    return f"RANKMUX_{'LISTEN_' * (name in _ALSO_OF_CLIENTS)}{name.upper()}"
 
 
 def _setting(
@@ -343,12 +331,12 @@ def configured(chosen: Mapping[str, Any], config: Config | None = None) -> Confi
     known = {setting.name for setting in settings()}
     for key, value in chosen.items():
         if key not in known:
-            raise _unknown(key, value)
+            raise unknown_setting(key, value)
     return replace(config or Config(), **chosen)
 
 
-def _unknown(key: str, value: object, where: str = "") -> UnknownSetting:
-    """`where` says where it was read, with a space before it."""
+def unknown_setting(key: str, value: object, where: str = "") -> UnknownSetting:
+    """The error for a setting that there is not; `where` says where it was read, with a space before it."""
     if isinstance(value, dict):
         advice = "settings stand at the top of the file, not in a section"
         return UnknownSetting(key, value, advice, where=where)
@@ -357,94 +345,6 @@ def _unknown(key: str, value: object, where: str = "") -> UnknownSetting:
     return UnknownSetting(key, value, advice, where=where)
 
 
-def load(
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    path: str | None = None,
-    wrong: Sequence[ConfigError] = (),
-) -> tuple[Config, Sources]:
-    """The settings from `flags` (by name), `environ`, the TOML file at `path` and the defaults, in that order.
-
-    Also returns where each came from. Raises ConfigError, one for all values that are wrong, those in `wrong` first.
-    """
-    values: dict[str, Any] = {}
-    sources = Sources(path)
-    errors = list(wrong)
-    try:
-        table = _read_toml(path) if path is not None else {}
-    except ConfigError as error:
-        errors.append(error)
-        table = {}
-    known = {setting.name: setting for setting in settings()}
-    errors += [_unknown(key, table[key], f" in {path}") for key in table if key not in known]
-    for name, setting in known.items():
-        variable = value_of(environ, setting.variable)
-        if name in flags:
-            value, sources[name] = flags[name], "flag"
-        elif variable is not None:
-            value, sources[name] = variable, "environment"
-        elif name in table:
-            value, sources[name] = table[name], "file"
-        else:
-            sources[name] = "default"
-            continue
-        try:
-            values[name] = setting.read(sources.spelling(name), value)
-        except ConfigError as error:
-            errors.append(error)
-    if errors:
-        raise all_of(errors)
-    try:
-        config = Config(**values)
-        of_clusters = {name for name in known if name.startswith("cluster_")} | {"room", "server_name"}
-        idle = [name for name in values if name in of_clusters and values[name] != known[name].default]
-        if idle and not config.cluster:
-            raise all_of([ConfigError(name, values[name], "requires cluster") for name in idle])
-    except ConfigError as error:
-        raise sources.as_written(error) from None
-    return config, sources
-
-
-class Sources(dict[str, str]):
-    """Where each setting came from: "flag", "environment", "file" (the one at `path`) or "default"."""
-
-    def __init__(self, path: str | None = None) -> None:
-        super().__init__()
-        self._path = path
-
-    def spelling(self, name: str) -> str:
-        """The setting `name` as its user wrote it; other names stay as they are."""
-        match self.get(name):
-            case "flag":
-                return _flag(name)
-            case "environment":
-                return _variable(name)
-            case "file":
-                return f"{name} in {self._path}"
-        return name
-
-    def as_written(self, error: ConfigError) -> ConfigError:
-        """`error`, which names settings, with their names as the user wrote them."""
-        for one in getattr(error, "errors", [error]):
-            one.key = self.spelling(one.key)
-        return error
-
-
 def all_of(errors: list[ConfigError]) -> ConfigError:
     """One error for all of them."""
     return errors[0] if len(errors) == 1 else ConfigErrors(errors)
-
-
-def _read_toml(path: str) -> dict[str, Any]:
-    import tomllib  # most servers start without a file
-
-    try:
-        data, _ = read_small(path, _FILE_MAX_BYTES, pipes=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError("--config", path, f"cannot read the file: {file_reason(error)}") from None
-    try:
-        return tomllib.loads(data.decode().removeprefix("\ufeff"))
-    except UnicodeDecodeError:
-        raise ConfigError("--config", path, "not a valid TOML file: expected UTF-8 text") from None
-    except ValueError as error:
-        raise ConfigError("--config", path, f"not a valid TOML file: {error}") from None

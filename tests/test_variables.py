@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from rankmux.cli.shared.connection_flags import add_connection_flags, client_options
-from rankmux.config import Config, load, settings
+from rankmux.cli.shared.sources import load
+from rankmux.config import Config, settings
 from rankmux.errors import ConfigError, ConfigErrors
 from rankmux.server.server import Server
 from rankmux.variables import doubtful, value_of

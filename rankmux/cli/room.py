@@ -12,13 +12,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..config import Config, Sources, load
+from ..config import Config
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
 from ..system.extras import how_to_get
 from ..variables import value_of
 from .shared.exit_codes import Exit
 from .shared.parsers import Form, Parser
+from .shared.sources import Sources, load
 from .shared.wording import escaped
 
 __all__ = ["main", "parser"]

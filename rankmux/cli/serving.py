@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ..config import Config, Setting, Sources, load, settings
+from ..config import Config, Setting, settings
 from ..errors import AddressInUse, ConfigError, LogBroken
 from ..server.file_limit import check_file_limit
 from ..server.intake.auth import read_tokens
@@ -33,6 +33,7 @@ from ..system.service_manager import Notifier, handed_sockets
 from ..variables import doubtful, value_of
 from .manual.settings import WHY
 from .shared.parsers import Form, Parser, subcommands_text, unknown_words
+from .shared.sources import Sources, load
 from .shared.streams import open_missing
 from .shared.versions import version
 

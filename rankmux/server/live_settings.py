@@ -8,12 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import NamedTuple
 
-from ..config import Config, Setting, settings
+from ..config import Config, Setting, all_of, settings, unknown_setting
 from ..core.room.room import Room
-from ..errors import ConfigError, ConfigErrors, UnknownSetting
+from ..errors import ConfigError
 from ..system.json_lines import tagged
 from .connections.registry import Connections
 from .event_log import EventLog
@@ -78,7 +77,7 @@ class LiveSettings:
             except ConfigError as error:
                 errors.append(error)
         if errors:
-            raise errors[0] if len(errors) == 1 else ConfigErrors(errors)
+            raise all_of(errors)
         return self._change(values)
 
     def reload(self, source: Source) -> bool:
@@ -119,9 +118,7 @@ class LiveSettings:
 
     def _judge(self, name: str, text: str, known: Mapping[str, Setting]) -> object:
         if name not in known:
-            similar = get_close_matches(name, known, 1)
-            advice = f'did you mean "{similar[0]}"?' if similar else "docs/settings.md lists all of them"
-            raise UnknownSetting(name, text, advice)
+            raise unknown_setting(name, text)
         if why := self._why_fixed(name):
             raise ConfigError(
                 name, getattr(self._config, name), f"cannot change while the server runs: {why}"

@@ -11,13 +11,13 @@ import os
 import sys
 from contextlib import closing
 
-from ...config import load
 from ...errors import ConfigError
 from ...system.reasons import unix_reason
 from ...variables import value_of
 from .admin_socket import UnixConnection, request
 from .exit_codes import Exit
 from .parsers import Form, Parser
+from .sources import load
 from .streams import Unwritable, put
 from .wording import escaped
 
