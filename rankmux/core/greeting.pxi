@@ -1,4 +1,4 @@
-# HELLO as most clients send it: a name at most, no token, nothing asked for. Whatever else comes is for the words.
+# The plain HELLO, as most clients send it: a name at most, no token, flag or keep. `greeting.py` parses all others.
 
 cdef enum:
     PLAIN_HELLO = HEAD + 7  # bytes without the name: version, flags, three lengths

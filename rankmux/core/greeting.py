@@ -1,6 +1,6 @@
 """Parser for HELLO, the first frame of a connection (PROTOCOL section 3.1).
 
-`greeting.pxi` knows the plainest HELLO, for crowds of newcomers (`server.kernel.crowd`).
+`greeting.pxi` parses the plain HELLO, for the fast path of newcomers (`server.kernel.crowd`).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Admission:
             connections.end(conn, CloseReason.TAKEN_OVER, text, now)
 
     def _seat_crowd(self, joined: list[Joined], now: float) -> list[Joined]:
-        """Seat and welcome those that want no more than that; returns the others."""
+        """Seat and welcome the newcomers that the fast path takes; returns the others."""
         if not joined:
             return joined
         connections = self._connections

@@ -37,7 +37,7 @@ class Moves:
     `barred`    connections that may not return to the seat that they name
     `full`      connections for which no seat was free
     `refused`   (ticket, RefusedCode) of each YIELD that was not granted
-    `events`    all of it but who joined or came back behind a yield, seqs rising
+    `events`    the changes of the line but for new tickets (`newcomers`), seqs rising
     """
 
     departed: list[Departed] = field(default_factory=list)

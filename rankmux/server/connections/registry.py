@@ -135,14 +135,14 @@ class Connections:
         serial: int,
         now: float,
     ) -> list[tuple[int, Newcomer]]:
-        """Enter those that `greet` (`kernel.crowd`) knows to say a plain HELLO; returns the others with their serials.
+        """Enter those that `greet` (`kernel.crowd`) finds to have sent a plain HELLO; returns the others with serials.
 
         Serials begin at `serial`.
         """
         before = len(joining)
         watch, tables = self._reactor.watch, self.descriptors
         if newcomers:
-            with suppress(MemoryError):  # the general way has the words for it
+            with suppress(MemoryError):  # `open` reports it
                 self._reserve(newcomers[-1][0].fileno())
         try:
             return greet(newcomers, joining, self.by_fd, tables, watch, Connection, serial, now)

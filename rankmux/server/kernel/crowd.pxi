@@ -1,4 +1,4 @@
-# Crowds of newcomers: those that ask for nothing but a seat, without a call into Python for each step of the way.
+# The fast paths for newcomers, without a call into Python for each of their steps.
 
 cdef enum:  # where in WELCOME
     WELCOME_TICKET = HEAD + 9
@@ -28,7 +28,7 @@ def greet_crowd(list newcomers, list joining, list found, tables, watch, made, u
                     conn = made(sock, serial, address, now)
                     joining.append(conn)
                     watch(fd, READABLE)  # as the last one: then nothing has to be undone in the kernel
-        except (OSError, MemoryError):  # the general way has the words
+        except (OSError, MemoryError):  # the general path reports it
             conn = None
             if PyList_GET_SIZE(joining) > before:
                 joining.pop()
@@ -66,7 +66,7 @@ def seat_crowd(list joined, list found, dict seats, tables, Ring ring, bytes wel
         frames = <uint8_t *> allot(count, size)
         handles = <int *> allot(count, sizeof(int))
         sends.behind = <Behind *> allot(count, sizeof(Behind))
-        # 1. Who is seated here; the frames.
+        # 1. Select those that are seated here, and write their frames.
         for place in joined:
             fd = place.handle
             conn = found[fd] if fd >= 0 else None  # -1: connected elsewhere, and perhaps away from here
@@ -97,7 +97,7 @@ def seat_crowd(list joined, list found, dict seats, tables, Ring ring, bytes wel
             conn.ticket = tickets.data.as_ulonglongs[fd] = ticket
             conn.state = MEMBER
             PyByteArray_AS_STRING(modes)[fd] = READ_DIRECT | WRITE_DIRECT
-        # 2. Send them, with what serves the fan-out: places among the seated stand for ranks.
+        # 2. Send the frames with the functions of the fan-out, which take the index among the seated for a rank.
         count = PyList_GET_SIZE(seated)
         if count >= ring.members_min:
             sends.ring = ring.get()

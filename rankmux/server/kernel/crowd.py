@@ -1,7 +1,7 @@
-"""Two short ways for crowds of newcomers, in the extension alone: most ask for nothing but a seat.
+"""Fast paths for newcomers that ask for a seat and nothing else, in the extension alone.
 
-Whoever is not, or not entirely, dealt with here goes the general way (`registry`, `admission`), which has the same
-outcome. Sockets are handed in; nothing here closes or waits.
+Connections that they leave over take the general path (`registry`, `admission`), which has the same outcome: in the
+pure twin, all do. Sockets are handed in; nothing here closes or waits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def greet_crowd(
     serial: int,
     now: float,  # noqa: ARG001
 ) -> list[tuple[int, Newcomer]]:
-    """Open the connections of those that have said a plain HELLO, and nothing behind it; returns the others.
+    """Open the connections that have sent a plain HELLO and no more bytes; returns the others.
 
-    A plain HELLO has no token and asks for nothing. Their connections, made as `made(socket, serial, address, now)`, go
+    A plain HELLO has no token, no flag and no keep. Their connections, made as `made(socket, serial, address, now)`, go
     into `joining` and, by descriptor, into `found`. The serials begin at `serial`; the others come with theirs.
     """
     return list(enumerate(newcomers, serial))
@@ -46,9 +46,10 @@ def seat_crowd(
     ring: Ring,  # noqa: ARG001
     welcome: bytes,  # noqa: ARG001
 ) -> tuple[list[Joined], list[tuple[Joined, int, int]]]:
-    """Seat and welcome those that asked for nothing but a seat; returns the others.
+    """Seat the newcomers that sent a plain HELLO, and send them WELCOME.
 
-    `found` has their connections by descriptor; `welcome` is the WELCOME of any of them. Comes with those that could
-    not be sent all of theirs, as (joined, bytes sent, errno or 0).
+    `found` has their connections by descriptor; `welcome` is a WELCOME whose ticket, seq, rank and members are replaced
+    for each. Returns the newcomers left over, and those whose WELCOME was not sent entirely, as (joined, bytes sent,
+    errno or 0).
     """
     return joined, []

@@ -1,4 +1,4 @@
-"""Crowds of newcomers: the short ways have the outcome of the general one."""
+"""Newcomers on the fast paths: the outcome is that of the general path."""
 
 from __future__ import annotations
 
