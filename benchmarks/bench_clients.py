@@ -7,7 +7,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.clients.compare import LOADS, missing, sample
 
-
 _LIBRARIES = ("rankmux", "rankmux-aio", "redis", "nats")
 
 
