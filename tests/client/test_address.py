@@ -96,15 +96,26 @@ def test_an_error_of_the_room_is_not_tried_elsewhere(connect, code, error):
 
 
 def test_after_a_loss_the_next_one_is_tried_first(at_once, connect):
-    with Server(port=0, seats=4) as one, Server(port=0, seats=4) as two:
-        servers = {f"127.0.0.1:{server.address[1]}": server for server in (one, two)}
-        with connect(list(servers), reconnect=True) as client:
-            first = client.address
-            (other,) = set(servers) - {first}
-            servers[first].stop(0.0)
+    """Both would take it: the one that it has lost is not asked again."""
+    served: list[int] = []
+
+    def script(number: int):
+        def run(connection: Connection) -> None:
+            connection.welcome()
+            served.append(number)
+            if len(served) > 1:
+                connection.until_gone()
+
+        return run
+
+    with FakeServer(script(0), script(0)) as one, FakeServer(script(1), script(1)) as two:
+        hosts = [f"127.0.0.1:{fake.port}" for fake in (one, two)]
+        with connect(hosts, reconnect=True) as client:
 
             def is_back() -> bool:
                 client.poll(0.02)
-                return client.address == other and client.rank == 0
+                return len(served) == 2 and client.rank is not None
 
             until(is_back)
+            assert served in ([0, 1], [1, 0])
+            assert client.address == hosts[served[1]]

@@ -107,7 +107,8 @@ class Sending:
         self._code = Exit.INTERRUPTED
         self._at_end = True
         self._lines.clear()
-        for id_, command in self._open.items():
+        # The newest first: the end of an older one must not let a newer one begin that waits behind it.
+        for id_, command in reversed(self._open.items()):
             command.deadline_s = None if command.deadline_s is None else max(command.deadline_s, until_s)
             self._channel.cancel(id_)
         while self._open and (left_s := until_s - time.monotonic()) > 0:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import closing
 
 import pytest
 
+from ...protocol.frames import Execute, Stop
+from ...protocol.peer import Peer
 from ...support.script import ENDING, Script, alive, eventually, json_lines
 
 
@@ -53,6 +56,22 @@ def test_a_queued_command_never_starts(scene):
     worker.until("Cancelled, command .* two")
     worker.until("next begun", "err")
     assert "two begun" not in worker.err
+
+
+def test_the_newest_is_cancelled_first(scene):
+    """The end of an older one would let the next begin, at an executor that works through them one by one."""
+    seat = scene.hold()
+    with closing(Peer(*scene.server.address)) as executor:
+        executor.hello("executor")
+        script = scene.start("send", "--seat", seat, "--wait", "-")
+        script.process.stdin.write(b"one\ntwo\nthree\n")
+        script.process.stdin.flush()
+        seqs = [executor.expect(Execute, payload=line).seq for line in (b"one", b"two", b"three")]
+        script.process.send_signal(signal.SIGINT)
+        for seq in reversed(seqs):
+            executor.expect(Stop, seq=seq)
+        assert script.end() == 130
+        assert script.err.count("1 cancelled: ") == 3
 
 
 def test_a_program_that_ignores_sigterm_is_killed(scene):
