@@ -14,9 +14,10 @@ import pytest
 # A type checker takes it for true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self, Unpack
+    from typing import Self, Unpack
 
     from .client.client import Client
+    from .client.settings import ClientSettings
     from .server.server import Server
     from .server.settings import ServerSettings
 
@@ -42,11 +43,11 @@ class RunningServer:
         self.environment = {"RANKMUX_HOST": self.host, "RANKMUX_PORT": str(self.port)}
         self._clients = ExitStack()
 
-    def client(self, **options: Any) -> Client:
+    def client(self, **settings: Unpack[ClientSettings]) -> Client:
         """A `rankmux.Client` of this server, which is closed before the server stops."""
         from .client.client import Client
 
-        return self._clients.enter_context(Client(self.host, self.port, **options))
+        return self._clients.enter_context(Client(self.host, self.port, **settings))
 
     def stop(self) -> None:
         """Stop cleanly, as after SIGTERM, and return when the port is free; once more does nothing."""

@@ -13,7 +13,8 @@ __all__ = ["doubtful", "value_of"]
 
 _PREFIX = "RANKMUX_"
 _OTHERS = frozenset(
-    _PREFIX + name for name in ("CONFIG", "TOKEN", "EXTENSION", "SELECTOR", "SEAT", "HISTORY", "ADMIN_URL")
+    _PREFIX + name
+    for name in ("CONFIG", "TOKEN", "EXTENSION", "SELECTOR", "SEAT", "HISTORY", "ADMIN_URL", "TLS_CA")
 )
 """Variables that are no setting of the server."""
 _OF_CLIENTS = {_PREFIX + name: f"{_PREFIX}LISTEN_{name}" for name in ("HOST", "PORT", "UNIX")}

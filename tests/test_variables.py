@@ -98,8 +98,23 @@ def test_a_variable_for_a_unix_socket_yields_to_flags_that_name_a_server(monkeyp
     variables = {"RANKMUX_UNIX": "/run/socket", "RANKMUX_HOST": "h", "RANKMUX_PORT": "5"}
     assert client(monkeypatch, **variables)["unix"] == "/run/socket"
     for flags in (("--host", "127.0.0.1"), ("--port", "7117"), ("--host", "h", "--port", "1")):
-        assert client(monkeypatch, *flags, **variables)["unix"] is None
-    assert client(monkeypatch, "--unix", "/other", "--port", "1", **variables)["unix"] == "/other"
+        assert "unix" not in client(monkeypatch, *flags, **variables)
+    assert client(monkeypatch, "--unix", "/other", **variables)["unix"] == "/other"
+    for flags in (("--host", "h"), ("--port", "1")):
+        with pytest.raises(ConfigError, match="--unix is '/other': expected it without --host and --port"):
+            client(monkeypatch, "--unix", "/other", *flags)
+
+
+def test_a_variable_for_the_certificates_of_the_server(monkeypatch, certificate):
+    ours = str(certificate[0])
+    assert client(monkeypatch, RANKMUX_TLS_CA=ours)["ssl_context"].get_ca_certs()
+    assert len(client(monkeypatch, "--tls", RANKMUX_TLS_CA=ours)["ssl_context"].get_ca_certs()) == 1
+    assert client(monkeypatch, "--unix", "/run/socket", RANKMUX_TLS_CA=ours)["ssl_context"] is None
+    assert client(monkeypatch, RANKMUX_UNIX="/run/socket", RANKMUX_TLS_CA=ours)["ssl_context"] is None
+    with pytest.raises(ConfigError, match="RANKMUX_TLS_CA is '/none': cannot read the file"):
+        client(monkeypatch, RANKMUX_TLS_CA="/none")
+    assert client(monkeypatch, RANKMUX_TLS_CA="")["ssl_context"] is None
+    assert list(doubtful({"RANKMUX_TLS_CA": ours}, KNOWN)) == []
 
 
 def test_a_client_by_the_variable_of_a_unix_socket(tmp_path):

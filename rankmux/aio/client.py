@@ -28,7 +28,9 @@ from ..core.client.arguments import (
     batches_of,
     check_drain,
     check_functions,
+    check_observer,
     check_options,
+    check_rank,
     command_arguments,
     payload_of,
 )
@@ -124,22 +126,16 @@ class Client(Membership):
         on_seat_lost: Callable[[int], Awaitable[object] | object] | None = None,
     ) -> None:
         check_options(host, port, token, timeout)
-        check_functions(
-            awaited=True,
-            handler=handler,
-            on_promoted=on_promoted,
-            on_joined=on_joined,
-            on_lost=on_lost,
-            on_absent=on_absent,
-            on_back=on_back,
-            on_seat_lost=on_seat_lost,
-        )
+        callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
+        check_functions(awaited=True, handler=handler, **callbacks._asdict())
+        if observe:
+            check_observer(handler=handler, on_promoted=on_promoted)
         self._handlers = Handlers(handler, parallel)
         addresses = addresses_of(host, port, unix, ssl_context, server_hostname)
         super().__init__(join_options(addresses, name, token, timeout, observe, watch, keep_s, keep_file))
         backoff = Backoff() if reconnect or keep_s is not None else None
         self._connection = ClientConnection(self._options, backoff, self._handlers)
-        self._callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
+        self._callbacks = callbacks
         self._calling: asyncio.Task[None] | None = None
         self._in_a_row = 0  # quiet commands
 
@@ -362,6 +358,7 @@ class Client(Membership):
     async def wait_for_rank(self, rank: int = 0, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Wait until this client's rank is `rank` or higher up; False when `timeout` seconds passed first."""
         self._check_seat("waiting for a rank")
+        check_rank(rank)
         return await self._connection.until(
             RANK, lambda: self.rank is not None and self.rank <= rank, timeout
         )

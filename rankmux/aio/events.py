@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..client.reports import report_callback_failure, report_no_more_events
 from ..core.client.events import Ended, Promoted, SeatAbsent, SeatLost, SeatReturned, Welcomed
@@ -55,28 +55,18 @@ class Events(Generic[_Kind]):
             self._connection.waiters.wake(self)
 
 
-class Callbacks:
+class Callbacks(NamedTuple):
     """A user's functions for events, called one at a time and in order; plain functions or coroutine functions."""
 
-    def __init__(
-        self,
-        on_promoted: Callable[[Promoted], Awaitable[object] | object] | None,
-        on_joined: Callable[[int], Awaitable[object] | object] | None,
-        on_lost: Callable[[RankmuxError], Awaitable[object] | object] | None,
-        on_absent: Callable[[RankmuxError], Awaitable[object] | object] | None = None,
-        on_back: Callable[[int], Awaitable[object] | object] | None = None,
-        on_seat_lost: Callable[[int], Awaitable[object] | object] | None = None,
-    ) -> None:
-        self._on_promoted = on_promoted
-        self._on_joined = on_joined
-        self._on_lost = on_lost
-        self._on_absent = on_absent or on_lost
-        self._on_back = on_back or on_joined
-        self._on_seat_lost = on_seat_lost
+    on_promoted: Callable[[Promoted], Awaitable[object] | object] | None
+    on_joined: Callable[[int], Awaitable[object] | object] | None
+    on_lost: Callable[[RankmuxError], Awaitable[object] | object] | None
+    on_absent: Callable[[RankmuxError], Awaitable[object] | object] | None
+    on_back: Callable[[int], Awaitable[object] | object] | None
+    on_seat_lost: Callable[[int], Awaitable[object] | object] | None
 
     def __bool__(self) -> bool:
-        functions = (self._on_promoted, self._on_joined, self._on_lost)
-        return any((*functions, self._on_absent, self._on_back, self._on_seat_lost))
+        return any(self)
 
     async def run(self, events: Events[Incident]) -> None:
         """Call them until the client is closed or lost for good."""
@@ -87,20 +77,21 @@ class Callbacks:
             report_no_more_events(error)
 
     async def _call(self, event: Incident) -> None:
+        absent, back = self.on_absent or self.on_lost, self.on_back or self.on_joined
         try:
             match event:
-                case Promoted() if self._on_promoted is not None:
-                    returned = self._on_promoted(event)
-                case Welcomed(returned=False) if self._on_joined is not None and event.ticket:
-                    returned = self._on_joined(event.rank)
-                case Ended(RankmuxError() as error, kept=False) if self._on_lost is not None:
-                    returned = self._on_lost(error)
-                case SeatAbsent(RankmuxError() as error) if self._on_absent is not None:
-                    returned = self._on_absent(error)
-                case SeatReturned() if self._on_back is not None:
-                    returned = self._on_back(event.rank)
-                case SeatLost() if self._on_seat_lost is not None:
-                    returned = self._on_seat_lost(event.ticket)
+                case Promoted() if self.on_promoted is not None:
+                    returned = self.on_promoted(event)
+                case Welcomed(returned=False) if self.on_joined is not None and event.ticket:
+                    returned = self.on_joined(event.rank)
+                case Ended(RankmuxError() as error, kept=False) if self.on_lost is not None:
+                    returned = self.on_lost(error)
+                case SeatAbsent(RankmuxError() as error) if absent is not None:
+                    returned = absent(error)
+                case SeatReturned() if back is not None:
+                    returned = back(event.rank)
+                case SeatLost() if self.on_seat_lost is not None:
+                    returned = self.on_seat_lost(event.ticket)
                 case _:
                     return
             if inspect.isawaitable(returned):

@@ -1,7 +1,7 @@
 """rankmux-server's flags, logging, signals and exit codes, around one Server.
 
-Exit codes: 0 stopped cleanly; 2 wrong usage or settings, including an address in use; 128 + n stopped at once by a
-second signal n.
+Exit codes: 0 stopped cleanly; 1 stopped cleanly, but the kept seats are lost; 2 wrong usage or settings, including an
+address in use; 128 + n stopped at once by a second signal n.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _SUBCOMMANDS = {
     "drain": "let the members of a running server finish, and stop it",
     "room": "delete the room of a cluster",
 }
+_STATE_LOST = 1
 _LOG_BROKEN = 3
 _OUT_OF_MEMORY = 70
 
@@ -127,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError:  # of a server alone it is not the end
         log.critical("no memory: this server leaves its cluster", extra=tagged("out_of_memory"))
         return _OUT_OF_MEMORY
-    return stop.code
+    return stop.code or (_STATE_LOST if server.state_lost else 0)
 
 
 def _complain(*texts: str) -> None:
@@ -217,6 +218,7 @@ signals:
 
 exit codes:
   0  stopped cleanly
+  1  stopped cleanly, but the seats could not be written to the file of --state: the log says why
   2  wrong usage or settings, including an address in use
   3  in a cluster: the room's log cannot be gone on with, or is not for this server; the last line says why
   70  in a cluster: out of memory; start it again

@@ -13,6 +13,8 @@ from ..errors import ArgumentError
 
 __all__ = ["Address", "Addresses", "addresses_of"]
 
+_HOST = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -21,7 +23,7 @@ class Address:
     `server_hostname` is the name that the certificate must have; `host` unless given.
     """
 
-    host: str = "127.0.0.1"
+    host: str = _HOST
     port: int = DEFAULT_PORT
     unix: str | PathLike[str] | None = None
     ssl_context: ssl.SSLContext | None = None
@@ -62,11 +64,13 @@ def addresses_of(
 ) -> Addresses:
     """The addresses in `host`: several with commas between them or in a list, each with a port of its own or `port`.
 
-    Raises ArgumentError.
+    Or that of the socket `unix`, if host and port are the default ones. Raises ArgumentError.
     """
     _check_tls(ssl_context, server_hostname)
     if unix is not None:
-        return Addresses([Address("127.0.0.1", port, unix, ssl_context, server_hostname)])
+        if (host, port) != (_HOST, DEFAULT_PORT):
+            raise ArgumentError("unix", unix, "expected it without a host and a port")
+        return Addresses([Address(_HOST, port, unix, ssl_context, server_hostname)])
     texts = host.split(",") if isinstance(host, str) else list(host)
     places = [_place(text.strip(), port) for text in texts]
     if not places:

@@ -27,7 +27,9 @@ from ..core.client.arguments import (
     batches_of,
     check_drain,
     check_functions,
+    check_observer,
     check_options,
+    check_rank,
     command_arguments,
     payload_of,
 )
@@ -115,6 +117,8 @@ class Client(Membership):
         callbacks = Callbacks(on_promoted, on_joined, on_lost, on_absent, on_back, on_seat_lost)
         check_options(host, port, token, timeout)
         check_functions(awaited=False, handler=handler, **callbacks._asdict())
+        if observe:
+            check_observer(handler=handler, on_promoted=on_promoted)
         addresses = addresses_of(host, port, unix, ssl_context, server_hostname)
         super().__init__(join_options(addresses, name, token, timeout, observe, watch, keep_s, keep_file))
         runner = Runner(handler)
@@ -323,6 +327,7 @@ class Client(Membership):
         The commands that came before the promotion have been run then, if this thread is the one that runs them.
         """
         self._check_seat("waiting for a rank")
+        check_rank(rank)
         reached = self._calls.wait(lambda: self.rank is not None and self.rank <= rank, timeout)
         if reached:
             self._calls.run()

@@ -87,6 +87,7 @@ class Server:
         self.config = config = configured(settings, config)
         self._source = source
         self.stopped = False
+        self.state_lost = False  # the kept seats could not be written to their file
         self._auth = Auth(config, tokens)
         self._state = StateFile(config.state) if config.state else None
         try:
@@ -352,7 +353,7 @@ class Server:
             self._status.close_doors()
             self._turns.freeze(now)
             if self._state is not None:
-                self._state.store(self.instance, self.room, leaving)
+                self.state_lost = not self._state.store(self.instance, self.room, leaving)
         if self._shutdown.is_over(now):
             self._shutdown.drop_all()
             self._reaper.reap(now)

@@ -85,8 +85,8 @@ class StateFile:
             raise ConfigError("state", self._path, f"cannot remove the file: {file_reason(error)}") from None
         self._sync_directory()
 
-    def store(self, instance: int, room: Room, gone: set[int]) -> None:
-        """Write the seats of `room` that are kept; the members `gone` have left just now. A failure is logged.
+    def store(self, instance: int, room: Room, gone: set[int]) -> bool:
+        """Write the seats of `room` that are kept; the members `gone` have left just now. False when it failed.
 
         The lock is given up: the next server may start while this one still sends what it owes.
         """
@@ -112,7 +112,10 @@ class StateFile:
         else:
             facts = tagged("state_written", path=path, seats=len(room))
             log.info("%d seats are kept in %s", len(room), path, extra=facts)
-        self.close()
+            return True
+        finally:
+            self.close()
+        return False
 
     def close(self) -> None:
         """Give up the lock. The lock file stays: removing it could part two servers that wait for it."""

@@ -146,9 +146,7 @@ OPERATIONS: dict[str, Callable[[Client], Coroutine[Any, Any, Any]]] = {
     "command": lambda client: client.command("x", results=True),
     "quiet": lambda client: client.command("x", quiet=True),
     "who": lambda client: client.who(),
-    "rank": lambda client: (
-        client.wait_for_rank(0, timeout=0.02) if client.rank else client.wait_for_rank(-1, timeout=0.02)
-    ),
+    "rank": lambda client: client.wait_for_rank(0, timeout=0.02),
     "events": lambda client: _first(client.events()),
     "serve": _serve_shortly,
     "results": _results,
@@ -163,10 +161,11 @@ def test_whatever_is_cancelled_leaves_the_client_as_it_was(run, server, operatio
         async with Client(*server.address) as ada, Client(*server.address, handler=shout) as bob:
 
             async def scene(interrupt: Any) -> None:
-                await interrupt(OPERATIONS[operation](ada))
+                client = bob if operation == "rank" else ada  # who has rank 0 does not wait for it
+                await interrupt(OPERATIONS[operation](client))
                 assert others() == set() or all(task.get_coro().__name__ == "_run" for task in others())
-                assert len(ada._connection.waiters) == 0
-                assert ada._connection._nested == 0
+                assert [len(client._connection.waiters) for client in (ada, bob)] == [0, 0]
+                assert client._connection._nested == 0
                 (result,) = await (await ada.command("still here", results=True)).gather(PATIENCE_S)
                 assert result.text == "STILL HERE"
                 gc.collect()
@@ -231,14 +230,14 @@ def test_tasks_cancelled_at_random(run, server, seed):
         await asyncio.sleep(random.choice([0, 0, 0.002]))
         return command.text.upper()
 
-    async def work(client: Client, number: int) -> None:
+    async def work(client: Client, below: Client, number: int) -> None:
         for turn in range(20):
             text = f"{number}.{turn} " + "x" * random.choice([0, 0, 30_000])
             match random.randrange(5):
                 case 0:
                     await client.who()
                 case 1:
-                    await client.wait_for_rank(-1, timeout=0.001)
+                    await below.wait_for_rank(0, timeout=0.001)
                 case _:
                     (result,) = [
                         result async for result in await client.command(text, to="next", results=True)
@@ -251,7 +250,7 @@ def test_tasks_cancelled_at_random(run, server, seed):
             Client(*server.address) as ada,
             Client(*server.address, handler=handler, parallel=4) as bob,
         ):
-            tasks = [asyncio.create_task(work(ada, number)) for number in range(30)]
+            tasks = [asyncio.create_task(work(ada, bob, number)) for number in range(30)]
             while pending := [task for task in tasks if not task.done()]:
                 await asyncio.sleep(random.random() * 0.01)
                 random.choice(pending).cancel()
@@ -259,7 +258,7 @@ def test_tasks_cancelled_at_random(run, server, seed):
                 task.exception() for task in tasks if not task.cancelled() and task.exception() is not None
             ]
             assert failed == []
-            assert len(ada._connection.waiters) == 0
+            assert [len(client._connection.waiters) for client in (ada, bob)] == [0, 0]
             assert len(await ada.who()) == 2
             assert (await (await ada.command("last", results=True)).wait(PATIENCE_S)).ok == 1
             assert bob.rank == 1

@@ -120,12 +120,18 @@ CONNECTING = [
     ("--port PORT:alert", "the server speaks TLS: use --tls, or --tls-ca with the file of its authority"),
     (
         "--port PORT:plain --tls",
-        "the server at 127.0.0.1:PORT speaks plain TCP: leave out --tls and --tls-ca",
+        "the server at 127.0.0.1:PORT speaks plain TCP: leave out --tls and --tls-ca (and RANKMUX_TLS_CA)",
     ),
-    ("--port PORT:ssh --tls", "the server at 127.0.0.1:PORT speaks plain TCP: leave out --tls and --tls-ca"),
+    (
+        "--port PORT:ssh --tls",
+        "the server at 127.0.0.1:PORT speaks plain TCP: leave out --tls and --tls-ca (and RANKMUX_TLS_CA)",
+    ),
     (
         "--port PORT:curt --tls",
-        "127.0.0.1:PORT broke off the TLS handshake, perhaps it speaks plain TCP: leave out --tls and --tls-ca",
+        (
+            "127.0.0.1:PORT broke off the TLS handshake, perhaps it speaks plain TCP: "
+            "leave out --tls and --tls-ca (and RANKMUX_TLS_CA)"
+        ),
     ),
     (
         "--port PORT:tls --tls",

@@ -12,7 +12,7 @@ import pytest
 
 from rankmux import Client, ReceivedCommand, Rejected, reject
 from rankmux.codes import Cause, Status
-from rankmux.errors import CommandRefused, ConnectionLost, StateError
+from rankmux.errors import ArgumentError, CommandRefused, ConnectionLost, StateError
 from rankmux.wire import Execute
 
 from ..support.drivers import PATIENCE_S, serving
@@ -231,6 +231,9 @@ def test_promotions_by_callback_iterator_and_waiting(stage, join):
     )
     promotions = cyd.promotions()
     assert not cyd.wait_for_rank(0, timeout=0.01)
+    for wrong in (-1, True, "0"):
+        with pytest.raises(ArgumentError, match=r"rank .* expected a number, at least 0"):
+            cyd.wait_for_rank(wrong)
     ada.close()
     assert dan.wait_for_rank(2, PATIENCE_S)
     bob.close()

@@ -213,7 +213,7 @@ def test_a_real_signal_closes_a_client_that_waits_to_connect_again(monkeypatch):
 
 
 def test_other_calls_above_a_call_are_refused_and_do_no_harm(server):
-    client = Client(*server.address)
+    senior, client = Client(*server.address), Client(*server.address)
     refused: list[str] = []
 
     def use() -> None:
@@ -224,11 +224,12 @@ def test_other_calls_above_a_call_are_refused_and_do_no_harm(server):
                 refused.append(str(error))
 
     with signal_after(0.05, use):
-        assert not client.wait_for_rank(-1, 0.2)
+        assert not client.wait_for_rank(0, 0.2)
     assert len(refused) == 5
     assert all("only close may be called there" in text for text in refused)
-    assert len(client.who()) == 1
+    assert len(client.who()) == 2
     client.close()
+    senior.close()
 
 
 def test_a_handler_of_a_command_may_close_it(server):

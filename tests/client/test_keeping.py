@@ -281,6 +281,9 @@ def test_a_file_keeps_the_seat_over_restarts(server, connect, tmp_path):
         ({"keep_s": 5, "observe": True}, "no seat to keep"),
         ({"keep_file": "x"}, "only with keep_s"),
         ({"on_absent": 5}, "on_absent"),
+        ({"observe": True, "handler": bytes}, "handler .* an observer has no seat"),
+        ({"observe": True, "on_promoted": print}, "on_promoted .* an observer has no seat"),
+        ({"unix": "/run/rankmux"}, "unix .* without a host and a port"),
     ],
 )
 def test_options_that_are_wrong(connect, options, wrong):

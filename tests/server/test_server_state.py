@@ -259,13 +259,13 @@ def test_a_kick_and_a_stop_in_one_turn(path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_reported(start, path: Path, tmp_path: Path) -> None:
-    """The directory was deleted: an error in the log, and still a clean stop."""
+    """The directory was deleted: an error in the log, and an exit code of its own."""
     folder = tmp_path / "folder"
     folder.mkdir()
     server = start(3, "--state", str(folder / "state"), "--log-format", "json")
     kept = server.keep(SECRETS[0])
     shutil.rmtree(folder)
-    assert stop(server, kept) == 0
+    assert stop(server, kept) == 1
     assert '"level": "error", "event": "state_lost"' in server.log()
 
 

@@ -96,7 +96,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
     folder.mkdir()
     file = StateFile(str(folder / "state"))
     shutil.rmtree(folder)
-    file.store(INSTANCE, a_room(), set())
+    assert not file.store(INSTANCE, a_room(), set())
     assert any("could not be written" in record.getMessage() for record in caplog.records)
     assert list(tmp_path.iterdir()) == []
 

@@ -60,3 +60,7 @@ def servers(start: StartServer, **settings: Unpack[ServerSettings]) -> list[Serv
         Server(**settings),
         start(seats=2, log_level="debug"),
     ]
+
+
+def a_client(server: RunningServer) -> Client:
+    return server.client(name="ada", handler=lambda command: command.payload, keep_s=5.0)

@@ -45,4 +45,5 @@ def servers(start: StartServer) -> None:
     Server(log_level="verbose")  # type: ignore[arg-type]
     Server(drain_s=None)  # type: ignore[arg-type]
     start(seat=3)  # type: ignore[call-arg]
+    start(seats=3).client(nam="ada")  # type: ignore[call-arg]
     ServerSettings(nonsense=3)  # type: ignore[typeddict-unknown-key]

@@ -19,12 +19,14 @@ from ...errors import ArgumentError
 from ..shared.targets import target_of
 from ..shared.wording import escaped
 
-__all__ = ["HISTORY_VARIABLE", "SLASH", "Completing", "history"]
+__all__ = ["HISTORY_VARIABLE", "MEANT", "SLASH", "Completing", "history"]
 
 HISTORY_VARIABLE = "RANKMUX_HISTORY"
 """Environment variable with the file of the history; empty for none."""
 SLASH = {"/who": "list the members", "/help": "explain the prompt", "/quit": "leave"}
 """Commands to the prompt itself."""
+MEANT = {"who": "/who", "help": "/help", "?": "/help", "quit": "/quit", "exit": "/quit"}
+"""Lines that are commands for others like any other, and those to the prompt that were probably meant."""
 
 _HISTORY_MAX_BYTES = 1024 * 1024
 _OFFERED_MAX = 100

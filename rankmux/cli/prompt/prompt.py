@@ -32,7 +32,7 @@ from ..shared.exit_codes import Exit
 from ..shared.group_lines import Line
 from ..shared.signals import ending
 from ..shared.wording import complain, escaped, why
-from .editing import SLASH, Completing, history
+from .editing import MEANT, SLASH, Completing, history
 from .members import Members
 from .screen import STYLE, Screen
 from .sending import Sending
@@ -173,6 +173,10 @@ class Prompt:
                 self._obey(word)
             else:
                 self._sending.enter(line)
+                if (slash := MEANT.get(word.lower())) is not None:
+                    self._screen.say(
+                        [("dim", f"A line without / is for those below you. {slash}: {SLASH[slash]}")]
+                    )
         return False  # the line goes into the history, and a new one begins
 
     def _obey(self, word: str) -> None:

@@ -62,7 +62,12 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     tls.add_argument(
         "--tls", action="store_true", help="use TLS and trust the system's certificate authorities"
     )
-    tls.add_argument("--tls-ca", metavar="FILE", help="use TLS and trust the certificates in this PEM file")
+    tls.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        default=_Variable(path) if (path := value_of(os.environ, "RANKMUX_TLS_CA")) else None,
+        help="use TLS and trust the certificates in this PEM file (or RANKMUX_TLS_CA, but for --unix)",
+    )
     tls.add_argument(
         "--tls-cert", metavar="FILE", help="client certificate (PEM), for a server that requires one"
     )
@@ -105,32 +110,40 @@ def client_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if isinstance(arguments.port, _Variable):
         raise ConfigError("RANKMUX_PORT", str(arguments.port), "expected a port from 1 to 65535")
+    unix = _unix(arguments)
     context = None
-    if arguments.tls or arguments.tls_ca or arguments.tls_cert:
-        context = _tls_context(arguments)
+    ca = None if unix and isinstance(arguments.tls_ca, _Variable) else arguments.tls_ca
+    if arguments.tls or ca or arguments.tls_cert:
+        context = _tls_context(ca, arguments.tls_cert, arguments.tls_key)
     elif arguments.tls_name:  # to send in the clear is not what it was given for
         raise ConfigError("--tls-name", arguments.tls_name, "it needs --tls or --tls-ca beside it")
     if arguments.tls_key and not arguments.tls_cert:
         raise ConfigError("--tls-key", arguments.tls_key, "it needs --tls-cert beside it")
-    unix = arguments.unix
-    if unix is None and isinstance(arguments.host, _Variable) and isinstance(arguments.port, _VariablePort):
-        unix = value_of(os.environ, "RANKMUX_UNIX")
-    if unix == "":
-        raise ConfigError("--unix", unix, "expected the path of the server's socket")
     try:
-        addresses_of(arguments.host, arguments.port, unix)
+        addresses_of(arguments.host, arguments.port)
     except ArgumentError as error:
         key = "RANKMUX_HOST" if isinstance(arguments.host, _Variable) else "--host"
         raise ConfigError(key, error.value, error.expected) from None
+    where = {"host": str(arguments.host), "port": int(arguments.port)}  # the system takes no subclasses
     return {
-        "host": str(arguments.host),  # the system takes no subclasses
-        "port": int(arguments.port),
-        "unix": unix,
+        **({"unix": unix} if unix else where),
         "ssl_context": context,
         "server_hostname": arguments.tls_name,
         "name": _own_name() if arguments.name is None else arguments.name,
         "token": token_reader(arguments.token_file),
     }
+
+
+def _unix(arguments: argparse.Namespace) -> str | None:
+    """The path of the server's socket, None if it is to be reached by TCP."""
+    named = not (isinstance(arguments.host, _Variable) and isinstance(arguments.port, _VariablePort))
+    if arguments.unix is None:
+        return None if named else value_of(os.environ, "RANKMUX_UNIX")
+    if not arguments.unix:
+        raise ConfigError("--unix", arguments.unix, "expected the path of the server's socket")
+    if named:
+        raise ConfigError("--unix", arguments.unix, "expected it without --host and --port")
+    return str(arguments.unix)
 
 
 def _own_name() -> str:
@@ -148,18 +161,18 @@ def _own_name() -> str:
     return name if valid_name(name) else ""
 
 
-def _tls_context(arguments: argparse.Namespace) -> SSLContext:
+def _tls_context(ca: str | None, certificate: str | None, key: str | None) -> SSLContext:
     import ssl
 
     from ...system.pem import authorities_fault, chain_fault, no_password
 
-    ca, certificate, key = arguments.tls_ca, arguments.tls_cert, arguments.tls_key
-    for flag, file in (("--tls-ca", ca), ("--tls-cert", certificate), ("--tls-key", key)):
+    ca_from = "RANKMUX_TLS_CA" if isinstance(ca, _Variable) else "--tls-ca"
+    for flag, file in ((ca_from, ca), ("--tls-cert", certificate), ("--tls-key", key)):
         _check(flag, file)
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as error:
-        raise ConfigError("--tls-ca", ca, authorities_fault(ca or "", error)) from error
+        raise ConfigError(ca_from, ca, authorities_fault(ca or "", error)) from error
     if certificate:
         try:
             context.load_cert_chain(certificate, key, no_password)

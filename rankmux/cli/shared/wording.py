@@ -99,7 +99,7 @@ _CURES = {
     "certificate": "give one with --tls-cert and --tls-key",
     "name": "connect to one of these names, or give it with --tls-name",
     "names": "the server needs one with this subjectAltName, or give one that it has with --tls-name",
-    "plain": "leave out --tls and --tls-ca",
+    "plain": "leave out --tls and --tls-ca (and RANKMUX_TLS_CA)",
     "tls": "use --tls, or --tls-ca with the file of its authority",
     "tls?": "is it a rankmux server? If it speaks TLS, use --tls",
 }

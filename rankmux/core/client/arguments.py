@@ -25,7 +25,9 @@ __all__ = [
     "check_drain",
     "check_functions",
     "check_keep",
+    "check_observer",
     "check_options",
+    "check_rank",
     "command_arguments",
     "payload_of",
     "token_of",
@@ -165,6 +167,19 @@ def check_functions(*, awaited: bool, **functions: object) -> None:
             raise ArgumentError(
                 name, function, "expected a plain function, as only rankmux.aio awaits coroutines"
             )
+
+
+def check_observer(**functions: object) -> None:
+    """Check that an observer is given none of the functions that are called for members only. Raises ArgumentError."""
+    for name, function in functions.items():
+        if function is not None:
+            raise ArgumentError(name, function, "an observer has no seat: expected it only without observe")
+
+
+def check_rank(rank: int) -> None:
+    """Check a rank that a member waits for. Raises ArgumentError."""
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
+        raise ArgumentError("rank", rank, "expected a number, at least 0")
 
 
 def check_drain(drain_s: float) -> None:

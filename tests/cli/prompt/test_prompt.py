@@ -187,10 +187,12 @@ def test_slash_commands(at, below):
     ada.shows("@@..., //... .*")
     ada.type("/nonsense\r")
     ada.shows("There is no /nonsense, there are /who, /help, /quit; .*")
+    ada.type("help\r")
+    ada.shows("A line without / is for those below you. /help: explain the prompt")
     ada.type("//nonsense\r@@home\r")
     ada.shows("1 ok: /nonsense")
     ada.shows("1 ok: @home")
-    assert got == [b"/nonsense", b"@home"]
+    assert got == [b"help", b"/nonsense", b"@home"]
     ada.type("/quit\r")
     assert ada.finish() == 2
 
