@@ -12,7 +12,7 @@ if it has a `size`, a payload of that many bytes follows the newline. Any other 
              {"do": "who", "id": 2}
              {"do": "yield", "id": 4}  give up the rank
              {"do": "baton", "id": 5, "write": true, "size": 4}  and a note; without `write`, read it
-             {"do": "watch", "id": 3}  the list, and each change of it from then on
+             {"do": "watch", "id": 3}  the list, and each change of it from then on; once in a connection
     seat:    {"is": "accepted", "id": 1, "seq": 42, "executors": 2, "rejected": 0, "absent": 0}
              {"is": "result", "id": 1, "rank": 1, "ticket": 8, "status": "part", "size": 4}  and 4 bytes
              `status` is "part", or the end of that executor: "ok", "failed", "rejected", "expired", "left", "cancelled"

@@ -17,6 +17,9 @@ from .seat import Seat
 __all__ = ["Requests"]
 
 _OPEN_MAX = 256  # commands of one sender; a server allows the whole seat 1,024
+_UNDER_WAY_MAX = (
+    _OPEN_MAX + 64
+)  # requests of all kinds; a sender's further ones are read when some have ended
 
 
 def _number(header: Header, key: str) -> int:
@@ -42,7 +45,8 @@ class Requests:
         self._open: dict[int, Receipt | None] = {}
         self._cancelled: set[int] = set()  # before the server has dispatched them
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watches: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
         self._closed = False
 
     def greet(self) -> None:
@@ -65,21 +69,33 @@ class Requests:
         elif do == "baton":
             self._begin(self._simple(id_, self._baton(id_, payload if header.get("write") is True else None)))
         elif do == "watch":
-            self._watches.append(self._begin(self._watch(id_)))
+            if self._watching is not None:
+                raise ControlError("you watch already")
+            self._watching = self._begin(self._watch(id_))
         else:
             raise ControlError(f"do is {do!r}: it is none of those that are known")
 
     def close(self) -> None:
         """The sender has gone. Its requests are still carried out, without replies."""
         self._closed = True
-        for watch in self._watches:
-            watch.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def until_ready(self) -> None:
+        """Wait until another request may be made: no sender has more work done at a time than it is answered."""
+        while len(self._tasks) >= _UNDER_WAY_MAX:
+            self._ended.clear()
+            await self._ended.wait()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
         return task
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended.set()
 
     def _command(self, id_: int, header: Header, payload: bytes) -> None:
         to, payload = _target(header, payload)

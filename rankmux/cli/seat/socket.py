@@ -5,7 +5,8 @@
     ...
     offer.close()
 
-A sender that does not read its replies is disconnected when 16 MiB wait for it; other senders are not held up.
+A sender that does not read its replies is disconnected when 16 MiB wait for it, and one whose requests are not answered
+yet is not read for a while; other senders are not held up.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class SeatSocket:
             frames = FrameReader(_PAYLOAD_MAX)
             while data := await reader.read(_READ_BYTES):
                 for header, payload in frames.receive_data(data):
+                    await requests.until_ready()
                     requests.request(header, payload)
         except ControlError as error:
             reply({"is": "error"}, str(error).encode())
