@@ -47,7 +47,7 @@ def test_key_updates_without_end(rig: Rigging, extension: bool) -> None:
 HANDSHAKES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "handshakes": ("extension", "handshakes", {"addresses": 4, "one_byte_records": False}),
     "cut_handshakes": ("pure", "handshakes", {"addresses": 4, "one_byte_records": True}),
-    "drips": ("", "drips", {"addresses": 5}),
+    "drips": ("extension", "drips", {"addresses": 5}),
 }
 """The twin that the short form tries it on, the attack and its options."""
 

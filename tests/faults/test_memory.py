@@ -1,17 +1,24 @@
-"""Row R5: the system is out of memory. Each single allocation: `tests/server/test_server_memory.py`."""
+"""Row R5: the system is out of memory; what TLS takes. Each single allocation: `tests/server/test_server_memory.py`."""
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from rankmux.config import Config
+
 from ..protocol.frames import QUIET, Command, encode
 from ..protocol.peer import Peer
+from ..support.memory_bound import most_bytes_of_tls
 from ..support.patience import until
 from .conftest import Rigging
+from .rig import Ground, Rig
 from .test_slow_peers import BIG
 from .witness import Witness, figure
 
@@ -55,6 +62,37 @@ def test_r5_memory_runs_out(rig: Rigging) -> None:
         f"750 MiB for 4 who do not read, {ROOM_BYTES >> 20} MiB to be had: peak; p99 of the others",
         f"{(peak - server.rss_before) / 2**20:.0f} MiB; {witness.ms()}",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["tls", "mtls"])
+def test_connections_over_tls(rig: Rigging, transport: str) -> None:
+    """Members that have sent and not read full records, and stop in the middle of one, stay within the formula."""
+    count, size = 120, 60_000
+    flags = ("--send-buffer-bytes", "4096", "--frame-timeout-s", "60", "--ping-ms", "60000")
+    server = rig(count + 2, *flags, ground=Ground(transport))
+    members = [server.join(receive_buffer=4096, answers_pings=False) for _ in range(count)]
+    idle = server.rss() - server.rss_before
+    for member in members[1:]:  # refused: members above do not execute it
+        member.send(Command(1, 1, 0, QUIET, 0, bytes(size)))
+    members[0].send(*(Command(1, 0, 0, QUIET, 0, bytes(size)) for _ in range(4)))
+    for member in members:
+        with socket.socket(fileno=os.dup(member.sock.fileno())) as raw:
+            raw.sendall(b"\x17\x03\x03\x40\x11" + bytes(16_000))
+    until(lambda: _rests(server), 30, "it does not come to rest")
+    grown = server.rss() - server.rss_before
+    server.rss_slack = 16 << 20
+    shared = 4 * (size + 100) + (4 << 20)  # what was sent to all, and the buffers of a turn
+    most = most_bytes_of_tls(Config(seats=count, greeting_max=1, observers_max=0, tls_cert="there"))
+    each = f"{idle // count >> 10} KiB idle, {(grown - shared) // count >> 10} KiB at most"
+    figure("R5", f"a connection over {transport}, beside what is queued", each)
+    assert count << 14 < grown < shared + most
+
+
+def _rests(server: Rig) -> bool:
+    before = server.cpu()
+    time.sleep(0.3)
+    return server.cpu() - before < 0.003
 
 
 def _virtual_bytes(pid: int) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from rankmux.config import Config
 
-__all__ = ["most_bytes"]
+__all__ = ["most_bytes", "most_bytes_of_tls"]
 
 _CONNECTION_BYTES = 1024
 _FRAME_HEAD_BYTES = 64
 _RESULT_BYTES = 9
 _COMMAND_BYTES = 500
 _KEEP_BYTES = 400
+_TLS_BYTES = 96 << 10
+_CERTIFICATES_BYTES = 128 << 10
 
 
 def most_bytes(config: Config, single: int) -> int:
@@ -28,4 +30,14 @@ def most_bytes(config: Config, single: int) -> int:
         + c.seats * c.waiting_max * _COMMAND_BYTES
         + c.seats * _KEEP_BYTES
         + c.max_payload
+        + most_bytes_of_tls(c)
+    )
+
+
+def most_bytes_of_tls(config: Config) -> int:
+    """Of these, the bytes that only a server with TLS uses."""
+    c = config
+    return (
+        bool(c.tls_cert) * (c.seats + c.greeting_max + c.observers_max) * _TLS_BYTES
+        + bool(c.tls_client_ca) * c.greeting_max * _CERTIFICATES_BYTES
     )
