@@ -23,7 +23,15 @@ def tagged(event: str, **facts: object) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """Shows times as ISO 8601 has them: local, with the offset of the time zone."""
+    """Shows times as ISO 8601 has them: local, with the offset of the time zone.
+
+    A message is one line, and without effect on a terminal: some quote what came over a wire.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """As Formatter.formatMessage; unprintable characters as in a Python literal."""
+        text = super().formatMessage(record)
+        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """As Formatter.formatTime: `2026-01-31T10:30:00.250+01:00`."""

@@ -183,3 +183,11 @@ def test_text_has_the_time_with_its_zone(monkeypatch, zone, shown):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_text_from_elsewhere_is_one_line_without_effect_on_a_terminal():
+    record = logging.LogRecord(
+        "rankmux", logging.INFO, "", 0, "NATS: %s", ("\x1b]0;owned\x07\nINFO a\u2028é",), None
+    )
+    shown = TextFormatter("%(levelname)s %(message)s").format(record)
+    assert shown == "INFO NATS: \\x1b]0;owned\\x07\\nINFO a\\u2028é"
