@@ -137,10 +137,22 @@ class CourierLog:
     # The process.
 
     def _start(self, now: float) -> None:
+        try:
+            self._launch()
+        except OSError as error:  # no descriptors, no memory, no processes
+            self._replace(str(error), now)
+            return
+        self._began = self._heard = self._polled = now
+        self.trouble = ""  # this courier finds its own
+        self._send(pack_frame(Kind.SETTINGS, self._settings.pack()))
+        self._send(pack_frame(Kind.OPEN, Position(self._created, self._applied).pack()))
+
+    def _launch(self) -> None:
+        """Start the process, at the other end of a pair of sockets. Raises OSError."""
         ours, theirs = socket.socketpair()
-        fd = theirs.fileno()
         try:
             with theirs:
+                fd = theirs.fileno()
                 self._process = subprocess.Popen(  # noqa: S603 - ourselves
                     [sys.executable, "-P", "-m", "rankmux.courier", str(fd)],
                     stdin=subprocess.DEVNULL,
@@ -149,17 +161,12 @@ class CourierLog:
                     env=_environment(os.environ),
                     start_new_session=True,
                 )
-        except OSError as error:
+            ours.setblocking(False)
+            self._watch(ours.fileno(), READABLE)
+        except BaseException:
             ours.close()
-            self._replace(str(error), now)
-            return
-        ours.setblocking(False)
+            raise
         self._end = ours
-        self._began = self._heard = self._polled = now
-        self.trouble = ""  # this courier finds its own
-        self._watch(ours.fileno(), READABLE)
-        self._send(pack_frame(Kind.SETTINGS, self._settings.pack()))
-        self._send(pack_frame(Kind.OPEN, Position(self._created, self._applied).pack()))
 
     def _replace(self, why: str, now: float) -> None:
         """Give up this courier, and plan for another one."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -100,6 +103,44 @@ def test_a_courier_that_is_killed_is_replaced_and_nothing_is_read_twice_or_not_a
     assert [record.facts["status"] for record in caplog.records if record.event == "courier_replaced"] == [
         -9
     ] * 2
+
+
+@pytest.mark.parametrize("lacking", ["descriptors", "processes", "watches"])
+def test_what_the_system_refuses_is_tried_again(node, room, monkeypatch, lacking):
+    """A server that lacks something when its courier must be replaced goes on without one for a while."""
+    with LogDriver((node.url,), room) as one:
+        one.until_open()
+        refused = Refusing(2)
+        if lacking == "descriptors":
+            monkeypatch.setattr(socket, "socketpair", refused.instead_of(socket.socketpair))
+        elif lacking == "processes":
+            monkeypatch.setattr(subprocess, "Popen", refused.instead_of(subprocess.Popen))
+        else:
+            monkeypatch.setattr(one.log, "_watch", refused.instead_of(one.log._watch, but=0))
+        descriptors = len(os.listdir("/proc/self/fd"))
+        os.kill(one.log.pid, signal.SIGKILL)
+        one.until(lambda: refused.left == 0)
+        one.write(entries(0))
+        one.until(lambda: one.idle)
+        assert one.log.restarts == 3
+        assert set(one.entries) == set(entries(0))
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+class Refusing:
+    """Refuses the next `left` calls, but those with `but` as their last argument."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def instead_of(self, call, but: object = None):
+        def called(*arguments: object, **named: object) -> object:
+            if self.left and not (arguments and arguments[-1] == but):
+                self.left -= 1
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return call(*arguments, **named)
+
+        return called
 
 
 def test_a_courier_that_hangs_is_replaced(node, room):
