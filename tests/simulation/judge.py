@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from rankmux.core.cluster import snapshot
+
 from ..faults.checker import History
 from ..faults.logs import ALL, BACK, JOINED, Stint
 
@@ -75,22 +77,36 @@ class Reigns:
 
 
 class Digests:
-    """The states of all servers by the number of the last entry that they have applied."""
+    """The states of all servers by the number of the last entry that they have applied.
+
+    A server that was taken for dead, or has said BYE, is never up again as the one that it was.
+    """
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._by_seq: dict[int, tuple[bytes, str]] = {}
         self.compared = 0
+        self._newest = 0  # the last entry that any server has applied
+        self._up: set[int] = set()  # behind it, by incarnation
+        self._gone: set[int] = set()
 
     def look(self, node: Node, seq: int) -> None:
         """A server has applied everything up to `seq`."""
         assert node.server is not None
-        digest = hashlib.blake2b(node.server.room.dump(), digest_size=12).digest()
+        fold = node.server._sequencer._fold
+        if fold.genesis is None:
+            return
+        if seq > self._newest:
+            self._newest, before, self._up = seq, self._up, set(fold.up)
+            self._gone |= before - self._up
+            if self._gone & self._up:
+                self._history.violate(f"behind entry {seq}, a server is up that was gone for good")
+        digest = hashlib.blake2b(snapshot.dump(fold), digest_size=12).digest()
         known, name = self._by_seq.setdefault(seq, (digest, node.name))
         if name != node.name:
             self.compared += 1
         if known != digest:
-            self._history.violate(f"behind entry {seq}, the rooms of {name} and {node.name} differ")
+            self._history.violate(f"behind entry {seq}, the states of {name} and {node.name} differ")
 
 
 def check_executors(history: History) -> None:
