@@ -29,7 +29,8 @@ class Killed(BaseException):
 class Node(Host):
     """A server with `settings`; `make_log` opens its way to the shared log, None when it is alone.
 
-    `failed` are the reasons for which it ended by itself, `observe` is called after each of its turns.
+    `failed` are the reasons for which it ended by itself, `observe` is called after each of its turns. `speaking()`
+    is the version of the log that a process which is started now speaks, `speaks` that of the last one.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Node(Host):
         self.mistakes = 0  # internal errors
         self.observe: Callable[[Node], None] = lambda _: None
         self.clock_offset = 0.0
+        self.speaking: Callable[[], int] = lambda: 1
+        self.speaks = 1
         self.log_deaf = self.log_mute = False  # cut off from the shared log
         self.stopped_until = 0.0
         self.stops: list[tuple[float, float]] = []
@@ -97,7 +100,10 @@ class Node(Host):
             **shared,
             **self._settings,
         )
-        self.world.trace(self.name, "starts")
+        self.speaks = self.speaking()
+        if shared:
+            self.server._sequencer._fold.spoken = self.speaks
+        self.world.trace(self.name, f"starts, and speaks version {self.speaks}")
         self.poke()
 
     def connect(self, end: End, port: int) -> bool:
@@ -188,7 +194,8 @@ class Node(Host):
             return
         except LogBroken as error:
             self.world.trace(self.name, f"ends: {error}")
-            self.failed.append(str(error))
+            if not self._left_behind(str(error)):
+                self.failed.append(str(error))
             self.kill()
             return
         finally:
@@ -203,6 +210,16 @@ class Node(Host):
             self._gone()
         else:
             self.poke()
+
+    def _left_behind(self, error: str) -> bool:
+        """Whether it was not up when the others went on to a version that it does not speak."""
+        assert self.server is not None
+        sequencer = self.server._sequencer
+        return (
+            self.speaks == 1
+            and error.endswith(("upgrade it", "upgrade this server"))
+            and sequencer._writer.incarnation not in sequencer._fold.up
+        )
 
     def _count_turns(self) -> None:
         """A server that never sleeps has something wrong: it waits for what does not come."""

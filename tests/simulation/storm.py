@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -87,6 +88,15 @@ class Storm:
         self.digests = Digests(self.crew.history)
         if self.log is not None:
             self.log.trouble = draw.choice((0.0, 0.0, 0.02, 0.1))
+        # By chance of its own, so that a seed has the same faults with and without an upgrade.
+        chance = random.Random(f"{seed} upgrade")
+        self._upgrades = bool(servers) and chance.random() < 0.4
+        if self._upgrades:
+            begin = world.now + chance.uniform(0.0, seconds)
+            for node in self.nodes:
+                node.speaking = lambda: (
+                    1 if not self.crew.quiet and (world.now < begin or chance.random() < 0.3) else 2
+                )
 
     @property
     def violations(self) -> list[str]:
@@ -278,6 +288,8 @@ class Storm:
             for node in self.nodes:
                 node.forget_plans()
                 self._start(node)
+                if self._upgrades and node.speaks == 1:
+                    node.quit()
                 if node.log_deaf or node.log_mute:
                     self._join_log(node)
                 node.heal()
@@ -322,6 +334,8 @@ class Storm:
             if node.failed:
                 history.violate(f"{node.name} ended: {node.failed}")
             if node.server is not None:
+                if self._upgrades and node.server._sequencer._fold.version != 2:
+                    history.violate(f"{node.name} writes the old version, though all speak the new one")
                 node.kill()
             if node.mistakes:
                 history.violate(f"{node.name} made {node.mistakes} internal errors")
