@@ -5,7 +5,7 @@
     python -m benchmarks.cluster --only latency,cost
 
 `latency`   from a command to its last execution: 100 a second, from members of all servers in turn
-`cost`      CPU time of a server for each delivery to its own members, and of its courier
+`cost`      CPU time of a server for each delivery to its own members, beside servers alone, and of its courier
 `entries`   entries and commands a second, of 100 bytes each, from all servers
 `rising`    the time from the start of a server until members can join, in a room of 10,000
 `memory`    of a server for each of its own members, and for each that is connected elsewhere
@@ -19,6 +19,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,6 +32,8 @@ from rankmux.core.cluster import snapshot
 from rankmux.core.cluster.turns import TurnBody
 from tests.support.scribe import RULES, Scribe, a_fold, join, read
 
+Run = list[tuple[Load, Sequence[Server]]]
+"""Rooms that are at work at the same time: the load and the servers of each."""
 COMMAND_BYTES = 100
 RATE = 100
 ROOM = 10_000
@@ -110,7 +114,10 @@ def _append_ms(cluster: Cluster) -> float:
 
 
 def cost(plan: Plan) -> Iterator[Row]:
-    """The same commands in a room over several servers, and at one alone with as many members as each of them has."""
+    """The same commands in a room over several servers, and at one alone with as many members as each of them has.
+
+    The servers of a room share a core, and with it its caches: so do as many that are alone, at work at the same time.
+    """
     for servers, members in plan.rooms:
         yield from _cost(plan, servers, members)
 
@@ -119,44 +126,60 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
     own = members // servers
     whole = servers == 3 and members == plan.rooms[-1][1]
     where = f"{members:,} members, {servers} servers"
-    with Cluster(servers, members) as cluster, alone(own) as share, alone(members) as all_:
-        load = cluster.load()
-        runs: list[tuple[Load, Sequence[Server]]] = [(load, cluster.servers), (share[1], [share[0]])]
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(servers, members))
+        several: Run = [(cluster.load(), cluster.servers)]
+        shares: Run = [(load, [server]) for server, load in _several(stack, [own] * servers)]
+        one = shares[:1]
+        runs = {"several": several, "shares": shares, "one": one}
+        fill(*several[0], own * servers)
+        for share in shares:
+            fill(*share, own)
         if whole:
-            runs.append((all_[1], [all_[0]]))
-        for (each, of), count in zip(runs, (own * servers, own, members), strict=False):
-            fill(each, of, count)
+            runs["all"] = [(load, [server]) for server, load in _several(stack, [members])]
+            fill(*runs["all"][0], members)
         for burst in (1, 16):
-            command = f"fanout {burst} {plan.seconds}"
-            for each, _ in runs:
-                each.ask(f"fanout {burst} {plan.seconds / 3}")
-            ratios, couriers, per_own, per_all = [], [], [], []
+            for run in runs.values():
+                _per_command(run, burst, plan.seconds / 3)
+            ratios, to_one, couriers, per_own, per_all = [], [], [], [], []
             for number in range(plan.rounds):
-                costs = {
-                    id(each): _per_command(each, of, command, burst)
-                    for each, of in (runs if number % 2 else reversed(runs))
-                }
-                several, one = costs[id(load)], costs[id(share[1])][0].server
-                mean = sum(each.server for each in several) / servers
-                ratios.append(mean / one)
+                names = list(runs) if number % 2 else reversed(runs)
+                costs = {name: _per_command(runs[name], burst, plan.seconds) for name in names}
+                mean = costs["several"].server
+                ratios.append(mean / costs["shares"].server)
+                to_one.append(mean / costs["one"].server)
                 per_own.append(1e6 * mean / own)
-                couriers.append(sum(each.courier for each in several) / servers / mean)
+                couriers.append(costs["several"].courier / mean)
                 if whole:
-                    per_all.append(mean / costs[id(all_[1])][0].server)
+                    per_all.append(mean / costs["all"].server)
             title = f"{where}, bursts of {burst}"
             yield Row(f"{title}: µs per own delivery", per_own)
-            yield Row(f"{title}: to a server alone with its members", ratios, 1.10)
+            yield Row(f"{title}: to {servers} alone with its members, on its core", ratios, 1.10)
+            yield Row(f"{title}: to one alone with its members, on its core", to_one)
             yield Row(f"{title}: its courier, to the server", couriers)
             if whole:
                 yield Row(f"{title}: to a server alone with all members", per_all, 0.4)
 
 
-def _per_command(load: Load, servers: Sequence[Server], command: str, burst: int) -> list[Clocks]:
-    """The CPU seconds of each server for each command."""
-    before = [server.clocks() for server in servers]
-    commands = load.ask(command)["rounds"] * burst
-    used = [server.clocks() - start for server, start in zip(servers, before, strict=True)]
-    return [Clocks(each.server / commands, each.courier / commands) for each in used]
+def _several(stack: ExitStack, members: Sequence[int]) -> list[tuple[Server, Load]]:
+    """Servers alone, for so many members each."""
+    return [stack.enter_context(alone(count)) for count in members]
+
+
+def _per_command(run: Run, burst: int, seconds: float) -> Clocks:
+    """The CPU seconds for each command, at all rooms of `run` at the same time; the mean of their servers."""
+
+    def measure(load: Load, servers: Sequence[Server]) -> list[Clocks]:
+        before = [server.clocks() for server in servers]
+        commands = load.ask(f"fanout {burst} {seconds}")["rounds"] * burst
+        used = [server.clocks() - start for server, start in zip(servers, before, strict=True)]
+        return [Clocks(each.server / commands, each.courier / commands) for each in used]
+
+    with ThreadPoolExecutor(len(run)) as threads:
+        clocks = [one for room in threads.map(lambda room: measure(*room), run) for one in room]
+    return Clocks(
+        statistics.mean(each.server for each in clocks), statistics.mean(each.courier for each in clocks)
+    )
 
 
 def entries(plan: Plan) -> Iterator[Row]:

@@ -103,7 +103,7 @@ class Sample:
 def _figures(admin: str) -> list[int]:
     """The number of deliveries so far, and of connections now."""
     text = fetch(admin, "GET", "/metrics")[1].decode()
-    return [int(re.findall(rf"^{name} (\d+)", text, re.MULTILINE)[0]) for name in FIGURES]
+    return [int(float(re.findall(rf"^{name} (\S+)", text, re.MULTILINE)[0])) for name in FIGURES]
 
 
 def _of_cluster(rig: ClusterRig) -> list[Subject]:
