@@ -16,11 +16,11 @@ from ..config import Config
 from ..courier.settings import CourierSettings
 from ..errors import ConfigError
 from ..system.extras import how_to_get
+from ..system.printable import escaped
 from ..variables import value_of
 from .shared.exit_codes import Exit
 from .shared.parsers import Form, Parser
 from .shared.sources import Sources, load
-from .shared.wording import escaped
 
 __all__ = ["main", "parser"]
 

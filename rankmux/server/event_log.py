@@ -14,6 +14,7 @@ from ..core.room.ranks import Ranks, has_seat
 from ..core.room.turn import Departed, Joined
 from ..core.wire.codes import Cause, RefusedCode, Target
 from ..system.json_lines import tagged
+from ..system.printable import escaped
 from .connections.closes import Close, CloseReason
 
 __all__ = ["EventLog", "excerpt"]
@@ -30,7 +31,7 @@ def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
     """`data` as one printable line of at most `limit` characters, safe to log whatever a peer sent."""
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
     text = raw[:limit].decode("utf-8", "backslashreplace")
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    shown = escaped(text)
     return shown if len(raw) <= limit and len(shown) <= limit else shown[:limit] + "…"
 
 

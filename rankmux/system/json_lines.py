@@ -11,6 +11,8 @@ import logging
 import time
 from typing import Any
 
+from .printable import escaped
+
 __all__ = ["LINE_MAX_BYTES", "JsonFormatter", "TextFormatter", "tagged"]
 
 LINE_MAX_BYTES = 4000
@@ -30,8 +32,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """As Formatter.formatMessage; unprintable characters as in a Python literal."""
-        text = super().formatMessage(record)
-        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return escaped(super().formatMessage(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """As Formatter.formatTime: `2026-01-31T10:30:00.250+01:00`."""

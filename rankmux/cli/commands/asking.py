@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 
 from ...errors import CommandRefused, RankmuxError
+from ...system.printable import escaped
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..shared.exit_codes import Exit
-from ..shared.wording import complain, escaped, why
+from ..shared.wording import complain, why
 
 __all__ = ["ask"]
 

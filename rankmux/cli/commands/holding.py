@@ -18,6 +18,7 @@ from typing import TextIO
 from ...aio import Promoted, ReceivedCommand, Rejected, Welcomed
 from ...core.client.events import ExecuteRejected
 from ...errors import LocalError, RankmuxError
+from ...system.printable import escaped
 from ..programs.children import Children
 from ..programs.finding import program_fault
 from ..programs.hook import Hook, program_of
@@ -30,7 +31,7 @@ from ..shared.flags import SEAT_VARIABLE
 from ..shared.line_writer import LineWriter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable
-from ..shared.wording import PROGRAM, complain, escaped, why
+from ..shared.wording import PROGRAM, complain, why
 
 __all__ = ["Holding", "held"]
 

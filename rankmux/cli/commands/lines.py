@@ -23,6 +23,7 @@ from ...errors import (
     LocalError,
     RankmuxError,
 )
+from ...system.printable import escaped
 from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
 from ..shared import event_loop
@@ -32,14 +33,7 @@ from ..shared.line_cutter import LineCutter
 from ..shared.signals import ending
 from ..shared.streams import Unwritable, put
 from ..shared.targets import Target
-from ..shared.wording import (
-    complain,
-    counted,
-    escaped,
-    shown,
-    unwritten,
-    why,
-)
+from ..shared.wording import complain, counted, shown, unwritten, why
 
 __all__ = ["Lines", "run"]
 

@@ -7,6 +7,7 @@ import json
 import sys
 
 from ...errors import ArgumentError, RankmuxError
+from ...system.printable import escaped
 from ..seat.channel import HeldSeat, JoinedSeat, open_channel
 from ..shared.connection_flags import add_connection_flags
 from ..shared.exit_codes import Exit
@@ -15,7 +16,7 @@ from ..shared.parsers import subcommand_parser
 from ..shared.signals import Interrupts, interrupt
 from ..shared.streams import Unwritable, put
 from ..shared.targets import EXPECTED, Target, target_of
-from ..shared.wording import complain, counted, escaped, unwritten, why
+from ..shared.wording import complain, counted, unwritten, why
 from .sending import Sending, rows
 
 TYPE_CHECKING = False  # as of `typing`, whose import would cost `send` five milliseconds

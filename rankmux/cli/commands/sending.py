@@ -11,13 +11,14 @@ import time
 from collections import deque
 
 from ...errors import PayloadTooBig, RankmuxError
+from ...system.printable import escaped
 from ..seat.channel import HeldSeat, JoinedSeat
 from ..seat.protocol import ENDS, TICKET_BYTES, Header
 from ..shared.exit_codes import Exit
 from ..shared.line_cutter import LineCutter
 from ..shared.signals import Interrupts
 from ..shared.targets import Found
-from ..shared.wording import brief, complain, counted, escaped, shown, why
+from ..shared.wording import brief, complain, counted, shown, why
 from .batches import Batches
 from .results import FAILURES, Command, Results
 

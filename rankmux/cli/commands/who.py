@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...errors import RankmuxError
+from ...system.printable import escaped
 from ..seat.channel import HeldSeat
 from ..seat.observer import Observer, open_view
 from ..shared.connection_flags import add_connection_flags
@@ -17,7 +18,7 @@ from ..shared.flags import add_seat_flag
 from ..shared.parsers import subcommand_parser
 from ..shared.signals import interrupt
 from ..shared.streams import Unwritable, put, reader_gone
-from ..shared.wording import complain, counted, escaped, unwritten, why
+from ..shared.wording import complain, counted, unwritten, why
 from ..shared.wrapping import wrapped
 
 __all__ = ["main", "parser", "table"]

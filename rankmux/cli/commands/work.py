@@ -13,11 +13,12 @@ from fnmatch import fnmatchcase
 
 from ...aio import Promoted, ReceivedCommand, Rejected, Status, Welcomed
 from ...errors import RankmuxError
+from ...system.printable import escaped
 from ..programs.run import finish_command
 from ..shared.connection_flags import add_connection_flags
 from ..shared.flags import add_keep_flags, add_offer_flag, add_reconnect_flag, number_from, seconds
 from ..shared.parsers import subcommand_parser
-from ..shared.wording import brief, escaped, line_breaks
+from ..shared.wording import brief, line_breaks
 from .holding import Holding, held
 
 __all__ = ["main", "parser"]

@@ -16,8 +16,8 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from ...core.wire.frames import MemberInfo
 from ...errors import ArgumentError
+from ...system.printable import escaped
 from ..shared.targets import target_of
-from ..shared.wording import escaped
 
 __all__ = ["HISTORY_VARIABLE", "MEANT", "SLASH", "Completing", "history"]
 

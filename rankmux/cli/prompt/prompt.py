@@ -25,13 +25,14 @@ from prompt_toolkit.key_binding import KeyBindings
 from ...aio import Promoted, ReceivedCommand, Welcomed
 from ...core.client.events import ExecuteRejected
 from ...errors import ConfigError, LocalError
+from ...system.printable import escaped
 from ..seat.seat import Incident, Lost, Seat
 from ..seat.socket import SeatSocket, offered
 from ..shared import event_loop
 from ..shared.exit_codes import Exit
 from ..shared.group_lines import Line
 from ..shared.signals import ending
-from ..shared.wording import complain, escaped, why
+from ..shared.wording import complain, why
 from .editing import MEANT, SLASH, Completing, history
 from .members import Members
 from .screen import STYLE, Screen

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 
 from ...aio import Counts, Receipt, RoutedResult
 from ...errors import ArgumentError, CommandRefused, LocalError, StateError
+from ...system.printable import escaped
 from ..seat.seat import Answer, Seat
 from ..shared.event_lines import parse_line
 from ..shared.exit_codes import Exit
 from ..shared.folding import Gathering
 from ..shared.group_lines import Line, group_lines, outline
 from ..shared.targets import Target
-from ..shared.wording import counted, escaped
+from ..shared.wording import counted
 from .screen import Screen
 from .words import done
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...core.wire.codes import Status
+from ...system.printable import escaped
 from .folding import Group, ranges
-from .wording import escaped
 
 __all__ = ["Line", "group_lines", "outline"]
 

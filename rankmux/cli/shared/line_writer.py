@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TextIO
 
 from ...system.line_pipe import LinePipe
+from ...system.printable import escaped
 from .streams import Unwritable
-from .wording import escaped
 
 __all__ = ["LineWriter"]
 

@@ -12,6 +12,7 @@ import sys
 from contextlib import closing
 
 from ...errors import ConfigError
+from ...system.printable import escaped
 from ...system.reasons import unix_reason
 from ...variables import value_of
 from .admin_socket import UnixConnection, request
@@ -19,7 +20,6 @@ from .exit_codes import Exit
 from .parsers import Form, Parser
 from .sources import load
 from .streams import Unwritable, put
-from .wording import escaped
 
 __all__ = ["WHERE", "Gone", "ask", "complain", "operating_parser", "say", "socket_of", "unexpected"]
 

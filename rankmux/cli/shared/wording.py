@@ -17,6 +17,7 @@ from ...errors import (
     ProtocolViolation,
     ServerError,
 )
+from ...system.printable import escaped
 from .streams import Unwritable, put
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "brief",
     "complain",
     "counted",
-    "escaped",
     "line_breaks",
     "printed",
     "shown",
@@ -71,11 +71,6 @@ def unwritten(error: Unwritable) -> None:
 def shown(payload: bytes) -> str:
     """The payload as one printable line."""
     return escaped(payload.decode(errors="backslashreplace"))
-
-
-def escaped(text: str) -> str:
-    """`text` with unprintable characters written as in a Python literal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def line_breaks(text: str) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from ...errors import ArgumentError
+from ...system.printable import escaped
 from ...system.reasons import socket_reason, unix_reason
 from ..shared.admin_socket import ANSWER_TIMEOUT_S, UnixConnection, request_kick
-from ..shared.wording import escaped
 
 __all__ = ["Endpoint", "NoAnswer"]
 
