@@ -129,15 +129,11 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(servers, members))
         several: Run = [(cluster.load(), cluster.servers)]
-        shares: Run = [(load, [server]) for server, load in _several(stack, [own] * servers)]
-        one = shares[:1]
-        runs = {"several": several, "shares": shares, "one": one}
         fill(*several[0], own * servers)
-        for share in shares:
-            fill(*share, own)
+        shares = _alone(stack, servers, own)
+        runs = {"several": several, "shares": shares, "one": shares[:1]}
         if whole:
-            runs["all"] = [(load, [server]) for server, load in _several(stack, [members])]
-            fill(*runs["all"][0], members)
+            runs["all"] = _alone(stack, 1, members)
         for burst in (1, 16):
             for run in runs.values():
                 _per_command(run, burst, plan.seconds / 3)
@@ -161,9 +157,14 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
                 yield Row(f"{title}: to a server alone with all members", per_all, 0.4)
 
 
-def _several(stack: ExitStack, members: Sequence[int]) -> list[tuple[Server, Load]]:
-    """Servers alone, for so many members each."""
-    return [stack.enter_context(alone(count)) for count in members]
+def _alone(stack: ExitStack, servers: int, members: int) -> Run:
+    """Servers alone, with so many members each."""
+    run: Run = []
+    for _ in range(servers):
+        server, load = stack.enter_context(alone(members))
+        fill(load, [server], members)
+        run.append((load, [server]))
+    return run
 
 
 def _per_command(run: Run, burst: int, seconds: float) -> Clocks:
