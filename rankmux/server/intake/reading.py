@@ -240,8 +240,8 @@ class Intake:
         context, config = self._auth.context, self._config
         budget, size = config.accept_budget, config.greeting_in_bytes
         if context is not None:
-            # A connection whose handshake cannot begin yet is better off in the kernel's queue. But handshakes that
-            # go on and on do not keep others out: two of them are two steps each, and that many are made in a turn.
+            # A connection whose handshake cannot begin yet is better off in the kernel's queue. But handshakes that are
+            # drawn out must not keep newcomers there: half as many as there are steps get in, as each takes two.
             steps = config.tls_handshake_budget
             budget, size = max((steps + 1) // 2, steps - len(self._handshakes)), 0
         newcomers = self._newcomers
