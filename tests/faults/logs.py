@@ -211,7 +211,7 @@ class Logs:
             case "G":
                 self._baton(life, *values)
             case "M":
-                self._snapshot(life, values[0], values[1], dict(zip(values[2::2], values[3::2], strict=True)))
+                self._snapshot(life, values[0], values[1], list(zip(values[2::2], values[3::2], strict=True)))
             case "W":
                 seq, *event = values
                 if life.events and seq <= max(life.events):
@@ -311,8 +311,11 @@ class Logs:
         else:
             self.seen_by[seq].append(stint.ticket)
 
-    def _snapshot(self, life: Life, seq: int, total: int, states: dict[int, int]) -> None:
-        if len(states) != total:
+    def _snapshot(self, life: Life, seq: int, total: int, members: list[tuple[int, int]]) -> None:
+        states = dict(members)
+        if len(states) < len(members):
+            self.violate(f"{life.ident}: a ticket is twice in the list of the members at {seq}")
+        if len(members) != total:
             return  # one page of several
         life.lists.append(seq)
         if self.snapshots.setdefault(seq, states) != states:

@@ -112,3 +112,9 @@ def test_nothing_is_violated(logs: Lines) -> None:
 )
 def test_it_notices(logs: Lines, kind: str, edit: Callable[[list[str], int], None]) -> None:
     assert edited(logs, kind, edit)
+
+
+def test_it_notices_a_ticket_that_is_twice_in_a_list() -> None:
+    """It is no page of a longer list, which has as many members as are listed."""
+    lines = ["c1.0 w \n", "c1.0 B 8 1\n", "c1.0 M 8 2 5 0 5 0\n"]
+    assert "c1.0: a ticket is twice in the list of the members at 8" in judged([lines])
