@@ -27,6 +27,7 @@ from itertools import pairwise
 from benchmarks import machine, subjects
 from benchmarks.clusters import Clocks, Cluster, Server, alone, fill, missing
 from benchmarks.measure import Spread
+from benchmarks.process import awake
 from benchmarks.session import Load, SessionError
 from rankmux.core.cluster import snapshot
 from rankmux.core.cluster.turns import TurnBody
@@ -118,8 +119,9 @@ def cost(plan: Plan) -> Iterator[Row]:
 
     The servers of a room share a core, and with it its caches: so do as many that are alone, at work at the same time.
     """
-    for servers, members in plan.rooms:
-        yield from _cost(plan, servers, members)
+    with awake():
+        for servers, members in plan.rooms:
+            yield from _cost(plan, servers, members)
 
 
 def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
