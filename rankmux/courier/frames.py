@@ -6,7 +6,6 @@ Both ends are ours and of one version, so a frame that does not fit is a bug of 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
 
 __all__ = [
@@ -47,6 +46,10 @@ class Kind(IntEnum):
     REACHED = 20
     ALIVE = 21
     STORED = 22
+
+
+# To look up a member of an enumeration by its value costs more than in a dictionary.
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class FrameError(ValueError):
@@ -112,37 +115,29 @@ class FrameDecoder:
 
     @property
     def has_frame(self) -> bool:
-        """Whether `next_frame` has one."""
-        return self._size() >= 0
-
-    def next_frame(self) -> Frame | None:
-        """The next frame if it is here whole. Raises FrameError."""
-        size = self._size()
-        if size < 0:
-            return None
-        begin = self._at + _HEAD.size
-        number = self._data[begin - 1]
-        try:
-            kind = Kind(number)
-        except ValueError:
-            raise FrameError(f"no frame has the kind {number}") from None
-        self._at = begin + size
-        return kind, bytes(self._data[begin : self._at])
-
-    def frames(self) -> Iterator[Frame]:
-        """All frames that are here whole. Raises FrameError."""
-        while (frame := self.next_frame()) is not None:
-            yield frame
-
-    def _size(self) -> int:
-        """The size of the next frame's body, -1 while it is not here whole."""
+        """Whether the next frame is here whole."""
         left = len(self._data) - self._at
-        if left < _HEAD.size:
-            return -1
-        size: int = _HEAD.unpack_from(self._data, self._at)[0]
-        if size > FRAME_MAX_BYTES:
-            raise FrameError(f"a frame of {size} bytes")
-        return size if left >= _HEAD.size + size else -1
+        return left >= _HEAD.size and left >= _HEAD.size + _HEAD.unpack_from(self._data, self._at)[0]
+
+    def frames(self, most: int | None = None) -> list[Frame]:
+        """The frames that are here whole, at most so many. Raises FrameError, and loses those before the wrong one."""
+        found: list[Frame] = []
+        at, end = self._at, len(self._data)
+        with memoryview(self._data) as data:
+            while len(found) != most and end - at >= _HEAD.size:
+                size, number = _HEAD.unpack_from(data, at)
+                if size > FRAME_MAX_BYTES:
+                    raise FrameError(f"a frame of {size} bytes")
+                begin = at + _HEAD.size
+                if begin + size > end:
+                    break
+                kind = _KINDS.get(number)
+                if kind is None:
+                    raise FrameError(f"no frame has the kind {number}")
+                at = begin + size
+                found.append((kind, bytes(data[begin:at])))
+        self._at = at
+        return found
 
 
 def unpack_read(body: bytes) -> tuple[int, int, bytes]:

@@ -21,15 +21,16 @@ def test_any_chunks_give_the_same_frames(frames, step):
         found += decoder.frames()
         assert has_frame == (len(found) > before)
     assert found == frames
-    assert decoder.next_frame() is None
+    assert decoder.frames() == []
 
 
 def test_one_at_a_time_and_the_rest_is_kept():
     decoder = FrameDecoder()
     decoder.receive_data(pack_frame(Kind.READ, 7, 1_790_000_000_000, b"x") + pack_frame(Kind.ALIVE) + b"\1")
-    kind, body = decoder.next_frame()
+    ((kind, body),) = decoder.frames(1)
     assert (kind, unpack_read(body)) == (Kind.READ, (7, 1_790_000_000_000, b"x"))
-    assert decoder.next_frame() == (Kind.ALIVE, b"")
+    assert decoder.frames(0) == []
+    assert decoder.frames(1) == [(Kind.ALIVE, b"")]
     assert not decoder.has_frame
 
 
@@ -38,7 +39,7 @@ def test_noise_is_no_frame(data):
     decoder = FrameDecoder()
     decoder.receive_data(data)
     with pytest.raises(FrameError):
-        decoder.next_frame()
+        decoder.frames()
 
 
 def test_a_position_and_what_follows():

@@ -47,6 +47,10 @@ class Ruling(Enum):
     GAP = "gap"
     VOID = "void"
 
+    __hash__ = (
+        object.__hash__
+    )  # each is one object; Enum's own hash is Python code, and every entry is counted
+
 
 # To look up a member of an enumeration costs more than a global name.
 _TURN, _TAKEN = Kind.TURN, Ruling.TAKEN
@@ -237,7 +241,7 @@ class Fold:
     def _turn(self, entry: entries.Entry, peer: Peer) -> Reading:
         """What `peer` says of its members. What it says of connections that hold no seat any more is left out."""
         body, tickets = TurnBody.unpack(entry.body), peer.tickets
-        slow = frozenset([tickets[s] for s in body.slow if s in tickets])
+        slow = frozenset([tickets[s] for s in body.slow if s in tickets] if body.slow else ())
         if body.frames:
             self._enter_frames(body, tickets)
         not_told = _NotTold(self.holders, peer, slow)
@@ -296,7 +300,7 @@ class Fold:
                     rank = max(len(ranks), int.from_bytes(laid[offset : offset + 4]))
                 laid[offset : offset + 4] = rank.to_bytes(4)
             frames = bytes(laid)
-        self.batch.allow(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, len(ranks))
+        self.batch.allow(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, len(ranks.tickets))
         for serial, run in runs(frames):
             if (ticket := tickets.get(serial, 0)) != 0:
                 taken, events = self.batch.feed(ticket, run)

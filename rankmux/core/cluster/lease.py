@@ -18,31 +18,28 @@ TICK_S = 1.0
 
 
 class Lease:
-    """The moments of one server's clock at which it was heard by itself, and at which it heard others."""
+    """The moments of one server's clock at which it was heard by itself, and at which it heard others.
+
+    `until`: up to then it may act; -inf while nothing of its own counts.
+    """
 
     def __init__(self, fence_s: float, down_s: float) -> None:
         self._fence_s = fence_s
         self._down_s = down_s
-        self._counted_at: float | None = None  # when the last entry of ours that counted was sent
+        self.until = float("-inf")
         self._heard: dict[int, float] = {}
         self._proposed: dict[int, float] = {}
+        self._look_at = float("-inf")  # nobody is to be declared dead before
 
     def begin(self, now: float) -> None:
         """Reading begins anew: nobody has been silent yet, and nothing of ours counts."""
-        self._counted_at = None
+        self.until = float("-inf")
         self._heard = dict.fromkeys(self._heard, now)
+        self._look_at = float("-inf")
 
     def counted(self, sent_at: float) -> None:
         """An entry of ours was read back and counted; it was first sent at `sent_at`."""
-        self._counted_at = sent_at if self._counted_at is None else max(self._counted_at, sent_at)
-
-    def holds(self, now: float) -> bool:
-        """Whether we may act."""
-        return self._counted_at is not None and now - self._counted_at < self._fence_s
-
-    def ends_at(self) -> float:
-        """When it ends, if nothing of ours counts until then."""
-        return float("inf") if self._counted_at is None else self._counted_at + self._fence_s
+        self.until = max(self.until, sent_at + self._fence_s)
 
     def heard(self, incarnation: int, now: float) -> None:
         """An entry of that server counted."""
@@ -50,14 +47,19 @@ class Lease:
 
     def silent(self, up: Mapping[int, Peer], own: int, now: float) -> list[int]:
         """The servers that are to be declared dead now; each again after a while, until it is."""
-        found = []
+        if now < self._look_at:
+            return []
+        found, look_at = [], now + self._down_s
         for incarnation in up:
-            since = self._heard.setdefault(incarnation, now)
-            if incarnation == own or now - since < self._down_s:
+            silent_at = self._heard.setdefault(incarnation, now) + self._down_s
+            if incarnation == own:
                 continue
-            if now - self._proposed.get(incarnation, float("-inf")) >= TICK_S:
-                self._proposed[incarnation] = now
+            at = max(silent_at, self._proposed.get(incarnation, float("-inf")) + TICK_S)
+            if now >= at:
+                self._proposed[incarnation], at = now, now + TICK_S
                 found.append(incarnation)
+            look_at = min(look_at, at)
+        self._look_at = look_at
         for known in [known for known in self._heard if known not in up]:
             del self._heard[known]
             self._proposed.pop(known, None)

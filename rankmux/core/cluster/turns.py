@@ -20,11 +20,12 @@ length:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from struct import Struct
+from struct import Struct, error
+from typing import Any
 
 from ..room.batch import Batch
 from ..room.turn import Join
@@ -102,21 +103,21 @@ class TurnBody:
     def unpack(cls, body: bytes) -> TurnBody:
         """The turn in `body`. Raises struct.error or UnicodeDecodeError when it is none."""
         reader = _Reader(body)
+        if body.startswith(_FEW_LISTS, _BYTE.size):
+            reader.at = _BYTE.size + len(_FEW_LISTS)
+            named = reader.items(_NAMED)
+            return cls(bool(body[0]), named=named, frames=body[reader.at :])
         (judge,) = reader.take(_BYTE)
-        if body.startswith(_FEW_LISTS, reader.at):
-            reader.at += len(_FEW_LISTS)
-            named = [(offset, ticket) for offset, ticket in reader.items(_NAMED)]
-            return cls(bool(judge), named=named, frames=body[reader.at :])
         return cls(
             bool(judge),
-            [(serial, cause) for serial, cause in reader.items(_DEPARTURE)],
+            reader.items(_DEPARTURE),
             [serial for (serial,) in reader.items(_SERIAL)],
             [ticket for (ticket,) in reader.items(_SERIAL)],
-            [(serial, id_) for serial, id_ in reader.items(_WITH_ID)],
-            [(serial, id_) for serial, id_ in reader.items(_WITH_ID)],
+            reader.items(_WITH_ID),
+            reader.items(_WITH_ID),
             [serial for (serial,) in reader.items(_SERIAL)],
             reader.joins(),
-            [(offset, ticket) for offset, ticket in reader.items(_NAMED)],
+            reader.items(_NAMED),
             body[reader.at :],
         )
 
@@ -130,10 +131,14 @@ class _Reader:
         at, self.at = self.at, self.at + layout.size
         return layout.unpack_from(self._body, at)
 
-    def items(self, layout: Struct) -> Iterator[tuple[int, ...]]:
-        (count,) = self.take(_COUNT)
-        at, self.at = self.at, self.at + count * layout.size
-        return layout.iter_unpack(memoryview(self._body)[at : self.at]) if count else iter(())
+    def items(self, layout: Struct) -> list[Any]:
+        """The items of a list, as tuples."""
+        (count,) = _COUNT.unpack_from(self._body, self.at)
+        at = self.at + _COUNT.size
+        self.at = at + count * layout.size
+        if self.at > len(self._body):
+            raise error(f"{count} items in {len(self._body) - at} bytes")
+        return list(layout.iter_unpack(self._body[at : self.at])) if count else []
 
     def octets(self, length: Struct) -> bytes:
         (size,) = self.take(length)

@@ -32,7 +32,11 @@ class Written:
 
 
 class Window:
-    """Full with `entries_max` entries or `bytes_max` bytes; one turn's entries may go over it."""
+    """Full with `entries_max` entries or `bytes_max` bytes; one turn's entries may go over it.
+
+    `full`   whether nothing more is to be written for now
+    `since`  when the oldest entry that is under way was written; inf if there is none
+    """
 
     def __init__(self, entries_max: int = 64, bytes_max: int = 4 << 20) -> None:
         self._entries_max = entries_max
@@ -40,14 +44,15 @@ class Window:
         self._written: deque[Written] = deque()
         self._size = 0
         self._moved_at = 0.0  # when an entry was read back, or all were sent again
+        self._changed()
 
     def __len__(self) -> int:
         return len(self._written)
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more is to be written for now."""
-        return len(self._written) >= self._entries_max or self._size >= self._bytes_max
+    def _changed(self) -> None:
+        """Entries came or went: every turn asks several times for what follows from that."""
+        self.full = len(self._written) >= self._entries_max or self._size >= self._bytes_max
+        self.since = self._written[0].at if self._written else float("inf")
 
     @property
     def last(self) -> Written | None:
@@ -60,6 +65,7 @@ class Window:
             self._moved_at = written.at
         self._written.append(written)
         self._size += len(written.data)
+        self._changed()
 
     def read_back(self, n: int, now: float) -> Written | None:
         """The entry `n` counts: it is under way no longer. None when it was not among those."""
@@ -68,6 +74,7 @@ class Window:
         written = self._written.popleft()
         self._size -= len(written.data)
         self._moved_at = now
+        self._changed()
         return written
 
     def again(self, now: float, *, gap: bool = False) -> list[bytes]:
@@ -86,10 +93,6 @@ class Window:
         """When `again` has something to send, if nothing moves until then."""
         return self._moved_at + _STALLED_S if self._written else float("inf")
 
-    def waits_since(self) -> float:
-        """When the oldest entry that is under way was written; inf if there is none."""
-        return self._written[0].at if self._written else float("inf")
-
     def take_pings(self) -> list[tuple[int, bytes]]:
         """The PINGs that wait behind entries: taken out."""
         taken: list[tuple[int, bytes]] = []
@@ -103,3 +106,4 @@ class Window:
         """Nothing of it is wanted any more."""
         self._written.clear()
         self._size = 0
+        self._changed()

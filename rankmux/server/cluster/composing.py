@@ -70,7 +70,8 @@ def compose(
         return conn.serial if conn is not None else 0
 
     entry, most = turn.entry, entry_max - ENTRY_OVERHEAD
-    slow = [serial for ticket in connections.outbox.over if (serial := serial_of(ticket))]
+    over = connections.outbox.over
+    slow = [serial for ticket in over if (serial := serial_of(ticket))] if over else []
     most_frames = most - EMPTY_BYTES - _SLOW_BYTES * len(slow)
     bodies = [
         TurnBody(slow=slow, frames=frames, named=named)

@@ -106,7 +106,8 @@ class CourierLog:
             return []
         events: list[LogEvent] = []
         try:
-            self._flush()
+            if self._out:
+                self._flush()
             over = self._receive(events, now)
         except (FrameError, OSError) as error:
             self._replace(str(error), now)
@@ -196,14 +197,20 @@ class CourierLog:
     # Bytes.
 
     def _send(self, frame: bytes) -> None:
-        self._out += frame
-        with suppress(OSError):  # `poll` meets it, too
-            self._flush()
+        """Send it behind all others, or keep what the socket does not take."""
+        assert self._end is not None
+        sent = 0
+        if not self._out:
+            with suppress(OSError):  # `poll` meets it, too
+                sent = self._end.send(frame)
+        self._out += frame[sent:]
+        if self._out:
+            with suppress(OSError):
+                self._flush()
 
     def _flush(self) -> None:
         """Send what the socket takes. Raises OSError."""
-        if self._end is None or not self._out:
-            return
+        assert self._end is not None
         sent = 0
         with memoryview(self._out) as view, suppress(BlockingIOError):
             while sent < len(view):
@@ -216,8 +223,8 @@ class CourierLog:
         assert self._end is not None
         taken, all_read = 0, False
         while True:
-            while len(events) < _POLL_ENTRIES and (frame := self._decoder.next_frame()) is not None:
-                if (event := self._take(*frame)) is not None:
+            for kind, body in self._decoder.frames(_POLL_ENTRIES - len(events)):
+                if (event := self._take(kind, body)) is not None:
                     events.append(event)
             if all_read or taken >= _POLL_BYTES or len(events) >= _POLL_ENTRIES:
                 return False

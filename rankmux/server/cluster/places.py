@@ -66,10 +66,10 @@ class Places:
     def watch(self, turn: Turn) -> Turn:
         """Whether anybody here wants CHANGED of `turn`."""
         connections = self._connections
-        joining = (connections.at(join.handle) for join in turn.entry.joins)
-        turn.watched = bool(connections.watchers) or any(
-            conn is not None and conn.watches for conn in joining
-        )
+        turn.watched = bool(connections.watchers)
+        for join in turn.entry.joins:
+            conn = connections.at(join.handle)
+            turn.watched = turn.watched or (conn is not None and conn.watches)
         return turn
 
     def kick(self, tickets: Iterable[int], now: float) -> None:

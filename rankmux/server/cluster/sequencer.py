@@ -83,6 +83,7 @@ class ClusterSequencer:
         self._idle = idle(fold.batch)
         self._stalled_s = min(_STALLED_S, config.ping_ms / 1000)  # before a client takes us for silent
         self._slow = SlowReaders(fold, connections)
+        self._not_told: Container[int] = ()  # by this incarnation
         self._snapshots = Snapshots(fold, log_)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
@@ -133,7 +134,7 @@ class ClusterSequencer:
 
     def waits_s(self, now: float) -> float:
         """How long the oldest of them has been under way, in seconds."""
-        return max(0.0, now - self._window.waits_since())
+        return max(0.0, now - self._window.since)
 
     @property
     def resent(self) -> int:
@@ -171,24 +172,27 @@ class ClusterSequencer:
 
     def begin(self, now: float) -> None:
         """A turn begins: nothing is delivered any more if the lease has ended."""
-        if self.stage in (Stage.UP, Stage.LEAVING) and not self._lease.holds(now):
+        if now >= self._lease.until and self.stage in (Stage.UP, Stage.LEAVING):
             self._fence(now, "nothing that this server wrote was read back in time")
 
     def patience(self, now: float) -> float:
         """The seconds after which there is something to write, or to send again."""
-        until = min(self._window.next_at(), self._lease.ends_at(), self._leave_until)
+        window, written_at = self._window, self._writer.written_at
+        until = min(window.next_at(), self._leave_until)
+        if self.stage in (Stage.UP, Stage.LEAVING):
+            until = min(until, self._lease.until)
         if self.takes_input:
-            until = min(until, self._writer.written_at + TICK_S)
+            until = min(until, written_at + TICK_S)
+            if not window:
+                if self._room.has_news(self._not_told):
+                    return 0.0
+                if (due_ms := self._room.next_deadline_ms()) is not None:
+                    until = min(until, now + max(0, due_ms - self._writer.clock_ms(now)) / 1000)
         elif self.stage is Stage.RISING and self._fold.genesis is None:
-            until = min(until, self._writer.written_at + _WAIT_S)
-        waits_since = self._window.waits_since()
-        if waits_since + self._stalled_s > now:
-            until = min(until, waits_since + self._stalled_s)
-        if self.takes_input and not len(self._window):
-            if self._room.has_news(self._not_told()):
-                return 0.0
-            if (due_ms := self._room.next_deadline_ms()) is not None:
-                until = min(until, now + max(0, due_ms - self._writer.clock_ms(now)) / 1000)
+            until = min(until, written_at + _WAIT_S)
+        stalled_at = window.since + self._stalled_s
+        if stalled_at > now:
+            until = min(until, stalled_at)
         return max(0.0, min(until - now, self._log.patience(now)))
 
     def order(self, turn: Turn, now: float) -> Iterable[Turn]:
@@ -199,7 +203,8 @@ class ClusterSequencer:
         if self.takes_input:
             self._write_turn(turn, now)
         turn.entry.batch.clear()
-        yield from self._answer(turn, now)
+        if turn.is_asked() or now >= self._window.since + self._stalled_s:
+            yield from self._answer(turn, now)
         events = self._log.poll(now)
         # The turn may have begun long ago, before what is read now was written: by its time, others would be ahead of
         # our clock, and would have been silent for longer than they were. Our lease may have ended meanwhile.
@@ -242,10 +247,13 @@ class ClusterSequencer:
 
     def _write_turn(self, turn: Turn, now: float) -> None:
         entry, places = turn.entry, self._places
-        entry.clock_ms, entry.slow = self._writer.clock_ms(now), self._not_told()
-        due = not len(self._window) and self._room.is_due(entry)
+        entry.clock_ms, entry.slow = self._writer.clock_ms(now), self._not_told
         if not (
-            entry or due or self._slow.changed or places.orphans or now >= self._writer.written_at + TICK_S
+            entry
+            or self._slow.changed
+            or places.orphans
+            or now >= self._writer.written_at + TICK_S
+            or (not self._window and self._room.is_due(entry))
         ):
             return
         name = self._config.server_name
@@ -255,12 +263,9 @@ class ClusterSequencer:
         self._slow.written()
         places.written(turn)
 
-    def _not_told(self) -> Container[int]:
-        return self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
-
     def _answer(self, turn: Turn, now: float) -> Iterator[Turn]:
         """What only this server answers: now, or behind the entry that was written last."""
-        last, stalled = self._window.last, now - self._window.waits_since() >= self._stalled_s
+        last, stalled = self._window.last, now >= self._window.since + self._stalled_s
         if stalled:
             turn.pings = [*self._window.take_pings(), *turn.pings]
         if turn.is_asked():
@@ -277,18 +282,20 @@ class ClusterSequencer:
             self.stage = Stage.RISING
         if self.stage is Stage.RISING:
             self._rise(now)
-        if self.stage is Stage.UP and not self._window.full:
+        if self._window.full:
+            self.measures.window_full += 1
+        elif self.stage is Stage.UP:
             if self._slow.changed:  # so that senders at other servers wait, too
                 self._write_turn(Turn(CoreEntry(0, self._fold.batch, judge=False)), now)
             for incarnation in self._lease.silent(fold.up, self._writer.incarnation, now):
                 name = fold.up[incarnation].name
                 log.warning("server %s is silent: taken for dead", name, extra=tagged("down", server=name))
                 self._writer.write(Kind.DOWN, Down(incarnation, fold.up[incarnation].n).pack(), now)
-            if self._writer.incarnation == min(fold.up):
+            if fold.version < fold.spoken or self._snapshots.due:
                 self._lead_room(now)
         self._slow.forget_silent(now)
-        self._writer.send_again(now)
-        self.measures.window_full += self._window.full
+        if self._window:
+            self._writer.send_again(now)
 
     def _rise(self, now: float) -> None:
         """Begin the room if it has not begun, and write UP once."""
@@ -301,10 +308,13 @@ class ClusterSequencer:
     def _lead_room(self, now: float) -> None:
         """What one server does for all: the one that has the smallest incarnation."""
         fold = self._fold
+        if self._writer.incarnation != min(fold.up):
+            return
         spoken = min(peer.spoken for peer in fold.up.values())
-        if spoken > fold.version and not len(self._window):
+        if spoken > fold.version and not self._window:
             self._writer.write(Kind.VERSION, pack_version(spoken), now)
-        self._snapshots.store_if_due()
+        if self._snapshots.due:
+            self._snapshots.store()
 
     # Reading.
 
@@ -350,7 +360,8 @@ class ClusterSequencer:
         incarnation = reading.entry.incarnation
         if reading.ruling is Ruling.TAKEN:
             self._lease.heard(incarnation, now)
-        self._places.kick(reading.kicks, now)
+        if reading.kicks:
+            self._places.kick(reading.kicks, now)
         if incarnation == self._writer.incarnation:
             yield from self._read_own(reading, now)
         elif reading.turn is not None:
@@ -404,20 +415,20 @@ class ClusterSequencer:
     def _came_up(self) -> None:
         self.stage = Stage.UP
         self._up_seq = self._fold.seq
+        self._not_told = self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
         names = self.names
         facts = tagged("up", servers=names)
         log.info("up in room %s; its servers: %s", self._config.room, ", ".join(names), extra=facts)
 
     def _check_name(self, entry: Entry) -> None:
         """Another server that goes on under our name, having read that we are up."""
-        name = self._config.server_name
-        peer = self._fold.up.get(entry.incarnation)
         if (
             self._warned_of_name
             or self.stage is not Stage.UP
             or entry.incarnation == self._writer.incarnation
         ):
             return
+        name, peer = self._config.server_name, self._fold.up.get(entry.incarnation)
         if peer is not None and peer.name == name and entry.seen >= self._up_seq:
             self._warned_of_name = True
             text = "two servers of the room are called %r: give each a server_name of its own"

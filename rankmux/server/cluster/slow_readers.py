@@ -24,8 +24,8 @@ class SlowReaders:
         self._heard: dict[int, float] = {}  # when those servers were read last
 
     def _here(self) -> frozenset[int]:
-        connections = self._connections
-        return frozenset(ticket for ticket in connections.outbox.over if ticket in connections.seats)
+        over, seats = self._connections.outbox.over, self._connections.seats
+        return frozenset([ticket for ticket in over if ticket in seats] if over else ())
 
     @property
     def changed(self) -> bool:
@@ -50,7 +50,7 @@ class SlowReaders:
 
     def forget_silent(self, now: float) -> None:
         """Senders wait no longer for members of a server that is silent: it may be dead, and takes nothing for them."""
-        if any(now - self._heard[server] >= _SILENT_S for server in self._elsewhere):
+        if self._elsewhere and any(now - self._heard[server] >= _SILENT_S for server in self._elsewhere):
             self._keep(server for server in self._elsewhere if now - self._heard[server] < _SILENT_S)
 
     def _keep(self, servers: Iterable[int]) -> None:

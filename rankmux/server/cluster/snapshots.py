@@ -26,11 +26,15 @@ class Snapshots:
         """An entry of that many bytes was read."""
         self._bytes += size
 
-    def store_if_due(self) -> None:
-        """Have one kept, if much was read since the last one. For one server of the room."""
-        if self._fold.seq - self.seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES:
-            self.seq, self._bytes = self._fold.seq, 0
-            self._log.store(self.seq, snapshot.dump(self._fold))
+    @property
+    def due(self) -> bool:
+        """Whether much was read since the last one."""
+        return self._fold.seq - self.seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES
+
+    def store(self) -> None:
+        """Have one kept. For one server of the room."""
+        self.seq, self._bytes = self._fold.seq, 0
+        self._log.store(self.seq, snapshot.dump(self._fold))
 
     def load(self, opened: Opened) -> None:
         """Begin with the one that came with `opened`. Raises LogBroken."""

@@ -11,16 +11,15 @@ UP = {1: Peer("one", 1), 2: Peer("two", 1)}
 def test_it_holds_from_when_the_last_entry_that_counted_was_sent() -> None:
     lease = Lease(12.0, 15.0)
     lease.begin(100.0)
-    assert not lease.holds(100.0)
+    assert lease.until < 100.0
     lease.counted(100.0)
-    assert lease.holds(111.9)
-    assert not lease.holds(112.0)
+    assert lease.until == 112.0
     lease.counted(105.0)  # read back late: what counts is when it was sent
-    assert lease.ends_at() == 117.0
+    assert lease.until == 117.0
     lease.counted(101.0)
-    assert lease.ends_at() == 117.0
+    assert lease.until == 117.0
     lease.begin(110.0)
-    assert not lease.holds(110.0)
+    assert lease.until < 110.0
 
 
 def test_another_is_silent_after_its_time_and_named_once_a_second() -> None:
@@ -56,3 +55,16 @@ def test_one_that_is_gone_is_forgotten() -> None:
     lease.heard(2, 100.0)
     lease.silent({}, 1, 101.0)
     assert lease.silent(UP, 1, 116.0) == []
+
+
+def test_one_that_comes_up_between_two_looks_is_silent_after_its_time() -> None:
+    lease = Lease(12.0, 15.0)
+    lease.heard(2, 100.0)
+    assert lease.silent(UP, 1, 101.0) == []
+    up = UP | {3: Peer("three", 1)}
+    lease.heard(3, 102.0)
+    lease.heard(2, 114.0)
+    assert lease.silent(up, 1, 116.9) == []
+    assert lease.silent(up, 1, 117.0) == [3]
+    assert lease.silent(up, 1, 118.0) == [3]
+    assert lease.silent(up, 1, 129.0) == [2, 3]

@@ -59,7 +59,7 @@ def test_nothing_is_sent_again_of_nothing() -> None:
     window = Window()
     assert window.again(100.0) == []
     assert window.next_at() == float("inf")
-    assert window.waits_since() == float("inf")
+    assert window.since == float("inf")
 
 
 def test_a_new_connection_gets_everything_at_once() -> None:
