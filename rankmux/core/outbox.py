@@ -219,7 +219,7 @@ class Outbox:
 
     def settle(self) -> None:
         """End of a turn: free the backlog once no queue is left."""
-        if not self.queues and self._backlog.start < self._backlog.end:
+        if self._backlog.held and not self.queues:
             self.trim()
 
     def _relax(self, key: int, queue: Queue) -> None:

@@ -42,6 +42,8 @@ class Admission:
         handle.
         """
         connections, deliveries = self._connections, outcome.deliveries
+        if not (outcome.moves() or turn.observers or connections.observers or deliveries.observed):
+            return {}, {}
         if connections.observers or deliveries.observed:
             self._tell_observers(deliveries, now)
         for ticket, place in outcome.yielded:

@@ -36,25 +36,26 @@ def excerpt(data: bytes | str, limit: int = _EXCERPT_BYTES) -> str:
 
 
 class EventLog:
-    """Writes at most `lines_per_s` lines of each kind, by the time of the last `tick`."""
+    """Writes at most `lines_per_s` lines of each kind, by the time of the last `tick`.
+
+    `listens`: whether INFO is enabled, as of the last `tick`
+    """
 
     def __init__(self, ranks: Ranks, lines_per_s: int, excerpt_bytes: int = 0) -> None:
         self._ranks = ranks
         self.limit(lines_per_s, excerpt_bytes)
         self._second = 0.0
         self._used: dict[str, int] = {}
+        self.listens = log.isEnabledFor(logging.INFO)
 
     def limit(self, lines_per_s: int, excerpt_bytes: int) -> None:
         """Set the limits, which may change while the server runs."""
         self._lines_per_s = lines_per_s
         self._excerpt_bytes = excerpt_bytes
 
-    def listens(self) -> bool:
-        """Whether INFO is enabled."""
-        return log.isEnabledFor(logging.INFO)
-
     def tick(self, now: float) -> None:
         """Begin a turn."""
+        self.listens = log.isEnabledFor(logging.INFO)
         if now - self._second >= 1.0:
             self._second = now
             for kind, used in self._used.items():
@@ -203,7 +204,7 @@ class EventLog:
 
     def closed(self, close: Close) -> None:
         """Log the end of a connection that was not a member."""
-        if not close.ticket and self.listens() and self._may("closed"):
+        if not close.ticket and self.listens and self._may("closed"):
             reason, detail = close.reason.value, close.detail
             facts = tagged("closed", address=close.address, reason=reason, detail=excerpt(detail))
             if close.reason.code is None or not detail:

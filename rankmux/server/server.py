@@ -317,7 +317,7 @@ class Server:
         try:
             foreign = self._turns.run(ready, now)
             reactor.run_due()
-            self._endpoint.turn(self._without_wake_up(foreign), now)
+            self._endpoint.turn(self._without_wake_up(foreign) if foreign else foreign, now)
             self.stats.turn(now, reactor.clock(), len(self.connections.pacing))
             if self._reload_asked:
                 self._reload_asked = False

@@ -79,8 +79,9 @@ class Turns:
         """One turn over the `ready` (fd, mask); returns the ready descriptors that are no connection's."""
         self._event_log.tick(now)
         self._sequencer.begin(now)
-        turn, foreign = self._gather(ready, now)
-        for ordered in self._order(turn, now):
+        takes = self._sequencer.takes_input
+        turn, foreign = self._gather(ready, now, takes)
+        for ordered in self._order(turn, now, takes):
             outcome = self._apply(ordered)
             reasons, taken = self._deliver(ordered, outcome, now)
             self._sequencer.applied(outcome)
@@ -99,15 +100,15 @@ class Turns:
 
     def patience(self, now: float) -> float:
         """The time in seconds that may pass until the next turn, if nothing becomes ready before."""
-        if self._intake.more():
+        intake, sequencer = self._intake, self._sequencer
+        if intake.more():
             return 0.0
-        if self._sequencer.takes_input and (
-            self._connections.departing or self._kicked or self._intake.cancels or self._intake.pauses()
-        ):
+        waits = self._connections.departing or self._kicked or intake.cancels or intake.paused
+        if waits and sequencer.takes_input:
             return 0.0
         until = self._deadlines.next_at
-        if self._sequencer.shared:
-            return max(0.0, min(until - now, self._sequencer.patience(now)))
+        if sequencer.shared:
+            return max(0.0, min(until - now, sequencer.patience(now)))
         if not self._frozen and self._room.has_news(self._connections.outbox.over):
             return 0.0
         deadline_ms = None if self._frozen else self._room.next_deadline_ms()
@@ -142,23 +143,22 @@ class Turns:
 
     # 1. gather
 
-    def _gather(self, ready: list[tuple[int, int]], now: float) -> tuple[Turn, list[int]]:
+    def _gather(self, ready: list[tuple[int, int]], now: float, takes: bool) -> tuple[Turn, list[int]]:
         turn = Turn(Entry(int(now * 1000), self._batch))
-        takes = self._sequencer.takes_input
         foreign = self._intake.gather(ready, turn, len(self._room), now, takes)
         return turn, foreign
 
     # 2. order
 
-    def _order(self, turn: Turn, now: float) -> Iterable[Turn]:
+    def _order(self, turn: Turn, now: float, takes: bool) -> Iterable[Turn]:
         shared = self._sequencer.shared
         if self._frozen:
             return self._sequencer.order(turn, now) if shared else ()
-        if not self._sequencer.is_up:
+        if not takes and not self._sequencer.is_up:
             self._send_elsewhere(now)
         elif not self.admits:
             self._turn_away(now)
-        if not self._sequencer.takes_input:
+        if not takes:
             return self._sequencer.order(turn, now)
         entry, intake, connections = turn.entry, self._intake, self._connections
         entry.judge = self._deadlines.may_judge(intake.waits())
@@ -251,7 +251,7 @@ class Turns:
 
     def _apply(self, turn: Turn) -> Outcome:
         log = self._event_log
-        heard = log.listens()
+        heard = log.listens
         shown = heard and log.left("command")
         outcome = self._room.apply(turn, log.command if shown else None)
         if heard and not shown:
@@ -314,15 +314,16 @@ class Turns:
 
     def _close(self, now: float) -> None:
         self._reaper.reap(now)
-        for close in self._connections.closes.take():
-            self._event_log.closed(close)
+        if self._connections.closes.fresh:
+            for close in self._connections.closes.take():
+                self._event_log.closed(close)
 
     # statistics and the event log
 
     def _record(self, outcome: Outcome, reasons: dict[int, str], taken: dict[int, str], now: float) -> None:
         self._stats.count(outcome, self._room.ranks, now)
         log = self._event_log
-        if log.listens():
+        if log.listens:
             log.departed(outcome.departed, reasons)
             log.absent(outcome.absent, reasons)
             log.placed(outcome.joined, outcome.yielded, taken)

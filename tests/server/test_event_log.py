@@ -158,11 +158,13 @@ def test_so_many_lines_of_a_kind_in_a_second(event_log, caplog):
 def test_nobody_listens(ranks, caplog):
     caplog.set_level(logging.WARNING, LOGGER)
     event_log = EventLog(ranks, 3)
-    assert not event_log.listens()
+    event_log.tick(1.0)
+    assert not event_log.listens
     event_log.closed(Close(1.0, CloseReason.AUTH, "", "", "", 0))
     assert lines(caplog) == []
     caplog.set_level(logging.INFO, LOGGER)
-    assert event_log.listens()
+    event_log.tick(2.0)
+    assert event_log.listens
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300), st.integers(1, 200))

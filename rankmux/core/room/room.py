@@ -36,10 +36,11 @@ class Room:
     `waiting_max` commands of one sender may wait for results, for `result_ttl_ms` if they do not say how long, and in
     all `waiting_total_max` results may be waited for. A sender is told of up to `told_max_bytes` of LEFT and EXPIRED in
     a turn.
+
+    `clock_ms`: the latest time of an entry, in milliseconds.
     """
 
     __slots__ = (
-        "_clock_ms",
         "_expiries",
         "_ledger",
         "_max_payload",
@@ -47,6 +48,7 @@ class Room:
         "_told_max",
         "_waiting_max",
         "_waiting_total_max",
+        "clock_ms",
         "line",
     )
 
@@ -64,7 +66,7 @@ class Room:
         self._ledger = Ledger()
         self._max_payload = max_payload
         self.limit(seats, waiting_max, result_ttl_ms, waiting_total_max, told_max_bytes)
-        self._clock_ms = 0
+        self.clock_ms = 0
         self._expiries = Expiries(self._ledger)
 
     def limit(
@@ -78,7 +80,7 @@ class Room:
         self._told_max = max(1, told_max_bytes // ROUTED_FRAME.size)
 
     def __len__(self) -> int:
-        return len(self.line.ranks)
+        return len(self.line.ranks.tickets)
 
     @property
     def seats(self) -> int:
@@ -94,11 +96,6 @@ class Room:
     def seq(self) -> int:
         """The last number that an event took."""
         return self.line.seq
-
-    @property
-    def clock_ms(self) -> int:
-        """The latest time of an entry, in milliseconds."""
-        return self._clock_ms
 
     @property
     def waiting(self) -> int:
@@ -119,9 +116,10 @@ class Room:
 
         Never too late.
         """
-        moments = self._expiries.next_ms(), self.line.kept.next_ms()
-        due = [moment for moment in moments if moment is not None]
-        return min(due, default=None)
+        expires_ms, keep_over_ms = self._expiries.next_ms(), self.line.kept.next_ms()
+        if expires_ms is None or keep_over_ms is None:
+            return keep_over_ms if expires_ms is None else expires_ms
+        return min(expires_ms, keep_over_ms)
 
     def is_due(self, entry: Entry) -> bool:
         """Whether anything expires in `entry`, or a sender is still to be told of what has."""
@@ -136,13 +134,15 @@ class Room:
     def apply(self, turn: Turn, observe: Observe | None = None) -> Outcome:
         """Apply `turn` in the order of section 4; answers come last."""
         entry = turn.entry
-        self._clock_ms = max(self._clock_ms, entry.clock_ms)
+        self.clock_ms = max(self.clock_ms, entry.clock_ms)
         deliveries = Deliveries()
         line, ledger = self.line, self._ledger
         ranks = line.ranks
         tickets, handles = ranks.tickets, ranks.handles
         dropped = ledger.settle(entry.batch, tickets, ranks.loads, deliveries.routed)
-        if entry.judge:
+        due_ms = self.next_deadline_ms() if entry.judge else None
+        is_due = due_ms is not None and due_ms <= self.clock_ms
+        if is_due:
             self._expire()
         told = ledger.tell(entry.slow, _TOLD_PER_TURN, self._told_max, deliveries.routed)
         first_seq = line.seq
@@ -160,23 +160,26 @@ class Room:
             observe,
         )
         commands = line.seq - first_seq - len(batons)
-        self._await(opened)
+        for seq, ttl_ms in opened:
+            self._expiries.add(self.clock_ms + ttl_ms, seq)
+        self._expiries.trim()
         if batons:
             line.baton = batons[-1] if batons[-1][2] else None
         if entry.cancels:
             cancelled = self._cancel(entry.cancels, deliveries)
             ledger.tell(entry.slow, cancelled, self._told_max, deliveries.routed)
         moves = Moves()
-        if entry.moves() or (entry.judge and line.is_keep_over(self._clock_ms)):
+        if entry.moves() or (is_due and line.is_keep_over(self.clock_ms)):
             tickets, handles = tickets[:], handles[:]
-            moves = line.move(entry, tickets, ledger, deliveries, self._clock_ms)
+            moves = line.move(entry, tickets, ledger, deliveries, self.clock_ms)
         if moves.departed or moves.places:
             ledger.tell(entry.slow, _TOLD_PER_TURN - told, self._told_max, deliveries.routed)
         settled = ledger.finish(deliveries.done)
         if turn.watched and (moves.events or moves.places):
             came = moves.newcomers()
             tell_changes(sorted(moves.events + came), len(ranks) - len(came), deliveries)
-        self._answer(turn, tickets, deliveries)
+        if turn.queries or turn.pings:
+            self._answer(turn, tickets, deliveries)
         return Outcome(
             deliveries,
             tickets,
@@ -204,16 +207,10 @@ class Room:
                 kind = deliveries.pongs if ticket < OBSERVERS else deliveries.observed
                 deliveries.answer(kind, ticket, Pong(payload).encode())
 
-    def _await(self, opened: list[tuple[int, int]]) -> None:
-        """Note when the commands (seq, ttl_ms) expire."""
-        for seq, ttl_ms in opened:
-            self._expiries.add(self._clock_ms + ttl_ms, seq)
-        self._expiries.trim()
-
     def _expire(self) -> None:
         """Note the ends of the commands that are due, a bounded number of results per turn."""
         ranks, left = self.ranks, _EXPIRED_PER_TURN
-        while left > 0 and (seqs := self._expiries.due(self._clock_ms)):
+        while left > 0 and (seqs := self._expiries.due(self.clock_ms)):
             before = len(seqs)
             left -= self._ledger.expire(seqs, left, ranks.tickets, ranks.loads)
             self._expiries.taken(before - len(seqs))
@@ -255,7 +252,7 @@ class Room:
             )
             for seq, sender, id_, tied, tickets, places, answered, ended in self._ledger.entries()
         ]
-        return pack(RoomState(line.seq, line.next_ticket, self._clock_ms, members, waiting, line.baton))
+        return pack(RoomState(line.seq, line.next_ticket, self.clock_ms, members, waiting, line.baton))
 
     def load(self, data: bytes) -> None:
         """Become the room that was dumped as `data`, with all members connected elsewhere (handle -1).
@@ -281,12 +278,12 @@ class Room:
                     self.ranks.loads[self.ranks.rank_of(ticket)] += 1
         expiries = ((one.deadline_ms, one.seq) for one in state.waiting if one.deadline_ms)
         self._expiries = Expiries(self._ledger, expiries)
-        self._clock_ms = state.clock_ms
+        self.clock_ms = state.clock_ms
 
     def begin(self, first_ticket: int, clock_ms: int) -> None:
         """Nobody has joined yet: the first member will get `first_ticket`; the entries' clock shows `clock_ms`."""
         self.line.next_ticket = first_ticket
-        self._clock_ms = clock_ms
+        self.clock_ms = clock_ms
 
     def retire(self, gone: set[int]) -> bytes:
         """The room as it outlives a stop of its server (section 9): kept seats and the baton, nothing that waits.
@@ -296,12 +293,12 @@ class Room:
         self.line.retire(self._ledger, gone)
         self._ledger = Ledger()
         self._expiries = Expiries(self._ledger)
-        self._clock_ms = 0
+        self.clock_ms = 0
         return self.dump()
 
     def wake(self, clock_ms: int) -> None:
         """The room was loaded as it was retired: all are absent, and their keeps run from now on."""
-        self._clock_ms = clock_ms
+        self.clock_ms = clock_ms
         self.line.kept.wake(clock_ms)
 
     def _page(self, who: Who) -> bytes:

@@ -156,3 +156,7 @@ class Outcome:
     commands: int
     dropped_results: int
     settled: int
+
+    def moves(self) -> bool:
+        """Whether anybody's place has changed, or was refused."""
+        return bool(self.joined or self.departed or self.absent or self.yielded or self.barred or self.full)

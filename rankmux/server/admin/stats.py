@@ -65,7 +65,7 @@ class RoomEvent(NamedTuple):
 def _promoted(outcome: Outcome) -> int:
     """How many members moved up in a turn: those below the first that departed, but for others that did."""
     departed = outcome.departed
-    return max(0, len(outcome.tickets) - len(departed) - departed[0].rank) if departed else 0
+    return max(0, len(outcome.tickets) - len(departed) - departed[0].rank)
 
 
 class Stats:
@@ -124,11 +124,13 @@ class Stats:
         self.deliveries += outcome.deliveries.executions
         self.dropped_results += outcome.dropped_results
         self.done += outcome.settled
-        returned = len([one for one in outcome.joined if one.returned])
-        self.joins += len(outcome.joined) - returned
-        self.returns += returned
+        if outcome.joined:
+            returned = len([one for one in outcome.joined if one.returned])
+            self.joins += len(outcome.joined) - returned
+            self.returns += returned
         self.yields += len(outcome.yielded)
-        self.promotions += _promoted(outcome)
+        if outcome.departed:
+            self.promotions += _promoted(outcome)
         if outcome.refused:
             self.refused.update(map(itemgetter(1), outcome.refused))
         if not self.watched:

@@ -78,23 +78,26 @@ class Close(NamedTuple):
 
 
 class Closes:
-    """Closes since the start: `counts` by reason, the `last` thousand, and `errors` of close(2) itself."""
+    """Closes since the start: `counts` by reason, the `last` thousand, and `errors` of close(2) itself.
 
-    __slots__ = ("_fresh", "counts", "errors", "last")
+    `fresh`: those that were not taken yet
+    """
+
+    __slots__ = ("counts", "errors", "fresh", "last")
 
     def __init__(self) -> None:
         self.counts: Counter[CloseReason] = Counter()
         self.last: deque[Close] = deque(maxlen=1000)
         self.errors = 0
-        self._fresh: list[Close] = []
+        self.fresh: list[Close] = []
 
     def add(self, close: Close) -> None:
         """Count a close under its reason."""
         self.counts[close.reason] += 1
         self.last.append(close)
-        self._fresh.append(close)
+        self.fresh.append(close)
 
     def take(self) -> list[Close]:
         """The closes since the last call."""
-        fresh, self._fresh = self._fresh, []
+        fresh, self.fresh = self.fresh, []
         return fresh

@@ -17,29 +17,29 @@ __all__ = ["Handshakes"]
 
 
 class Handshakes:
-    """At most `budget` steps per turn; a step that does not fit is made in the next turn."""
+    """At most `budget` steps per turn; a step that does not fit is made in the next turn.
+
+    `waiting`: those that can make a step
+    """
 
     def __init__(self, connections: Connections, budget: int) -> None:
         self._connections = connections
         self.budget = budget
-        self._ready: dict[Connection, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._ready)
+        self.waiting: dict[Connection, None] = {}
 
     def ready(self, conn: Connection) -> None:
         """The readiness that the handshake of `conn` waits for is there."""
-        self._ready[conn] = None
+        self.waiting[conn] = None
 
     def clear(self) -> None:
         """All connections are gone."""
-        self._ready.clear()
+        self.waiting.clear()
 
     def turn(self, now: float) -> list[Connection]:
         """Make the steps of one turn; returns the connections that are secure now."""
         connections, secure = self._connections, []
-        for conn in list(self._ready)[: self.budget]:
-            del self._ready[conn]
+        for conn in list(self.waiting)[: self.budget]:
+            del self.waiting[conn]
             if conn.state is not HANDSHAKE:
                 continue
             try:
@@ -53,7 +53,7 @@ class Handshakes:
             if interest:
                 connections.watching.wait_for_handshake(conn, interest)
                 if conn.transport.pending():  # more records than one step opens
-                    self._ready[conn] = None
+                    self.waiting[conn] = None
             else:
                 connections.step(conn, Step.SECURE)
                 connections.watching.update(conn)

@@ -50,6 +50,7 @@ class Intake:
     `joining`  connections that said HELLO and wait for a seat
     `cancels`  (ticket of the sender, id of its command), to be cancelled in a turn with room for it
     `unread`   ready descriptors that the last turn had no budget for
+    `paused`   members that wait for a turn that takes input again: there is no room in the log
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Intake:
         self.take_settings()
         self._hello_max = min(HELLO_MAX_BYTES, config.max_payload + FRAME_OVERHEAD)
         self._newcomers: list[Newcomer] = []  # accepted, and not opened yet
-        self._paused: list[Connection] = []  # for want of room in the log
+        self.paused: list[Connection] = []
         # A server alone has a descriptor for each seat; one of a cluster may be asked for more than it has.
         self._most = open_files_max() - RESERVED_FILES if config.cluster else 0
         self._share = 1
@@ -87,11 +88,7 @@ class Intake:
 
     def more(self) -> bool:
         """Whether there is something to do without waiting."""
-        return bool(self.waits() or self._watching.again or self._handshakes)
-
-    def pauses(self) -> bool:
-        """Whether members wait for a turn that takes input again."""
-        return bool(self._paused)
+        return bool(self.waits() or self._watching.again or self._handshakes.waiting)
 
     def waits(self) -> bool:
         """Whether input that had arrived waits for the next turn."""
@@ -118,7 +115,7 @@ class Intake:
         """
         if not takes:
             self._pause_all(ready, now)
-        elif self._paused:
+        elif self.paused:
             self._resume_all()
         if self.unread:
             first = dict(self.unread)
@@ -147,8 +144,10 @@ class Intake:
             seen.add(conn.fd)
             self._look(conn, READABLE, turn, now)
         self._left = budget  # the hot loop has had as much
-        foreign = self._look_at_others([other for other in others if other[0] not in seen], turn, now)
-        for conn in self._handshakes.turn(now):
+        if seen:
+            others = [other for other in others if other[0] not in seen]
+        foreign = self._look_at_others(others, turn, now) if others else []
+        for conn in self._handshakes.turn(now) if self._handshakes.waiting else ():
             with self._connections.guard(conn, now):
                 if not self._auth.admits_names(conn.transport.peer_names()):
                     names = ", ".join(sorted(conn.transport.peer_names()))[:_NAMES_SHOWN] or "none"
@@ -177,10 +176,10 @@ class Intake:
                     self._connections.act(conn, Failed(0), now)
                 elif conn.state is MEMBER and not conn.paused & WINDOW:
                     self._watching.pause(conn, WINDOW)
-                    self._paused.append(conn)
+                    self.paused.append(conn)
 
     def _resume_all(self) -> None:
-        paused, self._paused = self._paused, []
+        paused, self.paused = self.paused, []
         for conn in paused:
             self._watching.resume(conn, WINDOW)
 
@@ -243,7 +242,7 @@ class Intake:
             # A connection whose handshake cannot begin yet is better off in the kernel's queue. But handshakes that are
             # drawn out must not keep newcomers there: half as many as there are steps get in, as each takes two.
             steps = config.tls_handshake_budget
-            budget, size = max((steps + 1) // 2, steps - len(self._handshakes)), 0
+            budget, size = max((steps + 1) // 2, steps - len(self._handshakes.waiting)), 0
         newcomers = self._newcomers
         self._listener.accept(newcomers, budget, size, now)
         serial = self._connections.accepted + 1
