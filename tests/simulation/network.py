@@ -106,7 +106,8 @@ class Pipe:
             self._flying = 0
 
         def arrive() -> None:
-            self.end_sent_at = sent_at
+            if not self.ended:  # else it was lost when the stream ended, whatever its kernel answers later
+                self.end_sent_at = sent_at
             self.on_reset()
 
         self._travel(arrive)
