@@ -95,10 +95,11 @@ class StreamLink:
 
     def flush(self) -> None:
         """Write pending output, as far as the socket takes it."""
-        while (self.session.output_size or self.stream.head) and not self.ended:
-            data = b"" if self.stream.head else self.session.data_to_send(_SEND_BYTES)
+        session, stream = self.session, self.stream
+        while (stream.head or session.output_size) and not self.ended:
+            data = b"" if stream.head else session.data_to_send(_SEND_BYTES)
             try:
-                if not self.stream.send(data):
+                if not stream.send(data):
                     return
             except OSError as error:
                 self._fail(error)

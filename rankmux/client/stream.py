@@ -21,15 +21,19 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, and no time
 
 
 class Stream:
-    """Receives and sends as much as is possible now; `waits_for_write` is True while more waits for writability."""
+    """Receives and sends as much as is possible now; `waits_for_write` is True while more waits for writability.
+
+    `head`: the bytes given to `send` and not sent yet; TLS must try exactly these again. `wants_write_to_read`: TLS has
+    to write before it can read on. `closed`: by this side.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._pid = os.getpid()
-        self._head = b""
-        self._tls_wants_write = False
+        self.head = b""
+        self.wants_write_to_read = False
         self._wake_at = 1
         self.closed = False
         close_in_children(self)
@@ -39,19 +43,9 @@ class Stream:
         return self._socket.fileno()
 
     @property
-    def head(self) -> bytes:
-        """The bytes given to `send` and not sent yet. TLS must try exactly these again."""
-        return self._head
-
-    @property
     def waits_for_write(self) -> bool:
         """Whether writability is worth waiting for."""
-        return bool(self._head) or self._tls_wants_write
-
-    @property
-    def wants_write_to_read(self) -> bool:
-        """Whether TLS has to write before it can read on."""
-        return self._tls_wants_write
+        return bool(self.head) or self.wants_write_to_read
 
     @property
     def is_tls(self) -> bool:
@@ -65,13 +59,13 @@ class Stream:
 
     def receive(self) -> bytes | None:
         """The bytes that have arrived; None when there are none, `b""` at the end of the stream. Raises OSError."""
-        self._tls_wants_write = False
+        self.wants_write_to_read = False
         try:
             return self._socket.recv(_RECEIVE_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except ssl.SSLWantWriteError:
-            self._tls_wants_write = True
+            self.wants_write_to_read = True
             return None
         except ssl.SSLEOFError:
             return b""  # an end without TLS's close_notify; frames carry their length, so truncation shows
@@ -88,15 +82,15 @@ class Stream:
     def send(self, data: bytes) -> bool:
         """Send `data`, or the head that is left when `data` is empty; True if all of it went. Raises OSError."""
         if data:
-            assert not self._head, "the head goes first"
-            self._head = data
-        while self._head:
-            chunk = self._head[:_SEND_BYTES]
+            assert not self.head, "the head goes first"
+            self.head = data
+        while self.head:
+            chunk = self.head[:_SEND_BYTES]
             try:
                 sent = self._socket.send(chunk)
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return False
-            self._head = self._head[sent:]
+            self.head = self.head[sent:]
         return True
 
     def close(self, *, for_all: bool = True) -> None:
