@@ -14,6 +14,7 @@ MODULES = (
     "core.room.batch",
     "core.room.ledger",
     "core.room.dispatch",
+    "core.room.turn",
     "server.connections.connection",
     "server.kernel.accept",
     "server.kernel.receive",

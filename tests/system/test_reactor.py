@@ -110,6 +110,36 @@ def test_a_descriptor_used_again(reactor):
         reactor.watch(fd, 0)
 
 
+def test_a_crowd_is_watched_at_once(reactor):
+    assert reactor.watch_all([]) == 0
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(70)]
+        for sock in (sock for both in pairs for sock in both):
+            stack.enter_context(sock)
+        fds = [near.fileno() for near, _ in pairs]
+        assert reactor.watch_all(fds) == len(fds)
+        for _, far in pairs:
+            far.send(b"x")
+        assert sorted(reactor.poll(5)) == [(fd, READABLE) for fd in sorted(fds)]
+        for fd in fds:
+            reactor.watch(fd, 0)
+        assert reactor.poll(0) == []
+
+
+def test_a_crowd_is_watched_up_to_one_that_is_refused(reactor, pair):
+    near, far = pair
+    with socket.socket() as sock:
+        closed = sock.fileno()
+    if not isinstance(reactor._selector, EpollSelector | getattr(selectors, "EpollSelector", EpollSelector)):
+        return  # these find out when they wait
+    assert reactor.watch_all([near.fileno(), closed, far.fileno()]) == 1
+    near.send(b"x")
+    far.send(b"x")
+    assert reactor.poll(5) == [(near.fileno(), READABLE)]
+    reactor.watch(far.fileno(), READABLE)
+    assert len(reactor.poll(5)) == 2
+
+
 def test_a_watch_that_failed_can_be_repeated(reactor):
     with socket.socket() as sock:
         fd = sock.fileno()

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from ..._twin import twin
 from ..wire.codes import Cause
 from ..wire.frames import Who
 from .batch import Batch
@@ -19,6 +20,7 @@ from .deliveries import Deliveries
 __all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn"]
 
 
+@twin
 @dataclass(slots=True)
 class Join:
     """A connection whose HELLO was accepted.
@@ -107,6 +109,7 @@ class Departed:
     address: str
 
 
+@twin
 @dataclass(slots=True)
 class Joined:
     """The place of a member that joined, returned or yielded; `seq` is that of the event.

@@ -140,12 +140,12 @@ class Connections:
         Serials begin at `serial`.
         """
         before = len(joining)
-        watch, tables = self._reactor.watch, self.descriptors
+        watch_all, tables = self._reactor.watch_all, self.descriptors
         if newcomers:
             with suppress(MemoryError):  # `open` reports it
                 self._reserve(newcomers[-1][0].fileno())
         try:
-            return greet(newcomers, joining, self.by_fd, tables, watch, Connection, serial, now)
+            return greet(newcomers, joining, self.by_fd, tables, watch_all, Connection, serial, now)
         finally:
             self.accepted += len(joining) - before
             self._open += len(joining) - before

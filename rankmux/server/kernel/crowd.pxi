@@ -7,42 +7,53 @@ cdef enum:  # where in WELCOME
     WELCOME_MEMBERS = HEAD + 29
 
 
-def greet_crowd(list newcomers, list joining, list found, tables, watch, made, uint64_t serial, double now):
+def greet_crowd(list newcomers, list joining, list found, tables, watch_all, made, uint64_t serial, double now):
     """As `crowd.greet_crowd`."""
     cdef bytearray modes = tables.modes
     cdef array tickets = tables.tickets, heard = tables.heard
-    cdef list sockets = tables.sockets, others = []
+    cdef list sockets = tables.sockets, others = [], fds = []
     cdef Facts conn
     cdef str name
-    cdef Py_ssize_t before
+    cdef Py_ssize_t before = PyList_GET_SIZE(joining), watched = 0, i
+    cdef uint64_t first_serial = serial
     cdef int fd
-    for newcomer in newcomers:
-        sock, address, first = newcomer
-        conn = None
-        before = PyList_GET_SIZE(joining)
-        try:
-            name = plain_hello(first)
-            if name is not None:
-                fd = sock.fileno()
-                if fd < PyByteArray_GET_SIZE(modes) and fd < PyList_GET_SIZE(found):
-                    conn = made(sock, serial, address, now)
-                    joining.append(conn)
-                    watch(fd, READABLE)  # as the last one: then nothing has to be undone in the kernel
-        except (OSError, MemoryError):  # the general path reports it
+    try:
+        # 1. Make the connections of those that are greeted here: behind `before`, one in `joining` for each of `fds`.
+        for newcomer in newcomers:
+            sock, address, first = newcomer
             conn = None
-            if PyList_GET_SIZE(joining) > before:
-                joining.pop()
-        if conn is None:
-            others.append((serial, newcomer))
-        else:
+            try:
+                name = plain_hello(first)
+                if name is not None:
+                    fd = sock.fileno()
+                    if fd < PyByteArray_GET_SIZE(modes) and fd < PyList_GET_SIZE(found):
+                        conn = made(sock, serial, address, now)
+                        conn.name = name
+                        joining.append(conn)
+                        fds.append(fd)
+            except (OSError, MemoryError):  # the general path reports it
+                conn = None
+                del joining[before + PyList_GET_SIZE(fds) :]
+            if conn is None:
+                others.append((serial, newcomer))
+            serial += 1
+        # 2. Watch them, as the last thing that may fail: then nothing has to be undone in the kernel.
+        watched = watch_all(fds) if fds else 0
+        for i in range(watched):
+            conn = joining[before + i]
+            fd = conn.fd
             conn.state = JOINING
-            conn.name = name
             PyByteArray_AS_STRING(modes)[fd] = 0
             tickets.data.as_ulonglongs[fd] = 0
             heard.data.as_doubles[fd] = now
-            sockets[fd] = sock
+            sockets[fd] = conn.transport
             found[fd] = conn
-        serial += 1
+        # 3. Those that the system refused to watch.
+        for i in range(before + watched, PyList_GET_SIZE(joining)):
+            serial = (<Facts> joining[i]).serial
+            others.append((serial, newcomers[serial - first_serial]))
+    finally:
+        del joining[before + watched :]
     return others
 
 
@@ -57,6 +68,8 @@ def seat_crowd(list joined, list found, dict seats, tables, Ring ring, bytes wel
     cdef list others = [], seated = [], behind = []
     cdef Py_ssize_t count = len(joined), size = len(welcome), i
     cdef Facts conn
+    cdef Joined place
+    cdef uint64_t ticket
     cdef int fd
     cdef uint8_t *frames = NULL
     cdef uint8_t *at

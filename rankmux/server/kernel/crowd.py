@@ -24,7 +24,7 @@ def greet_crowd(
     joining: list[Connection],  # noqa: ARG001 - for the extension, as most here
     found: list[Connection | None],  # noqa: ARG001
     tables: Descriptors,  # noqa: ARG001
-    watch: Callable[[int, int], None],  # noqa: ARG001
+    watch_all: Callable[[list[int]], int],  # noqa: ARG001
     made: Callable[..., Connection],  # noqa: ARG001
     serial: int,
     now: float,  # noqa: ARG001
@@ -32,7 +32,8 @@ def greet_crowd(
     """Open the connections that have sent a plain HELLO and no more bytes; returns the others.
 
     A plain HELLO has no token, no flag and no keep. Their connections, made as `made(socket, serial, address, now)`, go
-    into `joining` and, by descriptor, into `found`. The serials begin at `serial`; the others come with theirs.
+    into `joining` and, by descriptor, into `found`; `watch_all` is that of the reactor. The serials begin at `serial`;
+    the others come with theirs.
     """
     return list(enumerate(newcomers, serial))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import ModuleType
 
 import pytest
@@ -18,7 +18,6 @@ from rankmux.server.connections.states import State
 from rankmux.server.server import Server
 from rankmux.server.sockets.descriptors import Descriptors
 from rankmux.server.sockets.transport import PlainSocket
-from rankmux.system.reactor import READABLE
 from rankmux.wire import Hello, Keep, Welcome
 
 from ...support.embedded import Client
@@ -41,7 +40,13 @@ def greetings(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(greetings() | st.none() | st.just(b"") | st.just(104), max_size=5))
 def test_what_a_plain_hello_is(framing: ModuleType, firsts: list[bytes | int | None]) -> None:
-    tables, watched = Descriptors(), []
+    tables = Descriptors()
+    watched: list[int] = []
+
+    def watch_all(fds: list[int]) -> int:
+        watched.extend(fds)
+        return len(fds)
+
     with ExitStack() as stack:
         newcomers = [(PlainSocket(socket.AF_INET), "127.0.0.1:5000", first) for first in firsts]
         for sock, _, _ in newcomers:
@@ -49,9 +54,7 @@ def test_what_a_plain_hello_is(framing: ModuleType, firsts: list[bytes | int | N
             tables.reserve(sock.fileno())
         found: list[Connection | None] = [None] * len(tables.modes)
         joining: list[Connection] = []
-        others = framing.greet_crowd(
-            newcomers, joining, found, tables, lambda *what: watched.append(what), Connection, 7, 1.5
-        )
+        others = framing.greet_crowd(newcomers, joining, found, tables, watch_all, Connection, 7, 1.5)
         plain = {}
         for serial, (_, _, first) in enumerate(newcomers, 7):
             taken, hello = greet(first, HELLO_MAX_BYTES) if isinstance(first, bytes) else (0, None)
@@ -61,7 +64,7 @@ def test_what_a_plain_hello_is(framing: ModuleType, firsts: list[bytes | int | N
             plain = {}
         assert {conn.serial: conn.name for conn in joining} == plain
         assert others == [(7 + at, one) for at, one in enumerate(newcomers) if 7 + at not in plain]
-        assert watched == [(conn.fd, READABLE) for conn in joining]
+        assert watched == [conn.fd for conn in joining]
         for conn in joining:
             assert conn.state is State.JOINING
             assert found[conn.fd] is conn
@@ -69,19 +72,42 @@ def test_what_a_plain_hello_is(framing: ModuleType, firsts: list[bytes | int | N
             assert (conn.transport, conn.address) == (newcomers[conn.serial - 7][0], "127.0.0.1:5000")
 
 
-def test_one_that_cannot_be_watched_goes_the_general_way(framing: ModuleType) -> None:
-    def refuse(*_: int) -> None:
-        raise OSError(28, "no space left")
+@pytest.mark.parametrize("taken", range(4))
+def test_those_that_cannot_be_watched_go_the_general_way(framing: ModuleType, taken: int) -> None:
+    tables = Descriptors()
+    with ExitStack() as stack:
+        hellos = [Hello(name).encode() for name in ("ada", "bob", "cleo")]
+        newcomers = [(PlainSocket(socket.AF_INET), "127.0.0.1:5000", hello) for hello in hellos]
+        for sock, _, _ in newcomers:
+            stack.callback(sock.close)
+            tables.reserve(sock.fileno())
+        found: list[Connection | None] = [None] * len(tables.modes)
+        before = Connection(newcomers[0][0], 1, "", 0.0)
+        joining = [before]
+        others = framing.greet_crowd(newcomers, joining, found, tables, lambda _: taken, Connection, 7, 1.0)
+        if framing is PURE:
+            taken = 0
+        assert others == [(7 + at, newcomers[at]) for at in range(taken, 3)]
+        assert joining[0] is before
+        assert [conn.name for conn in joining[1:]] == ["ada", "bob", "cleo"][:taken]
+        assert [conn for conn in found if conn is not None] == joining[1:]
+
+
+def test_nothing_is_half_done_when_memory_runs_out(framing: ModuleType) -> None:
+    def watch_all(_: list[int]) -> int:
+        raise MemoryError
 
     tables = Descriptors()
     with ExitStack() as stack:
-        newcomer = (PlainSocket(socket.AF_INET), "127.0.0.1:5000", Hello("ada").encode())
-        stack.callback(newcomer[0].close)
-        tables.reserve(newcomer[0].fileno())
+        sock = PlainSocket(socket.AF_INET)
+        stack.callback(sock.close)
+        tables.reserve(sock.fileno())
         found: list[Connection | None] = [None] * len(tables.modes)
         joining: list[Connection] = []
-        others = framing.greet_crowd([newcomer], joining, found, tables, refuse, Connection, 1, 1.0)
-        assert (others, joining, set(found)) == ([(1, newcomer)], [], {None})
+        with suppress(MemoryError):
+            newcomers = [(sock, "127.0.0.1:5000", Hello("ada").encode())]
+            framing.greet_crowd(newcomers, joining, found, tables, watch_all, Connection, 1, 1.0)
+        assert (joining, set(found)) == ([], {None})
 
 
 HELLOS_OF_A_TURN = (
