@@ -8,6 +8,7 @@ A line is the connection's name, a kind and integers:
     A number seq executors rejected absent · F number code    ACCEPTED · REFUSED
     O number ticket status · D number and six counts    the final ROUTED · DONE
     E seq sender_rank rank sender number target arg crc    EXECUTE
+    Q seq sender_rank rank             it ran that command (of a client whose EXECUTE lines are what it received)
     R seq rank members cause · U number seq ticket rank members    RANK · YIELDED
     M seq total, then ticket and state of each · W seq what ticket rank members    MEMBERS · CHANGED
     G seq ticket crc                   BATON
@@ -19,7 +20,7 @@ A line is the connection's name, a kind and integers:
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ class Life:
     loud: set[int] = field(default_factory=set)
     ended: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     done: dict[int, list[int]] = field(default_factory=dict)
+    ran: int = 0  # the last command that it ran
     batons: dict[int, int] = field(default_factory=dict)  # the crc by number
     yields: list[int] = field(default_factory=list)  # their numbers
     said: int | None = None  # the number of commands it had sent when it left cleanly
@@ -188,6 +190,8 @@ class Logs:
                 life.sent[number] = Sent(*rest)
                 if not life.sent[number].flags & 2:
                     life.loud.add(number)
+            case "Q":
+                self._ran(life, *values)
             case "A":
                 number, *counts = values
                 if number in life.accepted or number in life.refused:
@@ -310,6 +314,18 @@ class Logs:
             stint.seqs.append(seq)
         else:
             self.seen_by[seq].append(stint.ticket)
+
+    def _ran(self, life: Life, seq: int, sender_rank: int, rank: int) -> None:
+        """A client runs commands once, in their order, and only those that it got."""
+        stint = life.stint_at(seq)
+        at = bisect_left(stint.got, seq) if stint else 0
+        if stint is None or stint.got[at : at + 1] != [seq]:
+            self.violate(f"{life.ident} ran {seq}, which it never got")
+        elif (sender_rank, rank) != (self.commands[seq][4], stint.rank_at(seq)):
+            self.violate(f"{stint} ran {seq} as rank {rank}, of rank {sender_rank}")
+        if seq <= life.ran:
+            self.violate(f"{life.ident} ran {seq} behind {life.ran}")
+        life.ran = max(life.ran, seq)
 
     def _snapshot(self, life: Life, seq: int, total: int, members: list[tuple[int, int]]) -> None:
         states = dict(members)
