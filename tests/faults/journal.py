@@ -143,7 +143,8 @@ class Journal(ClientSession):
         self.log("E", command.seq, command.sender_rank, command.rank, *head, zlib.crc32(wire))
 
     def _note_end(self, event: happened.Ended) -> None:
-        if not event.kept:
+        # Without a WELCOME it ends nothing that was before.
+        if not event.kept and self.max_payload is not None:
             self.member.received.clear()
         how = "our-reset"
         if isinstance(event.error, ProtocolViolation):
