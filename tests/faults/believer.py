@@ -22,6 +22,8 @@ def clock_ms() -> int:
 class Believer(ABC):
     """A member of `crew`. While it is deaf or is only trickled, it does not know what it is."""
 
+    ticket: int
+
     def __init__(self, crew: Crew[Any], ident: str) -> None:
         self.crew, self.ident = crew, ident
         self.deaf_until = self.trickle_until = 0.0
@@ -52,7 +54,7 @@ class Believer(ABC):
         if self.leads and hears:
             if not self._believes:
                 self._believes = True
-                self.log("K", 1, clock_ms())
+                self.log("K", 1, clock_ms(), self.ticket)
         else:
             self.stop_believing(now)
 

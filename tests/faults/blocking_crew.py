@@ -50,6 +50,10 @@ class BlockingMember(Believer):
         self._next_at = crew.now + crew.random.random()
 
     @property
+    def ticket(self) -> int:  # type: ignore[override]
+        return 0 if self.client is None else self.client.ticket or 0
+
+    @property
     def seated(self) -> bool:
         return self.client is not None and self.client.rank is not None
 

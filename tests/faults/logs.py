@@ -13,7 +13,7 @@ A line is the connection's name, a kind and integers:
     M seq total, then ticket and state of each · W seq what ticket rank members    MEMBERS · CHANGED
     G seq ticket crc                   BATON
     C code · L number · X how torn ms · Z ticket rank    ERROR · it left behind that command · the end · settled
-    K 1 ms · K 0 ms                    it believes in rank 0 from then on, and does not
+    K 1 ms ticket · K 0 ms             it believes in rank 0 from then on, and does not
     V text                             a breach that the client saw itself
     P ticket status                    an operator's kick (of no connection)
 """
@@ -107,7 +107,7 @@ class Life:
     thrown_out: int = 0  # the code of its ERROR
     settled: bool = False
     watches: bool = False
-    reigns: list[tuple[int, int]] = field(default_factory=list)  # when it believed in rank 0
+    reigns: list[tuple[int, int, int]] = field(default_factory=list)  # at rank 0: begin, end, ticket
     observed_from: int = 0  # an observer's WELCOME
     events: dict[int, Event] = field(default_factory=dict)
     lists: list[int] = field(default_factory=list)  # the seqs of its lists of members
@@ -244,8 +244,8 @@ class Logs:
             case "w":
                 life.watches = True
             case "K":
-                begin = values[1] if values[0] else life.reigns.pop()[0]
-                life.reigns.append((begin, values[1]))
+                begin, ticket = values[1:] if values[0] else life.reigns.pop()[::2]
+                life.reigns.append((begin, values[1], ticket))
             case "B":
                 life.observed_from = values[0]
                 self.instances.add(values[1])
