@@ -25,23 +25,32 @@ class ClusterRules:
         self._check_keeps()
 
     def _check_reigns(self) -> None:
-        """No two members believe in rank 0 at once."""
-        longest: tuple[int, int, str] | None = None
+        """No two members believe in rank 0 at once.
+
+        An older connection of the same seat hears that it is taken over when its server does: later, in trouble.
+        """
+        longest: tuple[int, int, int, Life] | None = None
+        lives = self._logs.lives.values()
         reigns = sorted(
-            (begin, end, life.ident) for life in self._logs.lives.values() for begin, end in life.reigns
+            ((*reign, life) for life in lives for reign in life.reigns), key=lambda reign: reign[:3]
         )
         self.reigns = len(reigns)
-        for begin, end, ident in reigns:
+        for begin, end, ticket, life in reigns:
             if (
                 longest is not None
                 and begin + LATE_MS < longest[1]
-                and min(end, longest[1]) - begin > LATE_MS
+                and (until := min(end, longest[1])) - begin > LATE_MS
+                and not (ticket == longest[2] and self._in_trouble(longest[3], begin, until))
             ):
                 self._logs.violate(
-                    f"two believed in rank 0 from {begin} to {min(end, longest[1])}: {longest[2]} and {ident}"
+                    f"two believed in rank 0 from {begin} to {until}: {longest[3].ident} and {life.ident}"
                 )
             if longest is None or end > longest[1]:
-                longest = begin, end, ident
+                longest = begin, end, ticket, life
+
+    def _in_trouble(self, life: Life, begin: int, end: int) -> bool:
+        """Whether something was cut off or stood still all that time."""
+        return any(since <= begin and end <= until for since, until in self._logs.troubles(life))
 
     def _check_keeps(self) -> None:
         """A calm member that comes back within its keep has its ticket, whatever became of its server."""

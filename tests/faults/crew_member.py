@@ -9,7 +9,6 @@ import hashlib
 import selectors
 import socket
 import struct
-import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -49,21 +48,16 @@ from ..protocol.frames import (
     encode,
     resume,
 )
+from .believer import Believer, clock_ms
+from .crew import SIZES
 
 if TYPE_CHECKING:
-    from .workload import Crew
+    from .workload import RawCrew
 
 TICKET = struct.Struct(">Q")
 HEAD = struct.Struct(">QIBI")  # sender's ticket, command number, target, arg
 REJOIN_S = (0.05, 1.0)
 GREETED_S = 10.0  # a WELCOME takes no longer, or another server is tried
-RESYNC_S = 0.3  # to catch up after a time in which it did not read
-SIZES = (0, 20, 20, 60, 60, 60, 200, 200, 2000, 20_000)
-
-
-def clock_ms() -> int:
-    """A time that all processes of a run share."""
-    return int(time.monotonic() * 1000)
 
 
 def filler(head: bytes, size: int) -> bytes:
@@ -84,11 +78,14 @@ class Kept:
     holder: Member | None = None  # the newest connection
 
 
-class Member:
+class Member(Believer):
     """One connection, and the seat that it has or returns to."""
 
-    def __init__(self, crew: Crew, ident: str, kept: Kept | None, flags: int) -> None:
-        self.crew, self.ident, self.kept = crew, ident, kept
+    crew: RawCrew
+
+    def __init__(self, crew: RawCrew, ident: str, kept: Kept | None, flags: int) -> None:
+        super().__init__(crew, ident)
+        self.kept = kept
         self.ticket = self.rank = self.number = 0
         block = b""
         if kept is not None:
@@ -104,10 +101,8 @@ class Member:
         self.outgoing = bytearray(encode(Hello(name=ident, flags=flags, resume=block)))
         self.held = bytearray()
         self.waiting: dict[int, tuple[int, set[int]]] = {}
-        self.deaf_until = self.trickle_until = 0.0
         self.next_at = crew.now + crew.random.random()
-        self.leaving = self.settled = self.broken = self.believes = self.asked = False
-        self.heard = self.behind_since = self.behind_until = crew.now
+        self.leaving = self.broken = self.asked = False
         self.ping_s = 0.0
         self.sock = socket.socket()
         self.sock.setblocking(False)
@@ -131,27 +126,13 @@ class Member:
             self.crew.selector.register(self.sock, interest, self)
         self.interest = interest
 
-    def believe(self) -> None:
-        """Log the times in which it believes that it has rank 0; a time in which it does not read does not count."""
-        now = self.crew.now
-        hears = now > max(self.crew.awake_since, self.deaf_until, self.trickle_until) + RESYNC_S
-        if self.ticket and not self.rank and self.yielding is None and not self.leaving and hears:
-            if not self.believes:
-                self.believes = True
-                self.log("K", 1, clock_ms())
-        else:
-            self.stop_believing(now)
+    @property
+    def seated(self) -> bool:
+        return bool(self.ticket) and not self.leaving
 
-    def stop_believing(self, since: float) -> None:
-        if self.believes:
-            self.believes = False
-            self.log("K", 0, int(since * 1000))
-
-    def fall_behind(self, since: float, until: float) -> None:
-        """It reads late between these times: an end meanwhile comes before it can know of it."""
-        if self.crew.now >= self.behind_until:
-            self.behind_since = since
-        self.behind_until = max(self.behind_until, until + RESYNC_S)
+    @property
+    def leads(self) -> bool:
+        return self.seated and not self.rank and self.yielding is None
 
     def expect_life(self) -> None:
         """Ping a silent server, and connect to another one if there is no answer."""
@@ -165,9 +146,6 @@ class Member:
         if silent_s > (3 * self.ping_s or GREETED_S):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.end("our reset")
-
-    def log(self, kind: str, *values: object) -> None:
-        self.crew.lines.append(f"{self.ident} {kind} {' '.join(map(str, values))}\n")
 
     def send(self, *frames: Frame) -> None:
         self.outgoing += b"".join(map(encode, frames))
@@ -205,6 +183,10 @@ class Member:
         if draw.random() < 0.2:  # whether it waits or not
             self.send(Cancel(max(0, self.number - draw.choice((0, 0, 1, 3)))))
         self.number += 1
+
+    def settle(self) -> None:
+        """Ask for the sign that all answers to what it has sent have come."""
+        self.send(Ping(b"settled"))
 
     def give_up(self) -> None:
         """Take the last place; no command until the new ticket is known."""
@@ -331,9 +313,7 @@ class Member:
 
     def end(self, how: str) -> None:
         self.stop_believing(self.crew.now)
-        late = self.crew.now < self.behind_until
-        ended_ms = int(self.behind_since * 1000) if late else clock_ms()
-        self.log("X", how.replace(" ", "-"), len(self.held), ended_ms)
+        self.log("X", how.replace(" ", "-"), len(self.held), self.ended_ms)
         if self.interest:
             self.crew.selector.unregister(self.sock)
         self.sock.close()

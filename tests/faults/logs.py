@@ -8,18 +8,19 @@ A line is the connection's name, a kind and integers:
     A number seq executors rejected absent · F number code    ACCEPTED · REFUSED
     O number ticket status · D number and six counts    the final ROUTED · DONE
     E seq sender_rank rank sender number target arg crc    EXECUTE
+    Q seq sender_rank rank             it ran that command (of a client whose EXECUTE lines are what it received)
     R seq rank members cause · U number seq ticket rank members    RANK · YIELDED
     M seq total, then ticket and state of each · W seq what ticket rank members    MEMBERS · CHANGED
     G seq ticket crc                   BATON
     C code · L number · X how torn ms · Z ticket rank    ERROR · it left behind that command · the end · settled
-    K 1 ms · K 0 ms                    it believes in rank 0 from then on, and does not
+    K 1 ms ticket · K 0 ms             it believes in rank 0 from then on, and does not
     V text                             a breach that the client saw itself
     P ticket status                    an operator's kick (of no connection)
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ class Life:
     loud: set[int] = field(default_factory=set)
     ended: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     done: dict[int, list[int]] = field(default_factory=dict)
+    ran: int = 0  # the last command that it ran
     batons: dict[int, int] = field(default_factory=dict)  # the crc by number
     yields: list[int] = field(default_factory=list)  # their numbers
     said: int | None = None  # the number of commands it had sent when it left cleanly
@@ -105,7 +107,7 @@ class Life:
     thrown_out: int = 0  # the code of its ERROR
     settled: bool = False
     watches: bool = False
-    reigns: list[tuple[int, int]] = field(default_factory=list)  # when it believed in rank 0
+    reigns: list[tuple[int, int, int]] = field(default_factory=list)  # at rank 0: begin, end, ticket
     observed_from: int = 0  # an observer's WELCOME
     events: dict[int, Event] = field(default_factory=dict)
     lists: list[int] = field(default_factory=list)  # the seqs of its lists of members
@@ -188,6 +190,8 @@ class Logs:
                 life.sent[number] = Sent(*rest)
                 if not life.sent[number].flags & 2:
                     life.loud.add(number)
+            case "Q":
+                self._ran(life, *values)
             case "A":
                 number, *counts = values
                 if number in life.accepted or number in life.refused:
@@ -240,8 +244,8 @@ class Logs:
             case "w":
                 life.watches = True
             case "K":
-                begin = values[1] if values[0] else life.reigns.pop()[0]
-                life.reigns.append((begin, values[1]))
+                begin, ticket = values[1:] if values[0] else life.reigns.pop()[::2]
+                life.reigns.append((begin, values[1], ticket))
             case "B":
                 life.observed_from = values[0]
                 self.instances.add(values[1])
@@ -310,6 +314,18 @@ class Logs:
             stint.seqs.append(seq)
         else:
             self.seen_by[seq].append(stint.ticket)
+
+    def _ran(self, life: Life, seq: int, sender_rank: int, rank: int) -> None:
+        """A client runs commands once, in their order, and only those that it got."""
+        stint = life.stint_at(seq)
+        at = bisect_left(stint.got, seq) if stint else 0
+        if stint is None or stint.got[at : at + 1] != [seq]:
+            self.violate(f"{life.ident} ran {seq}, which it never got")
+        elif (sender_rank, rank) != (self.commands[seq][4], stint.rank_at(seq)):
+            self.violate(f"{stint} ran {seq} as rank {rank}, of rank {sender_rank}")
+        if seq <= life.ran:
+            self.violate(f"{life.ident} ran {seq} behind {life.ran}")
+        life.ran = max(life.ran, seq)
 
     def _snapshot(self, life: Life, seq: int, total: int, members: list[tuple[int, int]]) -> None:
         states = dict(members)

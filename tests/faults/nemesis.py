@@ -2,7 +2,8 @@
 
     python -m tests.faults.nemesis --minutes 30 --seed 1
 
-Crew 0 is calm: its members only leave cleanly and come back. The other crews and the server suffer `FAULTS`.
+Crew 0 is calm: its members only leave cleanly and come back. The other crews and the server suffer `FAULTS`; the
+members of some are `rankmux.Client`, those of the others speak the protocol themselves.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ..support.patience import until
 from .checker import History
 from .rig import Rig
 
-CREWS, MEMBERS = 6, 6
+MOODS, MEMBERS = ("calm", "tried", "tried", "tried", "blocking", "blocking"), 6
 FLAGS = (
     *("--write-timeout-s", "1", "--ping-ms", "1000", "--frame-timeout-s", "2", "--result-ttl-ms", "5000"),
     *(
@@ -73,11 +74,13 @@ class CrewProcess:
         self, addresses: Sequence[str], folder: Path, seed: str, name: str, mood: str, size: int, before: str
     ) -> None:
         """`addresses` are HOST:PORT of each server."""
+        self.mood = mood
         self.path = folder / f"{name}.log"
         self.path.touch()
+        module = "blocking_crew" if mood == "blocking" else "workload"
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.faults.workload", ",".join(addresses)),
+                *(sys.executable, "-m", f"tests.faults.{module}", ",".join(addresses)),
                 *(f"{seed}/{name}", name, str(self.path), str(size), mood, before),
             ],
             cwd=ROOT,
@@ -138,7 +141,7 @@ class Run:
         ]
         for watch in self._watches:
             until(lambda watch=watch: " M " in watch.path.read_text(), 10, "the watcher gets no list")
-        self._crews = [self._crew("tried" if n else "calm") for n in range(CREWS)]
+        self._crews = [self._crew(mood) for mood in MOODS]
         self._later: list[tuple[float, int, str]] = []  # time, crew, the fault to undo
         self._churn_per_s = churn_per_s
         self._over = threading.Event()
@@ -177,7 +180,7 @@ class Run:
 
     def _strike(self) -> None:
         what = self._random.choices(list(self.faults), list(self.faults.values()))[0]
-        crew = self._random.randrange(1, CREWS)
+        crew = self._random.randrange(1, len(MOODS))
         self.befell[what] += 1
         self._befall(what, crew)
 
@@ -188,7 +191,7 @@ class Run:
             self._crews[crew].signal(signal.SIGKILL)
             self._crews[crew].end()
             self._later = [(at, n, undo) for at, n, undo in self._later if undo != "go on" or n != crew]
-            self._crews[crew] = self._crew("tried", str(self._crews[crew].path))
+            self._crews[crew] = self._crew(self._crews[crew].mood, str(self._crews[crew].path))
         elif what == "stop":
             self._crews[crew].signal(signal.SIGSTOP)
             self._later.append((now + self._random.choice((0.1, 0.5, 1.5, 5.0)), crew, "go on"))

@@ -93,6 +93,9 @@ def test_nothing_is_violated(logs: Lines) -> None:
         ("E", changed(5, 1)),  # its sender
         ("E", changed(6, 1)),  # its number
         ("E", changed(9, 1)),  # its bytes
+        ("Q", doubled),
+        ("Q", changed(2, 1)),  # another command
+        ("Q", changed(4, -1)),  # another rank
         ("G", changed(4, 1)),  # another baton
         ("U", changed(4, -5)),  # a ticket that was used
         ("W", lost),

@@ -1,96 +1,37 @@
-"""The clients of the history checker: one process with several members, which log one line per frame.
-
-Faults come on its standard input (`reset`, `slow 1.5`, `flood`, ...); it draws the victims and all other choices
-from its seed, and replaces members that have ended. It checks nothing; `checker.py` judges the logs.
-"""
+"""The clients of the history checker that speak the protocol themselves, all in one thread: see `crew.py`."""
 
 from __future__ import annotations
 
-import os
-import random
 import selectors
 import socket
 import struct
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
-from ..protocol.frames import OBSERVE, WATCH, Leave, Ping, Who
+from ..protocol.frames import OBSERVE, WATCH, Leave, Who
+from .crew import KEEPS_MS, RATE_S, Crew, run_crew
 from .crew_member import Kept, Member
 
-RATE_S = 0.35
-LATE_S = 0.15
-KEEPS_MS = (200, 1000, 4000, 10_000)
 
+class RawCrew(Crew[Member]):
+    """Members with a socket each, which send and receive frames."""
 
-class Crew:
-    """The process: its members and its faults."""
-
-    def __init__(
-        self,
-        addresses: list[tuple[str, int]],
-        seed: str,
-        name: str,
-        path: str,
-        size: int,
-        mood: str,
-        before: str,
-    ) -> None:
-        """`addresses`: all servers. `before` is the log of a crew that was killed: its secrets are used again."""
-        self.addresses, self.name, self.calm, self.mood = addresses, name, mood == "calm", mood
-        self.seats = inherited(before)
-        self.random = random.Random(seed)
-        self.selector = selectors.DefaultSelector()
-        self.members: list[Member] = []
-        self.lines: list[str] = []
-        self.now = time.monotonic()
-        self.rejoin_at = [self.now + n / 20 for n in range(size)]
-        self.quiet = False
-        self.number = 0
-        self.awake_since = self.now  # it was not stopped since then
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seats = inherited(self.before)
         self.who_at = self.leave_at = self.yield_at = self.now + 1.0
-        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.set_blocking(0, False)
-        self.selector.register(0, selectors.EVENT_READ, None)
 
-    def run(self) -> None:
-        looked = time.monotonic()
-        while True:
-            for key, mask in self.selector.select(0.02):
-                self.now = time.monotonic()
-                member = key.data
-                if member is None:
-                    if not self.read_input():
-                        return
-                elif member in self.members:
-                    if mask & selectors.EVENT_WRITE:
-                        member.push()
-                    if mask & selectors.EVENT_READ:
-                        member.read()
-            before, self.now = looked, time.monotonic()
-            looked = self.now
-            if self.now > before + LATE_S:
-                self.wake(before)
-            self.work()
-            if self.lines:
-                os.write(self.file, "".join(self.lines).encode())  # whole lines, even if we are killed
-                self.lines.clear()
+    def serve(self, member: Member, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            member.push()
+        if mask & selectors.EVENT_READ:
+            member.read()
 
-    def wake(self, since: float) -> None:
-        """It has been stopped since then, or had no CPU: its members' beliefs date from then."""
-        for member in self.members:
-            member.stop_believing(since)
-            member.fall_behind(since, self.now)
-            member.heard = self.now
-        self.awake_since = self.now
+    def join(self) -> None:
+        self.connect(self.seat())
 
     def work(self) -> None:
-        due = [at for at in self.rejoin_at if at <= self.now]
-        if due and not self.quiet:
-            self.rejoin_at = [at for at in self.rejoin_at if at > self.now]
-            for _ in due:
-                self.connect(self.seat())
-        joined = [m for m in self.members if m.ticket and not m.leaving]
+        joined = [member for member in self.members if member.seated]
         if self.mood == "watch" and not self.quiet and self.now >= self.who_at:
             self.who_at = self.now + 0.1
             for member in self.members:
@@ -115,7 +56,6 @@ class Crew:
             if member.outgoing:
                 member.push()
             member.watch()
-            member.believe()
             if len(self.addresses) > 1:
                 member.expect_life()
 
@@ -134,37 +74,17 @@ class Crew:
 
     def connect(self, kept: Kept | None) -> None:
         flags = OBSERVE | WATCH if self.mood == "watch" else WATCH if self.random.random() < 0.2 else 0
-        self.members.append(Member(self, f"{self.name}.{self.number}", kept, flags))
-        self.number += 1
+        self.members.append(Member(self, self.new_ident(), kept, flags))
 
     def leave(self, member: Member) -> None:
         member.send(Leave())
         member.log("L", member.number)
         member.leaving = True
 
-    def read_input(self) -> bool:
-        """Process the orchestrator's lines of input; False after the end of them."""
-        told = os.read(0, 65_536).decode()
-        for line in told.splitlines():
-            self.apply_fault(*line.split())
-        return bool(told)
-
     def apply_fault(self, what: str, seconds: str = "0") -> None:
-        if what == "quiet":
-            self.quiet = True
-            for member in self.members:
-                member.deaf_until = member.trickle_until = 0.0
-        elif what == "settle":
-            for member in self.members:
-                member.send(Ping(b"settled"))
-            if self.mood != "tried" and self.members:
-                self.members[0].send(Who(1, 0, 2000))
-        elif what == "count":
-            os.write(1, b"%d %d\n" % (len(self.members), sum(m.settled for m in self.members)))
-        else:
-            victims = [member for member in self.members if member.ticket and not member.leaving]
-            if victims:
-                self.strike(self.random.choice(victims), what, float(seconds))
+        super().apply_fault(what, seconds)
+        if what == "settle" and self.mood != "tried" and self.members:
+            self.members[0].send(Who(1, 0, 2000))
 
     def strike(self, member: Member, what: str, seconds: float) -> None:
         if what == "reset":
@@ -222,12 +142,5 @@ def inherited(log: str) -> list[Kept]:
     return list(latest.values())[-4:]
 
 
-def main() -> None:
-    servers, seed, name, path, size, mood, before = sys.argv[1:]
-    Path(path).touch()
-    addresses = [(host, int(port)) for host, _, port in (text.rpartition(":") for text in servers.split(","))]
-    Crew(addresses, seed, name, path, int(size), mood, before).run()
-
-
 if __name__ == "__main__":
-    main()
+    run_crew(RawCrew)

@@ -24,7 +24,10 @@ INCARNATION = slice(4, 12)  # of an entry
 
 
 class SharedLog:
-    """What the log's own servers hold. `trouble` is how likely an append is lost, doubled or late."""
+    """What the log's own servers hold. `trouble` is how likely an append is lost, doubled or late.
+
+    While it `delays_up`, every UP waits for a VERSION, and is stored right in front of it or behind it.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -33,10 +36,12 @@ class SharedLog:
         self.last = 0
         self.stored_ms: dict[int, int] = {}
         self.trouble = 0.0
+        self.delays_up = False
         self.snapshots: list[tuple[int, bytes]] = []
         self.couriers: list[Courier] = []
         self._stalled_until = 0.0
         self._late: list[bytes] = []
+        self._ups: list[bytes] = []
         self._stored: list[bytes] = []  # all of them, dropped ones too
         self._written: set[tuple[int, int]] = set()
         # The world's clock in ms as each entry was written, and how far the room's was ahead of it.
@@ -73,8 +78,12 @@ class SharedLog:
         if self.stalled:
             if not first and self.world.chance(0.5):
                 self._late.append(entry)
+        elif self.delays_up and entry[1] == Kind.UP:
+            self._ups.append(entry)
         elif not (first and self.last):
-            self._store(entry)
+            ups, self._ups = (self._ups, []) if entry[1] == Kind.VERSION else ([], self._ups)
+            for each in [*ups, entry] if ups and self.world.chance(0.5) else [entry, *ups]:
+                self._store(each)
 
     def keep(self, seq: int, snapshot: bytes) -> None:
         """Two snapshots are kept; entries up to the older one are dropped."""

@@ -91,11 +91,16 @@ class Storm:
         # By chance of its own, so that a seed has the same faults with and without an upgrade.
         chance = random.Random(f"{seed} upgrade")
         self._upgrades = bool(servers) and chance.random() < 0.4
+        self._fell_back = False
+        self._falls_back: Node | None = None  # it is started in the old version once more
         if self._upgrades:
             begin = world.now + chance.uniform(0.0, seconds)
             for node in self.nodes:
-                node.speaking = lambda: (
-                    1 if not self.crew.quiet and (world.now < begin or chance.random() < 0.3) else 2
+                node.speaking = lambda node=node: (  # type: ignore[misc]
+                    1
+                    if node is self._falls_back
+                    or (not self.crew.quiet and (world.now < begin or chance.random() < 0.3))
+                    else 2
                 )
 
     @property
@@ -288,12 +293,25 @@ class Storm:
             for node in self.nodes:
                 node.forget_plans()
                 self._start(node)
-                if self._upgrades and node.speaks == 1:
-                    node.quit()
                 if node.log_deaf or node.log_mute:
                     self._join_log(node)
                 node.heal()
+            if self._upgrades:
+                self._upgrade_one()
             self.world.run(self.world.now + 2.0)
+
+    def _upgrade_one(self) -> None:
+        """The old servers go one by one. In front of the last of them another one falls back: its UP meets VERSION."""
+        assert self.log is not None
+        old = [node for node in self.nodes if node.speaks == 1 and node is not self._falls_back]
+        self.log.delays_up = self._falls_back is not None
+        if len(old) == 1 and len(self.nodes) > 2 and not self._fell_back:
+            self._fell_back = True
+            self._falls_back = next(node for node in self.nodes if node is not old[0])
+            self._falls_back.quit()
+        elif old:
+            self._falls_back = None
+            self.world.after(0.5, old[0].quit)
 
     def _settle(self) -> None:
         world = self.world
