@@ -163,7 +163,7 @@ class Run:
         churning.start()
         try:
             time.sleep(min(2.0, seconds / 4))
-            while time.monotonic() < end or self.unfinished:
+            while (time.monotonic() < end or self.unfinished) and not self._over.is_set():
                 time.sleep(self._random.uniform(0.02, 0.3))
                 self._undo(time.monotonic())
                 if faults:
@@ -173,6 +173,10 @@ class Run:
             self._over.set()
             churning.join()
         self._settle()
+
+    def stop(self) -> None:
+        """Have `go` end soon, from another thread."""
+        self._over.set()
 
     def close(self) -> None:
         self._undo(float("inf"))

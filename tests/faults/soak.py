@@ -167,13 +167,17 @@ def _watch(runs: list[PeacefulRun], subjects: list[Subject], folders: list[Path]
     with ThreadPoolExecutor() as threads:
         going = [threads.submit(run.go, seconds) for run in runs]
         end = time.monotonic() + seconds - pause_s
-        while time.monotonic() < end and not any(each.done() for each in going):
-            time.sleep(pause_s)
-            for subject in subjects:
-                subject.sample()
-            print("; ".join(f"{s.name}: {s.samples[-1]}" for s in subjects), flush=True)
-            for folder in folders:
-                _empty(folder)
+        try:
+            while time.monotonic() < end and not any(each.done() for each in going):
+                time.sleep(pause_s)
+                for subject in subjects:
+                    subject.sample()
+                print("; ".join(f"{s.name}: {s.samples[-1]}" for s in subjects), flush=True)
+                for folder in folders:
+                    _empty(folder)
+        finally:
+            for run in runs:
+                run.stop()
         for each in going:
             each.result()
 

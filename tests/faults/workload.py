@@ -132,11 +132,13 @@ def inherited(log: str) -> list[Kept]:
     """The latest seats of the crew that wrote this log; "-" is none."""
     kept: dict[str, Kept] = {}
     lines = Path(log).read_text().splitlines(keepends=True) if log != "-" else []
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # it was killed in the middle of it
     for line in lines:
         ident, kind, *values = line.split()
-        if line.endswith("\n") and kind == "H":
+        if kind == "H":
             kept[ident] = Kept(int(values[0]).to_bytes(16), int(values[1]), number=int(values[4]) + 100_000)
-        elif line.endswith("\n") and kind == "S" and ident in kept:
+        elif kind == "S" and ident in kept:
             kept[ident].number = int(values[0]) + 100_000  # the last ones are not in the log
     latest = {seat.secret: seat for seat in kept.values()}
     return list(latest.values())[-4:]
