@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -80,6 +81,8 @@ class Digests:
     """The states of all servers by the number of the last entry that they have applied.
 
     A server that was taken for dead, or has said BYE, is never up again as the one that it was.
+
+    `members`: by ticket, the seqs between which the room has had it; no client may know of one that got no WELCOME.
     """
 
     def __init__(self, history: History) -> None:
@@ -89,6 +92,8 @@ class Digests:
         self._newest = 0  # the last entry that any server has applied
         self._up: set[int] = set()  # behind it, by incarnation
         self._gone: set[int] = set()
+        self.members: dict[int, tuple[int, float]] = {}
+        self._room: tuple[int, set[int]] = (0, set())  # the newest seq, and the tickets behind it
 
     def look(self, node: Node, seq: int) -> None:
         """A server has applied everything up to `seq`."""
@@ -101,6 +106,7 @@ class Digests:
             self._gone |= before - self._up
             if self._gone & self._up:
                 self._history.violate(f"behind entry {seq}, a server is up that was gone for good")
+            self._note_members(fold.room.seq, set(fold.room.ranks.tickets))
         digest = hashlib.blake2b(snapshot.dump(fold), digest_size=12).digest()
         known, name = self._by_seq.setdefault(seq, (digest, node.name))
         if name != node.name:
@@ -108,9 +114,20 @@ class Digests:
         if known != digest:
             self._history.violate(f"behind entry {seq}, the states of {name} and {node.name} differ")
 
+    def _note_members(self, seq: int, tickets: set[int]) -> None:
+        before_seq, before = self._room
+        for ticket in tickets - before:
+            self.members[ticket] = before_seq, float("inf")
+        for ticket in before - tickets:
+            self.members[ticket] = self.members[ticket][0], seq
+        self._room = seq, tickets
 
-def check_executors(history: History) -> None:
-    """A command that was accepted for n executors reached n of them, as far as they stayed."""
+
+def check_executors(history: History, members: Mapping[int, tuple[int, float]] | None = None) -> None:
+    """A command that was accepted for n executors reached n of them, as far as they stayed.
+
+    `members`: the seqs between which the room had each ticket, where the servers' own word for it is at hand.
+    """
     seats: dict[int, list[Stint]] = defaultdict(list)
     got: Counter[int] = Counter()
     for life in history.lives.values():
@@ -118,6 +135,10 @@ def check_executors(history: History) -> None:
             seats[stint.ticket].append(stint)
             got.update(stint.got)
     windows = _windows(history, seats)
+    seen = {ticket for ticket, *_ in windows}
+    windows += [
+        (ticket, begin, begin, end) for ticket, (begin, end) in (members or {}).items() if ticket not in seen
+    ]
     for life in history.lives.values():
         for number, (seq, executors, _, _) in life.accepted.items():
             sender = life.stint_at(seq)

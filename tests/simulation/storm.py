@@ -361,7 +361,7 @@ class Storm:
             history.clocks = self.log.clocks
             history.troubles = self._troubles()
         history.check()
-        check_executors(history)
+        check_executors(history, self.digests.members)
         self.crew.reigns.check(history)
 
 
