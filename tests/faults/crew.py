@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from .believer import Believer
 
-__all__ = ["KEEPS_MS", "RATE_S", "SIZES", "Crew", "run_crew"]
+__all__ = ["KEEPS_MS", "LATE_S", "RATE_S", "SIZES", "Crew", "run_crew"]
 
 RATE_S = 0.35
 LATE_S = 0.15

@@ -30,6 +30,8 @@ from ..protocol.frames import Hello, encode
 from ..protocol.process import ROOT, end_all
 from ..support.patience import until
 from .checker import History
+from .crew import LATE_S
+from .crew_member import REJOIN_S
 from .rig import Rig
 
 MOODS, MEMBERS = ("calm", "tried", "tried", "tried", "blocking", "blocking"), 6
@@ -266,7 +268,13 @@ class Run:
             count += 1
 
     def _settle(self) -> None:
-        """Wait until no member sends, all results are in, and all queues are empty."""
+        """Wait until no member sends, all results are in, and all queues are empty.
+
+        Who lists the members at the end is there again by then, even if the last fault was a restart.
+        """
+        time.sleep(max(REJOIN_S) + LATE_S)
+        listing = [self._crews[0], *self._watches]
+        until(lambda: all(crew.ask()[0] for crew in listing), 20, "somebody does not come back")
         for crew in [*self._crews, *self._watches]:
             crew.tell("quiet")
         time.sleep(self.settle_s)
