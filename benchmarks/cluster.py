@@ -27,7 +27,6 @@ from itertools import pairwise
 from benchmarks import machine, subjects
 from benchmarks.clusters import Clocks, Cluster, Server, alone, fill, missing
 from benchmarks.measure import Spread
-from benchmarks.process import awake
 from benchmarks.session import Load, SessionError
 from rankmux.core.cluster import snapshot
 from rankmux.core.cluster.turns import TurnBody
@@ -119,9 +118,8 @@ def cost(plan: Plan) -> Iterator[Row]:
 
     The servers of a room share a core, and with it its caches: so do as many that are alone, at work at the same time.
     """
-    with awake():
-        for servers, members in plan.rooms:
-            yield from _cost(plan, servers, members)
+    for servers, members in plan.rooms:
+        yield from _cost(plan, servers, members)
 
 
 def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -28,25 +26,8 @@ def cores() -> Cores:
     return Cores(server=usable[0], load=usable[1] if len(usable) > 1 else usable[0])
 
 
-@contextmanager
-def awake() -> Iterator[None]:
-    """Within the block, both cores always have work: a process that runs only while no other wants the core.
-
-    A process that wakes another on a core that sleeps pays for it, and beside a core that sleeps the other one is
-    faster: without this, CPU times depend on how long others wait.
-    """
-
-    def idle() -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-    with ExitStack() as stack:
-        for core in {cores().server, cores().load}:
-            stack.enter_context(Pinned([sys.executable, "-S", "-c", "while True: pass"], core, prepare=idle))
-        yield
-
-
 class Pinned:
-    """A child process on one core, or on any without `core`; `prepare` is called in it before its program starts.
+    """A child process on one core, or on any without `core`.
 
     A context manager that kills the process at its end and waits for it.
     """
@@ -60,14 +41,12 @@ class Pinned:
         directory: Path | None = None,
         stdin: int | None = subprocess.DEVNULL,
         stderr: IO[bytes] | int | None = None,
-        prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        def begin() -> None:
+        def prepare() -> None:
             if core is not None:
                 os.sched_setaffinity(0, {core})
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            prepare()
 
         self.process = subprocess.Popen(
             command,
@@ -76,7 +55,7 @@ class Pinned:
             stderr=stderr,
             env={**os.environ, **(environment or {})},
             cwd=directory,
-            preexec_fn=begin,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=prepare,  # noqa: PLW1509 - there are no threads here
         )
         self.pid = self.process.pid
 
