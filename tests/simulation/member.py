@@ -199,8 +199,9 @@ class Member:
 
     def drop(self, how: str) -> None:
         """End the connection with a reset."""
+        ended_at = min(self.world.now, self.end.incoming.ends_at)  # its server may have been first
         self.end.close(reset=True)
-        self.finish(how, self.world.now, self.world.now)
+        self.finish(how, ended_at, ended_at)
 
     # The stream.
 

@@ -50,6 +50,7 @@ class Pipe:
         self.sent_at: deque[tuple[int, float]] = deque()  # up to which byte (of all) something was sent when
         self.ended = False  # the end of the stream has arrived
         self.end_sent_at = 0.0
+        self.ends_at = float("inf")  # when its end was sent, be it still on its way
         self.full = False  # a send was told so
         self.on_arrival: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
@@ -91,6 +92,7 @@ class Pipe:
     def end(self) -> None:
         """The stream ends here."""
         sent_at = self._world.now
+        self.ends_at = min(self.ends_at, sent_at)
 
         def arrive() -> None:
             self.ended, self.end_sent_at = True, sent_at
@@ -101,6 +103,7 @@ class Pipe:
     def reset(self, lose: bool) -> None:
         """The stream breaks here; what is under way is lost with it, or not."""
         sent_at = self._world.now
+        self.ends_at = min(self.ends_at, sent_at)
         if lose:
             self._lives += 1
             self._flying = 0
