@@ -309,8 +309,9 @@ class Storm:
             self._fell_back = True
             self._falls_back = next(node for node in self.nodes if node is not old[0])
             self._falls_back.quit()
-        elif old:
-            self._falls_back = None
+            return
+        self._falls_back = None  # from now on it is one of the old ones itself
+        if old:
             self.world.after(0.5, old[0].quit)
 
     def _settle(self) -> None:
