@@ -102,6 +102,13 @@ class Window:
                 written.local.pings = []
         return taken
 
+    def forget(self, ticket: int) -> None:
+        """Another connection has returned to that seat: what the one before it asked for is for nobody."""
+        for written in self._written:
+            if (local := written.local) is not None:
+                local.queries = [asked for asked in local.queries if asked[0] != ticket]
+                local.pings = [asked for asked in local.pings if asked[0] != ticket]
+
     def clear(self) -> None:
         """Nothing of it is wanted any more."""
         self._written.clear()

@@ -224,6 +224,9 @@ class ClusterSequencer:
     def applied(self, outcome: Outcome) -> None:
         """The room has applied the last turn."""
         self._fold.applied(outcome)
+        for place in outcome.joined:
+            if place.returned:
+                self._window.forget(place.ticket)
 
     def leave(self, now: float) -> bool:
         """All members are told and gone: say BYE; whether it has been read back, or waited for long enough."""

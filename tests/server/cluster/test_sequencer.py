@@ -288,6 +288,26 @@ def test_nobody_joins_before_the_log_is_read() -> None:
         made.servers[0].close()
 
 
+def test_what_a_connection_asked_for_is_not_answered_to_the_one_that_takes_its_seat_over() -> None:
+    """Its answers wait for the log behind the entry by which the other one gets the seat."""
+    with cluster(1) as made:
+        old, _ = made.joined(0, "a", KEEP)
+        made.logs[0].stalled = True
+        new = made.join(0, "a", KEEP)
+        old.send(Command(1, Target.ALL, 0, CommandFlag.QUIET, 0, b"x"), Who(39, 0, 5), Ping(b"mine"))
+        made.turn()
+        made.logs[0].go_on()
+        made.turn()
+        welcome, *others = new.news()
+        assert isinstance(welcome, Welcome)
+        assert welcome.returned
+        assert [frame for frame in others if isinstance(frame, Members | Pong)] == []
+        new.send(Who(1, 0, 5))
+        made.turn()
+        (listed,) = [frame for frame in new.news() if isinstance(frame, Members)]
+        assert listed.id == 1
+
+
 def test_a_ping_waits_two_seconds_for_a_log_that_stalls_and_who_waits_longer() -> None:
     with cluster(1, ping_ms=4000) as made:
         a = made.join(0, "a")
