@@ -89,8 +89,7 @@ class LoopLink:
         """The value of `step()`, which makes output of the session; as much as possible is sent at once."""
         if os.getpid() != self._pid:
             raise used_after_fork()
-        if self._guard.torn:
-            self.mend()
+        self.mend()
         with self._guard:
             value = step()
             if self._link is not None and not self._writing:
@@ -102,8 +101,7 @@ class LoopLink:
         """As `send`, but what several calls post in one turn of the loop is sent together."""
         if os.getpid() != self._pid:
             raise used_after_fork()
-        if self._guard.torn:
-            self.mend()
+        self.mend()
         with self._guard:
             value = step()
             if self.session.output_size >= _POSTED_MAX_BYTES:
@@ -172,8 +170,7 @@ class LoopLink:
             self._run(self._link.run_paused if self.read_paused else self._link.run_unread)
 
     def _on_posted(self) -> None:
-        if self._guard.torn:
-            self.mend()
+        self.mend()
         with self._guard:
             self._post_due = False
             if self._link is not None and not self._writing:
@@ -195,8 +192,7 @@ class LoopLink:
     # inside
 
     def _run(self, step: Callable[[], None]) -> None:
-        if self._guard.torn:
-            self.mend()
+        self.mend()
         with self._guard:
             step()
             if self.ended:
