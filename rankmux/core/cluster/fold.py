@@ -47,9 +47,8 @@ class Ruling(Enum):
     GAP = "gap"
     VOID = "void"
 
-    __hash__ = (
-        object.__hash__
-    )  # each is one object; Enum's own hash is Python code, and every entry is counted
+    # Each is one object. Enum's own hash is Python code, and every entry is counted.
+    __hash__ = object.__hash__
 
 
 # To look up a member of an enumeration costs more than a global name.

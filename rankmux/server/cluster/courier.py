@@ -197,16 +197,9 @@ class CourierLog:
     # Bytes.
 
     def _send(self, frame: bytes) -> None:
-        """Send it behind all others, or keep what the socket does not take."""
-        assert self._end is not None
-        sent = 0
-        if not self._out:
-            with suppress(OSError):  # `poll` meets it, too
-                sent = self._end.send(frame)
-        self._out += frame[sent:]
-        if self._out:
-            with suppress(OSError):
-                self._flush()
+        self._out += frame
+        with suppress(OSError):  # `poll` meets it, too
+            self._flush()
 
     def _flush(self) -> None:
         """Send what the socket takes. Raises OSError."""

@@ -83,7 +83,7 @@ class ClusterSequencer:
         self._idle = idle(fold.batch)
         self._stalled_s = min(_STALLED_S, config.ping_ms / 1000)  # before a client takes us for silent
         self._slow = SlowReaders(fold, connections)
-        self._not_told: Container[int] = ()  # by this incarnation
+        self._not_told: Container[int] = ()  # senders whom a turn of this incarnation tells nothing
         self._snapshots = Snapshots(fold, log_)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
