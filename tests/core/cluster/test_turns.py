@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -58,6 +59,14 @@ def bodies(draw: st.DrawFn) -> TurnBody:
 @given(bodies())
 def test_a_body_comes_back_as_it_was(body: TurnBody) -> None:
     assert TurnBody.unpack(body.pack()) == body
+
+
+@pytest.mark.parametrize("body", [TurnBody(named=[(1, 5), (2, 6)]), TurnBody(absences=[1, 2], slow=[3])])
+def test_a_list_that_ends_too_early_is_an_error(body: TurnBody) -> None:
+    """Also where it ends between two items."""
+    for end in range(len(body.pack())):
+        with pytest.raises(struct.error):
+            TurnBody.unpack(body.pack()[:end])
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__)
