@@ -165,21 +165,25 @@ def _windows(history: History, seats: dict[int, list[Stint]]) -> list[tuple[int,
     """
     found: dict[int, dict[int, int]] = defaultdict(dict)
     ends: dict[int, set[int]] = defaultdict(set)
+    returns: set[tuple[int, int]] = set()
     for ticket, stints in seats.items():
         found[ticket] = {stint.joined: stint.last for stint in stints}
+        returns |= {(ticket, stint.joined) for stint in stints if stint.returned}
     # Members whose WELCOME or YIELDED nobody got are known from what watchers were told, from lists, and from returns.
     for life in history.lives.values():
         for seq, event in life.events.items():
             if event.what in (JOINED, BACK):
                 found[event.ticket].setdefault(seq, seq)
+                if event.what == BACK:
+                    returns.add((event.ticket, seq))
             else:
                 ends[event.ticket].add(seq)
     for listed, states in history.snapshots.items():
         for ticket in states:
             if listed < min(found[ticket], default=listed + 1):
                 found[ticket][0] = 0
-    for ticket, stints in seats.items():
-        if any(stint.returned and stint.joined == min(found[ticket]) for stint in stints):
+    for ticket, seq in returns:
+        if seq == min(found[ticket]):
             found[ticket][0] = 0
     windows = []
     for ticket, times in found.items():
