@@ -25,8 +25,12 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nod
     for port, route, name in zip(ports, ports[len(NAMES) :], NAMES, strict=False):
         folder = tmp_path / name
         folder.mkdir()
-        changes = {"0.0.0.0:4222": f"127.0.0.1:{port}", "0.0.0.0:6222": f"127.0.0.1:{route}", "/data": f"{folder}/store"}
-        changes |= {f"{NAMES[at]}:6222": f"127.0.0.1:{ports[len(NAMES) + at]}" for at in range(len(NAMES))}
+        changes = {
+            "0.0.0.0:4222": f"127.0.0.1:{port}",
+            "0.0.0.0:6222": f"127.0.0.1:{route}",
+            "/data": f"{folder}/store",
+            **{f"{NAMES[at]}:6222": f"127.0.0.1:{ports[len(NAMES) + at]}" for at in range(len(NAMES))},
+        }
         text = CONFIG
         for old, new in changes.items():
             assert text.count(old) == 1
