@@ -1,6 +1,7 @@
 """The history checker over several servers: 36 clients, three servers and three NATS nodes, and faults of all of them.
 
-A third of the clients are `rankmux.Client` with the addresses of all servers, the others speak the protocol themselves.
+A third of the clients are the package's, blocking and asyncio, with the addresses of all servers; the others speak the
+protocol themselves.
 
     python -m tests.faults.cluster_nemesis --minutes 5 --seed 1
 

@@ -1,9 +1,9 @@
-"""A session of the blocking client that logs what it sends and receives, as `logs.py` describes the lines."""
+"""A session of a client that logs what it sends and receives, as `logs.py` describes the lines."""
 
 from __future__ import annotations
 
-import threading
 import zlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 from rankmux.core.client import events as happened
@@ -17,19 +17,20 @@ from .believer import clock_ms
 from .crew_member import HEAD, filler
 
 if TYPE_CHECKING:
-    from .blocking_crew import BlockingMember
+    from .client_crew import ClientMember
 
-__all__ = ["HERE", "Journal"]
+__all__ = ["MEMBER", "Journal"]
 
-HERE = threading.local()  # its `member` is the one that this thread is for
+MEMBER: ContextVar[ClientMember[Any]] = ContextVar("MEMBER")
+"""The one that this thread or task is for."""
 
 
 class Journal(ClientSession):
-    """The connection of the member in whose thread it is made. `yielding` is the id of a YIELD without an answer."""
+    """The connection of the member that this thread or task is for. `yielding`: the id of a YIELD without an answer."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.member: BlockingMember = HERE.member
+        self.member = MEMBER.get()
         self.ident = ""
         self.yielding: int | None = None
         self._numbers: dict[int, int] = {}  # of its commands, by id

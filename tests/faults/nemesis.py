@@ -3,7 +3,7 @@
     python -m tests.faults.nemesis --minutes 30 --seed 1
 
 Crew 0 is calm: its members only leave cleanly and come back. The other crews and the server suffer `FAULTS`; the
-members of some are `rankmux.Client`, those of the others speak the protocol themselves.
+members of one are `rankmux.Client`, of another `rankmux.aio.Client`, those of the others speak the protocol themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .crew import LATE_S
 from .crew_member import REJOIN_S
 from .rig import Rig
 
-MOODS, MEMBERS = ("calm", "tried", "tried", "tried", "blocking", "blocking"), 6
+MOODS, MEMBERS = ("calm", "tried", "tried", "tried", "blocking", "asyncio"), 6
 FLAGS = (
     *("--write-timeout-s", "1", "--ping-ms", "1000", "--frame-timeout-s", "2", "--result-ttl-ms", "5000"),
     *(
@@ -79,7 +79,7 @@ class CrewProcess:
         self.mood = mood
         self.path = folder / f"{name}.log"
         self.path.touch()
-        module = "blocking_crew" if mood == "blocking" else "workload"
+        module = f"{mood}_crew" if mood in ("blocking", "asyncio") else "workload"
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", f"tests.faults.{module}", ",".join(addresses)),
@@ -133,6 +133,7 @@ class Run:
         self, addresses: Sequence[str], admins: Sequence[str], folder: Path, seed: int, churn_per_s: int = 0
     ) -> None:
         self.befell: Counter[str] = Counter()
+        self.moods: dict[str, str] = {}  # of each crew so far, by its name
         self.joined_and_left = 0
         self._addresses, self._admins, self._folder, self._seed = addresses, admins, folder, seed
         self._random = random.Random(seed)
@@ -156,6 +157,7 @@ class Run:
     def _crew(self, mood: str, before: str = "-") -> CrewProcess:
         self._generation += 1
         name = f"c{self._generation}"
+        self.moods[name] = mood
         return CrewProcess(self._addresses, self._folder, str(self._seed), name, mood, MEMBERS, before)
 
     def go(self, seconds: float, *, faults: bool = True) -> None:

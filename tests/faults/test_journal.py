@@ -1,9 +1,11 @@
-"""The session of a blocking client that logs what it sends and receives."""
+"""The session of a client that logs what it sends and receives."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +13,7 @@ from rankmux.core.client.keep import KeptSeat
 
 from ..protocol.frames import Code, Error, Execute, How, Welcome, encode
 from .crew_member import HEAD
-from .journal import HERE, Journal
+from .journal import MEMBER, Journal
 
 WELCOME = Welcome(
     version=1,
@@ -28,7 +30,7 @@ WELCOME = Welcome(
 
 
 @pytest.fixture
-def member(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def member() -> Iterator[SimpleNamespace]:
     made = SimpleNamespace(
         ident="c5.0",
         connections=0,
@@ -38,8 +40,9 @@ def member(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ended_ms=0,
         crew=SimpleNamespace(lines=[]),
     )
-    monkeypatch.setattr(HERE, "member", made, raising=False)
-    return made
+    token = MEMBER.set(cast("Any", made))
+    yield made
+    MEMBER.reset(token)
 
 
 def connect(kept: KeptSeat, *frames: object) -> Journal:
