@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ..simulation.judge import check_executors
 from ..support.nats_nodes import Node
@@ -54,6 +55,15 @@ CLOCK_S = 20.0  # between two looks at the room's clock
 MENDED_MS = 1000  # until what was mended is whole again
 
 
+class _Mend(NamedTuple):
+    """What has been broken `since` then, and is mended `at` that time or later, by `run()`."""
+
+    since: float
+    at: float
+    broken: object
+    run: Callable[[], object]
+
+
 class ClusterRun(Run):
     """The crews, and the faults of clients, servers, couriers, links and NATS nodes."""
 
@@ -67,9 +77,7 @@ class ClusterRun(Run):
         self.troubles: list[tuple[float, float]] = []
         self._plan = list(plan)
         self._pause_s, self._longest_s = ((0.5, 1.5), 1.5) if plan else (PAUSE_S, float("inf"))
-        self._mends: list[
-            tuple[float, object, Callable[[], object]]
-        ] = []  # time, what is broken, how to mend it
+        self._mends: list[_Mend] = []
         if plan:
             self.settle_s = 14.0
         self.clock = RoomClock(STREAM)
@@ -112,19 +120,19 @@ class ClusterRun(Run):
 
     def _undo(self, now: float) -> None:
         super()._undo(now)
-        for mend in sorted(self._mends, key=lambda mend: mend[0]):
-            if mend[0] <= now:
+        for mend in sorted(self._mends, key=lambda mend: mend.at):
+            if mend.at <= now:
                 self._mends.remove(mend)
-                self.say(f"mend {_named(mend[1])}")
-                mend[2]()
+                self.say(f"mend {_named(mend.broken)}")
+                mend.run()
+                self.troubles.append((mend.since * 1000, time.monotonic() * 1000 + MENDED_MS))
 
     def _broken(self) -> set[object]:
-        return {what for _, what, _ in self._mends}
+        return {mend.broken for mend in self._mends}
 
     def _later_mend(self, what: object, seconds: float, mend: Callable[[], object]) -> None:
-        now = time.monotonic() * 1000
-        self.troubles.append((now, now + seconds * 1000 + MENDED_MS))
-        self._mends.append((time.monotonic() + seconds, what, mend))
+        now = time.monotonic()
+        self._mends.append(_Mend(now, now + seconds, what, mend))
 
     def _time(self, *seconds: float) -> float:
         """How long a fault lasts: one of these, if it is short enough."""
