@@ -222,7 +222,8 @@ class Turns:
             join.keep_ms = min(conn.keep.ms, round(self._config.keep_max_s * 1000))
             join.last_seq = conn.keep.last_seq
             if self._config.tls_client_ca:
-                join.identity = "\n".join(sorted(conn.transport.peer_names()))
+                names = "\n".join(sorted(conn.transport.peer_names()))  # a certificate may have any number
+                join.identity = sha256(names.encode(errors="surrogateescape")).hexdigest()
         return join
 
     def _depart(self, entry: Entry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from cryptography import x509
@@ -25,12 +26,13 @@ class Authority:
         certificate = self._build(self._name, self._key, ca=True).sign(self._key, hashes.SHA256())
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, expired: bool = False, again: bool = False) -> Path:
-        """A certificate and its key in one file."""
+    def issue(self, name: str, *addresses: IPv6Address, expired: bool = False, again: bool = False) -> Path:
+        """A certificate for that name, and for these addresses, and its key in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._build(subject, key, ca=False, expired=expired)
-        alternative = x509.SubjectAlternativeName([x509.DNSName(name)])
+        names = [x509.DNSName(name), *map(x509.IPAddress, addresses)]
+        alternative = x509.SubjectAlternativeName(names)
         certificate = builder.add_extension(alternative, critical=False).sign(self._key, hashes.SHA256())
         path = self._folder / f"{name}{'-expired' * expired}{'-again' * again}.pem"
         path.write_bytes(

@@ -17,7 +17,7 @@ class Keep:
 
     `secret`    the SHA-256 of the secret that returns to it
     `keep_ms`   how long it outlives a connection
-    `identity`  the names in the certificate that it was taken with; empty without client certificates
+    `identity`  stands for the names in the certificate that it was taken with; empty without client certificates
     `until_ms`  when it ends, by the clock of the entries; None while it has a connection
     """
 
