@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from math import isnan
 from typing import Any
+from urllib.parse import urlsplit
 
 from .core.wire.codes import DEFAULT_MAX_PAYLOAD, DEFAULT_PORT
 from .errors import ConfigError, ConfigErrors, UnknownSetting
@@ -278,7 +279,7 @@ class Config:
         if not _is_word(self.room) or "." in self.room:
             yield ConfigError("room", self.room, "expected up to 64 letters, digits, - and _")
         for url in self.cluster.split(","):
-            if not url.strip().startswith(("nats://", "tls://")):
+            if not _is_nats_url(url.strip()):
                 expected = "expected nats://HOST:PORT or tls://HOST:PORT, several with commas between them"
                 yield ConfigError("cluster", self.cluster, expected)
         if not self.server_name:
@@ -312,6 +313,15 @@ class Config:
     def client_names(self) -> frozenset[str]:
         """`tls_client_names`, split."""
         return frozenset(name.strip() for name in self.tls_client_names.split(",") if name.strip())
+
+
+def _is_nats_url(text: str) -> bool:
+    """Whether it says where one NATS server is; the port may be left out."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_word(text: str) -> bool:

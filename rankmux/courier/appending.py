@@ -17,6 +17,7 @@ from .settings import CourierSettings
 __all__ = ["Appender"]
 
 _ASK_S = 0.2
+_ANSWER_S = 5.0  # an election takes up to 9 s; nothing is stored in it either
 _FIRST = {"Nats-Expected-Last-Sequence": "0"}
 _NOT_FIRST = 10071
 _FULL = 10077
@@ -38,6 +39,7 @@ class Appender:
         self._clock = clock
         self._inbox = connection.inbox()
         self._ask_at = 0.0
+        self._asked_at: float | None = None  # the first time without an answer since
 
     async def begin(self) -> None:
         """Listen for answers. Raises Unreachable."""
@@ -50,9 +52,17 @@ class Appender:
         if now >= self._ask_at:
             self._ask_at = now + _ASK_S
             reply = self._inbox
+            if self._asked_at is None:
+                self._asked_at = now
+            elif now >= self._asked_at + _ANSWER_S:
+                self._complain(
+                    "NATS does not say that it has stored entries: it elects a leader, or its disk is full, or hangs; "
+                    "look at its own log"
+                )
         await self._connection.publish(self._settings.subject, entry, reply, _FIRST if first else None)
 
     async def _answered(self, message: Msg) -> None:
+        self._asked_at = None
         if (message.headers or {}).get("Status") == "503":
             self._complain("nothing in NATS takes entries: the stream is gone, or has no leader")
             return

@@ -6,6 +6,7 @@ nats-py's own reconnecting waits for ever when a server that hangs has not taken
 from __future__ import annotations
 
 import asyncio
+import binascii
 import json
 import os
 import ssl
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import nats.errors
+import nkeys  # type: ignore[import-untyped, unused-ignore]
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -29,7 +31,8 @@ _FLUSH_S = 1.0
 _CLOSE_S = 0.5
 _API_S = 1.0
 
-_NO_RESPONDERS = "NATS answers nothing: JetStream is off there, or has no leader"
+_NO_RESPONDERS = "NATS answers nothing: turn JetStream on there (`jetstream` in its configuration), or start its others"
+_NO_JETSTREAM = (10039, 10076)  # for the account, or at all
 
 
 class Unreachable(Exception):
@@ -112,10 +115,17 @@ class Connection:
                     max_outstanding_pings=1,
                     flush_timeout=_FLUSH_S,
                 )
+        except (nkeys.NkeysError, binascii.Error):
+            self.abort()
+            raise Unreachable(
+                "the nkey seed in the file of cluster_creds is damaged: write it anew"
+            ) from None
         except (OSError, TimeoutError, nats.errors.Error) as error:
             self.abort()
             cause = self._refusal if isinstance(error, nats.errors.NoServersError) else error
             text = _reason(cause or error)
+            if "authorization" in text.lower() or "authentication" in text.lower():
+                text += " (wrong or expired: look at cluster_creds, or the user and password in cluster)"
             if "is too old" in text:
                 raise TooOld(text) from None
             raise Unreachable(text) from None
@@ -172,7 +182,10 @@ class Connection:
             raise Unreachable(_reason(error)) from None
         answer: dict[str, Any] = json.loads(message.data)
         if (error_ := answer.get("error")) is not None:
-            raise ApiError(error_.get("err_code", 0), error_.get("description", ""))
+            code, text = error_.get("err_code", 0), error_.get("description", "")
+            if code in _NO_JETSTREAM:
+                text += ": have `jetstream: enabled` in the account of the user, as deploy/nats.conf has"
+            raise ApiError(code, text)
         return answer
 
     async def check(self) -> None:
@@ -206,7 +219,8 @@ class Connection:
         self._refusal = error
         text = _reason(error)
         if "permissions violation" in text:
-            self._complain(text)
+            who = f"the user of {self._settings.creds}" if self._settings.creds else "the user"
+            self._complain(f"{text} (any case): give {who} the permissions that deploy/nats.conf has")
 
     async def _on_end(self) -> None:
         self.ended.set()

@@ -30,8 +30,9 @@ class Kind(IntEnum):
     """What frames say, and what is in them.
 
     To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
-    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, u64: when it was stored, an entry), STORED
-    (u64), FAILED (a text), TROUBLE (a text: the log does not move), REACHED (where: it does again), ALIVE (nothing).
+    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, u64: when it was stored, u64: the last
+    one, an entry), STORED (u64), FAILED (a text), TROUBLE (a text), REACHED (where: there is none any more), ALIVE
+    (nothing).
     """
 
     SETTINGS = 1
@@ -59,7 +60,7 @@ class FrameError(ValueError):
 _HEAD = struct.Struct("<IB")
 _SEQ = struct.Struct("<Q")
 _POSITION = struct.Struct("<QIQQH")
-_READ = struct.Struct("<QQ")
+_READ = struct.Struct("<QQQ")
 
 
 def pack_frame(kind: Kind, *parts: bytes | int) -> bytes:
@@ -140,10 +141,10 @@ class FrameDecoder:
         return found
 
 
-def unpack_read(body: bytes) -> tuple[int, int, bytes]:
-    """What READ says: the sequence number, when it was stored in ms of the log's clock, the entry."""
-    seq, stored_ms = _READ.unpack_from(body)
-    return seq, stored_ms, body[_READ.size :]
+def unpack_read(body: bytes) -> tuple[int, int, int, bytes]:
+    """What READ says: the sequence number, when it was stored in ms of the log's clock, the last entry, the entry."""
+    seq, stored_ms, last = _READ.unpack_from(body)
+    return seq, stored_ms, last, body[_READ.size :]
 
 
 def unpack_seq(body: bytes) -> tuple[int, bytes]:

@@ -34,6 +34,8 @@ _FIXED: dict[str, object] = {
     "discard": "new",
     "max_msgs": -1,
     "max_msgs_per_subject": -1,
+    "max_msg_size": -1,
+    "max_consumers": -1,
     "max_age": 0,
     "deny_delete": True,
 }
@@ -79,8 +81,6 @@ def stream_config(settings: CourierSettings) -> dict[str, object]:
         "subjects": [settings.subject],
         "num_replicas": settings.replicas,
         "max_bytes": settings.max_bytes,
-        "max_msg_size": -1,
-        "max_consumers": -1,
         "description": f"rankmux: the log of the room {settings.room}",
         **_FIXED,
     }
@@ -102,7 +102,15 @@ def stream_faults(config: Mapping[str, Any], settings: CourierSettings, *, repli
     found += [f"{key} is {_text(config[key])}, expected none" for key in _OFF if _is_on(config.get(key))]
     if not found:
         return ""
-    advice = f"mend it (`nats stream edit {settings.stream}`), or remove it to begin a new room"
+    if len(found) == 1 and found[0].startswith("num_replicas"):
+        where = "set cluster_replicas to the same at all servers, or change it"
+        return (
+            f"{found[0]} by cluster_replicas: {where} (`nats stream edit {settings.stream} --replicas ...`)"
+        )
+    advice = (
+        f"mend it (`nats stream edit {settings.stream}`), or begin a new room (`rankmux-server room reset "
+        f"{settings.room}`)"
+    )
     return f"the stream {settings.stream} cannot hold the log of a room: {'; '.join(found)}: {advice}"
 
 

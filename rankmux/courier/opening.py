@@ -46,7 +46,9 @@ async def look(connection: Connection, settings: CourierSettings) -> dict[str, A
             return None
         raise
     if not has_quorum(info):
-        raise Unreachable("the stream has no leader that most NATS servers follow")
+        raise Unreachable(
+            f"most of the NATS servers that hold the stream {settings.stream} are away, or elect a leader: start them"
+        )
     return info
 
 
@@ -74,13 +76,13 @@ async def open_log(
     if seq > last:
         raise Refused(
             f"the stream {settings.stream} ends at entry {last}, its snapshot is of entry {seq}: the log was restored "
-            "from an older copy; remove stream and snapshots to begin a new room"
+            f"from an older copy; begin a new room (`rankmux-server room reset {settings.room}`)"
         )
     if max(seq, applied) + 1 < first:
         has = f"the newest snapshot is of entry {seq}" if seq else "there is no snapshot"
         raise Refused(
             f"the stream {settings.stream} begins at entry {first}, and {has}: what lies between is lost; "
-            "remove stream and snapshots to begin a new room"
+            f"begin a new room (`rankmux-server room reset {settings.room}`)"
         )
     if seq <= applied:
         return Opening(position, b"", applied + 1)
@@ -137,6 +139,6 @@ async def _see(connection: Connection, settings: CourierSettings, seq: int) -> N
         if error.code != _NO_MESSAGE:
             raise
         raise Refused(
-            f"the stream {settings.stream} has lost entry {seq} and has later ones; remove stream and snapshots to "
-            "begin a new room"
+            f"the stream {settings.stream} has lost entry {seq} and has later ones; begin a new room (`rankmux-server "
+            f"room reset {settings.room}`)"
         ) from None

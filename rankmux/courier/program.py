@@ -126,19 +126,28 @@ class Courier:
                     if self._appender is None:
                         return
                     await self._appender.append(entry, first=kind is Kind.FIRST)
-        except (TimeoutError, Unreachable):
+        except TimeoutError:
             return
+        except Unreachable as error:
+            self._troubles.has("append", f"an entry cannot be sent: {error}")
 
     # The log.
 
     async def _keep_open(self, settings: CourierSettings) -> None:
         """Have a connection, and the log open over it; another one when that ends."""
-        try:
-            tls = tls_context(settings)
-            read_credentials(settings.creds)
-        except ConfigError as error:
-            self._refuse(f"the credentials or certificates for NATS cannot be used: {error}")
-            return
+        while True:
+            try:
+                tls = tls_context(settings)
+                read_credentials(settings.creds)
+            except ConfigError as error:
+                text = f"the credentials or certificates for NATS cannot be used: {error}"
+            else:
+                break
+            if not self._created:
+                self._refuse(text)
+                return
+            self._troubles.has("dial", text)  # they are replaced at the moment, perhaps: the server is up
+            await asyncio.sleep(_WAIT_MAX_S)
         urls = list(settings.urls)
         random.shuffle(urls)
         while True:
@@ -264,7 +273,7 @@ class Courier:
                 if older:
                     await connection.ask(f"STREAM.PURGE.{settings.stream}", {"seq": older + 1})
             except (ApiError, Unreachable) as error:
-                self._troubles.has("snapshot", str(error))
+                self._troubles.has("snapshot", f"no snapshot can be stored, so the log only grows: {error}")
                 await asyncio.sleep(_STORE_AGAIN_S)
                 continue
             self._troubles.over("snapshot", text=self._where)
@@ -273,9 +282,9 @@ class Courier:
                 self._snapshot = None
                 self._to_store.clear()
 
-    async def _deliver(self, seq: int, stored_ms: int, entry: bytes) -> None:
+    async def _deliver(self, seq: int, stored_ms: int, last: int, entry: bytes) -> None:
         self._applied = seq
-        self._tell(Kind.READ, seq, stored_ms, entry)
+        self._tell(Kind.READ, seq, stored_ms, last, entry)
         await self._writer.drain()
 
     def _complain(self, text: str) -> None:

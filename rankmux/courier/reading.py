@@ -34,7 +34,7 @@ class Consumer:
         connection: Connection,
         settings: CourierSettings,
         following: int,
-        deliver: Callable[[int, int, bytes], Awaitable[None]],
+        deliver: Callable[[int, int, int, bytes], Awaitable[None]],
     ) -> None:
         self._connection = connection
         self._settings = settings
@@ -105,12 +105,12 @@ class Consumer:
         numbers = numbers_of(message.reply)
         if numbers is None:
             return
-        seq, sent, stored_ns = numbers
+        seq, sent, stored_ns, behind = numbers
         match self._tracker.arrived(seq, sent):
             case Arrival.NEXT:
                 self._busy = True
                 try:
-                    await self._deliver(seq, stored_ns // 1_000_000, message.data)
+                    await self._deliver(seq, stored_ns // 1_000_000, seq + behind, message.data)
                 finally:
                     self._busy = False
                 self._silence.heard(self._clock())

@@ -69,12 +69,12 @@ class Silence:
         return now - self._heard > self._limit_s
 
 
-def numbers_of(reply: str) -> tuple[int, int, int] | None:
+def numbers_of(reply: str) -> tuple[int, int, int, int] | None:
     """What the reply subject of a message says, None if it is none: the entry's and the consumer's sequence numbers,
-    and when the entry was stored, in ns.
+    when the entry was stored, in ns, and how many entries were behind it.
     """
     tokens = reply.split(".")
     if len(tokens) < 9 or tokens[:2] != ["$JS", "ACK"]:
         return None
     at = 5 if len(tokens) == 9 else 7  # later versions have the domain and the account before the stream
-    return int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 2])
+    return int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 2]), int(tokens[at + 3])

@@ -26,9 +26,11 @@ def test_any_chunks_give_the_same_frames(frames, step):
 
 def test_one_at_a_time_and_the_rest_is_kept():
     decoder = FrameDecoder()
-    decoder.receive_data(pack_frame(Kind.READ, 7, 1_790_000_000_000, b"x") + pack_frame(Kind.ALIVE) + b"\1")
+    decoder.receive_data(
+        pack_frame(Kind.READ, 7, 1_790_000_000_000, 9, b"x") + pack_frame(Kind.ALIVE) + b"\1"
+    )
     ((kind, body),) = decoder.frames(1)
-    assert (kind, unpack_read(body)) == (Kind.READ, (7, 1_790_000_000_000, b"x"))
+    assert (kind, unpack_read(body)) == (Kind.READ, (7, 1_790_000_000_000, 9, b"x"))
     assert decoder.frames(0) == []
     assert decoder.frames(1) == [(Kind.ALIVE, b"")]
     assert not decoder.has_frame

@@ -92,7 +92,7 @@ def test_a_stream_without_a_leader_has_none():
 
 def test_all_differences_at_once():
     text = stream_faults({}, SETTINGS, replicas=True)
-    assert text.count("expected") == 9
+    assert text.count("expected") == 11
     assert "subjects is none" in text
 
 

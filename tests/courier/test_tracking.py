@@ -52,8 +52,8 @@ def test_a_late_look_judges_nothing():
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ("$JS.ACK.RM_main.rmx_1.1.12.3.1700000000.0", (12, 3, 1700000000)),
-        ("$JS.ACK._.hash.RM_main.rmx_1.1.12.3.1700000000.0.token", (12, 3, 1700000000)),
+        ("$JS.ACK.RM_main.rmx_1.1.12.3.1700000000.4", (12, 3, 1700000000, 4)),
+        ("$JS.ACK._.hash.RM_main.rmx_1.1.12.3.1700000000.4.token", (12, 3, 1700000000, 4)),
         ("$JS.FC.RM_main.rmx_1.x", None),
         ("", None),
     ],

@@ -49,9 +49,14 @@ class MemoryLog:
         self.store_ = store
         self.at = 0
         self.cut = self.stalled = self.closed = False
+        self.stored = 0
         self.events: list[LogEvent] = []
         self.waiting: list[tuple[bytes, bool]] = []
         self.before_poll: Callable[[], object] = lambda: None
+
+    @property
+    def newest(self) -> int:
+        return len(self.store_.entries)
 
     def open(self, applied: int, now: float) -> None:
         self.at = applied
@@ -79,6 +84,7 @@ class MemoryLog:
 
     def store(self, seq: int, snapshot: bytes) -> None:
         self.store_.snapshots.append((seq, snapshot))
+        self.stored = seq
 
     def poll(self, now: float) -> list[LogEvent]:
         self.before_poll()

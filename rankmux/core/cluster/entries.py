@@ -23,6 +23,7 @@ from ...errors import LogBroken
 __all__ = [
     "ENTRY_OVERHEAD",
     "FORMAT",
+    "RESTORE",
     "Down",
     "Entry",
     "Genesis",
@@ -44,6 +45,9 @@ _GENESIS = Struct("!QQ")
 _UP = Struct("!HB")
 _DOWN = Struct("!QQ")
 _VERSION = Struct("!H")
+
+RESTORE = "restore the log as it was, or begin a new room (`rankmux-server room reset`)"
+"""What can be done about a log that cannot be read on."""
 
 ENTRY_OVERHEAD = _HEAD.size + _CRC.size
 """Bytes of an entry beside its body."""
@@ -90,8 +94,11 @@ class Entry(NamedTuple):
         return b"".join((head, self.body, _CRC.pack(crc32(self.body, crc32(head)))))
 
 
+_SECONDS = {"keep_max_ms": "keep_max_s", "fence_ms": "cluster_fence_s", "down_ms": "cluster_down_s"}
+
+
 class Rules(NamedTuple):
-    """The settings that all servers of a room must have in common, by the names of the settings.
+    """The settings that all servers of a room must have in common; times in ms.
 
     `told_max_bytes` stands for `outbox_soft_bytes`, which bounds what a turn tells a sender of LEFT and EXPIRED.
     """
@@ -107,9 +114,13 @@ class Rules(NamedTuple):
     down_ms: int
 
     def differences(self, other: Rules) -> list[str]:
-        """The rules that differ, each with both values, as `seats is 8, and 16 in the room`."""
+        """The settings that differ, each with both values, as `seats is 8, and 16 in the room`."""
         pairs = zip(self._fields, self, other, strict=True)
-        return [f"{name} is {here}, and {there} in the room" for name, here, there in pairs if here != there]
+        return [
+            f"{_setting(name, here)}, and {_setting(name, there).rpartition(' ')[2]} in the room"
+            for name, here, there in pairs
+            if here != there
+        ]
 
     def pack(self) -> bytes:
         """Their bytes."""
@@ -176,6 +187,13 @@ class Down(NamedTuple):
         return cls(*_DOWN.unpack(body))
 
 
+def _setting(rule: str, value: int) -> str:
+    """A rule as users set it."""
+    if rule in _SECONDS:
+        return f"{_SECONDS[rule]} is {value / 1000:g}"
+    return f"{'outbox_soft_bytes' if rule == 'told_max_bytes' else rule} is {value}"
+
+
 def pack_version(version: int) -> bytes:
     """The bytes of the body of VERSION."""
     return _VERSION.pack(version)
@@ -190,13 +208,14 @@ def unpack_version(body: bytes) -> int:
 def unpack(seq: int, data: bytes) -> Entry:
     """The entry in `data`, which has the sequence number `seq` in the log. Raises LogBroken when it is none."""
     if len(data) < ENTRY_OVERHEAD:
-        raise LogBroken(f"entry {seq} of the log has {len(data)} bytes, fewer than any entry")
+        raise LogBroken(f"entry {seq} of the log has {len(data)} bytes, fewer than any entry: {RESTORE}")
     if data[0] != FORMAT:
         raise LogBroken(
-            f"entry {seq} of the log has the format {data[0]}, this server reads {FORMAT}: upgrade it"
+            f"entry {seq} of the log has the format {data[0]}, this server reads {FORMAT}: upgrade it; or, if "
+            f"something else than a rankmux server wrote that, {RESTORE}"
         )
     if crc32(memoryview(data)[: -_CRC.size]) != _CRC.unpack(data[-_CRC.size :])[0]:
-        raise LogBroken(f"entry {seq} of the log is damaged: its checksum is wrong")
+        raise LogBroken(f"entry {seq} of the log is damaged, its checksum is wrong: {RESTORE}")
     _, kind, version, incarnation, n, clock_ms, seen, chain = _HEAD.unpack_from(data)
     known = _KINDS.get(kind)
     if known is None:

@@ -149,7 +149,7 @@ class Fold:
         """
         if seq != self.seq + 1:
             raise LogBroken(
-                f"entry {seq} of the log came behind entry {self.seq}: entries between them are lost"
+                f"entry {seq} of the log came behind entry {self.seq}, those between them are lost: {entries.RESTORE}"
             )
         entry = entries.unpack(seq, data)
         self._compare(seq, entry)
@@ -158,7 +158,9 @@ class Fold:
         try:
             return self._judge(entry)
         except (struct.error, ValueError, SnapshotError) as error:
-            raise LogBroken(f"entry {seq} of the log is no {entry.kind.name} as written: {error}") from None
+            raise LogBroken(
+                f"entry {seq} of the log is no {entry.kind.name} as written ({error}): {entries.RESTORE}"
+            ) from None
 
     def _compare(self, seq: int, entry: entries.Entry) -> None:
         """Whether the writer of `entry` has read the same log."""
@@ -169,13 +171,14 @@ class Fold:
             )
         if entry.seen >= seq:
             raise LogBroken(
-                f"entry {seq} of the log was written behind entry {entry.seen}: the log was rolled back"
+                f"entry {seq} of the log was written behind entry {entry.seen}, so the log was rolled back: "
+                f"{entries.RESTORE}"
             )
         known = entry.seen >= self._chained_from and seq - entry.seen < _CHAINS
         if known and self._chains[entry.seen % _CHAINS] != entry.chain:
             raise LogBroken(
-                f"the writer of entry {seq} read another log up to entry {entry.seen} than this server: it was forked, "
-                "restored or replaced"
+                f"the writer of entry {seq} read another log up to entry {entry.seen} than this server: the log was "
+                f"forked, restored or replaced, or a server of another room wrote that; {entries.RESTORE}"
             )
 
     def _judge(self, entry: entries.Entry) -> Reading:

@@ -45,8 +45,8 @@ class Lease:
         """An entry of that server counted."""
         self._heard[incarnation] = now
 
-    def silent(self, up: Mapping[int, Peer], own: int, now: float) -> list[int]:
-        """The servers that are to be declared dead now; each again after a while, until it is."""
+    def silent(self, up: Mapping[int, Peer], own: int, now: float) -> list[tuple[int, bool]]:
+        """The servers that are to be declared dead now, each again after a while until it is: whether this is again."""
         if now < self._look_at:
             return []
         found, look_at = [], now + self._down_s
@@ -56,8 +56,8 @@ class Lease:
                 continue
             at = max(silent_at, self._proposed.get(incarnation, float("-inf")) + TICK_S)
             if now >= at:
+                found.append((incarnation, incarnation in self._proposed))
                 self._proposed[incarnation], at = now, now + TICK_S
-                found.append(incarnation)
             look_at = min(look_at, at)
         self._look_at = look_at
         for known in [known for known in self._heard if known not in up]:

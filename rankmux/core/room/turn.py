@@ -27,7 +27,8 @@ class Join:
 
     `handle` names the connection; the room never interprets it. -1: the member is connected elsewhere.
     With a `secret` (its SHA-256) it returns to the seat that was taken with it, or takes one that is kept for
-    `keep_ms`; `last_seq` is the last EXECUTE that it has received, `identity` stands for the names in its certificate (section 9).
+    `keep_ms`; `last_seq` is the last EXECUTE that it has received, `identity` stands for the names in its certificate
+    (section 9).
     """
 
     handle: int

@@ -142,12 +142,12 @@ class _StatusCollector(Collector):
         measures, now = cluster.measures, self._status.clock()
         yield _gauge("cluster_servers", "Servers that are up in the room, by name", len(cluster.names))
         yield _gauge("cluster_log_seq", "Last entry of the log that this server has read", cluster.seq)
-        yield _gauge("cluster_behind", "Entries known to be in the log and not read yet", cluster.behind)
-        yield _gauge("cluster_under_way", "Own entries written and not read back yet", cluster.under_way)
+        yield _gauge("cluster_behind", "Entries known to be in the log and not read yet", measures.behind)
+        yield _gauge("cluster_under_way", "Own entries written and not read back yet", measures.under_way)
         yield _gauge(
             "cluster_waiting_seconds",
             "Age of the oldest own entry that has not been read back",
-            cluster.waits_s(now),
+            measures.waits_s(now),
         )
         yield _gauge(
             "cluster_read_back_seconds",
@@ -160,7 +160,7 @@ class _StatusCollector(Collector):
         for ruling in Ruling:
             entries.add_metric((ruling.value,), measures.entries[ruling])
         yield entries
-        yield _counter("cluster_resent", "Own entries that were sent again", cluster.resent)
+        yield _counter("cluster_resent", "Own entries that were sent again", measures.resent)
         yield _counter(
             "cluster_window_full", "Turns in which nothing more could be written", measures.window_full
         )
@@ -168,9 +168,13 @@ class _StatusCollector(Collector):
             "cluster_fences", "Times that all members were dropped for want of the log", measures.fences
         )
         yield _counter(
-            "cluster_courier_restarts", "Restarts of the process that talks to NATS", cluster.log_restarts
+            "cluster_courier_restarts", "Restarts of the process that talks to NATS", measures.log_restarts
         )
-        yield _gauge("cluster_snapshot_seq", "Entry that the last known snapshot is of", cluster.snapshot_seq)
+        yield _gauge(
+            "cluster_snapshot_seq",
+            "Entry of the newest snapshot that this server has stored, or began with",
+            measures.snapshot_seq,
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

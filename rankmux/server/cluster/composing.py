@@ -72,11 +72,18 @@ def compose(
     entry, most = turn.entry, entry_max - ENTRY_OVERHEAD
     over = connections.outbox.over
     slow = [serial for ticket in over if (serial := serial_of(ticket))] if over else []
+    if len(slow) * _SLOW_BYTES > most // 2:
+        del slow[most // 2 // _SLOW_BYTES :]
     most_frames = most - EMPTY_BYTES - _SLOW_BYTES * len(slow)
     bodies = [
         TurnBody(slow=slow, frames=frames, named=named)
         for frames, named in frames_of(entry.batch, serial_of, ranks.tickets, most_frames)
     ]
+    if slow:  # a frame that is larger than `most_frames` leaves less room for them
+        for one in bodies:
+            over_by = len(one.frames) + len(one.named) * _ITEM_BYTES - most_frames
+            if over_by > 0:
+                one.slow = slow[: max(0, len(slow) + -over_by // _SLOW_BYTES)]
     left = 0
 
     def body(size: int) -> TurnBody:

@@ -46,15 +46,14 @@ class CourierLog:
 
     `restarts`  couriers that had to be replaced
     `dropped`   entries that were not sent, since the courier took no bytes
-    `trouble`   why the log does not move; empty while it does
-    `stored`    the entry of the newest snapshot that was written from here
+    `trouble`   what is wrong with the log; empty if nothing is
     """
 
     def __init__(self, settings: CourierSettings, watch: Callable[[int, int], None]) -> None:
         self.restarts = 0
         self.dropped = 0
         self.trouble = ""
-        self.stored = 0
+        self.newest = self.stored = 0
         self._settings = settings
         self._watch = watch
         self._process: subprocess.Popen[bytes] | None = None
@@ -236,7 +235,7 @@ class CourierLog:
         """What a frame says to the server. Raises FrameError."""
         match kind:
             case Kind.READ:
-                seq, stored_ms, entry = unpack_read(body)
+                seq, stored_ms, self.newest, entry = unpack_read(body)
                 if seq != self._applied + 1:
                     raise FrameError(f"it gave entry {seq} behind entry {self._applied}")
                 self._applied = seq
@@ -249,19 +248,19 @@ class CourierLog:
                 self.stored = unpack_seq(body)[0]
             case Kind.TROUBLE:
                 self.trouble = body.decode()
-                text = "the log does not move: %s"
+                text = "trouble with the log: %s"
                 log.warning(text, self.trouble, extra=tagged("log_stuck", error=self.trouble))
             case Kind.REACHED:
                 self.trouble = ""
                 where = body.decode()
-                log.info("the log moves again, at %s", where, extra=tagged("log_moves", where=where))
+                log.info("the log can be used, at %s", where, extra=tagged("log_moves", where=where))
             case _:  # a sign of life
                 pass
         return None
 
     def _opened(self, body: bytes) -> Opened:
         position, snapshot = Position.unpack(body)
-        self._created = position.created
+        self._created, self.newest = position.created, position.last
         self._applied = max(self._applied, position.snapshot_seq)
         return Opened(
             position.created,

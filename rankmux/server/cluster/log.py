@@ -50,9 +50,16 @@ LogEvent = Opened | Read | Failed
 
 
 class Log(Protocol):
-    """No method waits; times are seconds of the server's clock. `restarts`: how often it had to be started again."""
+    """No method waits; times are seconds of the server's clock.
+
+    `restarts`  how often it had to be started again
+    `newest`    the last entry that is known to be stored
+    `stored`    the entry of the newest snapshot that was stored from here
+    """
 
     restarts: int
+    newest: int
+    stored: int
 
     def open(self, applied: int, now: float) -> None:
         """Read everything behind the sequence number `applied`; 0: from the newest snapshot on, if there is one."""

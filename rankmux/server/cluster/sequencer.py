@@ -15,6 +15,7 @@ from ...config import Config
 from ...core.cluster.entries import Down, Entry, Kind, Up, pack_version
 from ...core.cluster.fold import Fold, Reading, Ruling
 from ...core.cluster.lease import TICK_S, Lease
+from ...core.cluster.turns import TurnBody
 from ...core.room.turn import Entry as CoreEntry
 from ...core.room.turn import Outcome, Turn
 from ...errors import LogBroken
@@ -75,7 +76,6 @@ class ClusterSequencer:
         self._first_ticket = first_ticket
         self._clock = clock
         self.stage = Stage.OPENING
-        self.measures = Measures()
         self._writer = Writer(fold, log_, random)
         self._window = self._writer.window
         self._places = Places(fold, connections)
@@ -85,6 +85,7 @@ class ClusterSequencer:
         self._slow = SlowReaders(fold, connections)
         self._not_told: Container[int] = ()  # senders whom a turn of this incarnation tells nothing
         self._snapshots = Snapshots(fold, log_)
+        self.measures = Measures(fold, log_, self._writer, self._snapshots)
         self._created = ""
         self._last = 0  # the log's last entry when it opened
         self._found = Opened("", 0, 0)  # the log as this server found it first, and when
@@ -118,35 +119,6 @@ class ClusterSequencer:
         return self.stage is Stage.UP and not self._window.full
 
     @property
-    def behind(self) -> int:
-        """How many entries are known to be in the log and have not been read."""
-        return max(0, self._last - self._fold.seq)
-
-    @property
-    def snapshot_seq(self) -> int:
-        """The entry that the last known snapshot is of."""
-        return self._snapshots.seq
-
-    @property
-    def under_way(self) -> int:
-        """How many own entries have not been read back."""
-        return len(self._window)
-
-    def waits_s(self, now: float) -> float:
-        """How long the oldest of them has been under way, in seconds."""
-        return max(0.0, now - self._window.since)
-
-    @property
-    def resent(self) -> int:
-        """How many own entries were sent again."""
-        return self._writer.resent
-
-    @property
-    def log_restarts(self) -> int:
-        """How often what carries the log had to be started again."""
-        return self._log.restarts
-
-    @property
     def names(self) -> list[str]:
         """The names of the servers that are up, in order.
 
@@ -173,7 +145,11 @@ class ClusterSequencer:
     def begin(self, now: float) -> None:
         """A turn begins: nothing is delivered any more if the lease has ended."""
         if now >= self._lease.until and self.stage in (Stage.UP, Stage.LEAVING):
-            self._fence(now, "nothing that this server wrote was read back in time")
+            fence_s = self._config.cluster_fence_s
+            self._fence(
+                now,
+                f"nothing that it wrote within {fence_s:g} s was read back: look at NATS, and the way to it",
+            )
 
     def patience(self, now: float) -> float:
         """The seconds after which there is something to write, or to send again."""
@@ -290,9 +266,9 @@ class ClusterSequencer:
         elif self.stage is Stage.UP:
             if self._slow.changed:  # so that senders at other servers wait, too
                 self._write_turn(Turn(CoreEntry(0, self._fold.batch, judge=False)), now)
-            for incarnation in self._lease.silent(fold.up, self._writer.incarnation, now):
-                name = fold.up[incarnation].name
-                log.warning("server %s is silent: taken for dead", name, extra=tagged("down", server=name))
+            for incarnation, again in self._lease.silent(fold.up, self._writer.incarnation, now):
+                if not again:
+                    self._tell_silent(fold.up[incarnation].name)
                 self._writer.write(Kind.DOWN, Down(incarnation, fold.up[incarnation].n).pack(), now)
             if fold.version < fold.spoken or self._snapshots.due:
                 self._lead_room(now)
@@ -305,8 +281,12 @@ class ClusterSequencer:
         if self._fold.genesis is None:
             if now >= self._writer.written_at + _WAIT_S:
                 self._writer.write_genesis(self._first_ticket, now)
+        elif self._writer.incarnation in self._fold.dead:
+            self._writer.begin_anew()
         elif not self._writer.n:
             self._writer.write(Kind.UP, Up(self._fold.spoken, self._config.server_name).pack(), now)
+        elif not self._window:  # UP was stored, but long after it was written
+            self._writer.write(Kind.TURN, TurnBody().pack(), now)
 
     def _lead_room(self, now: float) -> None:
         """What one server does for all: the one that has the smallest incarnation."""
@@ -330,8 +310,9 @@ class ClusterSequencer:
             )
         if opened.last < fold.seq:
             raise LogBroken(
-                f"the log ends at entry {opened.last}, entry {fold.seq} was read: it was restored from a copy that is "
-                "older"
+                f"the log ends at entry {opened.last}, entry {fold.seq} was read: it was restored from an older copy. "
+                "A server that is started on it issues tickets again that were issued since; begin a new room "
+                f"(`rankmux-server room reset {self._config.room}`)"
             )
         least = self._config.max_payload + _SPARE_BYTES
         if opened.entry_max < least:
@@ -391,7 +372,7 @@ class ClusterSequencer:
         entry, turn = reading.entry, reading.turn
         if reading.ruling is Ruling.GAP:
             self._writer.send_again(now, gap=True)
-        if reading.ruling is Ruling.VOID and entry.kind is Kind.UP:
+        if entry.kind is Kind.UP and self._fold.version > self._fold.spoken:
             raise LogBroken(
                 f"the servers of the room speak version {self._fold.version}, this one up to {self._fold.spoken}: "
                 "upgrade it"
@@ -401,7 +382,10 @@ class ClusterSequencer:
             self._lease.counted(written.at)
             self.measures.took(now - written.at)
         local = written.local if written is not None else None
-        if reading.ruling is Ruling.TAKEN and entry.kind is Kind.UP:
+        if reading.ruling is Ruling.TAKEN and entry.kind is Kind.GENESIS:
+            text = "the room %s is new, its log was empty: servers that are in it use another NATS, or another account"
+            log.info(text, self._config.room, extra=tagged("room_begun", room=self._config.room))
+        if self.stage is Stage.RISING and now < self._lease.until and entry.incarnation in self._fold.up:
             self._came_up()
         if entry.kind is Kind.BYE:
             self.stage = Stage.GONE
@@ -422,6 +406,11 @@ class ClusterSequencer:
         names = self.names
         facts = tagged("up", servers=names)
         log.info("up in room %s; its servers: %s", self._config.room, ", ".join(names), extra=facts)
+
+    def _tell_silent(self, name: str) -> None:
+        who = "an earlier run of this server" if name == self._config.server_name else f"server {name}"
+        text = "%s has written nothing for %g s: taken for dead"
+        log.warning(text, who, self._config.cluster_down_s, extra=tagged("down", server=name))
 
     def _check_name(self, entry: Entry) -> None:
         """Another server that goes on under our name, having read that we are up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core.cluster import snapshot
+from ...core.cluster.entries import RESTORE
 from ...core.cluster.fold import Fold
 from ...errors import LogBroken, SnapshotError
 from .log import Log, Opened
@@ -14,10 +15,10 @@ _EVERY_BYTES = 16 << 20
 
 
 class Snapshots:
-    """`seq` is the entry that the last known one is of."""
+    """`_seq` is the entry that the last one is of that this server made, or began with."""
 
     def __init__(self, fold: Fold, log: Log) -> None:
-        self.seq = 0
+        self._seq = self._began = 0
         self._bytes = 0
         self._fold = fold
         self._log = log
@@ -29,12 +30,17 @@ class Snapshots:
     @property
     def due(self) -> bool:
         """Whether much was read since the last one."""
-        return self._fold.seq - self.seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES
+        return self._fold.seq - self._seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES
+
+    @property
+    def kept(self) -> int:
+        """The entry of the newest one that is stored, as far as this server knows."""
+        return max(self._began, self._log.stored)
 
     def store(self) -> None:
         """Have one kept. For one server of the room."""
-        self.seq, self._bytes = self._fold.seq, 0
-        self._log.store(self.seq, snapshot.dump(self._fold))
+        self._seq, self._bytes = self._fold.seq, 0
+        self._log.store(self._seq, snapshot.dump(self._fold))
 
     def load(self, opened: Opened) -> None:
         """Begin with the one that came with `opened`. Raises LogBroken."""
@@ -43,9 +49,9 @@ class Snapshots:
         try:
             snapshot.load(self._fold, opened.snapshot)
         except SnapshotError as error:
-            raise LogBroken(f"the snapshot of entry {seq} cannot be used: {error.why}") from None
+            raise LogBroken(f"the snapshot of entry {seq} cannot be used ({error.why}): {RESTORE}") from None
         if self._fold.seq != seq:
             raise LogBroken(
-                f"the snapshot of entry {seq} is that of entry {self._fold.seq}: it is another room's"
+                f"the snapshot of entry {seq} is that of entry {self._fold.seq} of another room: {RESTORE}"
             )
-        self.seq, self._bytes = seq, 0
+        self._seq, self._began, self._bytes = seq, seq, 0

@@ -90,4 +90,7 @@ def test_a_body_of_another_size_is_refused(kind: Genesis | Down | Up) -> None:
 def test_the_rules_say_how_they_differ() -> None:
     other = RULES._replace(seats=16, down_ms=7)
     assert RULES.differences(RULES) == []
-    assert RULES.differences(other) == ["seats is 1, and 16 in the room", "down_ms is 9, and 7 in the room"]
+    assert RULES.differences(other) == [
+        "seats is 1, and 16 in the room",
+        "cluster_down_s is 0.009, and 0.007 in the room",
+    ]

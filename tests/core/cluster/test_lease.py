@@ -27,19 +27,19 @@ def test_another_is_silent_after_its_time_and_named_once_a_second() -> None:
     lease.heard(2, 100.0)
     lease.heard(1, 100.0)
     assert lease.silent(UP, 1, 114.9) == []
-    assert lease.silent(UP, 1, 115.0) == [2]
+    assert lease.silent(UP, 1, 115.0) == [(2, False)]
     assert lease.silent(UP, 1, 115.5) == []
-    assert lease.silent(UP, 1, 116.1) == [2]
+    assert lease.silent(UP, 1, 116.1) == [(2, True)]
     lease.heard(2, 116.2)
     assert lease.silent(UP, 1, 131.1) == []
-    assert lease.silent(UP, 1, 131.3) == [2]
+    assert lease.silent(UP, 1, 131.3) == [(2, True)]
 
 
 def test_one_that_was_never_heard_is_silent_from_the_first_look() -> None:
     lease = Lease(12.0, 15.0)
     assert lease.silent(UP, 1, 50.0) == []
     assert lease.silent(UP, 1, 64.9) == []
-    assert lease.silent(UP, 1, 65.0) == [2]
+    assert lease.silent(UP, 1, 65.0) == [(2, False)]
 
 
 def test_after_a_break_nobody_has_been_silent() -> None:
@@ -47,7 +47,7 @@ def test_after_a_break_nobody_has_been_silent() -> None:
     lease.heard(2, 100.0)
     lease.begin(130.0)
     assert lease.silent(UP, 1, 144.9) == []
-    assert lease.silent(UP, 1, 145.0) == [2]
+    assert lease.silent(UP, 1, 145.0) == [(2, False)]
 
 
 def test_one_that_is_gone_is_forgotten() -> None:
@@ -65,6 +65,6 @@ def test_one_that_comes_up_between_two_looks_is_silent_after_its_time() -> None:
     lease.heard(3, 102.0)
     lease.heard(2, 114.0)
     assert lease.silent(up, 1, 116.9) == []
-    assert lease.silent(up, 1, 117.0) == [3]
-    assert lease.silent(up, 1, 118.0) == [3]
-    assert lease.silent(up, 1, 129.0) == [2, 3]
+    assert lease.silent(up, 1, 117.0) == [(3, False)]
+    assert lease.silent(up, 1, 118.0) == [(3, True)]
+    assert lease.silent(up, 1, 129.0) == [(2, False), (3, True)]

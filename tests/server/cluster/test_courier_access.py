@@ -61,13 +61,13 @@ def test_no_nats_at_the_start_is_told_once_and_waited_for(tmp_path, caplog):
             spin(one, 2.0)
             refused = [f"127.0.0.1:{port}: Connection refused" for port in (nodes[0].port, gone)]
             assert lines(caplog) == [
-                "the log does not move: no NATS server can be used: " + "; ".join(sorted(refused))
+                "trouble with the log: no NATS server can be used: " + "; ".join(sorted(refused))
             ]
             nodes[0].start()
             one.until_open()
             assert one.log.restarts == 0
             one.until(lambda: one.log.trouble == "")
-    assert caplog.records[-1].getMessage() == f"the log moves again, at 127.0.0.1:{nodes[0].port}"
+    assert caplog.records[-1].getMessage() == f"the log can be used, at 127.0.0.1:{nodes[0].port}"
 
 
 def test_a_nats_that_is_too_old_is_refused_and_gets_no_password():
@@ -124,7 +124,10 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
             one.until_open()
         with LogDriver((url("all", "wrong"),), "r") as one:
             one.until(lambda: one.log.trouble)
-            assert one.log.trouble == f"no NATS server can be used: 127.0.0.1:{port}: Authorization Violation"
+            assert one.log.trouble == (
+                f"no NATS server can be used: 127.0.0.1:{port}: Authorization Violation (wrong or expired: look at "
+                "cluster_creds, or the user and password in cluster)"
+            )
         with LogDriver((url("mute"),), "r") as one:
             one.until(lambda: one.log.trouble)
             assert 'permissions violation for publish to "$js.api.stream.info.rm_r"' in one.log.trouble
@@ -136,7 +139,7 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
             assert 'permissions violation for publish to "rmx.r.log"' in one.log.trouble
         with LogDriver((url("other"),), "r") as one:
             one.until(lambda: one.log.trouble)
-            assert "jetstream not enabled for account" in one.log.trouble.lower()
+            assert "jetstream not enabled for account: have `jetstream: enabled`" in one.log.trouble
     assert not any("right" in line or "wrong" in line for line in lines(caplog))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, ErrorCode, RefusedCode, Status, Target
+from rankmux.core.cluster.entries import Kind
 from rankmux.core.cluster.fold import Fold
 from rankmux.core.wire.frames import Keep
 from rankmux.errors import LogBroken
@@ -339,10 +340,10 @@ def test_members_are_not_read_while_too_much_is_under_way() -> None:
         for id_ in range(1, 101):
             a.send(Command(id_, Target.NEXT, 0, 0, 0, b"%d" % id_))
             made.turn(1)
-        assert sequencer(made, 0).under_way == 64
+        assert sequencer(made, 0).measures.under_way == 64
         assert not sequencer(made, 0).takes_input
         made.turn(4)
-        assert sequencer(made, 0).under_way == 64
+        assert sequencer(made, 0).measures.under_way == 64
         made.logs[0].go_on()
         made.turn(20)
         assert [frame.payload for frame in b.news() if isinstance(frame, Execute)] == [
@@ -458,6 +459,21 @@ def test_a_clean_stop_tells_the_members_first_and_the_others_then() -> None:
         assert made.servers[1].room.line.kept.absent == 1
 
 
+def test_an_up_that_is_stored_again_behind_bye_changes_nothing() -> None:
+    with cluster(1) as made:
+        up = next(entry for entry in made.store.entries if entry[1] == Kind.UP)
+
+        def store_again() -> None:
+            if made.store.entries[-1][1] == Kind.BYE:
+                made.store.add(up)
+
+        made.logs[0].before_poll = store_again
+        made.servers[0].stop()
+        made.turn()
+        assert made.store.entries[-1] == up
+        assert made.servers[0].stopped
+
+
 def test_a_stop_does_not_wait_for_ever_for_the_log() -> None:
     with cluster(1) as made:
         made.logs[0].cut = True
@@ -478,6 +494,42 @@ def broken(made: Cluster, at: int = 0) -> str:
     return str(caught.value)
 
 
+def test_a_room_that_begins_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """So that a server with another account of NATS than the others is noticed."""
+    caplog.set_level("INFO", "rankmux.server")
+    with cluster(2):
+        assert [record.event for record in caplog.records].count("room_begun") == 1  # type: ignore[attr-defined]
+
+
+def test_a_server_whose_up_is_stored_late_comes_up_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The log took nothing for longer than the lease. It drops nobody, and takes nobody for dead."""
+    with cluster(1) as made:
+        late = made.add()
+        made.logs[1].stalled = True
+        made.wait(40.0)
+        assert not late.ready
+        made.logs[1].go_on()
+        made.turn()
+        assert late.ready
+        _, welcome = made.joined(1, "a")
+        made.wait(5.0)
+        assert (welcome.rank, list(made.servers[0].room.ranks.tickets)) == (0, [welcome.ticket])
+        assert sequencer(made, 1).measures.fences == 0
+        assert caplog.records == []
+
+
+def test_an_earlier_run_of_a_server_is_called_so_and_once(caplog: pytest.LogCaptureFixture) -> None:
+    with cluster(1, server_name="s1") as made:
+        made.logs[0].cut = True  # as if it were gone
+        made.add(server_name="s1")
+        made.turn()
+        caplog.clear()
+        made.logs[1].stalled = False
+        made.wait(16.0)
+        texts = [record.getMessage() for record in caplog.records if record.event == "down"]  # type: ignore[attr-defined]
+        assert texts == ["an earlier run of this server has written nothing for 15 s: taken for dead"]
+
+
 def test_another_log_of_the_same_name_is_noticed() -> None:
     with cluster(1) as made:
         made.store.created = "second"
@@ -489,7 +541,7 @@ def test_a_log_that_was_rolled_back_is_noticed() -> None:
     with cluster(1) as made:
         del made.store.entries[-1]
         made.logs[0].reopen()
-        assert "it was restored from a copy" in broken(made)
+        assert "it was restored from an older copy" in broken(made)
 
 
 def test_a_log_with_small_entries_is_refused() -> None:
