@@ -109,3 +109,46 @@ def test_the_hard_limit_leaves_room_for_large_payloads_unless_it_is_set():
     assert Config(max_payload=16 << 20).outbox_hard_bytes == (1 << 20) + (32 << 20)
     assert Config(outbox_soft_bytes=16 << 20).outbox_hard_bytes == (16 << 20) + 2 * 65_536
     assert Config(max_payload=16 << 20, outbox_hard_bytes=9 << 20).outbox_hard_bytes == 9 << 20
+
+
+CLUSTER = "nats://a:4222"
+
+
+@pytest.mark.parametrize(
+    ("key", "others", "good", "bad"),
+    [
+        ("cluster_down_s", {"cluster_fence_s": 12.0}, [15.0], [14.99]),
+        ("cluster_down_s", {"cluster_fence_s": 40.0}, [50.0], [49.99, 15.0]),
+        ("ping_ms", {}, [5000], [5001, 9999]),
+        ("ping_ms", {"pings_missed": 4}, [3000], [3001]),
+        ("ping_ms", {"cluster_down_s": 30.0}, [10_000], [10_001]),
+        ("cluster_replicas", {}, [1, 3, 5], [2, 4]),
+        (
+            "cluster",
+            {},
+            ["nats://a", "tls://a:4222", "nats://a, tls://b"],
+            ["a:4222", "http://a", "nats://a,b", "nats://a,"],
+        ),
+        ("room", {}, ["main", "a-b_1", "x" * 64], ["", "a.b", "a b", "a/b", "é", "x" * 65]),
+        ("server_name", {}, ["", "s1", "a-b_1.c", "x" * 64], ["a b", "a/b", "é", "x" * 65]),
+        ("state", {}, [""], ["/var/lib/rankmux/state"]),
+    ],
+)
+def test_settings_of_a_cluster_fit_together(key, others, good, bad):
+    for value in good:
+        Config(**{"cluster": CLUSTER, **others, key: value})
+    for value in bad:
+        with pytest.raises(ConfigError) as caught:
+            Config(**{"cluster": CLUSTER, **others, key: value})
+        assert caught.value.key == key
+
+
+def test_settings_of_a_cluster_mean_nothing_without_one():
+    config = Config(cluster_down_s=2.0, cluster_replicas=2, room="a b", server_name="a b", state="/a/file")
+    assert config.ping_ms == 10_000
+
+
+def test_pings_are_as_frequent_as_a_cluster_needs_unless_they_are_set():
+    assert Config(cluster=CLUSTER).ping_ms == 5000
+    assert Config(cluster=CLUSTER, pings_missed=4).ping_ms == 3000
+    assert Config(cluster=CLUSTER, cluster_down_s=60.0).ping_ms == 10_000

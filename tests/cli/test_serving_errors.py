@@ -277,3 +277,46 @@ def test_credentials_for_nats(front, flags, words, files):
     assert words.replace("DIR", str(files)) in err
     assert len(err.splitlines()) == 1
     assert not JARGON.search(err)
+
+
+ENDING = """
+import sys
+from rankmux.cli.serving import main
+from rankmux.server import server
+from tests.support.memory_log import MemoryLog, Store
+
+
+def exhausted():
+    log.before_poll = lambda: log.fail("it went on")
+    raise MemoryError
+
+
+log = MemoryLog(Store())
+server.CourierLog = lambda *_: log
+{befalls}
+sys.exit(main(["--port", "0", "--cluster", "nats://memory"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("befalls", "code", "words"),
+    [
+        ('log.fail("the log was forked")', 3, "the log was forked"),
+        ("log.before_poll = exhausted", 70, "memory"),
+    ],
+    ids=["the log is broken", "memory runs out"],
+)
+def test_a_server_of_a_cluster_ends_with_the_reason_in_its_last_line(befalls, code, words):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(befalls=befalls)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert " CRITICAL " in line
+    assert words in line
+    assert "Traceback" not in done.stderr

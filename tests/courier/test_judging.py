@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from rankmux.courier.judging import at_ms, has_quorum, is_too_old, stream_config, stream_faults, too_old
+from rankmux.courier.judging import _OFF, at_ms, has_quorum, is_too_old, stream_config, stream_faults, too_old
 from rankmux.courier.settings import CourierSettings
 
 SETTINGS = CourierSettings(("nats://a",), "main")
+ON = {
+    "allow_atomic": True,
+    "allow_msg_counter": True,
+    "allow_msg_schedules": True,
+    "allow_msg_ttl": True,
+    "allow_rollup_hdrs": True,
+    "deny_purge": True,
+    "discard_new_per_subject": True,
+    "first_seq": 7,
+    "mirror": {"name": "other"},
+    "no_ack": True,
+    "persist_mode": "async",
+    "sealed": True,
+    "sources": [{"name": "other"}],
+    "subject_delete_marker_ttl": 1_000_000_000,
+    "subject_transform": {"src": "rmx.main.log", "dest": "other"},
+}
+"""Everything that must be off, as NATS shows it when it is on."""
 
 
 @pytest.mark.parametrize(
@@ -60,6 +78,13 @@ def test_each_difference_is_reported_with_both_values(key, value, expected):
     text = stream_faults(stream_config(SETTINGS) | {key: value}, SETTINGS, replicas=True)
     assert expected in text
     assert "nats stream edit RM_main" in text
+
+
+@pytest.mark.parametrize("key", sorted({*ON, *_OFF}))
+def test_what_must_be_off_is_refused_when_it_is_on(key):
+    text = stream_faults(stream_config(SETTINGS) | {key: ON[key]}, SETTINGS, replicas=True)
+    assert f"{key} is " in text
+    assert text.count("expected") == 1
 
 
 def test_an_operator_may_change_the_size_and_later_the_copies():

@@ -70,6 +70,14 @@ def test_a_room_begins_once(room: Room) -> None:
     assert room.joins(room.one, 1) == [1]
 
 
+def test_the_beginning_of_another_room_says_nothing(room: Room) -> None:
+    other = a_fold(RULES._replace(seats=9))
+    reading, _ = room.log.add(Scribe(other, 999).genesis(other.rules))
+    assert reading.ruling is Ruling.VOID
+    assert room.fold.genesis is not None
+    assert room.fold.genesis.rules == RULES
+
+
 def test_nothing_counts_before_the_room_has_begun() -> None:
     fold = a_fold()
     log, scribe = Log(fold), Scribe(fold, 1)
@@ -306,6 +314,17 @@ def test_an_entry_written_behind_itself_is_noticed(room: Room) -> None:
 def test_a_writer_that_read_another_log_is_noticed(room: Room) -> None:
     with pytest.raises(LogBroken, match="read another log up to entry 2 than this server"):
         room.fold.read(4, room.one.turn(seen=2))  # with the checksum of 3
+
+
+def test_a_server_of_another_room_is_noticed(room: Room) -> None:
+    other = a_fold()
+    log, stranger = Log(other), Scribe(other, 999)
+    log.add(stranger.genesis(first_ticket=500))
+    up = stranger.up()
+    log.add(up)
+    for entry in (up, stranger.turn()):
+        with pytest.raises(LogBroken, match="another log"):
+            room.fold.read(4, entry)
 
 
 def test_an_entry_of_a_newer_version_says_upgrade(room: Room) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
+from zlib import crc32
 
 import pytest
 
@@ -160,6 +161,24 @@ def test_other_rules_are_refused() -> None:
     played(1, [fold], 20)
     with pytest.raises(LogBroken, match="seats is 9, and 8 in the room"):
         load(a_fold(RULES._replace(seats=9)), dump(fold))
+
+
+def test_a_newer_format_is_refused() -> None:
+    fold = a_fold()
+    played(1, [fold], 20)
+    newer = b"\2" + dump(fold)[1:-4]
+    with pytest.raises(SnapshotError, match="format"):
+        load(a_fold(), newer + crc32(newer).to_bytes(4))
+
+
+def test_a_newer_version_is_refused() -> None:
+    fold = a_fold(spoken=2)
+    log, scribe = Log(fold), Scribe(fold, 1)
+    for entry in (scribe.genesis(), scribe.up(spoken=2), scribe.version(2)):
+        log.add(entry)
+    load(a_fold(spoken=2), dump(fold))
+    with pytest.raises(SnapshotError, match="version"):
+        load(a_fold(spoken=1), dump(fold))
 
 
 def test_what_others_saw_before_the_snapshot_is_not_compared() -> None:

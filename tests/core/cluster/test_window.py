@@ -28,6 +28,14 @@ def test_it_is_full_by_number_and_by_bytes() -> None:
     assert not window.full
 
 
+def test_it_is_full_at_4_mib_unless_set_otherwise() -> None:
+    window = Window()
+    window.add(Written(1, bytes((4 << 20) - 1), 0.0))
+    assert not window.full
+    window.add(Written(2, b"x", 0.0))
+    assert window.full
+
+
 def test_only_the_oldest_is_read_back() -> None:
     window = filled(3)
     assert window.read_back(2, 11.0) is None

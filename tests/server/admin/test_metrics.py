@@ -181,6 +181,31 @@ def test_a_cluster_has_metrics_of_its_own():
         assert found["rankmux_cluster_entries_total", "gap"] == 0
 
 
+def test_a_cluster_counts_what_the_log_makes_difficult():
+    with cluster(1) as made:
+        a = made.join(0, "a")
+        made.servers[0]._sequencer._window._bytes_max = 1
+        before = samples(Exposition(made.servers[0]._status).text().decode())
+        made.logs[0].stalled = True
+        a.send(Command(1, 0, 0, 0, 0, b"waits"))
+        while made.servers[0]._sequencer.takes_input:
+            made.turn(1)
+        made.turn(4)
+        made.now += 0.75
+        made.turn(1)
+        made.logs[0].reopen()  # another connection to the log
+        made.turn(1)
+        made.logs[0].go_on()
+        made.turn()
+        found = [samples(Exposition(made.servers[0]._status).text().decode()) for _ in range(2)]
+    names = ("window_full_total", "resent_total", "read_back_seconds")
+    first, second = ([one[f"rankmux_cluster_{name}",] for name in names] for one in found)
+    assert [before[f"rankmux_cluster_{name}",] for name in names] == [0, 0, 0]
+    assert first == [7, 2, 0.75]
+    assert second == [7, 2, 0]
+    assert found[0]["rankmux_cluster_entries_total", "double"] == 2
+
+
 def test_alert_rules_name_metrics_that_exist(tmp_path):
     """The rules of deploy/alerts.yml against the metrics."""
     certificate = Authority(tmp_path, "authority").issue("localhost")

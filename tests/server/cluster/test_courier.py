@@ -410,6 +410,18 @@ def test_a_log_whose_beginning_is_lost_is_refused(node, room, stored):
         assert f"the stream RM_{room} begins at entry 41, and {has}" in new.until_failed()
 
 
+def test_a_snapshot_of_an_entry_that_the_log_does_not_have_is_refused(node, room):
+    """The log was restored from an older copy, and its snapshots were not."""
+    with LogDriver((node.url,), room) as one:
+        one.until_open()
+        one.write(entries(0, 10))
+        one.until(lambda: one.idle)
+        one.log.store(11, b"state")
+        one.until(lambda: one.log.stored)
+    with LogDriver((node.url,), room) as new:
+        assert "snapshot" in new.until_failed()
+
+
 def test_a_server_that_falls_below_the_first_entry_gets_the_snapshot(node, room):
     """While it does not look: its consumer would go on with the first entry, and say nothing."""
     with LogDriver((node.url,), room) as one, LogDriver((node.url,), room) as two:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from rankmux.codes import Cause, CommandFlag, ErrorCode, RefusedCode, Status, Target
-from rankmux.core.cluster.entries import Kind
+from rankmux.config import Config
+from rankmux.core.cluster.entries import Down, Entry, Kind, unpack
 from rankmux.core.cluster.fold import Fold
+from rankmux.core.cluster.turns import TurnBody
 from rankmux.core.wire.frames import Keep
 from rankmux.errors import LogBroken
 from rankmux.server import server as module
@@ -48,6 +51,18 @@ def sequencer(made: Cluster, at: int) -> ClusterSequencer:
     found = made.servers[at]._sequencer
     assert isinstance(found, ClusterSequencer)
     return found
+
+
+def entries(made: Cluster) -> list[Entry]:
+    """What the log holds."""
+    return [unpack(seq, data) for seq, data in enumerate(made.store.entries, 1)]
+
+
+class Newer(Fold):
+    """That of a server that speaks the next version."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given, spoken=2)
 
 
 def kinds(client: Client) -> list[str]:
@@ -155,6 +170,15 @@ def test_a_seat_is_returned_to_at_another_server() -> None:
         assert (back.ticket, back.rank, back.returned) == (first.ticket, 0, True)
         assert b.news() == []
         made.agree()
+
+
+def test_the_log_holds_no_secret_but_its_hash() -> None:
+    with cluster(2) as made:
+        made.joined(0, "a", KEEP)
+        made.joined(1, "a elsewhere", KEEP)
+        log = b"".join(made.store.entries)
+        assert SECRET not in log
+        assert log.count(sha256(SECRET).digest()) == 2
 
 
 def test_a_takeover_from_another_server_ends_the_first_connection() -> None:
@@ -332,6 +356,19 @@ def test_a_ping_waits_two_seconds_for_a_log_that_stalls_and_who_waits_longer() -
         assert isinstance(listed, Members)
 
 
+def test_a_ping_waits_no_longer_than_the_silence_after_which_members_are_pinged() -> None:
+    with cluster(1, ping_ms=1000) as made:
+        a = made.join(0, "a")
+        a.news()
+        made.logs[0].stalled = True
+        a.send(TO_ALL, Ping(b"x"))
+        made.turn()
+        made.wait(0.75)
+        assert a.news() == []
+        made.wait(0.25)
+        assert Pong(b"x") in a.news()
+
+
 def test_members_are_not_read_while_too_much_is_under_way() -> None:
     with cluster(1) as made:
         a, b = made.join(0, "a"), made.join(0, "b")
@@ -410,8 +447,6 @@ def test_one_that_is_declared_dead_and_is_not_drops_its_members_at_once() -> Non
         a, _ = made.joined(0, "a")
         own = sequencer(made, 0)._writer.incarnation
         other = sequencer(made, 1)
-        from rankmux.core.cluster.entries import Down, Kind
-
         other._writer.write(Kind.DOWN, Down(own, other._fold.up[own].n).pack(), made.now)
         made.turn()
         assert kinds(a) == ["ErrorFrame"]
@@ -551,6 +586,18 @@ def test_a_log_with_small_entries_is_refused() -> None:
         assert "entries of up to 1000 bytes, max_payload needs" in broken(made)
 
 
+def test_an_entry_has_4_kib_beside_the_largest_payload() -> None:
+    least = Config().max_payload + 4096
+    with cluster(0) as made:
+        made.store.entry_max = least
+        made.add()
+        made.turn()
+        assert made.servers[0].ready
+        made.store.entry_max = least - 1
+        made.add()
+        assert "max_payload" in broken(made, 1)
+
+
 def test_what_the_log_says_of_itself_ends_the_server() -> None:
     with cluster(1) as made:
         made.logs[0].fail("stream RM_main has 1 replica, expected 3")
@@ -561,6 +608,20 @@ def test_another_setting_than_the_rooms_is_refused() -> None:
     with cluster(1) as made:
         made.add(seats=9)
         assert "seats is 9, and 8 in the room" in broken(made, 1)
+
+
+def test_a_lack_of_memory_in_a_turn_ends_the_server() -> None:
+    """Alone, it would empty its room and go on; here the others have read what it has not."""
+
+    def exhausted() -> None:
+        raise MemoryError
+
+    with cluster(1) as made:
+        made.join(0, "a")
+        made.logs[0].before_poll = exhausted
+        with pytest.raises(MemoryError):
+            made.servers[0].step(0.0)
+        assert len(made.servers[0].room) == 1
 
 
 def test_two_servers_with_one_name_are_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -607,6 +668,36 @@ def test_a_server_comes_up_from_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> N
         assert place.rank == 1
 
 
+def test_a_snapshot_is_stored_for_each_16_mib_of_entries() -> None:
+    frames = bytes(8) + (1 << 20).to_bytes(4) + bytes(1 << 20)  # of a connection that there is not
+    large = TurnBody(frames=frames).pack()
+    with cluster(1) as made:
+        for count in (0, 1):
+            for _ in range(15):
+                sequencer(made, 0)._writer.write(Kind.TURN, large, made.now)
+                made.turn(2)
+            assert len(made.store.snapshots) == count
+            sequencer(made, 0)._writer.write(Kind.TURN, large, made.now)
+            made.turn(2)
+            assert len(made.store.snapshots) == count + 1
+
+
+def test_only_the_server_with_the_smallest_incarnation_stores_snapshots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshots, "_EVERY_ENTRIES", 20)
+    with cluster(3) as made:
+        stored: list[int] = []
+        for at, log in enumerate(made.logs):
+            monkeypatch.setattr(log, "store", lambda *_, at=at: stored.append(at))
+        made.wait(10)
+        assert set(stored) == {0}
+        made.servers[0].stop()
+        stored.clear()
+        made.wait(10)
+        assert set(stored) == {1}
+
+
 def test_a_damaged_snapshot_is_said_so() -> None:
     with cluster(1) as made:
         made.store.snapshots.append((1, b"nonsense"))
@@ -644,10 +735,6 @@ def test_servers_are_upgraded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
         a = made.join(0, "a", KEEP)
         a.news()
 
-        class Newer(Fold):
-            def __init__(self, *given: Any) -> None:
-                super().__init__(*given, spoken=2)
-
         monkeypatch.setattr(module, "Fold", Newer)
         made.add()
         made.add()
@@ -667,6 +754,43 @@ def test_servers_are_upgraded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(module, "Fold", Fold)
         made.add()
         assert "is of version 2, this server speaks up to 1: upgrade it" in broken(made, 4)
+
+
+def test_only_the_server_with_the_smallest_incarnation_raises_the_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with cluster(1) as made:
+        monkeypatch.setattr(module, "Fold", Newer)
+        made.add()
+        made.add()
+        made.turn()
+        made.logs[1].stalled = True
+        made.servers[0].stop()
+        made.wait(2)
+        assert sequencer(made, 2).names == ["s2", "s3"]
+        assert Kind.VERSION not in {entry.kind for entry in entries(made)}
+        made.logs[1].go_on()
+        made.turn()
+        writers = {entry.incarnation for entry in entries(made) if entry.kind is Kind.VERSION}
+        assert writers == {sequencer(made, 1)._writer.incarnation}
+
+
+def test_a_server_that_comes_too_late_for_its_version_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its UP was under way when the others went on to the next one."""
+    with cluster(1) as made:
+        monkeypatch.setattr(module, "Fold", Newer)
+        made.add()
+        made.turn()
+        monkeypatch.setattr(module, "Fold", Fold)
+        made.add()
+        made.logs[2].stalled = True
+        made.turn()
+        assert sequencer(made, 2).stage is Stage.RISING
+        made.servers[0].stop()
+        made.turn()
+        made.logs[2].go_on()
+        assert [entry.kind for entry in entries(made)[-2:]] == [Kind.VERSION, Kind.UP]
+        assert "version" in broken(made, 2)
 
 
 def test_the_lease_runs_from_when_an_entry_was_sent() -> None:
