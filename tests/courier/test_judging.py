@@ -71,7 +71,9 @@ def test_our_own_stream_has_no_faults():
         ("allow_msg_ttl", True, "allow_msg_ttl is on, expected none"),
         ("persist_mode", "async", "persist_mode is async, expected none"),
         ("first_seq", 7, "first_seq is 7, expected none"),
-        ("num_replicas", 1, "num_replicas is 1, expected 3"),
+        ("num_replicas", 1, "num_replicas is 1, expected 3 by cluster_replicas"),
+        ("max_msg_size", 1000, "max_msg_size is 1000, expected -1"),
+        ("max_consumers", 1, "max_consumers is 1, expected -1"),
     ],
 )
 def test_each_difference_is_reported_with_both_values(key, value, expected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,33 @@ def test_only_an_operator_may_reset(folder, node):
         asyncio.run(reset(settings("server.nk"), 0))
     assert asyncio.run(reset(settings("operator.nk"), 0)) == last
     assert asyncio.run(reset(settings("operator.nk"), 0)) == 0
+
+
+def test_a_seed_that_is_damaged_is_told_and_waited_for(folder, node):
+    creds = folder / "damaged.creds"
+    creds.write_text(
+        "-----BEGIN NATS USER JWT-----\nabc\n------END NATS USER JWT------\n"
+        "-----BEGIN USER NKEY SEED-----\nSUxx\n------END USER NKEY SEED------\n"
+    )
+    with LogDriver((node.url,), "main", creds=str(creds)) as one:
+        one.until(lambda: "the nkey seed in the file of cluster_creds is damaged" in one.log.trouble)
+        for _ in range(20):
+            one.turn()
+        assert one.log.restarts == 0
+
+
+def test_a_file_that_is_away_for_a_moment_is_waited_for(folder, node):
+    """A server that is up outlives it, also when its courier dies meanwhile."""
+    creds, away = folder / "server.nk", folder / "away"
+    with LogDriver((node.url,), "main", creds=str(creds)) as one:
+        one.until_open()
+        creds.rename(away)
+        os.kill(one.log.pid, signal.SIGKILL)
+        one.until(lambda: "cannot read the file" in one.log.trouble)
+        away.rename(creds)
+        one.write([b"entry"])
+        one.until(lambda: one.idle)
+        assert (one.failed, one.log.restarts) == ("", 1)
 
 
 def test_a_courier_may_no_more(folder, node):
