@@ -31,7 +31,9 @@ _FLUSH_S = 1.0
 _CLOSE_S = 0.5
 _API_S = 1.0
 
-_NO_RESPONDERS = "NATS answers nothing: turn JetStream on there (`jetstream` in its configuration), or start its others"
+_NO_RESPONDERS = (
+    "NATS answers nothing: turn JetStream on there (`jetstream` in its configuration), or start its others"
+)
 _NO_JETSTREAM = (10039, 10076)  # for the account, or at all
 
 

@@ -32,7 +32,7 @@ class Kind(IntEnum):
     To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
     snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, u64: when it was stored, u64: the last
     one, an entry), STORED (u64), FAILED (a text), TROUBLE (a text), REACHED (where: there is none any more), ALIVE
-    (nothing).
+    (nothing), LACKING (nothing: the log begins behind the newest snapshot).
     """
 
     SETTINGS = 1
@@ -47,6 +47,7 @@ class Kind(IntEnum):
     REACHED = 20
     ALIVE = 21
     STORED = 22
+    LACKING = 23
 
 
 # To look up a member of an enumeration by its value costs more than in a dictionary.

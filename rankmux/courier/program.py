@@ -21,7 +21,7 @@ from .judging import stream_faults
 from .opening import Refused, look, open_log
 from .reading import Consumer
 from .settings import CourierSettings, shown
-from .snapshots import store_snapshot
+from .snapshots import newest_snapshot, store_snapshot
 from .troubles import Troubles
 
 __all__ = ["Courier", "carry"]
@@ -61,6 +61,7 @@ class Courier:
         self._created = ""
         self._following = 0  # an entry that a consumer left out
         self._where = ""
+        self._kept = 0  # the entry of the newest snapshot that is known
         self._snapshot: tuple[int, bytes] | None = None
         self._to_store = asyncio.Event()
         self._appender: Appender | None = None
@@ -227,6 +228,8 @@ class Courier:
         consumer = Consumer(connection, settings, found.following, self._deliver)
         try:
             await consumer.make()
+            if found.position.created != self._created:
+                self._kept = 0
             self._created, self._applied = found.position.created, found.following - 1
             self._following = 0
             self._tell(Kind.OPENED, found.position.pack(), found.snapshot)
@@ -247,6 +250,8 @@ class Courier:
             await asyncio.sleep(_LOOK_S)
             try:
                 info = await look(connection, settings)
+                if info is not None and info["created"] == self._created:
+                    await self._look_at_beginning(connection, settings, int(info["state"]["first_seq"]))
             except (ApiError, Unreachable) as error:
                 if self._clock() > answered + _CUT_OFF_S:
                     self._troubles.has("log", f"the log cannot be used over {self._where}: {error}")
@@ -259,6 +264,23 @@ class Courier:
                 or stream_faults(info["config"], settings, replicas=False)
             ):
                 reopen.set()
+
+    async def _look_at_beginning(self, connection: Connection, settings: CourierSettings, first: int) -> None:
+        """Have a snapshot made if the log begins at an entry behind the newest one: somebody has purged it.
+
+        Raises Unreachable.
+        """
+        if first > self._kept + 1:
+            self._kept, _ = await newest_snapshot(connection, settings, self._created)
+        if first <= self._kept + 1:
+            self._troubles.over("purged", text=self._where)
+            return
+        self._troubles.has(
+            "purged",
+            f"the stream {settings.stream} begins at entry {first}, and no snapshot reaches it: somebody has purged it. "
+            "No server can begin before a server that is up has stored a snapshot, which one does now",
+        )
+        self._tell(Kind.LACKING)
 
     async def _store(self, connection: Connection, settings: CourierSettings) -> None:
         """Write the snapshots that the server makes, and drop what they make needless."""
@@ -278,6 +300,7 @@ class Courier:
                 continue
             self._troubles.over("snapshot", text=self._where)
             self._tell(Kind.STORED, seq)
+            self._kept = seq
             if self._snapshot is taken:
                 self._snapshot = None
                 self._to_store.clear()

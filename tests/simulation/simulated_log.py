@@ -143,6 +143,13 @@ class SharedLog:
 class Courier:
     """One server's way to the log. `delay_s` is what reading takes on top, for a while."""
 
+    restarts = stored = 0
+    lacking = False
+
+    @property
+    def newest(self) -> int:
+        return self._shared.last
+
     def __init__(self, shared: SharedLog, node: Node) -> None:
         self.delay_s = 0.0
         self._shared, self._node, self._world = shared, node, shared.world

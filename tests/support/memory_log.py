@@ -44,6 +44,7 @@ class MemoryLog:
     """
 
     restarts = 0
+    lacking = False
 
     def __init__(self, store: Store) -> None:
         self.store_ = store
@@ -84,7 +85,7 @@ class MemoryLog:
 
     def store(self, seq: int, snapshot: bytes) -> None:
         self.store_.snapshots.append((seq, snapshot))
-        self.stored = seq
+        self.stored, self.lacking = seq, False
 
     def poll(self, now: float) -> list[LogEvent]:
         self.before_poll()

@@ -54,6 +54,7 @@ class CourierLog:
         self.dropped = 0
         self.trouble = ""
         self.newest = self.stored = 0
+        self.lacking = False
         self._settings = settings
         self._watch = watch
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,6 +91,7 @@ class CourierLog:
 
     def store(self, seq: int, snapshot: bytes) -> None:
         """As of `Log`."""
+        self.lacking = False
         if self._end is not None and len(self._out) <= _OUT_MAX_BYTES:
             self._send(pack_frame(Kind.STORE, seq, snapshot))
 
@@ -246,6 +248,8 @@ class CourierLog:
                 return Failed(body.decode())
             case Kind.STORED:
                 self.stored = unpack_seq(body)[0]
+            case Kind.LACKING:
+                self.lacking = True
             case Kind.TROUBLE:
                 self.trouble = body.decode()
                 text = "trouble with the log: %s"

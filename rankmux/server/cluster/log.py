@@ -55,11 +55,13 @@ class Log(Protocol):
     `restarts`  how often it had to be started again
     `newest`    the last entry that is known to be stored
     `stored`    the entry of the newest snapshot that was stored from here
+    `lacking`   nobody can begin without a snapshot that is newer than those that are stored
     """
 
     restarts: int
     newest: int
     stored: int
+    lacking: bool
 
     def open(self, applied: int, now: float) -> None:
         """Read everything behind the sequence number `applied`; 0: from the newest snapshot on, if there is one."""

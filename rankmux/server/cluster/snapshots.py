@@ -29,8 +29,9 @@ class Snapshots:
 
     @property
     def due(self) -> bool:
-        """Whether much was read since the last one."""
-        return self._fold.seq - self._seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES
+        """Whether much was read since the last one, or the log lacks one."""
+        much = self._fold.seq - self._seq >= _EVERY_ENTRIES or self._bytes >= _EVERY_BYTES
+        return much or self._log.lacking
 
     @property
     def kept(self) -> int:

@@ -367,6 +367,25 @@ def test_a_snapshot_is_read_instead_of_what_it_covers(node, room):
             assert below.entries == one.entries[90:]
 
 
+def test_a_log_that_somebody_has_purged_gets_a_snapshot(node, room, caplog):
+    """Without one, no server could begin with it any more."""
+    with LogDriver((node.url,), room) as one:
+        one.until_open()
+        one.write(entries(0, 100))
+        one.until(lambda: one.idle)
+        with node.api() as api:
+            api.request(f"$JS.API.STREAM.PURGE.RM_{room}", {"keep": 10})
+        one.until(lambda: one.log.lacking)
+        assert "begins at entry 91, and no snapshot reaches it" in one.log.trouble
+        one.log.store(100, b"state 100")
+        one.until(lambda: one.log.stored == 100 and not one.log.trouble)
+        assert not one.log.lacking
+        with LogDriver((node.url,), room) as new:
+            new.until_open()
+            assert (new.opened[0].snapshot_seq, new.opened[0].snapshot) == (100, b"state 100")
+    assert [record.event for record in caplog.records if record.event == "log_stuck"] == ["log_stuck"]
+
+
 def test_an_older_snapshot_than_the_last_is_not_written(node, room):
     with LogDriver((node.url,), room) as one:
         one.until_open()

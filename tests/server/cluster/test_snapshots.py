@@ -44,6 +44,16 @@ def test_one_is_due_after_16_mib_of_entries(fold: Fold) -> None:
         assert not snapshots.due
 
 
+def test_one_is_due_when_the_log_lacks_it(fold: Fold) -> None:
+    log = MemoryLog(Store())
+    snapshots = Snapshots(fold, log)
+    assert not snapshots.due
+    log.lacking = True
+    assert snapshots.due
+    snapshots.store()
+    assert not snapshots.due
+
+
 def test_both_are_counted_from_the_one_that_a_server_begins_with(fold: Fold) -> None:
     fold.resume(30_000, 0)
     late = a_fold()
