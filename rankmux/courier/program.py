@@ -277,8 +277,8 @@ class Courier:
             return
         self._troubles.has(
             "purged",
-            f"the stream {settings.stream} begins at entry {first}, and no snapshot reaches it: somebody has purged it. "
-            "No server can begin before a server that is up has stored a snapshot, which one does now",
+            f"the stream {settings.stream} begins at entry {first}, and no snapshot reaches it: somebody has purged "
+            "it. No server can begin before a server that is up has stored a snapshot, which one does now",
         )
         self._tell(Kind.LACKING)
 

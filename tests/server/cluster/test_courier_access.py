@@ -139,7 +139,7 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
             assert 'permissions violation for publish to "rmx.r.log"' in one.log.trouble
         with LogDriver((url("other"),), "r") as one:
             one.until(lambda: one.log.trouble)
-            assert "JetStream not enabled for account: have `jetstream: enabled`" in one.log.trouble
+            assert "not enabled for account: have `jetstream: enabled`" in one.log.trouble
     assert not any("right" in line or "wrong" in line for line in lines(caplog))
 
 
