@@ -127,7 +127,7 @@ class Connection:
             cause = self._refusal if isinstance(error, nats.errors.NoServersError) else error
             text = _reason(cause or error)
             if "authorization" in text.lower() or "authentication" in text.lower():
-                text += " (wrong or expired: look at cluster_creds, or the user and password in cluster)"
+                text += " (not valid, or expired: look at cluster_creds, or the user and password in cluster)"
             if "is too old" in text:
                 raise TooOld(text) from None
             raise Unreachable(text) from None
