@@ -408,7 +408,8 @@ class ClusterSequencer:
         log.info("up in room %s; its servers: %s", self._config.room, ", ".join(names), extra=facts)
 
     def _tell_silent(self, name: str) -> None:
-        who = "an earlier run of this server" if name == self._config.server_name else f"server {name}"
+        earlier = sum(peer.name == name for peer in self._fold.up.values()) > 1
+        who = f"an earlier run of server {name}" if earlier else f"server {name}"
         text = "%s has written nothing for %g s: taken for dead"
         log.warning(text, who, self._config.cluster_down_s, extra=tagged("down", server=name))
 

@@ -125,8 +125,8 @@ def test_what_users_may_not_is_told(tmp_path, caplog):
         with LogDriver((url("all", "wrong"),), "r") as one:
             one.until(lambda: one.log.trouble)
             assert one.log.trouble == (
-                f"no NATS server can be used: 127.0.0.1:{port}: Authorization Violation (not valid, or expired: look at "
-                "cluster_creds, or the user and password in cluster)"
+                f"no NATS server can be used: 127.0.0.1:{port}: Authorization Violation (not valid, or expired: look "
+                "at cluster_creds, or the user and password in cluster)"
             )
         with LogDriver((url("mute"),), "r") as one:
             one.until(lambda: one.log.trouble)

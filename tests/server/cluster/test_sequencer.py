@@ -562,7 +562,7 @@ def test_an_earlier_run_of_a_server_is_called_so_and_once(caplog: pytest.LogCapt
         made.logs[1].stalled = False
         made.wait(16.0)
         texts = [record.getMessage() for record in caplog.records if record.event == "down"]  # type: ignore[attr-defined]
-        assert texts == ["an earlier run of this server has written nothing for 15 s: taken for dead"]
+        assert texts == ["an earlier run of server s1 has written nothing for 15 s: taken for dead"]
 
 
 def test_another_log_of_the_same_name_is_noticed() -> None:
