@@ -9,7 +9,7 @@ import pytest
 
 from rankmux.client.address import Address, Addresses, addresses_of
 from rankmux.codes import ErrorCode
-from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ServerError
+from rankmux.errors import ArgumentError, AuthError, ConnectionLost, ProtocolViolation, ServerError
 from rankmux.server.server import Server
 from rankmux.wire import ErrorFrame
 
@@ -80,6 +80,22 @@ def test_the_one_that_is_there_is_found(connect, code):
             with connect(hosts) as client:
                 assert client.rank == 0
                 assert client.address == hosts[2]
+
+
+def foreign(connection: Connection) -> None:
+    """It speaks another protocol."""
+    connection.send(b'INFO {"server_id":"x"}\r\n')
+    connection.until_gone()
+
+
+def test_a_server_of_something_else_is_passed_over(connect):
+    for _ in range(6):
+        with Server(port=0, seats=4) as server, FakeServer(foreign) as fake:
+            hosts = [f"127.0.0.1:{port}" for port in (fake.port, server.address[1])]
+            with connect(hosts) as client:
+                assert client.address == hosts[1]
+    with FakeServer(foreign) as fake, pytest.raises(ProtocolViolation):
+        connect(f"127.0.0.1:{fake.port}")
 
 
 def test_all_are_away(connect):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from ...errors import AuthError, ConnectionLost, RankmuxError, ServerError
+from ...errors import AuthError, ConnectionLost, ProtocolViolation, RankmuxError, ServerError
 from ..wire.codes import ErrorCode
 
 __all__ = ["Backoff", "concerns_one_server"]
@@ -32,7 +32,7 @@ def concerns_one_server(error: RankmuxError) -> bool:
     """Whether another server of the same room may take this client at once, after `error` from the first."""
     if isinstance(error, ServerError):
         return error.code in (ErrorCode.SHUTDOWN, ErrorCode.RESOURCE)
-    return isinstance(error, ConnectionLost)
+    return isinstance(error, ConnectionLost | ProtocolViolation)  # or it is a server of something else
 
 
 class Backoff:
