@@ -34,7 +34,7 @@ TESTS = {
     "runs": "runs",
     "simulated": "single",
     "cluster": "cluster",
-    "shared": "core/cluster server/cluster/test_sequencer.py",
+    "shared": "core/cluster server/cluster/test_sequencer.py server/cluster/test_composing.py",
     "server": f"{SERVER} server_at_random server_limits server_observers connection server_memory",
 }
 
