@@ -266,19 +266,20 @@ class Courier:
                 reopen.set()
 
     async def _look_at_beginning(self, connection: Connection, settings: CourierSettings, first: int) -> None:
-        """Have a snapshot made if the log begins at an entry behind the newest one: somebody has purged it.
-
-        Raises Unreachable.
-        """
+        """Have a snapshot made if the log begins at an entry behind the newest one: somebody has purged it."""
+        why = "no snapshot reaches it: somebody has purged it"
         if first > self._kept + 1:
-            self._kept, _ = await newest_snapshot(connection, settings, self._created)
+            try:
+                self._kept, _ = await newest_snapshot(connection, settings, self._created)
+            except Unreachable as error:
+                why = str(error)
         if first <= self._kept + 1:
             self._troubles.over("purged", text=self._where)
             return
         self._troubles.has(
             "purged",
-            f"the stream {settings.stream} begins at entry {first}, and no snapshot reaches it: somebody has purged "
-            "it. No server can begin before a server that is up has stored a snapshot, which one does now",
+            f"the stream {settings.stream} begins at entry {first}, and {why}. No server can begin before one that is "
+            "up has stored a snapshot, which it does now",
         )
         self._tell(Kind.LACKING)
 
