@@ -221,7 +221,7 @@ class Engine(KeptConnection):
             if self._runner is not None:
                 self._followers.add(threading.get_ident())
                 ticket = self._bell.join()
-                if self._lulled:
+                if self._lulled or (self._unread and not self._paused()):
                     self._wake()
                 # The runner may have gone just before, without the lock, as after an exception.
                 return partial(self._bell.wait, ticket, 0.0 if self._runner is None else remaining_s)
@@ -278,8 +278,11 @@ class Engine(KeptConnection):
             if link.ended:
                 self._absorb(link)
                 return lambda: None
-            if not link.wants_write:
-                return self._plan_sleep(timeout_s, link.patience_s())
+            # Commands are taken without the lock: from here on that rings and wakes, and what was taken before is seen.
+            ticket, self._unread = self._bell.join(), True
+            reading = not self._paused()
+            if not (reading or link.wants_write):
+                return partial(self._bell.wait, ticket, _least(timeout_s, link.patience_s()))
         at_once = link.ended or (reading and link.wants_read_now)
         wait_s = 0.0 if at_once else _least(timeout_s, link.patience_s())
         interest = (select.POLLIN * reading) | (select.POLLOUT * link.wants_write)

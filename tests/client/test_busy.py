@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 
 import rankmux.core.client.inbox
-from rankmux import ReceivedCommand
+from rankmux import Client, ReceivedCommand
+from rankmux.client.engine import Engine
 from rankmux.errors import ConnectionLost
 from rankmux.server.server import Server
 from rankmux.wire import Execute, Pong, Rank
@@ -177,6 +178,51 @@ def test_reading_resumes_although_the_server_does_not_read(connect, monkeypatch)
             until(lambda: client.rank == 1)
         reader.join(PATIENCE_S)
         told.set()  # it closes with input unread, which would reset the connection
+
+
+def test_what_is_taken_while_a_thread_decides_not_to_read_is_not_missed(monkeypatch):
+    """Commands that want no result are taken without the lock: here, between the look at them and the sleep."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+    begun, go_on, taken, told = (threading.Event() for _ in range(4))
+    paused, tell = Engine._paused, Engine.taken
+
+    def look(engine: Engine) -> bool:
+        found = paused(engine)
+        if found and threading.current_thread() is reader and not go_on.is_set():
+            go_on.set()
+            assert taken.wait(PATIENCE_S)
+        return found
+
+    def tell_taken(engine: Engine) -> None:
+        tell(engine)
+        if go_on.is_set() and not engine.inbox.commands:
+            taken.set()
+
+    def script(connection: Connection) -> None:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.welcome(ping_ms=3_600_000)
+        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
+        assert taken.wait(PATIENCE_S)
+        connection.send(Rank(16, 1, 2, 1))
+        assert told.wait(PATIENCE_S)
+
+    def handler(_: object) -> str:
+        begun.set()
+        return str(go_on.wait(PATIENCE_S))
+
+    monkeypatch.setattr(Engine, "_paused", look)
+    monkeypatch.setattr(Engine, "taken", tell_taken)
+    with FakeServer(script) as fake, Client(fake.host, fake.port, timeout=0.2) as client:
+        reader = threading.Thread(target=client.keep_reading)
+        with serving(client, handler):
+            assert begun.wait(PATIENCE_S)
+            with suppress(TimeoutError):
+                for _ in range(200):
+                    client.command(bytes(60_000), quiet=True)
+            reader.start()
+            until(lambda: client.rank == 1)
+        reader.join(PATIENCE_S)
+        told.set()
 
 
 def test_keep_reading_reads_for_others(stage, join):

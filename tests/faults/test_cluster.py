@@ -61,7 +61,13 @@ def test_the_log_is_deleted(rig: ClusterRig) -> None:
 def test_the_log_is_deleted_and_made_anew(rig: ClusterRig) -> None:
     config = ask(rig, "INFO")["config"]
     ask(rig, "DELETE")
-    ask(rig, "CREATE", config)
+
+    def made() -> bool:
+        """NATS may not be done with the files of the one before."""
+        with rig.nodes[0].api() as api:
+            return "error" not in api.request(f"$JS.API.STREAM.CREATE.{STREAM}", config)
+
+    until(made, 10, "NATS does not make the stream")
     for server in rig.servers:
         ended(server, "deleted and made anew")
 
