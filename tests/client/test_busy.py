@@ -151,29 +151,37 @@ def test_a_busy_worker_notices_the_loss_of_its_server(connect, monkeypatch):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_reading_resumes_although_the_server_does_not_read(connect, monkeypatch):
-    """A thread that sleeps until it can write must learn that it may read; the ping interval is far too long a wait."""
-    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
-    go_on, told = threading.Event(), threading.Event()
+def unread(promotes: threading.Event, told: threading.Event) -> Callable[[Connection], None]:
+    """A server that reads nothing: it sends four commands, then a new rank, and stays until that is `told`."""
 
     def script(connection: Connection) -> None:
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.welcome(ping_ms=3_600_000)
         connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
-        assert go_on.wait(PATIENCE_S)
+        assert promotes.wait(PATIENCE_S)
         connection.send(Rank(16, 1, 2, 1))
         assert told.wait(PATIENCE_S)
 
-    def fill() -> None:
-        with suppress(TimeoutError):
-            for _ in range(200):
-                client.command(bytes(60_000), quiet=True)
+    return script
 
-    with FakeServer(script) as fake, connect(fake.host, fake.port, timeout=0.2) as client:
+
+def fill(client: Client) -> None:
+    """Have it send until it must wait."""
+    with suppress(TimeoutError):
+        for _ in range(200):
+            client.command(bytes(60_000), quiet=True)
+
+
+def test_reading_resumes_although_the_server_does_not_read(connect, monkeypatch):
+    """A thread that sleeps until it can write must learn that it may read; the ping interval is far too long a wait."""
+    monkeypatch.setattr(rankmux.core.client.inbox, "_COMMANDS_SOFT", 3)
+    go_on, told = threading.Event(), threading.Event()
+
+    with FakeServer(unread(go_on, told)) as fake, connect(fake.host, fake.port, timeout=0.2) as client:
         with serving(client, lambda _: str(go_on.wait(PATIENCE_S))):
             reader = threading.Thread(target=client.keep_reading)
             reader.start()
-            fill()
+            fill(client)
             go_on.set()
             until(lambda: client.rank == 1)
         reader.join(PATIENCE_S)
@@ -198,27 +206,17 @@ def test_what_is_taken_while_a_thread_decides_not_to_read_is_not_missed(monkeypa
         if go_on.is_set() and not engine.inbox.commands:
             taken.set()
 
-    def script(connection: Connection) -> None:
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.welcome(ping_ms=3_600_000)
-        connection.send(*(Execute(12 + n, 0, 0, 0, b"x") for n in range(4)))
-        assert taken.wait(PATIENCE_S)
-        connection.send(Rank(16, 1, 2, 1))
-        assert told.wait(PATIENCE_S)
-
     def handler(_: object) -> str:
         begun.set()
         return str(go_on.wait(PATIENCE_S))
 
     monkeypatch.setattr(Engine, "_paused", look)
     monkeypatch.setattr(Engine, "taken", tell_taken)
-    with FakeServer(script) as fake, Client(fake.host, fake.port, timeout=0.2) as client:
+    with FakeServer(unread(taken, told)) as fake, Client(fake.host, fake.port, timeout=0.2) as client:
         reader = threading.Thread(target=client.keep_reading)
         with serving(client, handler):
             assert begun.wait(PATIENCE_S)
-            with suppress(TimeoutError):
-                for _ in range(200):
-                    client.command(bytes(60_000), quiet=True)
+            fill(client)
             reader.start()
             until(lambda: client.rank == 1)
         reader.join(PATIENCE_S)
