@@ -94,7 +94,13 @@ class Entry(NamedTuple):
         return b"".join((head, self.body, _CRC.pack(crc32(self.body, crc32(head)))))
 
 
-_SECONDS = {"keep_max_ms": "keep_max_s", "fence_ms": "cluster_fence_s", "down_ms": "cluster_down_s"}
+# Rules that users set by another name, and how much one of its units is.
+_SET_AS = {
+    "keep_max_ms": ("keep_max_s", 1000),
+    "told_max_bytes": ("outbox_soft_bytes", 1),
+    "fence_ms": ("cluster_fence_s", 1000),
+    "down_ms": ("cluster_down_s", 1000),
+}
 
 
 class Rules(NamedTuple):
@@ -115,12 +121,12 @@ class Rules(NamedTuple):
 
     def differences(self, other: Rules) -> list[str]:
         """The settings that differ, each with both values, as `seats is 8, and 16 in the room`."""
-        pairs = zip(self._fields, self, other, strict=True)
-        return [
-            f"{_setting(name, here)}, and {_setting(name, there).rpartition(' ')[2]} in the room"
-            for name, here, there in pairs
-            if here != there
-        ]
+        found = []
+        for rule, here, there in zip(self._fields, self, other, strict=True):
+            if here != there:
+                name, unit = _SET_AS.get(rule, (rule, 1))
+                found.append(f"{name} is {here / unit:.15g}, and {there / unit:.15g} in the room")
+        return found
 
     def pack(self) -> bytes:
         """Their bytes."""
@@ -185,13 +191,6 @@ class Down(NamedTuple):
     def unpack(cls, body: bytes) -> Down:
         """The DOWN in `body`."""
         return cls(*_DOWN.unpack(body))
-
-
-def _setting(rule: str, value: int) -> str:
-    """A rule as users set it."""
-    if rule in _SECONDS:
-        return f"{_SECONDS[rule]} is {value / 1000:g}"
-    return f"{'outbox_soft_bytes' if rule == 'told_max_bytes' else rule} is {value}"
 
 
 def pack_version(version: int) -> bytes:

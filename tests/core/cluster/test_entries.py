@@ -88,9 +88,10 @@ def test_a_body_of_another_size_is_refused(kind: Genesis | Down | Up) -> None:
 
 
 def test_the_rules_say_how_they_differ() -> None:
-    other = RULES._replace(seats=16, down_ms=7)
+    other = RULES._replace(seats=16, down_ms=7, told_max_bytes=12_345_678)
     assert RULES.differences(RULES) == []
     assert RULES.differences(other) == [
         "seats is 1, and 16 in the room",
+        "outbox_soft_bytes is 7, and 12345678 in the room",
         "cluster_down_s is 0.009, and 0.007 in the room",
     ]
