@@ -49,7 +49,7 @@ class Witness:
     def finish(self, *, within_s: float = 20.0) -> None:
         """Stop sending, and assert that every command has arrived."""
         self._stop.set()
-        for thread in self._threads:
+        for thread in self._threads:  # first the one that sends
             thread.join(within_s)
             assert not thread.is_alive(), "U3: a healthy member still waits for a command"
         if self._failure is not None:
@@ -99,7 +99,7 @@ class Witness:
     def _watch(self, receiver: Peer) -> None:
         seen = self._seen_at[receiver]
         last_seq = 0
-        while not (self._stop.is_set() and len(seen) >= self.sent):
+        while self._threads[0].is_alive() or len(seen) < self.sent:
             try:
                 frame = receiver.recv(0.2)
             except SilenceError:
