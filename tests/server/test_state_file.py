@@ -56,7 +56,7 @@ def test_the_file_is_loaded_once(path: Path) -> None:
     assert not path.exists()
     assert list(room.ranks.tickets) == [2]
     assert (room.seq, room.line.next_ticket, room.line.baton) == (5 + 3, 5, (5, 1, b"note"))
-    assert (list(room.line.kept.away()), room.next_deadline_ms()) == ([0], 6000)
+    assert (list(room.line.kept.away()), room.next_deadline_ms()) == ([0], 6001)
     fresh = a_room()
     assert restore(str(path), fresh, 5000) is None
     assert len(fresh) == 0

@@ -320,7 +320,7 @@ class RoomModel:
             ttl_ms = ttl_ms or self.result_ttl_ms
             ranks = {self.members[executor].ticket: executor for executor in executors}
             tied = bool(command.flags & CommandFlag.TIED)
-            deadline_ms = round(now * 1000) + ttl_ms
+            deadline_ms = round(now * 1000) + ttl_ms + 1
             self.waiting.append(Waiting(self.seq, sender, command.id, deadline_ms, ranks, tied))
         payload = command.payload[8 * len(named) :]
         execute = Execute(self.seq, rank, int(wants_results), ttl_ms, payload)
@@ -399,7 +399,7 @@ class RoomModel:
         for member in lost:
             if member.secret:
                 self._disconnect(member)
-                member.absent, member.until_ms = True, self.clock_ms + member.keep_ms
+                member.absent, member.until_ms = True, self.clock_ms + member.keep_ms + 1
                 member.handle = -1
                 self.absent.append(member.ticket)
                 self._event(Change.ABSENT, member)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from .ranks import Ranks
+from .turn import over_ms
 
 __all__ = ["Keep", "KeptSeats"]
 
@@ -85,7 +86,7 @@ class KeptSeats:
     def lose(self, ticket: int, clock_ms: int) -> None:
         """The seat `ticket` has no connection any more."""
         keep = self._keeps[ticket]
-        keep.until_ms = clock_ms + keep.keep_ms
+        keep.until_ms = over_ms(clock_ms, keep.keep_ms)
         heappush(self._moments, (keep.until_ms, ticket))
         self._away = None
         if len(self._moments) > 2 * len(self._keeps) + 64:  # most of them are of members that have returned
@@ -131,7 +132,7 @@ class KeptSeats:
     def wake(self, clock_ms: int) -> None:
         """All seats are absent, and their keeps begin at `clock_ms`."""
         for keep in self._keeps.values():
-            keep.until_ms = clock_ms + keep.keep_ms
+            keep.until_ms = over_ms(clock_ms, keep.keep_ms)
         self._moments = [(keep.until_ms or 0, ticket) for ticket, keep in self._keeps.items()]
         heapify(self._moments)
         self._away = None

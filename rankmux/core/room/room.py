@@ -22,7 +22,7 @@ from .ledger import Ledger
 from .line import Line, Moves, stop
 from .ranks import Ranks, has_seat
 from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
-from .turn import Entry, Outcome, Turn
+from .turn import Entry, Outcome, Turn, over_ms
 
 __all__ = ["Room"]
 
@@ -161,7 +161,7 @@ class Room:
         )
         commands = line.seq - first_seq - len(batons)
         for seq, ttl_ms in opened:
-            self._expiries.add(self.clock_ms + ttl_ms, seq)
+            self._expiries.add(over_ms(self.clock_ms, ttl_ms), seq)
         self._expiries.trim()
         if batons:
             line.baton = batons[-1] if batons[-1][2] else None

@@ -17,7 +17,15 @@ from ..wire.frames import Who
 from .batch import Batch
 from .deliveries import Deliveries
 
-__all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn"]
+__all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn", "over_ms"]
+
+
+def over_ms(clock_ms: int, lasts_ms: int) -> int:
+    """The clock of the first entry behind what began in an entry at `clock_ms` and lasts so long.
+
+    The clock is rounded down: it may have begun almost a millisecond later, and must not be over too early.
+    """
+    return clock_ms + lasts_ms + 1
 
 
 @twin
@@ -52,7 +60,7 @@ class Departure:
 class Entry:
     """The part of a turn that is applied in an order that all servers of a room agree on.
 
-    `clock_ms`  milliseconds of a clock that only grows
+    `clock_ms`  milliseconds of a clock that only grows, rounded down
     `absences`  tickets whose connection was lost, to be kept
     `yields`    (ticket, id of its YIELD) in the order of arrival
     `cancels`   (ticket of a sender, id of its command) in the order of arrival

@@ -122,7 +122,7 @@ def test_dispatch_against_the_model(framing, data):
     assert list(found.loads) == [model.load(ticket) for ticket in tickets]
     assert found.seq == model.seq
     assert found.refused == model.refused
-    assert found.opened == [(w.seq, w.deadline_ms) for w in model.waiting[opened_before:]]
+    assert found.opened == [(w.seq, w.deadline_ms - 1) for w in model.waiting[opened_before:]]
     assert [(e[0], e[3], e[4], e[5]) for e in found.ledger.entries()] == [
         (w.seq, w.tied, tuple(w.ranks), tuple(w.ranks.values())) for w in model.waiting
     ]

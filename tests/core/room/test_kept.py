@@ -52,9 +52,9 @@ def test_keeps_run_out_in_their_order(kept):
     kept.lose(5, 0)
     kept.lose(3, 100)
     kept.lose(9, 500)
-    assert kept.next_ms() == 600
-    assert kept.pop_over(599, set()) == 0
-    assert [kept.pop_over(1000, set()) for _ in range(4)] == [3, 9, 5, 0]
+    assert kept.next_ms() == 601
+    assert kept.pop_over(600, set()) == 0
+    assert [kept.pop_over(1001, set()) for _ in range(4)] == [3, 9, 5, 0]
 
 
 def test_a_return_begins_the_keep_anew(kept):
@@ -62,14 +62,14 @@ def test_a_return_begins_the_keep_anew(kept):
     kept.find(9, 200)
     assert kept.next_ms() is None
     kept.lose(9, 1000)
-    assert (kept.next_ms(), kept.pop_over(1199, set())) == (1200, 0)
-    assert kept.pop_over(1200, {9}) == 0, "it returns in this turn"
+    assert (kept.next_ms(), kept.pop_over(1200, set())) == (1201, 0)
+    assert kept.pop_over(1201, {9}) == 0, "it returns in this turn"
 
 
 def test_after_a_restart_all_are_absent(kept):
     kept.lose(9, 0)
     kept.wake(50)
-    assert (list(kept.away()), kept.next_ms()) == ([0, 1, 3], 250)
+    assert (list(kept.away()), kept.next_ms()) == ([0, 1, 3], 251)
     assert [kept.pop_over(2000, set()) for _ in range(4)] == [9, 3, 5, 0]
 
 
@@ -80,4 +80,4 @@ def test_losses_and_returns_leave_nothing_behind(kept):
         kept.lose(9, moment_ms)
         kept.find(9, 200)
     assert len(kept._moments) <= 2 * 3 + 64 + 1
-    assert kept.next_ms() == 1000
+    assert kept.next_ms() == 1001

@@ -220,7 +220,7 @@ def test_the_clock_of_an_entry_never_goes_back(room):
     command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
     play(room, now=20.0)
     play(room, (3, command), now=10.0)
-    assert room.next_deadline_ms() == 20_500
+    assert room.next_deadline_ms() == 20_501
 
 
 def test_due_commands_wait_for_an_entry_that_judges(room):

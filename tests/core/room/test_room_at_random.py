@@ -218,7 +218,7 @@ class RoomMachine(RuleBasedStateMachine):
         model.members, model.waiting = staying, []
         model.clock_ms = round(self.now * 1000)
         for member in staying:
-            member.absent, member.until_ms = True, model.clock_ms + member.keep_ms
+            member.absent, member.until_ms = True, model.clock_ms + member.keep_ms + 1
         self.histories = {member.ticket: self.histories[member.ticket] for member in staying}
         self.elsewhere()
 

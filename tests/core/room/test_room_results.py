@@ -46,9 +46,9 @@ def test_results_to_their_end(room):
 def test_results_expire(room):
     command = Command(7, Target.ALL, 0, CommandFlag.RESULTS, 500, b"")
     play(room, (3, command), now=10.0)
-    assert room.next_deadline_ms() == 10_500
-    assert play(room, now=10.4) == play(room, now=10.5, judge=False) == {}
-    got = play(room, (4, Result(6, Status.OK, b"just in time")), now=10.5)
+    assert room.next_deadline_ms() == 10_501
+    assert play(room, now=10.5) == play(room, now=10.501, judge=False) == {}
+    got = play(room, (4, Result(6, Status.OK, b"just in time")), now=10.501)
     assert got[3] == [
         Routed(7, 4, 3, Status.OK, b"just in time"),
         Routed(7, 5, 4, Status.EXPIRED, b""),
