@@ -30,7 +30,8 @@ class Kind(IntEnum):
     """What frames say, and what is in them.
 
     To the courier: SETTINGS (`CourierSettings`), OPEN (a `Position`), APPEND and FIRST (an entry), STORE (u64, a
-    snapshot). From it: OPENED (a `Position`, then the snapshot), READ (u64, u64: when it was stored, u64: the last
+    snapshot). From it: OPENED (a `Position`, then the
+    snapshot, or the entry that was read last), READ (u64, u64: when it was stored, u64: the last
     one, an entry), STORED (u64), FAILED (a text), TROUBLE (a text), REACHED (where: there is none any more), ALIVE
     (nothing), LACKING (nothing: the log begins behind the newest snapshot).
     """

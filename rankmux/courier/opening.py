@@ -7,6 +7,7 @@ is believed once it has been said for some time.
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from typing import Any, NamedTuple
 
 from .connection import ApiError, Connection, Unreachable
@@ -30,10 +31,10 @@ class Refused(Exception):
 
 
 class Opening(NamedTuple):
-    """What the server is told, the snapshot that it needs, and the entry that is read next."""
+    """What the server is told, the snapshot that it needs or else the entry that it read last, and the next one."""
 
     position: Position
-    snapshot: bytes
+    data: bytes
     following: int
 
 
@@ -71,7 +72,8 @@ async def open_log(
     if applied and applied + 1 >= first:
         if following and first <= following <= last:
             await _see(connection, settings, following)
-        return Opening(position, b"", applied + 1)
+        latest = await _entry(connection, settings, applied) if first <= applied <= last else None
+        return Opening(position, latest or b"", applied + 1)
     seq, snapshot = await newest_snapshot(connection, settings, name)
     if seq > last:
         raise Refused(
@@ -133,12 +135,19 @@ async def _make(connection: Connection, settings: CourierSettings) -> dict[str, 
 
 async def _see(connection: Connection, settings: CourierSettings, seq: int) -> None:
     """Have an entry shown that a consumer has left out."""
-    try:
-        await connection.ask(f"STREAM.MSG.GET.{settings.stream}", {"seq": seq})
-    except ApiError as error:
-        if error.code != _NO_MESSAGE:
-            raise
+    if await _entry(connection, settings, seq) is None:
         raise Refused(
             f"the stream {settings.stream} has lost entry {seq} and has later ones; begin a new room (`rankmux-server "
             f"room reset {settings.room}`)"
-        ) from None
+        )
+
+
+async def _entry(connection: Connection, settings: CourierSettings, seq: int) -> bytes | None:
+    """An entry as it is stored, None if it is not there."""
+    try:
+        answer = await connection.ask(f"STREAM.MSG.GET.{settings.stream}", {"seq": seq})
+    except ApiError as error:
+        if error.code != _NO_MESSAGE:
+            raise
+        return None
+    return b64decode(answer["message"].get("data", ""))

@@ -232,7 +232,7 @@ class Courier:
                 self._kept = 0
             self._created, self._applied = found.position.created, found.following - 1
             self._following = 0
-            self._tell(Kind.OPENED, found.position.pack(), found.snapshot)
+            self._tell(Kind.OPENED, found.position.pack(), found.data)
             self._appender = appender
             self._troubles.over("dial", "log", text=self._where)
             if await consumer.run(reopen):

@@ -28,7 +28,7 @@ def main() -> None:
     if kind == "delete":
         log.delete()
     elif kind == "roll back":
-        log.roll_back(5)
+        log.roll_back(log.last - log.least_read + 5)  # some that all have read
     elif kind == "fork":  # seen by the one that reads all of it anew
         run.nodes[0].kill()
         log.fork(log.last - 5)

@@ -61,6 +61,11 @@ class SharedLog:
         return next(iter(self.entries), self.last + 1)
 
     @property
+    def least_read(self) -> int:
+        """The last entry that all servers have read."""
+        return min(courier.delivered for courier in self.couriers)
+
+    @property
     def stalled(self) -> bool:
         """Whether an election goes on."""
         return self.world.now < self._stalled_until
@@ -158,14 +163,14 @@ class Courier:
         self._tries = 0
         self._last_at = 0.0
         self._applied = 0  # where reading begins
-        self._delivered = 0  # what the server has got
+        self.delivered = 0  # the last entry that the server has got
         self._closed = False
         shared.couriers.append(self)
 
     # The port.
 
     def open(self, applied: int, now: float) -> None:
-        self._applied = self._delivered = applied
+        self._applied = self.delivered = applied
         self._reopen()
 
     def append(self, entry: bytes, *, first: bool = False) -> None:
@@ -199,7 +204,7 @@ class Courier:
     def lose(self) -> None:
         """The connection to the log is lost: what is on its way is, too, and reading begins again."""
         if self._next:
-            self._applied = self._delivered
+            self._applied = self.delivered
             self._reopen()
 
     def pump(self) -> None:
@@ -232,7 +237,8 @@ class Courier:
         if applied and applied + 1 >= shared.first:
             seq, snapshot = 0, b""
         at_ms = int(1000 * self._world.now)
-        self._send(Opened(shared.created, shared.last, ENTRY_MAX, seq, snapshot, at_ms))
+        latest = b"" if seq else shared.entries.get(applied, b"")
+        self._send(Opened(shared.created, shared.last, ENTRY_MAX, seq, snapshot, at_ms, latest))
         self._next = max(applied, seq) + 1
         self.pump()
 
@@ -245,7 +251,7 @@ class Courier:
         def arrive() -> None:
             if self._closed or tries != self._tries:
                 return
-            self._delivered = event.seq if isinstance(event, Read) else max(self._delivered, seen)
+            self.delivered = event.seq if isinstance(event, Read) else max(self.delivered, seen)
             self._ready.append(event)
             self._node.poke()
 

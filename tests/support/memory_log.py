@@ -67,7 +67,9 @@ class MemoryLog:
         store = self.store_
         seq, data = store.snapshots[-1] if snapshot and store.snapshots and not self.at else (0, b"")
         self.at = max(self.at, seq)
-        self.events.append(Opened(store.created, len(store.entries), store.entry_max, seq, data, store.at_ms))
+        latest = b"" if seq else b"".join(store.entries[self.at - 1 : self.at] if self.at else [])
+        last = len(store.entries)
+        self.events.append(Opened(store.created, last, store.entry_max, seq, data, store.at_ms, latest))
 
     def append(self, entry: bytes, *, first: bool = False) -> None:
         if self.cut:

@@ -181,6 +181,11 @@ class Fold:
                 f"forked, restored or replaced, or a server of another room wrote that; {entries.RESTORE}"
             )
 
+    def is_latest(self, data: bytes) -> bool:
+        """Whether `data` may be the entry that was read last: right behind a snapshot, that is not known."""
+        before = self.seq - 1
+        return before < self._chained_from or crc32(data, self._chains[before % _CHAINS]) == self.chain
+
     def _judge(self, entry: entries.Entry) -> Reading:
         kind = entry.kind
         if kind is not _TURN:  # nearly all are

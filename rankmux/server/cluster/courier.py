@@ -263,7 +263,7 @@ class CourierLog:
         return None
 
     def _opened(self, body: bytes) -> Opened:
-        position, snapshot = Position.unpack(body)
+        position, data = Position.unpack(body)
         self._created, self.newest = position.created, position.last
         self._applied = max(self._applied, position.snapshot_seq)
         return Opened(
@@ -271,8 +271,9 @@ class CourierLog:
             position.last,
             position.entry_max,
             position.snapshot_seq,
-            snapshot,
+            data if position.snapshot_seq else b"",
             position.at_ms,
+            b"" if position.snapshot_seq else data,
         )
 
 

@@ -19,6 +19,7 @@ class Opened(NamedTuple):
     `entry_max`     the most bytes of one entry
     `at_ms`         the time of this moment by the log's own clock; 0 if it does not tell
     `snapshot_seq`  the state behind that sequence number follows as `snapshot`; 0 and b"" where reading goes on without
+    `latest`        the entry that was read last, as it is stored now; b"" where it is not there, or was not needed
     """
 
     created: str
@@ -27,6 +28,7 @@ class Opened(NamedTuple):
     snapshot_seq: int = 0
     snapshot: bytes = b""
     at_ms: int = 0
+    latest: bytes = b""
 
 
 class Read(NamedTuple):

@@ -314,6 +314,11 @@ class ClusterSequencer:
                 "A server that is started on it issues tickets again that were issued since; begin a new room "
                 f"(`rankmux-server room reset {self._config.room}`)"
             )
+        if opened.latest and not fold.is_latest(opened.latest):
+            raise LogBroken(
+                f"entry {fold.seq} of the log is another one than was read: it was restored from an older copy, and "
+                f"written on; begin a new room (`rankmux-server room reset {self._config.room}`)"
+            )
         least = self._config.max_payload + _SPARE_BYTES
         if opened.entry_max < least:
             raise LogBroken(

@@ -286,10 +286,10 @@ def test_a_keep_runs_by_the_clock_of_the_entries(room: Room) -> None:
     (kept,) = room.joins(room.two, 1, secret=b"k" * 32, keep_ms=5000)
     room.two.clock_ms = 1000
     room.log.add(room.two.bye())
-    room.one.clock_ms = 5999
+    room.one.clock_ms = 6000
     room.log.add(room.one.turn(TurnBody(judge=True)))
     assert room.tickets == [kept]
-    room.one.clock_ms = 6000
+    room.one.clock_ms = 6001
     room.log.add(room.one.turn(TurnBody(judge=True)))
     assert room.tickets == []
 
@@ -302,6 +302,17 @@ def test_entries_that_are_missing_are_noticed(room: Room) -> None:
         LogBroken, match="entry 5 of the log came behind entry 3, those between them are lost: restore"
     ):
         room.fold.read(5, room.one.turn())
+
+
+def test_the_entry_that_was_read_last_is_known_again(room: Room) -> None:
+    latest, other = room.one.turn(), room.two.turn()
+    room.fold.read(4, latest)
+    assert room.fold.is_latest(latest)
+    assert not room.fold.is_latest(other)
+    room.fold.resume(room.fold.seq, room.fold.chain)
+    assert room.fold.is_latest(other), "right behind a snapshot, what came before the entry is not known"
+    room.fold.read(5, other)
+    assert not room.fold.is_latest(latest)
 
 
 def test_an_entry_written_behind_itself_is_noticed(room: Room) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -300,6 +301,36 @@ def test_a_courier_that_is_replaced_notices_it_too(node, room):
             api.request(f"$JS.API.STREAM.CREATE.RM_{room}", stream_config(one.log._settings))
         os.kill(one.log.pid, signal.SIGKILL)
         one.until(lambda: one.opened[-1].created != one.opened[0].created)
+
+
+@pytest.mark.slow
+def test_a_log_that_was_rolled_back_and_written_on_is_told_as_it_is(tmp_path):
+    """Behind a break, the last entry that was read is shown as it is stored now."""
+    store = tmp_path / "n0" / "store"
+    with nats_nodes(tmp_path, 1) as nodes, LogDriver(nodes.urls, "back") as one:
+        (node,) = nodes
+        one.until_open()
+        assert one.opened[0].latest == b""
+        for first in (0, 5):
+            one.write(entries(first, 5))
+            one.until(lambda: one.idle)
+            if not first:
+                shutil.copytree(store, tmp_path / "copy")
+        os.kill(one.log.pid, signal.SIGKILL)
+        one.until(lambda: len(one.opened) == 2)
+        assert one.opened[1].latest == one.entries[-1]
+        os.kill(one.log.pid, signal.SIGSTOP)
+        node.kill()
+        shutil.rmtree(store)
+        shutil.copytree(tmp_path / "copy", store)
+        node.start()
+        nodes.await_ready()
+        with node.api() as api:
+            for number in range(8):
+                assert "error" not in api.request("rmx.back.log", b"other %d" % number)
+        os.kill(one.log.pid, signal.SIGCONT)
+        one.until(lambda: len(one.opened) == 3)
+        assert (one.opened[2].last, one.opened[2].latest) == (13, b"other 4")
 
 
 @pytest.mark.slow

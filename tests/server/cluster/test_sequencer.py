@@ -579,6 +579,18 @@ def test_a_log_that_was_rolled_back_is_noticed() -> None:
         assert "it was restored from an older copy" in broken(made)
 
 
+def test_a_log_that_was_rolled_back_and_written_on_is_noticed() -> None:
+    with cluster(2) as made:
+        one, other = made.store.entries[-2:]
+        made.logs[0].reopen()
+        made.turn()
+        assert made.servers[0].ready, "the last entry is still the one that was read"
+        assert made.store.entries[-2:] == [one, other]
+        made.store.entries[-1] = one
+        made.logs[0].reopen()
+        assert f"entry {len(made.store.entries)} of the log is another one than was read" in broken(made)
+
+
 def test_a_log_with_small_entries_is_refused() -> None:
     with cluster(0) as made:
         made.store.entry_max = 1000
