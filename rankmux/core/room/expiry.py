@@ -10,10 +10,18 @@ from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-__all__ = ["Expiries", "Seqs"]
+__all__ = ["Expiries", "Seqs", "over_ms"]
 
 _STALE_PER_CALL = 1024  # seqs of commands that have ended, dropped at once
 _LOOKED_PER_CALL = 8192  # seqs looked at in a sweep for such commands
+
+
+def over_ms(clock_ms: int, lasts_ms: int) -> int:
+    """The clock of the first entry behind what began in an entry at `clock_ms` and lasts so long.
+
+    The clock is rounded down: it may have begun almost a millisecond later, and must not be over too early.
+    """
+    return clock_ms + lasts_ms + 1
 
 
 class Seqs(Protocol):

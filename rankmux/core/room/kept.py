@@ -6,8 +6,8 @@ from array import array
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from .expiry import over_ms
 from .ranks import Ranks
-from .turn import over_ms
 
 __all__ = ["Keep", "KeptSeats"]
 

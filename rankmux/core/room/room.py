@@ -17,12 +17,12 @@ from .batch import OBSERVERS
 from .changes import tell_changes
 from .deliveries import Deliveries
 from .dispatch import Observe, dispatch
-from .expiry import Expiries
+from .expiry import Expiries, over_ms
 from .ledger import Ledger
 from .line import Line, Moves, stop
 from .ranks import Ranks, has_seat
 from .snapshot import MemberState, RoomState, WaitingState, pack, unpack
-from .turn import Entry, Outcome, Turn, over_ms
+from .turn import Entry, Outcome, Turn
 
 __all__ = ["Room"]
 

@@ -17,15 +17,7 @@ from ..wire.frames import Who
 from .batch import Batch
 from .deliveries import Deliveries
 
-__all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn", "over_ms"]
-
-
-def over_ms(clock_ms: int, lasts_ms: int) -> int:
-    """The clock of the first entry behind what began in an entry at `clock_ms` and lasts so long.
-
-    The clock is rounded down: it may have begun almost a millisecond later, and must not be over too early.
-    """
-    return clock_ms + lasts_ms + 1
+__all__ = ["Departed", "Departure", "Entry", "Join", "Joined", "Outcome", "Turn"]
 
 
 @twin
