@@ -1,11 +1,12 @@
 """Several servers of one room over three NATS servers that write each entry to the disk, beside a server alone.
 
-    python -m benchmarks.cluster                     everything, six minutes
+    python -m benchmarks.cluster                     everything, a quarter of an hour
     python -m benchmarks.cluster --quick             the same with fewer and shorter runs, a minute
     python -m benchmarks.cluster --only latency,cost
 
 `latency`   from a command to its last execution: 100 a second, from members of all servers in turn
-`cost`      CPU time of a server for each delivery to its own members, beside servers alone, and of its courier
+`cost`      CPU time of a server for each delivery to its own members, beside servers alone that get as many commands a
+            second, and of its courier
 `entries`   entries and commands a second, of 100 bytes each, from all servers
 `rising`    the time from the start of a server until members can join, in a room of 10,000
 `memory`    of a server for each of its own members, and for each that is connected elsewhere
@@ -53,6 +54,8 @@ class Plan:
 
 FULL = Plan(5, 0.6, ((2, 1000), (3, 1000), (2, ROOM), (3, ROOM)), ROOM)
 QUICK = Plan(3, 0.3, ((3, 1000),), 1000)
+PACES = {1000: ((100, 1), (300, 1), (50, 16)), ROOM: ((10, 1), (25, 1), (5, 16))}
+"""By the members of a room: bursts a second, and commands of each. The second is near the most that one core can do."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,10 @@ def latency(plan: Plan) -> Iterator[Row]:
         load = cluster.load(payload_size=COMMAND_BYTES)
         for each, servers in ((load, cluster.servers), (one_load, [one])):
             fill(each, servers, 12)
-            each.ask(f"paced {RATE} 1")
+            each.ask(f"paced {RATE} 1 1")
         for _ in range(plan.rounds):
             for name, each in (("alone", one_load), ("3 servers", load)):
-                answer = each.ask(f"paced {RATE} {seconds}")
+                answer = each.ask(f"paced {RATE} {seconds} 1")
                 for quantile in ("p50", "p99"):
                     found.setdefault(f"{name}, {quantile}", []).append(answer[f"{quantile}_us"] / 1e3)
             nats.append(_append_ms(cluster))
@@ -114,9 +117,10 @@ def _append_ms(cluster: Cluster) -> float:
 
 
 def cost(plan: Plan) -> Iterator[Row]:
-    """The same commands in a room over several servers, and at one alone with as many members as each of them has.
+    """As many commands a second in a room over several servers, and at one alone with as many members as each of them.
 
     The servers of a room share a core, and with it its caches: so do as many that are alone, at work at the same time.
+    A server that has less to do needs more for each delivery: to send as fast as each can take it compares nothing.
     """
     for servers, members in plan.rooms:
         yield from _cost(plan, servers, members)
@@ -134,13 +138,13 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
         runs = {"several": several, "shares": shares, "one": shares[:1]}
         if whole:
             runs["all"] = _alone(stack, 1, members)
-        for burst in (1, 16):
+        for rate, burst in PACES[members]:
             for run in runs.values():
-                _per_command(run, burst, plan.seconds / 3)
+                _per_command(run, rate, burst, plan.seconds)
             ratios, to_one, couriers, per_own, per_all = [], [], [], [], []
             for number in range(plan.rounds):
                 names = list(runs) if number % 2 else reversed(runs)
-                costs = {name: _per_command(runs[name], burst, plan.seconds) for name in names}
+                costs = {name: _per_command(runs[name], rate, burst, 6 * plan.seconds) for name in names}
                 mean = costs["several"].server
                 ratios.append(mean / costs["shares"].server)
                 to_one.append(mean / costs["one"].server)
@@ -148,7 +152,7 @@ def _cost(plan: Plan, servers: int, members: int) -> Iterator[Row]:
                 couriers.append(costs["several"].courier / mean)
                 if whole:
                     per_all.append(mean / costs["all"].server)
-            title = f"{where}, bursts of {burst}"
+            title = f"{where}, {rate} a second" + (f" of {burst}" if burst > 1 else "")
             yield Row(f"{title}: µs per own delivery", per_own)
             yield Row(f"{title}: to {servers} alone with its members, on its core", ratios, 1.10)
             yield Row(f"{title}: to one alone with its members, on its core", to_one)
@@ -167,12 +171,12 @@ def _alone(stack: ExitStack, servers: int, members: int) -> Run:
     return run
 
 
-def _per_command(run: Run, burst: int, seconds: float) -> Clocks:
+def _per_command(run: Run, rate: int, burst: int, seconds: float) -> Clocks:
     """The CPU seconds for each command, at all rooms of `run` at the same time; the mean of their servers."""
 
     def measure(load: Load, servers: Sequence[Server]) -> list[Clocks]:
         before = [server.clocks() for server in servers]
-        commands = load.ask(f"fanout {burst} {seconds}")["rounds"] * burst
+        commands = load.ask(f"paced {rate} {seconds} {burst}")["units"]
         used = [server.clocks() - start for server, start in zip(servers, before, strict=True)]
         return [Clocks(each.server / commands, each.courier / commands) for each in used]
 

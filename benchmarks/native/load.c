@@ -16,7 +16,7 @@
  *   part DEPARTURES                  the DEPARTURES lowest-ranked members leave
  *   nonreaders BYTES PAYLOAD_SIZE    rank 0 to all, and no receiver reads
  *   idle SECONDS                     any protocol
- *   paced RATE SECONDS               RATE commands a second to all, from the first member of each server in turn
+ *   paced RATE SECONDS BURST         RATE bursts a second to all, from the first member of each server in turn
  *   stream WINDOW BURST SECONDS      the same members, to the last rank: as many as are accepted, in bursts
  *
  * Members are connected to the servers of all ports in turn; SERVER_PID is for the scenarios that stop a server.
@@ -70,8 +70,8 @@ static void carry_out(struct report *report, const char *command, const double *
         step_back(report, burst, numbers[1], server);
     } else if (!strcmp(command, "part")) {
         part(report, (uint32_t)numbers[0]);
-    } else if (!strcmp(command, "paced") && numbers[0] > 0) {
-        paced(report, numbers[0], numbers[1]);
+    } else if (!strcmp(command, "paced") && numbers[0] > 0 && numbers[2] >= 1) {
+        paced(report, numbers[0], numbers[1], (uint32_t)numbers[2]);
     } else if (!strcmp(command, "stream") && burst && numbers[1] >= 1) {
         stream(report, burst, (uint32_t)numbers[1], numbers[2]);
     } else if (!strcmp(command, "nonreaders") && numbers[1] >= 8) {

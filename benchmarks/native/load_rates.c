@@ -24,40 +24,42 @@ static uint32_t find_senders(uint32_t *senders)
     return found;
 }
 
-/* Record the latency of each command whose last delivery has arrived, in the order in which they were sent. */
-static void note_done(struct report *report, const double *sent, const uint64_t *targets, uint64_t count)
+/* Record the latency of each burst whose last delivery has arrived, in the order in which they were sent. */
+static void note_done(struct report *report, const double *sent, const uint64_t *targets, uint64_t count, uint32_t burst)
 {
     while (report->rounds < count && crowd.delivered >= targets[report->rounds])
-        report_round(report, sent[report->rounds], 1);
+        report_round(report, sent[report->rounds], burst);
 }
 
-/* `rate` commands to all in a second, whether those before have been delivered or not.  It sleeps between them: the
- * servers may need the core. */
-void paced(struct report *report, double rate, double seconds)
+/* `rate` bursts of commands to all in a second, whether those before have been delivered or not.  It sleeps between
+ * them: the servers may need the core. */
+void paced(struct report *report, double rate, double seconds, uint32_t burst)
 {
     uint32_t senders[SERVERS_MAX], count = find_senders(senders);
-    uint64_t commands = (uint64_t)(rate * seconds), target = crowd.delivered;
-    double *sent = resized(NULL, (commands + 1) * sizeof *sent);
-    uint64_t *targets = resized(NULL, (commands + 1) * sizeof *targets);
-    uint8_t *start = crowd_scratch(crowd.payload_size + MESSAGE_OVERHEAD);
+    uint64_t bursts = (uint64_t)(rate * seconds), target = crowd.delivered;
+    double *sent = resized(NULL, (bursts + 1) * sizeof *sent);
+    uint64_t *targets = resized(NULL, (bursts + 1) * sizeof *targets);
+    uint8_t *start = crowd_scratch(burst * (crowd.payload_size + MESSAGE_OVERHEAD));
     double started = now_s(), left;
-    for (uint64_t i = 0; i < commands; i++) {
+    for (uint64_t i = 0; i < bursts; i++) {
         while ((left = started + (double)i / rate - now_s()) > 0) {
             crowd_read(left > 2e-3 ? (int)(1e3 * left) - 1 : 0);
-            note_done(report, sent, targets, i);
+            note_done(report, sent, targets, i, burst);
         }
         uint32_t rank = senders[i % count];
-        uint8_t *end = put_command(start, 0, TO_ALL, 0, QUIET, ++published, crowd.payload_size);
+        uint8_t *end = start;
+        for (uint32_t n = 0; n < burst; n++)
+            end = put_command(end, 0, TO_ALL, 0, QUIET, ++published, crowd.payload_size);
         for (uint32_t below = rank + 1; below < crowd.count; below++)
-            crowd_member(below)->expected++;
-        target += crowd.count - 1 - rank;
+            crowd_member(below)->expected += burst;
+        target += (uint64_t)burst * (crowd.count - 1 - rank);
         targets[i] = target;
         sent[i] = now_s();
         crowd_send(crowd_member(rank), start, (size_t)(end - start));
     }
-    for (uint64_t i = report->rounds; i < commands; i++) {
+    for (uint64_t i = report->rounds; i < bursts; i++) {
         crowd_wait(&crowd.delivered, targets[i], "deliveries");
-        note_done(report, sent, targets, commands);
+        note_done(report, sent, targets, bursts, burst);
     }
     free(sent);
     free(targets);

@@ -4,7 +4,7 @@
 
 #include "load_report.h"
 
-void paced(struct report *report, double rate, double seconds);
+void paced(struct report *report, double rate, double seconds, uint32_t burst);
 void stream(struct report *report, uint32_t window, uint32_t burst, double seconds);
 
 #endif

@@ -103,30 +103,26 @@ class Position:
 
 
 class FrameDecoder:
-    """Takes bytes as they come, gives the frames in them."""
+    """Takes bytes as they come, gives the frames in them. `rest` are the bytes that were not given yet."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
-        self._at = 0
+        self.rest = bytearray()
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes."""
-        if self._at:
-            del self._data[: self._at]
-            self._at = 0
-        self._data += data
+        self.rest += data
 
     @property
     def has_frame(self) -> bool:
         """Whether the next frame is here whole."""
-        left = len(self._data) - self._at
-        return left >= _HEAD.size and left >= _HEAD.size + _HEAD.unpack_from(self._data, self._at)[0]
+        left = len(self.rest)
+        return left >= _HEAD.size and left >= _HEAD.size + _HEAD.unpack_from(self.rest)[0]
 
     def frames(self, most: int | None = None) -> list[Frame]:
         """The frames that are here whole, at most so many. Raises FrameError, and loses those before the wrong one."""
         found: list[Frame] = []
-        at, end = self._at, len(self._data)
-        with memoryview(self._data) as data:
+        at, end = 0, len(self.rest)
+        with memoryview(self.rest) as data:
             while len(found) != most and end - at >= _HEAD.size:
                 size, number = _HEAD.unpack_from(data, at)
                 if size > FRAME_MAX_BYTES:
@@ -139,7 +135,7 @@ class FrameDecoder:
                     raise FrameError(f"no frame has the kind {number}")
                 at = begin + size
                 found.append((kind, bytes(data[begin:at])))
-        self._at = at
+        del self.rest[:at]
         return found
 
 

@@ -34,6 +34,7 @@ class Written:
 class Window:
     """Full with `entries_max` entries or `bytes_max` bytes; one turn's entries may go over it.
 
+    `empty`  whether nothing is under way
     `full`   whether nothing more is to be written for now
     `since`  when the oldest entry that is under way was written; inf if there is none
     """
@@ -51,8 +52,9 @@ class Window:
 
     def _changed(self) -> None:
         """Entries came or went: every turn asks several times for what follows from that."""
+        self.empty = not self._written
         self.full = len(self._written) >= self._entries_max or self._size >= self._bytes_max
-        self.since = self._written[0].at if self._written else float("inf")
+        self.since = float("inf") if self.empty else self._written[0].at
 
     @property
     def last(self) -> Written | None:
@@ -91,7 +93,7 @@ class Window:
 
     def next_at(self) -> float:
         """When `again` has something to send, if nothing moves until then."""
-        return self._moved_at + _STALLED_S if self._written else float("inf")
+        return float("inf") if self.empty else self._moved_at + _STALLED_S
 
     def take_pings(self) -> list[tuple[int, bytes]]:
         """The PINGs that wait behind entries: taken out."""

@@ -61,6 +61,7 @@ class CourierLog:
         self._end: socket.socket | None = None
         self._decoder = FrameDecoder()
         self._out = bytearray()
+        self._watched = 0  # for what its end is watched
         self._created = ""
         self._applied = 0
         self._wanted = False
@@ -127,7 +128,7 @@ class CourierLog:
             return float("inf")
         if self._end is None:
             return max(0.0, self._again_at - now)
-        if self._decoder.has_frame:
+        if self._decoder.rest and self._decoder.has_frame:
             return 0.0
         return max(0.0, self._heard + _SILENT_S - now)
 
@@ -165,6 +166,7 @@ class CourierLog:
                 )
             ours.setblocking(False)
             self._watch(ours.fileno(), READABLE)
+            self._watched = READABLE
         except BaseException:
             ours.close()
             raise
@@ -210,14 +212,18 @@ class CourierLog:
             while sent < len(view):
                 sent += self._end.send(view[sent:])
         del self._out[:sent]
-        self._watch(self._end.fileno(), READABLE | WRITABLE if self._out else READABLE)
+        wanted = READABLE | WRITABLE if self._out else READABLE
+        if wanted != self._watched:
+            self._watched = wanted
+            self._watch(self._end.fileno(), wanted)
 
     def _receive(self, events: list[LogEvent], now: float) -> bool:
         """Add the events that are here; whether the courier has closed its end. Raises FrameError, OSError."""
         assert self._end is not None
         taken, all_read = 0, False
         while True:
-            for kind, body in self._decoder.frames(_POLL_ENTRIES - len(events)):
+            found = self._decoder.frames(_POLL_ENTRIES - len(events)) if self._decoder.rest else ()
+            for kind, body in found:
                 if (event := self._take(kind, body)) is not None:
                     events.append(event)
             if all_read or taken >= _POLL_BYTES or len(events) >= _POLL_ENTRIES:

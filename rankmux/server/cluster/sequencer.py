@@ -159,7 +159,7 @@ class ClusterSequencer:
             until = min(until, self._lease.until)
         if self.takes_input:
             until = min(until, written_at + TICK_S)
-            if not window:
+            if window.empty:
                 if self._room.has_news(self._not_told):
                     return 0.0
                 if (due_ms := self._room.next_deadline_ms()) is not None:
@@ -232,7 +232,7 @@ class ClusterSequencer:
             or self._slow.changed
             or places.orphans
             or now >= self._writer.written_at + TICK_S
-            or (not self._window and self._room.is_due(entry))
+            or (self._window.empty and self._room.is_due(entry))
         ):
             return
         name = self._config.server_name
@@ -273,7 +273,7 @@ class ClusterSequencer:
             if fold.version < fold.spoken or self._snapshots.due:
                 self._lead_room(now)
         self._slow.forget_silent(now)
-        if self._window:
+        if not self._window.empty:
             self._writer.send_again(now)
 
     def _rise(self, now: float) -> None:
@@ -285,7 +285,7 @@ class ClusterSequencer:
             self._writer.begin_anew()
         elif not self._writer.n:
             self._writer.write(Kind.UP, Up(self._fold.spoken, self._config.server_name).pack(), now)
-        elif not self._window:  # UP was stored, but long after it was written
+        elif self._window.empty:  # UP was stored, but long after it was written
             self._writer.write(Kind.TURN, TurnBody().pack(), now)
 
     def _lead_room(self, now: float) -> None:
@@ -294,7 +294,7 @@ class ClusterSequencer:
         if self._writer.incarnation != min(fold.up):
             return
         spoken = min(peer.spoken for peer in fold.up.values())
-        if spoken > fold.version and not self._window:
+        if spoken > fold.version and self._window.empty:
             self._writer.write(Kind.VERSION, pack_version(spoken), now)
         if self._snapshots.due:
             self._snapshots.store()
@@ -367,7 +367,7 @@ class ClusterSequencer:
 
         The log's own servers may disagree about the time: no more is believed than how long a server may be silent.
         """
-        if self._fold.seq <= self._found.last:
+        if self._fold.seq <= self._found.last:  # it was stored before
             age_s = (self._found.at_ms - self._stored_ms) / 1000
             now = self._found_at - min(max(0.0, age_s), self._config.cluster_down_s)
         self._writer.follow_clock(now)

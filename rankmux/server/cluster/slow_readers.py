@@ -25,16 +25,18 @@ class SlowReaders:
 
     def _here(self) -> frozenset[int]:
         over, seats = self._connections.outbox.over, self._connections.seats
-        return frozenset([ticket for ticket in over if ticket in seats] if over else ())
+        return frozenset([ticket for ticket in over if ticket in seats])
 
     @property
     def changed(self) -> bool:
         """Whether they are others here than was written last."""
-        return self._here() != self._said
+        over = self._connections.outbox.over
+        return bool(over or self._said) and self._here() != self._said
 
     def written(self) -> None:
         """A turn with those that are slow here is under way."""
-        self._said = self._here()
+        if self.changed:
+            self._said = self._here()
 
     def read(self, reading: Reading, own: int, now: float) -> None:
         """An entry counts; what it says of slow members at its writer holds from now on. `own` is our incarnation."""
