@@ -7,11 +7,9 @@ contains a token.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from .core.wire.codes import TOKEN_MAX_BYTES
 from .errors import ConfigError
+from .system.private_files import exposure
 from .system.reasons import file_reason
 from .system.small_files import read_small
 
@@ -33,9 +31,8 @@ def read_token_file(key: str, path: str, *, private: bool, pipes: bool) -> tuple
         data, status = read_small(path, _FILE_MAX_BYTES, pipes=pipes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(key, path, f"cannot read the file: {file_reason(error)}") from None
-    if private and _exposed(path, status):
-        mode = stat.S_IMODE(status.st_mode)
-        raise ConfigError(key, path, f"others can read it (mode {mode:04o}); run {_cure(path, status)}")
+    if private and (exposed := exposure(path, status)):
+        raise ConfigError(key, path, exposed)
     return parse_tokens(key, path, data)
 
 
@@ -58,40 +55,3 @@ def parse_tokens(key: str, value: str, data: bytes) -> tuple[bytes, ...]:
     if max(map(len, tokens)) > TOKEN_MAX_BYTES:
         raise ConfigError(key, value, f"expected tokens of at most {TOKEN_MAX_BYTES} bytes")
     return tokens
-
-
-def _exposed(path: str, status: os.stat_result) -> bool:
-    """Whether other users can read the file.
-
-    A group may read it if it is a group of ours and root decided so: that is how Kubernetes mounts a secret for
-    `fsGroup`. systemd's credentials carry an access control list, which looks like a group's permission; only this
-    service can see them. Any other list is refused, for it may name other users.
-    """
-    if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o077:
-        return False
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep):
-        return False
-    return status.st_mode & 0o037 != 0 or not _granted_by_root(status) or _has_list(path)
-
-
-def _granted_by_root(status: os.stat_result) -> bool:
-    return status.st_uid == 0 and status.st_gid in {os.getegid(), *os.getgroups()}
-
-
-def _has_list(path: str) -> bool:
-    """Whether the file has an access control list."""
-    try:
-        return bool(os.getxattr(path, "system.posix_acl_access"))
-    except (OSError, AttributeError):  # none, or a system without them
-        return False
-
-
-def _cure(path: str, status: os.stat_result) -> str:
-    from shlex import quote
-
-    if status.st_uid == os.geteuid():
-        return f"chmod 600 {quote(path)}"
-    if _granted_by_root(status) and not _has_list(path):
-        return f"chmod 440 {quote(path)}"
-    return f"chown {os.geteuid()} {quote(path)} and chmod 600 {quote(path)}"

@@ -160,6 +160,20 @@ def test_imports_point_down(name):
     assert above == set(), f"{name} stands below them"
 
 
+def test_what_the_extension_imports_does_not_import_the_extension():
+    """Which of the two came first would decide whether that works."""
+    imports = re.findall(r"^from \.(\S*) import (.+)$", (PACKAGE / "_framing.pyx").read_text(), re.MULTILINE)
+    members = [
+        f"{base}.{name.split()[0]}".strip(".") for base, names in imports for name in names.split(", ")
+    ]
+    found, left = set(), {name if name in MODULES else name.rpartition(".")[0] for name in members}
+    while left:
+        found |= left
+        left = {other for name in left for other in _ours(name)} - found
+    assert len(found) > 10
+    assert "_twin" not in found
+
+
 def test_no_import_cycles():
     """Not between two files either; to name a type, under TYPE_CHECKING, counts as well."""
     left = {name: _ours(name) - {name} for name in MODULES.keys() - PENDING}

@@ -128,7 +128,7 @@ def test_an_access_control_list_of_root_may_name_others(tmp_path, monkeypatch):
     path.write_bytes(b"secret\n")
     path.chmod(0o440)
     monkeypatch.setattr(os, "getgroups", lambda: [path.stat().st_gid])
-    monkeypatch.setattr("rankmux.tokens._granted_by_root", lambda _status: True)
+    monkeypatch.setattr("rankmux.system.private_files._granted_by_root", lambda _status: True)
     assert read_token_file("key", str(path), private=True, pipes=False) == (b"secret",)
     unnamed = 0xFFFF_FFFF
     entries = [(1, 4, unnamed), (2, 4, 4321), (4, 4, unnamed), (16, 4, unnamed), (32, 0, unnamed)]

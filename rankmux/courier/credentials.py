@@ -7,6 +7,7 @@ import ssl
 
 from ..errors import ConfigError
 from ..system.pem import authorities_fault, chain_fault, no_password
+from ..system.private_files import exposure
 from ..system.reasons import file_reason
 from ..system.small_files import PEM_MAX_BYTES, check_small, read_small
 from .settings import CourierSettings
@@ -41,12 +42,16 @@ def tls_context(settings: CourierSettings) -> ssl.SSLContext | None:
     return context
 
 
-def read_credentials(path: str) -> str:
-    """The text of a file of credentials: a JWT and a seed, or a seed alone. Raises ConfigError."""
+def read_credentials(path: str, *, private: bool = False) -> str:
+    """The text of a file of credentials: a JWT and a seed, or a seed alone. Raises ConfigError.
+
+    `private`: refuse a file that others can read.
+    """
     if not path:
         return ""
     try:
-        text = read_small(path, _CREDS_MAX_BYTES)[0].decode().strip()
+        data, status = read_small(path, _CREDS_MAX_BYTES)
+        text = data.decode().strip()
     except UnicodeDecodeError:
         raise ConfigError(
             "cluster_creds", path, "expected text: a JWT and an nkey seed, or a seed alone"
@@ -58,6 +63,8 @@ def read_credentials(path: str) -> str:
             if part not in text:  # nats-py would look for it for ever
                 missing = f"it is no nkey seed of a user, and has no line with {part}"
                 raise ConfigError("cluster_creds", path, missing)
+    if private and (exposed := exposure(path, status)):
+        raise ConfigError("cluster_creds", path, exposed)
     return text
 
 

@@ -30,7 +30,7 @@ async def reset(settings: CourierSettings, silent_s: float) -> int:
     ConfigError, OSError, ValueError.
     """
     tls = tls_context(settings)
-    creds = read_credentials(settings.creds)
+    creds = read_credentials(settings.creds, private=True)
     errors = []
     for url in settings.urls:
         connection = Connection(settings, lambda _: None)

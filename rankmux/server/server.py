@@ -403,7 +403,7 @@ def _courier_settings(config: Config) -> CourierSettings:
         config.cluster_tls_key,
     )
     tls_context(settings)  # the courier reads the files: here it is only found out whether it can
-    read_credentials(settings.creds)
+    read_credentials(settings.creds, private=True)
     return settings
 
 

@@ -53,8 +53,10 @@ def files(tmp_path_factory) -> Path:
     (folder / "broken.toml").write_text("seats = \n")
     (folder / "section.toml").write_text("[server]\nseats = 3\n")
     (folder / "directory").mkdir()
+    (folder / "seed").write_text(f"SU{'A' * 56}\n")
     for path in folder.iterdir():
         path.chmod(0o700 if path.is_dir() else 0o600)
+    (folder / "seed").chmod(0o644)
     return folder
 
 
@@ -260,6 +262,10 @@ def test_a_kick_without_a_server(arguments, words):
         (
             "--cluster-creds FILE:text",
             "--cluster-creds is 'FILE': it is no nkey seed of a user, and has no line with",
+        ),
+        (
+            "--cluster-creds FILE:seed",
+            "--cluster-creds is 'FILE': others can read it (mode 0644); run chmod 600 FILE",
         ),
     ],
     ids=lambda text: text[:40],

@@ -124,7 +124,8 @@ WHY: dict[str, dict[str, str]] = {
         " them apart.",
         "cluster_replicas": "Of three copies, one may be lost without a gap in service, of five two. One copy is for"
         " trying it out: when its disk is lost, so is the room.",
-        "cluster_creds": "A file rather than a flag, because everyone on the machine can read command lines.",
+        "cluster_creds": "A file rather than a flag, because everyone on the machine can read command lines. Nobody"
+        " else may be able to read it: whoever has the seed can write the log.",
         "cluster_tls_ca": "For NATS servers with certificates of a CA of your own.",
         "cluster_tls_cert": "For NATS servers that require client certificates.",
         "cluster_tls_key": "For certificate and key in two files.",

@@ -25,6 +25,7 @@ def keys(path: Path) -> str:
     """A seed in a new file; its public key."""
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     path.write_bytes(seed + b"\n")
+    path.chmod(0o600)
     return nkeys.from_seed(bytearray(seed)).public_key.decode()
 
 
