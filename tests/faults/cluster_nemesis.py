@@ -37,10 +37,13 @@ CLUSTER_FAULTS = {
     "kill server": 4,
     "stop server": 3,
     "end server": 3,
+    "upgrade server": 1,
     "kill courier": 3,
     "stop courier": 2,
+    "end courier": 1,
     "kill leader": 2,
     "stop leader": 2,
+    "end leader": 1,
     "step down": 3,
     "kill all nats": 0.7,
     "stop all nats": 0.7,
@@ -50,6 +53,8 @@ CLUSTER_FAULTS = {
     "reset links": 3,
     "delay": 3,
 }
+_OF_NATS = ("kill all nats", "stop all nats", "kill leader", "stop leader", "end leader", "step down")
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "end": signal.SIGTERM}
 PAUSE_S = (1.5, 7.0)  # between two of them
 CLOCK_S = 20.0  # between two looks at the room's clock
 MENDED_MS = 1000  # until what was mended is whole again
@@ -144,7 +149,7 @@ class ClusterRun(Run):
         number = draw.randrange(len(rig.servers))
         server = rig.servers[number]
         self.say(f"{what} {server.name}")
-        if what in ("kill all nats", "stop all nats", "kill leader", "stop leader", "step down"):
+        if what in _OF_NATS:
             return self._break_nats(what)
         if server in self._broken() or (
             what.startswith(("cut", "reset", "delay")) and number in self._broken()
@@ -153,18 +158,20 @@ class ClusterRun(Run):
         if what == "kill server":
             server.kill()
             self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0, 20.0), server.start)
-        elif what == "end server":
+        elif what in ("end server", "upgrade server"):
             self._end(server)
+            if what == "upgrade server":
+                self._upgrade(server)
             self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0), server.start)
         elif what == "stop server":
             server.stop()
             self._later_mend(server, self._time(0.3, 1.5, 5.0, 11.0, 14.0, 20.0), server.cont)
-        elif what in ("kill courier", "stop courier"):
+        elif what.endswith("courier"):
             courier = server.courier()
             if courier is None:
                 return False
             with suppress(ProcessLookupError):  # its server has just replaced it
-                os.kill(courier, signal.SIGKILL if what == "kill courier" else signal.SIGSTOP)
+                os.kill(courier, _SIGNALS[what.partition(" ")[0]])
         elif what == "reset links":
             rig.links.reset(number)
         else:
@@ -191,16 +198,26 @@ class ClusterRun(Run):
                 return False
             nodes, seconds = [leader], self._time(0.5, 3.0, 10.0)
         for node in nodes:
-            self._break_node(node, what.startswith("kill"), seconds)
+            self._break_node(node, what.partition(" ")[0], seconds)
         return True
 
-    def _break_node(self, node: Node, kills: bool, seconds: float) -> None:
-        if kills:
-            node.kill()
-            self._later_mend(node, seconds, node.start)
-        else:
+    def _break_node(self, node: Node, how: str, seconds: float) -> None:
+        if how == "stop":
             node.stop()
             self._later_mend(node, seconds, node.cont)
+            return
+        if how == "kill":
+            node.kill()
+        else:
+            node.end()
+        self._later_mend(node, seconds, node.start)
+
+    def _upgrade(self, server: SharedServer) -> None:
+        """It comes back as a newer release. So does the last old one, sooner or later: it may be too old by then."""
+        server.newer = True
+        old = [each for each in self.rig.servers if not each.newer]
+        if len(old) == 1:
+            old[0].newer = True
 
     def _end(self, server: SharedServer) -> None:
         code = server.terminate()

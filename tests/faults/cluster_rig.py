@@ -39,9 +39,10 @@ class SharedServer:
         self.admin = str(folder / f"{name}.admin")
         self.process: subprocess.Popen[bytes] | None = None
         self.stopped = False
+        self.newer = False  # it speaks a newer version from its next start on
         self._log = folder / f"{name}.server"
         self._command = [
-            *(sys.executable, "-m", "rankmux", "server", "-n", str(seats), "--port", str(port)),
+            *("server", "-n", str(seats), "--port", str(port)),
             *("--admin-unix", self.admin, "--cluster", ",".join(urls), "--server-name", name),
             *("--room", ROOM, *flags),
         ]
@@ -57,8 +58,9 @@ class SharedServer:
 
     def start(self) -> None:
         with self._log.open("ab") as output:
+            program = "tests.faults.newer_server" if self.newer else "rankmux"
             self.process = subprocess.Popen(
-                self._command,
+                [sys.executable, "-m", program, *self._command],
                 cwd=ROOT,
                 env=environment(EXTENSION),
                 stdin=subprocess.DEVNULL,

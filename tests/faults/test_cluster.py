@@ -145,6 +145,24 @@ def test_two_servers_of_one_name(rig: ClusterRig, tmp_path: Path) -> None:
     until(lambda: text in rig.servers[0].log or text in double.log, 20, lambda: double.log)
 
 
+def test_an_upgrade_one_by_one(rig: ClusterRig, tmp_path: Path) -> None:
+    """The room speaks the newer version once the last old server is gone; after that, none of these can join."""
+    for server in rig.servers:
+        assert server.terminate() == 0
+        assert "the room speaks version" not in server.log
+        server.newer = True
+        server.start()
+        rig.await_up()
+        assert rig.equal()
+    for server in rig.servers:
+        until(lambda server=server: "the room speaks version 2" in server.log, 10, lambda: rig.servers[0].log)  # type: ignore[misc]
+    old = SharedServer("s3", 0, rig.links.urls(0), tmp_path, "--cluster-replicas", "1")
+    rig.servers.append(old)
+    old.start()
+    ended(old, "upgrade")
+    assert all(server.is_up() for server in rig.servers[:2])
+
+
 def test_other_settings(rig: ClusterRig, tmp_path: Path) -> None:
     double = SharedServer("s3", 0, rig.links.urls(0), tmp_path, "--cluster-replicas", "1", seats=300)
     rig.servers.append(double)

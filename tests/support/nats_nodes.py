@@ -109,6 +109,13 @@ class Node:
             self.process.wait()
             self.process = None
 
+    def end(self) -> None:
+        """In order, as its service manager does: it hands on what it leads."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+
     def stop(self) -> None:
         """As Ctrl-Z: it keeps its connections, and sends nothing."""
         self.signal(signal.SIGSTOP)

@@ -358,6 +358,9 @@ class ClusterSequencer:
                 self._fence(now, "the other servers have taken this one for dead")
             yield self._places.watch(reading.turn)
         if reading.ruling is Ruling.TAKEN:
+            if reading.entry.kind is Kind.VERSION:
+                text, version = "the room speaks version %d from now on", self._fold.version
+                log.info(text, version, extra=tagged("room_version", version=version))
             self._follow_clock(now)
             self._check_name(reading.entry)
             self._slow.read(reading, self._writer.incarnation, now)
