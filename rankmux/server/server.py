@@ -419,4 +419,5 @@ def _rules(config: Config) -> Rules:
         config.outbox_soft_bytes,
         round(config.cluster_fence_s * 1000),
         round(config.cluster_down_s * 1000),
+        config.room,
     )

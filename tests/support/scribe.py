@@ -13,7 +13,7 @@ from rankmux.core.room.turn import Join, Outcome
 
 __all__ = ["RULES", "Log", "Scribe", "a_fold", "join"]
 
-RULES = Rules(8, 1000, 4, 40, 60_000, 60_000, 44, 12_000, 15_000)
+RULES = Rules(8, 1000, 4, 40, 60_000, 60_000, 44, 12_000, 15_000, "main")
 
 
 def a_fold(rules: Rules = RULES, batch: Any = None, spoken: int = 1) -> Fold:

@@ -23,6 +23,7 @@ from ...errors import LogBroken
 __all__ = [
     "ENTRY_OVERHEAD",
     "FORMAT",
+    "GENESIS_BYTES",
     "RESTORE",
     "Down",
     "Entry",
@@ -40,7 +41,7 @@ FORMAT = 1
 
 _HEAD = Struct("!BBHQQQQI")
 _CRC = Struct("!I")
-_RULES = Struct("!IIIIQQQII")
+_RULES = Struct("!IIIIQQQII64s")
 _GENESIS = Struct("!QQ")
 _UP = Struct("!HB")
 _DOWN = Struct("!QQ")
@@ -48,6 +49,9 @@ _VERSION = Struct("!H")
 
 RESTORE = "restore the log as it was, or begin a new room (`rankmux-server room reset`)"
 """What can be done about a log that cannot be read on."""
+
+GENESIS_BYTES = _GENESIS.size + _RULES.size
+"""Bytes of the body of GENESIS."""
 
 ENTRY_OVERHEAD = _HEAD.size + _CRC.size
 """Bytes of an entry beside its body."""
@@ -106,7 +110,8 @@ _SET_AS = {
 class Rules(NamedTuple):
     """The settings that all servers of a room must have in common; times in ms.
 
-    `told_max_bytes` stands for `outbox_soft_bytes`, which bounds what a turn tells a sender of LEFT and EXPIRED.
+    `room` is its name: the log of another room, or a copy of it, is none of this one. `told_max_bytes` stands for
+    `outbox_soft_bytes`, which bounds what a turn tells a sender of LEFT and EXPIRED.
     """
 
     seats: int
@@ -118,11 +123,12 @@ class Rules(NamedTuple):
     told_max_bytes: int
     fence_ms: int
     down_ms: int
+    room: str
 
     def differences(self, other: Rules) -> list[str]:
-        """The settings that differ, each with both values, as `seats is 8, and 16 in the room`."""
+        """The settings that differ, each with both values, as `seats is 8, and 16 in the room`; but for the name."""
         found = []
-        for rule, here, there in zip(self._fields, self, other, strict=True):
+        for rule, here, there in zip(self._fields[:-1], self[:-1], other[:-1], strict=True):
             if here != there:
                 name, unit = _SET_AS.get(rule, (rule, 1))
                 found.append(f"{name} is {here / unit:.15g}, and {there / unit:.15g} in the room")
@@ -130,12 +136,13 @@ class Rules(NamedTuple):
 
     def pack(self) -> bytes:
         """Their bytes."""
-        return _RULES.pack(*self)
+        return _RULES.pack(*self[:-1], self.room.encode())
 
     @classmethod
     def unpack(cls, body: bytes) -> Rules:
         """The rules in `body`. Raises struct.error when it is too short or too long."""
-        return cls(*_RULES.unpack(body))
+        *numbers, room = _RULES.unpack(body)
+        return cls._make((*numbers, room.rstrip(b"\0").decode()))
 
 
 class Genesis(NamedTuple):

@@ -225,6 +225,11 @@ class Fold:
 
     def check(self, rules: Rules) -> None:
         """Raises LogBroken, with all that differs, when the room has other rules than this server."""
+        if rules.room != self.rules.room:
+            raise LogBroken(
+                f"this is the log of the room {rules.room!r}, perhaps a copy of it, and not of {self.rules.room!r}: "
+                f"{entries.RESTORE}"
+            )
         if different := self.rules.differences(rules):
             raise LogBroken(
                 f"this server cannot join its room: {'; '.join(different)}. All servers of a room need the same "

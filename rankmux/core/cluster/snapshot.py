@@ -3,7 +3,7 @@
 Layout, big-endian:
 
 u8 format · u64 seq · u32 chain · u16 version
-u64 instance · u64 first ticket · the rules (`entries`)
+the body of GENESIS (`entries`)
 u32 servers that are up, each: u64 incarnation · u64 n · u16 spoken · u8 n, name[n]
                                · u32 n, n times (u64 serial · u64 ticket)
 u32 n, incarnations that are dead u64[n]
@@ -19,14 +19,13 @@ from struct import Struct
 from zlib import crc32
 
 from ...errors import SnapshotError
-from .entries import Genesis, Rules
+from .entries import GENESIS_BYTES, Genesis
 from .fold import Fold, Peer
 
 __all__ = ["dump", "load"]
 
 _FORMAT = 1
 _HEAD = Struct("!BQIH")
-_GENESIS = Struct("!QQIIIIQQQII")
 _COUNT = Struct("!I")
 _PEER = Struct("!QQHB")
 _MEMBER = Struct("!QQ")
@@ -36,9 +35,8 @@ _NUMBER = Struct("!Q")
 def dump(fold: Fold) -> bytes:
     """The bytes of `fold`, whose room has begun."""
     assert fold.genesis is not None
-    genesis = fold.genesis
     out = bytearray(_HEAD.pack(_FORMAT, fold.seq, fold.chain, fold.version))
-    out += _GENESIS.pack(genesis.instance, genesis.first_ticket, *genesis.rules)
+    out += fold.genesis.pack()
     out += _COUNT.pack(len(fold.up))
     for incarnation, peer in sorted(fold.up.items()):
         name = peer.name.encode()
@@ -73,15 +71,15 @@ def _load(fold: Fold, data: bytes) -> None:
     format_, seq, chain, version = _HEAD.unpack_from(data)
     if format_ != _FORMAT or version > fold.spoken:
         raise SnapshotError(f"it is of format {format_} and version {version}: upgrade this server")
-    at = _HEAD.size
+    at = _HEAD.size + GENESIS_BYTES
+    genesis = Genesis.unpack(data[_HEAD.size : at])
+    fold.check(genesis.rules)
 
     def take(layout: Struct) -> tuple[int, ...]:
         nonlocal at
         at += layout.size
         return layout.unpack_from(data, at - layout.size)
 
-    instance, first_ticket, *rules = take(_GENESIS)
-    fold.check(Rules(*rules))
     up: dict[int, Peer] = {}
     for _ in range(*take(_COUNT)):
         incarnation, n, spoken, size = take(_PEER)
@@ -92,8 +90,8 @@ def _load(fold: Fold, data: bytes) -> None:
     kicked = {take(_NUMBER)[0] for _ in range(*take(_COUNT))}
     (size,) = take(_COUNT)
     fold.room.load(data[at : at + size])
-    fold.genesis = Genesis(instance, first_ticket, Rules(*rules))
-    fold.version, fold.up, fold.dead, fold.kicked = version, up, dead, kicked
+    fold.genesis, fold.version = genesis, version
+    fold.up, fold.dead, fold.kicked = up, dead, kicked
     for peer in up.values():
         for serial, ticket in peer.tickets.items():
             fold.hold(ticket, peer, serial)

@@ -34,7 +34,7 @@ ENTRIES = st.builds(
     st.integers(0, 2**32 - 1),
     st.binary(max_size=60),
 )
-RULES = Rules(1, 2, 3, 4, 5, 6, 7, 8, 9)
+RULES = Rules(1, 2, 3, 4, 5, 6, 7, 8, 9, "main")
 
 
 @given(ENTRIES)

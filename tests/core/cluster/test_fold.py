@@ -9,6 +9,7 @@ import pytest
 from rankmux.codes import SERVER_FRAMES, Cause, CommandFlag, RefusedCode, Target
 from rankmux.core.cluster.entries import Kind
 from rankmux.core.cluster.fold import Ruling
+from rankmux.core.cluster.snapshot import dump, load
 from rankmux.core.cluster.turns import RANK_AT, TurnBody
 from rankmux.errors import LogBroken
 from rankmux.wire import Accepted, Command, Execute, Refused, decode
@@ -302,6 +303,17 @@ def test_entries_that_are_missing_are_noticed(room: Room) -> None:
         LogBroken, match="entry 5 of the log came behind entry 3, those between them are lost: restore"
     ):
         room.fold.read(5, room.one.turn())
+
+
+def test_the_log_of_another_room_is_none(room: Room) -> None:
+    """Not even a copy of it, whole and right in itself."""
+    other = a_fold(RULES._replace(room="other"))
+    text = "this is the log of the room 'other', perhaps a copy of it, and not of 'main': restore"
+    with pytest.raises(LogBroken, match=text):
+        a_fold().read(1, Scribe(other, 101).genesis(RULES._replace(room="other")))
+    Log(other).add(Scribe(other, 101).genesis(RULES._replace(room="other")))
+    with pytest.raises(LogBroken, match=text):
+        load(a_fold(), dump(other))
 
 
 def test_the_entry_that_was_read_last_is_known_again(room: Room) -> None:
