@@ -71,9 +71,12 @@ def test_an_entry_may_be_as_large_as_nats_takes_it(node, room):
     with LogDriver((node.url,), room) as one:
         one.until_open()
         entry = os.urandom(one.opened[0].entry_max)
-        one.write([entry, b""])
+        one.write([b"", entry])
         one.until(lambda: one.idle)
-        assert one.entries == [entry, b""]
+        assert one.entries == [b"", entry]
+        os.kill(one.log.pid, signal.SIGKILL)
+        one.until(lambda: len(one.opened) == 2)
+        assert one.opened[1].latest == entry
 
 
 def test_a_first_entry_is_stored_only_in_an_empty_log(node, room):
