@@ -33,9 +33,12 @@ class Seqs(Protocol):
 
 
 class Expiries:
-    """Moments in milliseconds by the clock of the entries; `waiting` are the commands that have not ended."""
+    """Moments in milliseconds by the clock of the entries; `waiting` are the commands that have not ended.
 
-    __slots__ = ("_moments", "_queues", "_size", "_sweep", "_swept", "_waiting")
+    `moments` is a heap of them all: empty, nothing can expire.
+    """
+
+    __slots__ = ("_queues", "_size", "_sweep", "_swept", "_waiting", "moments")
 
     def __init__(self, waiting: Seqs, items: Iterable[tuple[int, int]] = ()) -> None:
         """`items` are (moment, seq), of equal moments in the order of the seqs."""
@@ -47,8 +50,8 @@ class Expiries:
         for moment_ms, seq in items:
             self._queues.setdefault(moment_ms, deque()).append(seq)
             self._size += 1
-        self._moments = list(self._queues)
-        heapify(self._moments)
+        self.moments = list(self._queues)
+        heapify(self.moments)
 
     def __len__(self) -> int:
         return self._size
@@ -62,23 +65,23 @@ class Expiries:
         seqs = self._queues.get(moment_ms)
         if seqs is None:
             seqs = self._queues[moment_ms] = deque()
-            heappush(self._moments, moment_ms)
+            heappush(self.moments, moment_ms)
         seqs.append(seq)
         self._size += 1
 
     def next_ms(self) -> int | None:
         """The moment at which the next command expires; never too late."""
         for _ in range(_STALE_PER_CALL):
-            if not self._moments:
+            if not self.moments:
                 return None
-            seqs = self._queues[self._moments[0]]
+            seqs = self._queues[self.moments[0]]
             if seqs and seqs[0] in self._waiting:
                 break
             before = len(seqs)  # 0 when a sweep emptied it
             if before:
                 seqs.popleft()
             self.taken(before - len(seqs))
-        return self._moments[0] if self._moments else None
+        return self.moments[0] if self.moments else None
 
     def due(self, clock_ms: int) -> deque[int] | None:
         """The seqs of the earliest moment, in order, if it has come; what is taken from the left is to be `taken`."""
@@ -90,8 +93,8 @@ class Expiries:
     def taken(self, count: int) -> None:
         """That many seqs were taken out of the queue of the earliest moment."""
         self._size -= count
-        if not self._queues[self._moments[0]]:
-            del self._queues[heappop(self._moments)]
+        if not self._queues[self.moments[0]]:
+            del self._queues[heappop(self.moments)]
 
     def trim(self) -> None:
         """Drop the commands that have ended if they are most of what is kept; a call looks at a bounded number."""
@@ -112,8 +115,8 @@ class Expiries:
                 left -= 1
         if not self._sweep:
             self._queues = {moment_ms: seqs for moment_ms, seqs in self._queues.items() if seqs}
-            self._moments = list(self._queues)
-            heapify(self._moments)
+            self.moments = list(self._queues)
+            heapify(self.moments)
 
     def _look(self, seqs: deque[int], count: int) -> None:
         """Look at the next `count` of the queue that is swept; their order stays."""

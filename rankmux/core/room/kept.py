@@ -29,15 +29,15 @@ class Keep:
 
 
 class KeptSeats:
-    """The keeps by ticket."""
+    """The keeps by ticket. `moments` is a heap of when they end: empty, no seat is without a connection."""
 
-    __slots__ = ("_away", "_by_secret", "_keeps", "_moments", "_ranks")
+    __slots__ = ("_away", "_by_secret", "_keeps", "_ranks", "moments")
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._keeps: dict[int, Keep] = {}
         self._by_secret: dict[bytes, int] = {}
-        self._moments: list[tuple[int, int]] = []  # (until_ms, ticket), a heap; some are over
+        self.moments: list[tuple[int, int]] = []  # (until_ms, ticket), a heap; some are over
         self._away: array[int] | None = None
 
     def __contains__(self, ticket: int) -> bool:
@@ -80,18 +80,18 @@ class KeptSeats:
         self._keeps[ticket] = keep
         self._by_secret[keep.secret] = ticket
         if keep.until_ms is not None:
-            heappush(self._moments, (keep.until_ms, ticket))
+            heappush(self.moments, (keep.until_ms, ticket))
             self._away = None
 
     def lose(self, ticket: int, clock_ms: int) -> None:
         """The seat `ticket` has no connection any more."""
         keep = self._keeps[ticket]
         keep.until_ms = over_ms(clock_ms, keep.keep_ms)
-        heappush(self._moments, (keep.until_ms, ticket))
+        heappush(self.moments, (keep.until_ms, ticket))
         self._away = None
-        if len(self._moments) > 2 * len(self._keeps) + 64:  # most of them are of members that have returned
-            self._moments = [moment for moment in self._moments if self._is_current(*moment)]
-            heapify(self._moments)
+        if len(self.moments) > 2 * len(self._keeps) + 64:  # most of them are of members that have returned
+            self.moments = [moment for moment in self.moments if self._is_current(*moment)]
+            heapify(self.moments)
 
     def find(self, ticket: int, keep_ms: int) -> None:
         """The seat `ticket` has a connection again, which asks for `keep_ms`."""
@@ -114,9 +114,9 @@ class KeptSeats:
 
     def next_ms(self) -> int | None:
         """When the next keep runs out."""
-        while self._moments and not self._is_current(*self._moments[0]):
-            heappop(self._moments)
-        return self._moments[0][0] if self._moments else None
+        while self.moments and not self._is_current(*self.moments[0]):
+            heappop(self.moments)
+        return self.moments[0][0] if self.moments else None
 
     def pop_over(self, clock_ms: int, returning: set[int]) -> int:
         """Take out the seat whose keep was over first, at `clock_ms` or before; 0 if there is none.
@@ -124,7 +124,7 @@ class KeptSeats:
         Not those that are `returning` in this turn: their keep begins anew.
         """
         while (until_ms := self.next_ms()) is not None and until_ms <= clock_ms:
-            ticket = heappop(self._moments)[1]
+            ticket = heappop(self.moments)[1]
             if ticket not in returning:
                 return ticket
         return 0
@@ -133,8 +133,8 @@ class KeptSeats:
         """All seats are absent, and their keeps begin at `clock_ms`."""
         for keep in self._keeps.values():
             keep.until_ms = over_ms(clock_ms, keep.keep_ms)
-        self._moments = [(keep.until_ms or 0, ticket) for ticket, keep in self._keeps.items()]
-        heapify(self._moments)
+        self.moments = [(keep.until_ms or 0, ticket) for ticket, keep in self._keeps.items()]
+        heapify(self.moments)
         self._away = None
 
     def _is_current(self, until_ms: int, ticket: int) -> bool:

@@ -116,7 +116,10 @@ class Room:
 
         Never too late.
         """
-        expires_ms, keep_over_ms = self._expiries.next_ms(), self.line.kept.next_ms()
+        expiries, kept = self._expiries, self.line.kept
+        if not (expiries.moments or kept.moments):  # nearly always
+            return None
+        expires_ms, keep_over_ms = expiries.next_ms(), kept.next_ms()
         if expires_ms is None or keep_over_ms is None:
             return keep_over_ms if expires_ms is None else expires_ms
         return min(expires_ms, keep_over_ms)

@@ -79,5 +79,5 @@ def test_losses_and_returns_leave_nothing_behind(kept):
     for moment_ms in range(1, 10_000):
         kept.lose(9, moment_ms)
         kept.find(9, 200)
-    assert len(kept._moments) <= 2 * 3 + 64 + 1
+    assert len(kept.moments) <= 2 * 3 + 64 + 1
     assert kept.next_ms() == 1001
