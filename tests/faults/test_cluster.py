@@ -145,8 +145,9 @@ def test_two_servers_of_one_name(rig: ClusterRig, tmp_path: Path) -> None:
     until(lambda: text in rig.servers[0].log or text in double.log, 20, lambda: double.log)
 
 
-def test_an_upgrade_one_by_one(rig: ClusterRig, tmp_path: Path) -> None:
+def test_an_upgrade_one_by_one(rig: ClusterRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room speaks the newer version once the last old server is gone; after that, none of these can join."""
+    monkeypatch.setenv("SETTLED_S", "3")
     for server in rig.servers:
         assert server.terminate() == 0
         assert "the room speaks version" not in server.log

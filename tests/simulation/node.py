@@ -103,6 +103,7 @@ class Node(Host):
         self.speaks = self.speaking()
         if shared:
             self.server._sequencer._fold.spoken = self.speaks
+            self.server._sequencer._upgrade.settled_s = 0.5
         self.world.trace(self.name, f"starts, and speaks version {self.speaks}")
         self.poke()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...core.room.expiry import over_ms
 from ...core.room.room import Room
 from ..connections.registry import Connections
 
@@ -124,8 +125,8 @@ class Listing:
         keep = self._room.line.kept.get(ticket)
         if keep is None or keep.until_ms is None:
             return None
-        left = keep.until_ms / 1000 - self._now
-        return round(max(0.0, keep.keep_ms / 1000 - left), 3), round(max(0.0, left), 3)
+        absent_s = self._now - (keep.until_ms - over_ms(0, keep.keep_ms)) / 1000
+        return round(max(0.0, absent_s), 3), round(max(0.0, keep.keep_ms / 1000 - absent_s), 3)
 
     def _order(self) -> Sequence[int]:
         """The ranks of all members in the order asked for."""

@@ -16,6 +16,7 @@ from ...core.cluster.entries import Down, Entry, Kind, Up, pack_version
 from ...core.cluster.fold import Fold, Reading, Ruling
 from ...core.cluster.lease import TICK_S, Lease
 from ...core.cluster.turns import TurnBody
+from ...core.cluster.upgrade import Upgrade
 from ...core.room.turn import Entry as CoreEntry
 from ...core.room.turn import Outcome, Turn
 from ...errors import LogBroken
@@ -80,6 +81,7 @@ class ClusterSequencer:
         self._window = self._writer.window
         self._places = Places(fold, connections)
         self._lease = Lease(config.cluster_fence_s, config.cluster_down_s)
+        self._upgrade = Upgrade()
         self._idle = idle(fold.batch)
         self._stalled_s = min(_STALLED_S, config.ping_ms / 1000)  # before a client takes us for silent
         self._slow = SlowReaders(fold, connections)
@@ -291,11 +293,11 @@ class ClusterSequencer:
     def _lead_room(self, now: float) -> None:
         """What one server does for all: the one that has the smallest incarnation."""
         fold = self._fold
+        version = self._upgrade.reached(fold.up, fold.version, now)
         if self._writer.incarnation != min(fold.up):
             return
-        spoken = min(peer.spoken for peer in fold.up.values())
-        if spoken > fold.version and self._window.empty:
-            self._writer.write(Kind.VERSION, pack_version(spoken), now)
+        if version > fold.version and self._window.empty:
+            self._writer.write(Kind.VERSION, pack_version(version), now)
         if self._snapshots.due:
             self._snapshots.store()
 
@@ -410,6 +412,7 @@ class ClusterSequencer:
     def _came_up(self) -> None:
         self.stage = Stage.UP
         self._up_seq = self._fold.seq
+        self._upgrade.begin()
         self._not_told = self._fold.not_told(self._writer.incarnation, self._connections.outbox.over)
         names = self.names
         facts = tagged("up", servers=names)
