@@ -118,10 +118,12 @@ class AsyncioCrew(ClientCrew[AsyncioMember]):
 
     def deafen(self, member: AsyncioMember, seconds: float) -> None:
         """All that share its loop hear nothing, as something blocks it."""
+        until = self.now + seconds
         for deaf in self.members:
-            deaf.deaf_until = self.now + seconds
-            deaf.fall_behind(self.now, deaf.deaf_until)
-        self._loop.call_soon_threadsafe(time.sleep, seconds)
+            deaf.deaf_until = until
+            deaf.fall_behind(self.now, until)
+        # Another one may block it by now: up to then, and not for so long behind that.
+        self._loop.call_soon_threadsafe(lambda: time.sleep(max(0.0, until - time.monotonic())))
 
 
 if __name__ == "__main__":

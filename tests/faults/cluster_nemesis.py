@@ -37,6 +37,7 @@ CLUSTER_FAULTS = {
     "kill server": 4,
     "stop server": 3,
     "end server": 3,
+    "drain server": 1,
     "upgrade server": 1,
     "kill courier": 3,
     "stop courier": 2,
@@ -158,8 +159,10 @@ class ClusterRun(Run):
         if what == "kill server":
             server.kill()
             self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0, 20.0), server.start)
-        elif what in ("end server", "upgrade server"):
-            self._end(server)
+        elif what in ("end server", "drain server", "upgrade server"):
+            if what == "drain server" and not server.drain(draw.choice((0, 1, 3))):
+                return False
+            self._end(server, drained=what == "drain server")
             if what == "upgrade server":
                 self._upgrade(server)
             self._later_mend(server, self._time(0.0, 0.5, 3.0, 8.0), server.start)
@@ -219,10 +222,11 @@ class ClusterRun(Run):
         if len(old) == 1:
             old[0].newer = True
 
-    def _end(self, server: SharedServer) -> None:
-        code = server.terminate()
+    def _end(self, server: SharedServer, *, drained: bool) -> None:
+        code = server.wait() if drained else server.terminate()
         if code:
-            self.violations.append(f"{server.name} ended with {code} on SIGTERM: {server.log[-1000:]}")
+            how = "behind a drain" if drained else "on SIGTERM"
+            self.violations.append(f"{server.name} ended with {code} {how}: {server.log[-1000:]}")
 
     def _look_at_servers(self) -> None:
         """None has ended by itself."""

@@ -122,6 +122,12 @@ class SharedServer:
             self.stopped = False
             self._signal(signal.SIGCONT)
 
+    def drain(self, wait_s: int) -> bool:
+        """Have it admit nobody, let its members finish within `wait_s`, and end; False when it cannot be reached."""
+        with suppress(OSError):
+            return request(self.admin, "POST", f"/drain?wait_s={wait_s}") == 202
+        return False
+
     def terminate(self) -> int:
         """End it in order; its exit code."""
         self.cont()
